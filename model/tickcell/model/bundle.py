@@ -1,0 +1,223 @@
+"""A bundle: a directory with all that is needed to serve one version of a model.
+
+    interface.json   sensors, state tensors and outputs: what a program must agree with
+    step.tflite      one time step, raw sensor units in
+    card.json        name, version, rate, what the output means, how it was trained
+    golden.npz       frames and the outputs of the Keras model over the whole sequence
+    model.keras      the trained model, to resume from and to cross-check (optional)
+
+The fingerprint is SHA-256 over `step.tflite` and `interface.json`. Loading
+verifies it, and never runs code from the bundle.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import re
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tickcell.model.cell import CellError, LiteRTCell
+from tickcell.model.interface import Interface, InterfaceError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SHIPPED = pathlib.Path(__file__).parent / "bundles" / "drive"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+
+class BundleError(ValueError):
+    """A bundle is missing, incomplete, damaged or tampered with."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Card:
+    """What a person should know of a model.
+
+    Attributes:
+      name: names the model.
+      version: tells versions of one name apart.
+      rate_hz: the rate of frames at which it was trained.
+      output_meaning: what the output means, as a sentence.
+      threshold: the output at and above which that is taken to hold.
+      warm_up_steps: steps after a zero state whose outputs are not to be trusted yet.
+      keras_max_delta: the largest |delta| measured between the streamed outputs and
+        those of Keras over the whole sequence.
+      keras_max_delta_steps: over how many steps that was measured.
+      training: how the model was trained: data, seed, versions.
+      metrics: how it does, by name.
+    """
+
+    name: str
+    version: str
+    rate_hz: float
+    output_meaning: str
+    threshold: float
+    warm_up_steps: int
+    keras_max_delta: float
+    keras_max_delta_steps: int
+    training: dict[str, Any]
+    metrics: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        for field in ("name", "version"):
+            if not _NAME.fullmatch(getattr(self, field)):
+                raise BundleError(
+                    f"card: got the {field} {getattr(self, field)!r}, expected a letter or digit, "
+                    "then up to 62 letters, digits, dots, underscores and hyphens."
+                )
+        if not self.rate_hz > 0:
+            raise BundleError(f"card: got rate_hz {self.rate_hz}, expected a rate above 0.")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Golden:
+    """Frames and what Keras made of them, so that the promise can be checked without it.
+
+    Attributes:
+      frames: `[T, F]` float32.
+      outputs: `[T, O]` float32, of the Keras model over the whole sequence.
+      labels: `[T]` float32, or None.
+    """
+
+    frames: NDArray[np.float32]
+    outputs: NDArray[np.float32]
+    labels: NDArray[np.float32] | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Bundle:
+    """One version of a model, as read from a directory or about to be written to one."""
+
+    interface: Interface
+    card: Card
+    step_graph: bytes
+    golden: Golden
+    path: pathlib.Path | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 in hexadecimal over the step's graph and the interface."""
+        return fingerprint(self.step_graph, self.interface.to_json())
+
+    @property
+    def keras_path(self) -> pathlib.Path | None:
+        """The trained Keras model, where the bundle has it."""
+        if self.path is None or not (self.path / "model.keras").is_file():
+            return None
+        return self.path / "model.keras"
+
+    def cell(self) -> LiteRTCell:
+        """Builds the cell that runs the step in this process.
+
+        Raises:
+          BundleError: the graph does not fit the interface.
+          MissingExtraError: LiteRT is not installed.
+        """
+        try:
+            return LiteRTCell(self.step_graph, self.interface, self.golden.frames)
+        except CellError as error:
+            raise BundleError(f"{self.path or self.card.name}: {error}") from error
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str] = SHIPPED) -> Bundle:
+        """Reads and verifies a bundle; without a path, the one that ships with tickcell.
+
+        Raises:
+          BundleError: it is missing, incomplete, damaged or tampered with.
+        """
+        directory = pathlib.Path(path)
+        if not directory.is_dir():
+            raise BundleError(f"{directory}: is not a bundle's directory.")
+        interface_json = _read(directory / "interface.json")
+        step_graph = _read(directory / "step.tflite")
+        card, expected = _read_card(directory / "card.json")
+        got = fingerprint(step_graph, interface_json)
+        if got != expected:
+            raise BundleError(
+                f"{directory}: step.tflite and interface.json have the fingerprint {got}, "
+                f"card.json says {expected}; one of them was changed: export the bundle again."
+            )
+        try:
+            interface = Interface.from_json(interface_json)
+        except InterfaceError as error:
+            raise BundleError(f"{directory / 'interface.json'}: {error}") from error
+        if interface.to_json() != interface_json:
+            raise BundleError(
+                f"{directory / 'interface.json'}: is not as tickcell writes it; export the "
+                "bundle again."
+            )
+        golden = _read_golden(directory / "golden.npz", interface)
+        return cls(interface, card, step_graph, golden, directory)
+
+    def write(self, path: str | os.PathLike[str], keras_model: bytes | None = None) -> None:
+        """Writes the bundle to a directory that does not exist or is empty."""
+        directory = pathlib.Path(path)
+        directory.mkdir(parents=True, exist_ok=True)
+        if any(directory.iterdir()):
+            raise BundleError(f"{directory}: is not empty; name a new directory.")
+        (directory / "interface.json").write_bytes(self.interface.to_json())
+        (directory / "step.tflite").write_bytes(self.step_graph)
+        arrays = {"frames": self.golden.frames, "outputs": self.golden.outputs}
+        if self.golden.labels is not None:
+            arrays["labels"] = self.golden.labels
+        np.savez_compressed(directory / "golden.npz", allow_pickle=False, **arrays)
+        if keras_model is not None:
+            (directory / "model.keras").write_bytes(keras_model)
+        card = {**dataclasses.asdict(self.card), "fingerprint": self.fingerprint}
+        (directory / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+
+
+def fingerprint(step_graph: bytes, interface_json: bytes) -> str:
+    """Returns SHA-256 in hexadecimal over the step's graph, then the interface."""
+    return hashlib.sha256(step_graph + interface_json).hexdigest()
+
+
+def _read(path: pathlib.Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}.") from error
+
+
+def _read_card(path: pathlib.Path) -> tuple[Card, str]:
+    """Returns the card and the fingerprint it states."""
+    try:
+        fields = json.loads(_read(path))
+        expected = fields.pop("fingerprint")
+        return Card(**fields), expected
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BundleError(f"{path}: cannot be read: {error!r}.") from error
+
+
+def _read_golden(path: pathlib.Path, interface: Interface) -> Golden:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            golden = Golden(
+                arrays["frames"],
+                arrays["outputs"],
+                arrays["labels"] if "labels" in arrays else None,
+            )
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise BundleError(f"{path}: cannot be read: {error}.") from error
+    steps = len(golden.frames)
+    for name, array, width in (
+        ("frames", golden.frames, interface.sensor_count),
+        ("outputs", golden.outputs, interface.output_count),
+    ):
+        if array.dtype != np.float32 or array.shape != (steps, width) or not steps:
+            raise BundleError(
+                f"{path}: got {name} {array.dtype} {list(array.shape)}, expected float32 "
+                f"[T, {width}] with T >= 1."
+            )
+    return golden

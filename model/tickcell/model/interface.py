@@ -1,0 +1,129 @@
+"""What a cell takes and gives: its sensors, its state tensors and its outputs.
+
+An `Interface` is the part of a bundle that a program must agree with; it is
+hashed into the bundle's fingerprint, so it holds no prose.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+
+class InterfaceError(ValueError):
+    """An interface file says something that cannot be served."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sensor:
+    """One reading of a frame and the physical limits of the sensor behind it."""
+
+    name: str
+    unit: str
+    min_reading: float
+    max_reading: float
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise InterfaceError("sensor: got an empty name, expected a name such as 'gyro_z'.")
+        limits = (self.min_reading, self.max_reading)
+        if not all(map(math.isfinite, limits)) or self.min_reading >= self.max_reading:
+            raise InterfaceError(
+                f"sensor {self.name!r}: got the range {list(limits)}, expected two finite numbers, "
+                "the lower one first."
+            )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One state tensor for one series; `shape` has no axis of series."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            raise InterfaceError("state tensor: got an empty name, expected a name.")
+        if self.dtype != "float32":
+            raise InterfaceError(
+                f"state tensor {self.name!r}: got dtype {self.dtype!r}, expected 'float32'."
+            )
+        if any(size < 1 for size in self.shape):
+            raise InterfaceError(
+                f"state tensor {self.name!r}: got shape {list(self.shape)}, expected sizes of "
+                "at least 1."
+            )
+
+    @property
+    def size(self) -> int:
+        """The number of elements for one series."""
+        return math.prod(self.shape)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Interface:
+    """The sensors, state tensors and outputs of one cell, each in order.
+
+    The order of `state_tensors` is the order in which they lie in a packed state
+    row; the graph's tensors are found by name, never by order.
+    """
+
+    sensors: tuple[Sensor, ...]
+    state_tensors: tuple[TensorSpec, ...]
+    output_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for kind, names in (
+            ("sensor", [sensor.name for sensor in self.sensors]),
+            ("state tensor", [tensor.name for tensor in self.state_tensors]),
+            ("output", list(self.output_names)),
+        ):
+            if not names:
+                raise InterfaceError(f"interface: got no {kind}, expected at least one.")
+            if len(set(names)) != len(names):
+                raise InterfaceError(f"interface: the {kind} names {names} are not all different.")
+
+    @property
+    def sensor_count(self) -> int:
+        """F, the readings in a frame."""
+        return len(self.sensors)
+
+    @property
+    def state_size(self) -> int:
+        """S, the float32 elements of one series' state, all tensors together."""
+        return sum(tensor.size for tensor in self.state_tensors)
+
+    @property
+    def output_count(self) -> int:
+        """O, the numbers in an output row."""
+        return len(self.output_names)
+
+    def to_json(self) -> bytes:
+        """Encodes the interface; the same interface gives the same bytes."""
+        return (json.dumps(dataclasses.asdict(self), indent=2) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, encoded: bytes) -> Interface:
+        """Decodes an interface.
+
+        Raises:
+          InterfaceError: it is not JSON, or a field is missing, unknown or impossible.
+        """
+        try:
+            fields: Any = json.loads(encoded)
+            return cls(
+                sensors=tuple(Sensor(**sensor) for sensor in fields.pop("sensors")),
+                state_tensors=tuple(
+                    TensorSpec(**{**tensor, "shape": tuple(tensor["shape"])})
+                    for tensor in fields.pop("state_tensors")
+                ),
+                output_names=tuple(fields.pop("output_names")),
+                **fields,
+            )
+        except InterfaceError:
+            raise
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InterfaceError(f"interface: cannot be read: {error!r}.") from error
