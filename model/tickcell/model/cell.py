@@ -200,7 +200,7 @@ class _Kernel:
         names = [tensor.name for tensor in interface.state_tensors]
         _check_names("inputs", inputs, ["frame", *names])
         _check_names("outputs", outputs, ["output", *(f"next_{name}" for name in names)])
-        shapes = {"frame": (interface.sensor_count,)}
+        shapes: dict[str, tuple[int, ...]] = {"frame": (interface.sensor_count,)}
         shapes |= {tensor.name: tensor.shape for tensor in interface.state_tensors}
         for name, shape in shapes.items():
             self._interpreter.resize_tensor_input(inputs[name], (size, *shape))
@@ -210,20 +210,25 @@ class _Kernel:
             raise CellError(f"the graph does not take the interface's shapes: {error}") from error
         self._frame = inputs["frame"]
         self._output = outputs["output"]
-        got = tuple(self._interpreter.get_output_details()[0]["shape"])
-        shape = self._interpreter.get_tensor(self._output).shape
-        if shape != (size, interface.output_count):
+        got = self._interpreter.get_tensor(self._output).shape
+        if got != (size, interface.output_count):
             raise CellError(
-                f"graph output: got shape {list(shape or got)}, expected "
-                f"[{size}, {interface.output_count}]."
+                f"graph output: got shape {list(got)}, expected [{size}, {interface.output_count}]."
             )
         # (input, output, first column, last column + 1, shape) of each state tensor.
         self._states: list[tuple[int, int, int, int, tuple[int, ...]]] = []
         start = 0
         for tensor in interface.state_tensors:
             end = start + tensor.size
-            shape = (size, *tensor.shape)
-            self._states.append((inputs[tensor.name], outputs[f"next_{tensor.name}"], start, end, shape))
+            self._states.append(
+                (
+                    inputs[tensor.name],
+                    outputs[f"next_{tensor.name}"],
+                    start,
+                    end,
+                    (size, *tensor.shape),
+                )
+            )
             start = end
 
     def step(self, frames: Frames, state: State) -> tuple[Outputs, State]:

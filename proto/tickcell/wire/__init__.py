@@ -39,7 +39,7 @@ def _twins(*originals: type[message.Message]) -> list[Any]:
                 field.type = _Field.TYPE_BYTES
                 field.label = _Field.LABEL_OPTIONAL
     pool = descriptor_pool.Default()
-    pool.Add(file)  # type: ignore[no-untyped-call]
+    pool.Add(file)
     return [
         message_factory.GetMessageClass(
             pool.FindMessageTypeByName(f"{_PACKAGE}.{original.DESCRIPTOR.name}")

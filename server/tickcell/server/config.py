@@ -1,0 +1,115 @@
+"""What the server is told: frozen, validated on construction, every default with its reason."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    import pathlib
+
+Durability = Literal["process-crash", "power-loss", "none"]
+OnUnclean = Literal["refuse", "recover"]
+Numerics = Literal["serve", "strict"]
+
+# Beside nothing else in wide use, and easy to tell from gRPC's usual 50051.
+DEFAULT_LISTEN = "localhost:50061"
+
+NANOSECONDS = 1_000_000_000
+
+
+class ConfigError(ValueError):
+    """An option is out of its range."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds that keep one caller from taking the server from the others.
+
+    Attributes:
+      max_sessions: records that the store may keep, the ended ones within their
+        retention included. A million take 0.7 GB.
+      max_window: the longest window a session may ask for, in steps. The window is
+        rewritten with each step, so a long one is paid at each tick.
+      max_request_rows: steps times series in one request. 8192 rows hold the loop for
+        about 3 ms.
+      max_message_bytes: the longest message that is received. 8192 rows of 10 sensors
+        take 0.33 MB; gRPC's own default is 4 MB.
+      max_streams: streams open at once.
+      max_unanswered: requests of one stream that are read before they are answered.
+      max_idle_ttl_s: the longest time to live a session may ask for, 10 years, so that
+        times stay within their 64 bits.
+    """
+
+    max_sessions: int = 100_000
+    max_window: int = 1024
+    max_request_rows: int = 8192
+    max_message_bytes: int = 4 * 1024 * 1024
+    max_streams: int = 1024
+    max_unanswered: int = 64
+    max_idle_ttl_s: float = 315_360_000.0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not value >= 1:
+                raise ConfigError(f"{field.name}: got {value}, expected at least 1.")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Config:
+    """One server.
+
+    Attributes:
+      bundles: the directories of the bundles to serve; empty for the shipped one.
+      listen: `HOST:PORT`, port 0 for any free one, or `unix:PATH`.
+      store: the store's directory; None for memory only.
+      durability: what an acknowledged step survives. `process-crash`: the crash of any
+        process; `power-loss`: a power cut too, for an fsync per commit; `none`: nothing.
+      on_unclean: what to do at start when a power cut left the store damaged.
+      numerics: whether to go on with a session that was advanced under other numerics.
+      limits: bounds on what callers may ask for.
+      idle_ttl_s: how long a session may be idle when its creator does not say. A day
+        outlives a night's pause; what ends sooner surprises.
+      retention_s: how long the end of a session is remembered.
+      grace_s: how long a stopping server waits for its streams.
+      allow_network_filesystem: whether the store may lie on a network file system.
+    """
+
+    bundles: tuple[pathlib.Path, ...] = ()
+    listen: str = DEFAULT_LISTEN
+    store: pathlib.Path | None = None
+    durability: Durability = "process-crash"
+    on_unclean: OnUnclean = "refuse"
+    numerics: Numerics = "serve"
+    limits: Limits = dataclasses.field(default_factory=Limits)
+    idle_ttl_s: float = 86_400.0
+    retention_s: float = 3_600.0
+    grace_s: float = 10.0
+    allow_network_filesystem: bool = False
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("durability", get_args(Durability)),
+            ("on_unclean", get_args(OnUnclean)),
+            ("numerics", get_args(Numerics)),
+        ):
+            if getattr(self, name) not in choices:
+                raise ConfigError(
+                    f"{name}: got {getattr(self, name)!r}, expected one of {', '.join(choices)}."
+                )
+        if (self.store is None) != (self.durability == "none"):
+            raise ConfigError(
+                "durability 'none' keeps sessions in memory and takes no store; the others "
+                "need one."
+            )
+        if not 0 < self.idle_ttl_s <= self.limits.max_idle_ttl_s:
+            raise ConfigError(
+                f"idle_ttl_s: got {self.idle_ttl_s}, expected above 0 and at most "
+                f"{self.limits.max_idle_ttl_s}."
+            )
+        for name in ("retention_s", "grace_s"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ConfigError(f"{name}: got {value}, expected 0 or more.")

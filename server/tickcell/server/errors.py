@@ -1,0 +1,205 @@
+"""The errors that a request can be answered with, and the one table of reasons.
+
+    TickcellError
+    ├─ Malformed, ArgumentInvalid                              INVALID_ARGUMENT
+    ├─ FrameShape, FrameNotFinite, FrameOutOfRange             INVALID_ARGUMENT
+    ├─ SessionUnknown, SessionExpired, SessionDeleted          NOT_FOUND
+    ├─ ModelUnknown                                            NOT_FOUND
+    ├─ SessionExists                                           ALREADY_EXISTS
+    ├─ SessionRestarted, StepConflict                          ABORTED
+    ├─ StepStale, StepGap                                      OUT_OF_RANGE
+    ├─ ModelNotServed, NumericsChanged, OutputNotFinite        FAILED_PRECONDITION
+    ├─ StoreFull, SessionsFull, StreamsFull                    RESOURCE_EXHAUSTED
+    ├─ Draining                                                UNAVAILABLE
+    ├─ RecordDamaged                                           DATA_LOSS
+    └─ Internal                                                INTERNAL
+
+Each leaf has one gRPC status code and one reason of
+`proto/tickcell/v1/error_reason.proto`, whose comments say what it means and
+whether sending again helps. Nothing here knows gRPC: the servicer maps names.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class TickcellError(Exception):
+    """A request was refused, and changed nothing.
+
+    Attributes:
+      metadata: every changing part of the message, by name.
+    """
+
+    code: ClassVar[str]
+    reason: ClassVar[str]
+
+    def __init__(self, message: str, **metadata: object) -> None:
+        super().__init__(message)
+        self.metadata = {name: str(value) for name, value in metadata.items()}
+
+
+class Malformed(TickcellError):
+    """The bytes are not the request's message."""
+
+    code = "INVALID_ARGUMENT"
+    reason = "MALFORMED"
+
+
+class ArgumentInvalid(TickcellError):
+    """A field is missing, malformed or out of its range."""
+
+    code = "INVALID_ARGUMENT"
+    reason = "ARGUMENT_INVALID"
+
+
+class FrameShape(TickcellError):
+    """The step count, or the number of readings, does not fit the session."""
+
+    code = "INVALID_ARGUMENT"
+    reason = "FRAME_SHAPE"
+
+
+class FrameNotFinite(TickcellError):
+    """A reading is NaN or infinite."""
+
+    code = "INVALID_ARGUMENT"
+    reason = "FRAME_NOT_FINITE"
+
+
+class FrameOutOfRange(TickcellError):
+    """A reading lies outside what its sensor can measure."""
+
+    code = "INVALID_ARGUMENT"
+    reason = "FRAME_OUT_OF_RANGE"
+
+
+class SessionUnknown(TickcellError):
+    """No session of this id is known, nor the end of one."""
+
+    code = "NOT_FOUND"
+    reason = "SESSION_UNKNOWN"
+
+
+class SessionExpired(TickcellError):
+    """The session was idle for longer than its time to live."""
+
+    code = "NOT_FOUND"
+    reason = "SESSION_EXPIRED"
+
+
+class SessionDeleted(TickcellError):
+    """The session was deleted."""
+
+    code = "NOT_FOUND"
+    reason = "SESSION_DELETED"
+
+
+class SessionExists(TickcellError):
+    """A live session of this id was created by another request."""
+
+    code = "ALREADY_EXISTS"
+    reason = "SESSION_EXISTS"
+
+
+class SessionRestarted(TickcellError):
+    """The session was reset or created anew since the request's generation."""
+
+    code = "ABORTED"
+    reason = "SESSION_RESTARTED"
+
+
+class StepStale(TickcellError):
+    """The step was applied, but its outputs have left the window."""
+
+    code = "OUT_OF_RANGE"
+    reason = "STEP_STALE"
+
+
+class StepGap(TickcellError):
+    """The steps before this one have not been applied."""
+
+    code = "OUT_OF_RANGE"
+    reason = "STEP_GAP"
+
+
+class StepConflict(TickcellError):
+    """The step was applied with another frame."""
+
+    code = "ABORTED"
+    reason = "STEP_CONFLICT"
+
+
+class ModelUnknown(TickcellError):
+    """No model of this name and version is served."""
+
+    code = "NOT_FOUND"
+    reason = "MODEL_UNKNOWN"
+
+
+class ModelNotServed(TickcellError):
+    """The model to which the session is pinned is not served here."""
+
+    code = "FAILED_PRECONDITION"
+    reason = "MODEL_NOT_SERVED"
+
+
+class NumericsChanged(TickcellError):
+    """The session was advanced under another numerics digest, and the server is strict."""
+
+    code = "FAILED_PRECONDITION"
+    reason = "NUMERICS_CHANGED"
+
+
+class OutputNotFinite(TickcellError):
+    """The cell's output or next state is not finite."""
+
+    code = "FAILED_PRECONDITION"
+    reason = "OUTPUT_NOT_FINITE"
+
+
+class StoreFull(TickcellError):
+    """The store's disk or map is full."""
+
+    code = "RESOURCE_EXHAUSTED"
+    reason = "STORE_FULL"
+
+
+class SessionsFull(TickcellError):
+    """The store keeps as many sessions as it may."""
+
+    code = "RESOURCE_EXHAUSTED"
+    reason = "SESSIONS_FULL"
+
+
+class StreamsFull(TickcellError):
+    """The server has as many streams as it may."""
+
+    code = "RESOURCE_EXHAUSTED"
+    reason = "STREAMS_FULL"
+
+
+class Draining(TickcellError):
+    """The server is stopping."""
+
+    code = "UNAVAILABLE"
+    reason = "DRAINING"
+
+
+class RecordDamaged(TickcellError, ValueError):
+    """A session's record does not match its checksum."""
+
+    code = "DATA_LOSS"
+    reason = "RECORD_DAMAGED"
+
+
+class Internal(TickcellError):
+    """A fault of the server, which its log describes."""
+
+    code = "INTERNAL"
+    reason = "INTERNAL"
+
+
+REASONS: dict[str, type[TickcellError]] = {
+    error.reason: error for error in TickcellError.__subclasses__()
+}

@@ -1,0 +1,121 @@
+"""The session contract in plain Python, against which `rules` is held.
+
+Written from the contract, not from the code: whole lists instead of a window,
+tuples instead of digests, an answer instead of a decision. One session id, one
+series, one sensor; a cell that counts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+Answer = tuple[object, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Life:
+    """One generation: every frame applied in it, in order."""
+
+    generation: int
+    frames: tuple[float, ...] = ()
+    reset_request: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class PlainSession:
+    """A session id over time. `life` is None before it was ever created."""
+
+    window: int
+    ttl: int
+    retention: int
+    life: Life | None = None
+    create_request: str = ""
+    renewed: int = 0
+    deleted: int | None = None
+
+    def end(self, now: int) -> str | None:
+        """How the session ended: "unknown", "deleted", "expired"; None if it lives."""
+        if self.life is None:
+            return "unknown"
+        ended = self.deleted if self.deleted is not None else self.renewed + self.ttl
+        if now < ended:
+            return None
+        if now >= ended + self.retention:
+            return "unknown"
+        return "deleted" if self.deleted is not None else "expired"
+
+    def create(self, request: str, generation: int, now: int) -> tuple[PlainSession, Answer]:
+        end = self.end(now)
+        if end != "unknown" and request == self.create_request:
+            return (self, ("ok", *self.view())) if end is None else (self, (end,))
+        if end is None:
+            return self, ("exists",)
+        new = dataclasses.replace(
+            self, life=Life(generation), create_request=request, renewed=now, deleted=None
+        )
+        return new, ("ok", *new.view())
+
+    def step(
+        self, generation: int | None, first: int | None, frames: tuple[float, ...], now: int
+    ) -> tuple[PlainSession, Answer]:
+        end = self.end(now)
+        if end is not None:
+            return self, (end,)
+        life = self.life
+        if generation is not None and generation != life.generation:
+            return self, ("restarted",)
+        if not 1 <= len(frames) <= self.window:
+            return self, ("shape",)
+        if not all(map(math.isfinite, frames)):
+            return self, ("not finite",)
+        applied = len(life.frames)
+        if first is None:
+            first = applied
+        if first > applied:
+            return self, ("gap", applied)
+        if first < max(0, applied - self.window):
+            return self, ("stale",)
+        for index, frame in enumerate(frames):
+            if first + index < applied and life.frames[first + index] != frame:
+                return self, ("conflict",)
+        outputs = tuple(frame + 1000 * (first + index) for index, frame in enumerate(frames))
+        fresh = frames[applied - first :]
+        if not fresh:
+            return self, ("ok", first, outputs)
+        grown = dataclasses.replace(life, frames=life.frames + fresh)
+        return dataclasses.replace(self, life=grown, renewed=now), ("ok", first, outputs)
+
+    def touch(self, generation: int, now: int) -> tuple[PlainSession, Answer]:
+        end = self.end(now)
+        if end is not None:
+            return self, (end,)
+        if generation != self.life.generation:
+            return self, ("restarted",)
+        return dataclasses.replace(self, renewed=now), ("ok", *self.view())
+
+    def reset(
+        self, generation: int, request: str, new_generation: int, now: int
+    ) -> tuple[PlainSession, Answer]:
+        end = self.end(now)
+        if end is not None:
+            return self, (end,)
+        if request == self.life.reset_request:
+            return self, ("ok", *self.view())
+        if generation != self.life.generation:
+            return self, ("restarted",)
+        new = dataclasses.replace(self, life=Life(new_generation, (), request), renewed=now)
+        return new, ("ok", *new.view())
+
+    def delete(self, generation: int, now: int) -> tuple[PlainSession, Answer]:
+        end = self.end(now)
+        if end == "deleted" and generation == self.life.generation:
+            return self, ("ok",)
+        if end is not None:
+            return self, (end,)
+        if generation != self.life.generation:
+            return self, ("restarted",)
+        return dataclasses.replace(self, deleted=now), ("ok",)
+
+    def view(self) -> Answer:
+        return self.life.generation, len(self.life.frames)

@@ -1,0 +1,135 @@
+"""A session kept by `rules` and `record` alone, that answers in `PlainSession`'s words."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from doubles.counting_cell import CountingCell
+from doubles.plain_session import Answer
+from tickcell.server import errors, record, rules
+
+CELL = CountingCell()
+FINGERPRINT = bytes(32)
+NUMERICS = bytes.fromhex(CELL.numerics_digest)
+
+WORDS = {
+    errors.SessionUnknown: "unknown",
+    errors.SessionDeleted: "deleted",
+    errors.SessionExpired: "expired",
+    errors.SessionExists: "exists",
+    errors.SessionRestarted: "restarted",
+    errors.FrameShape: "shape",
+    errors.FrameNotFinite: "not finite",
+    errors.StepStale: "stale",
+    errors.StepGap: "gap",
+    errors.StepConflict: "conflict",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class RuledSession:
+    """A session id; `stored` is what a store would hold for it."""
+
+    window: int
+    ttl: int
+    retention: int
+    stored: bytes | None = None
+
+    @property
+    def record(self) -> record.Record | None:
+        return None if self.stored is None else record.decode(self.stored)
+
+    def create(self, request: str, generation: int, now: int) -> tuple[RuledSession, Answer]:
+        wanted = rules.CreateRequest(
+            session="s",
+            request_id=request,
+            generation=generation,
+            model="m",
+            model_version="1",
+            fingerprint=FINGERPRINT,
+            numerics=NUMERICS,
+            series_count=1,
+            window=self.window,
+            sensor_count=1,
+            output_count=1,
+            state=CELL.initial_state().tobytes(),
+            idle_ttl_ns=self.ttl,
+            labels={},
+        )
+        return self._change(lambda old: rules.create(old, wanted, now, self.retention))
+
+    def step(
+        self, generation: int | None, first: int | None, frames: tuple[float, ...], now: int
+    ) -> tuple[RuledSession, Answer]:
+        readings = np.array(frames, np.float32)
+        request = rules.StepRequest("s", generation, first, len(frames), readings.tobytes())
+        try:
+            old = rules.live(self.record, "s", now, self.retention)
+            decision = rules.decide(old, request, max_rows=64)
+        except errors.TickcellError as error:
+            return self, _answer(error)
+        new, outputs = _apply(old, decision, readings, now)
+        answer = rules.stored_outputs(old, decision) + outputs
+        return (
+            dataclasses.replace(self, stored=record.encode(new)),
+            ("ok", decision.first_step, tuple(np.frombuffer(answer, "<f4").tolist())),
+        )
+
+    def touch(self, generation: int, now: int) -> tuple[RuledSession, Answer]:
+        return self._change(
+            lambda old: rules.touch(rules.live(old, "s", now, self.retention), "s", generation, now)
+        )
+
+    def reset(
+        self, generation: int, request: str, new_generation: int, now: int
+    ) -> tuple[RuledSession, Answer]:
+        def begin(_: record.Record) -> tuple[int, bytes, bytes]:
+            return new_generation, CELL.initial_state().tobytes(), NUMERICS
+
+        return self._change(
+            lambda old: rules.reset(
+                rules.live(old, "s", now, self.retention), "s", generation, request, begin, now
+            )
+        )
+
+    def delete(self, generation: int, now: int) -> tuple[RuledSession, Answer]:
+        new, answer = self._change(
+            lambda old: rules.delete(old, "s", generation, now, self.retention)
+        )
+        return new, answer[:1]
+
+    def _change(self, change) -> tuple[RuledSession, Answer]:
+        try:
+            new = change(self.record)
+        except errors.TickcellError as error:
+            return self, _answer(error)
+        changed = dataclasses.replace(self, stored=record.encode(new))
+        return changed, ("ok", new.generation, new.next_step)
+
+
+def _apply(old, decision, readings, now):
+    """Advances the record by the decision's new steps, as the server's turn does."""
+    fresh = readings[decision.stored :]
+    if not len(fresh):
+        return old, b""
+    state = np.frombuffer(old.state, "<f4").reshape(1, -1)
+    outputs = []
+    for reading in fresh:
+        output, state = CELL.step(reading.reshape(1, 1), state)
+        outputs.append(output.tobytes())
+    new = record.advance(
+        old,
+        state=state.tobytes(),
+        digests=decision.digests,
+        outputs=b"".join(outputs),
+        numerics=NUMERICS,
+        now_ns=now,
+    )
+    return new, b"".join(outputs)
+
+
+def _answer(error: errors.TickcellError) -> Answer:
+    word = WORDS[type(error)]
+    return (word, int(error.metadata["next_step"])) if word == "gap" else (word,)

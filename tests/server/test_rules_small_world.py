@@ -1,0 +1,91 @@
+"""Every request that could arrive, in every state of a small world, against plain Python.
+
+A network that loses, doubles, delays and reorders lets any request arrive at any
+time, however old. So it is enough to try each request there is in each state
+that can be reached: two writers' frames, every chunking, every generation up to
+now, and time passing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+from doubles.plain_session import PlainSession
+from doubles.ruled_session import RuledSession
+
+WINDOW, TTL, RETENTION = 2, 3, 2
+LIVES = 3
+STEPS = 4
+
+CHUNKS = [frames for length in (1, 2) for frames in itertools.product((1.0, 2.0), repeat=length)]
+IMPOSSIBLE_CHUNKS = [(), (1.0, 1.0, 1.0), (math.nan,), (1.0, math.inf)]
+
+
+def requests(lives: int) -> list[tuple]:
+    """Every request that could be on its way when so many lives have begun."""
+    generations = [None, *range(1, lives + 1)]
+    asked = [
+        ("step", generation, first, frames)
+        for generation in generations
+        for first in ([None] if generation is None else range(STEPS + 1))
+        for frames in CHUNKS + IMPOSSIBLE_CHUNKS
+    ]
+    asked += [("touch", generation) for generation in generations[1:]]
+    asked += [("delete", generation) for generation in generations[1:]]
+    if lives < LIVES:
+        asked += [
+            ("reset", generation, request, lives + 1)
+            for generation in generations[1:]
+            for request in ("r1", "r2")
+        ]
+        asked += [("create", request, lives + 1) for request in ("c1", "c2")]
+    return asked
+
+
+def key(plain: PlainSession, lives: int, now: int) -> tuple:
+    """What the future can depend on: times count only relative to now."""
+    deleted = None if plain.deleted is None else min(now - plain.deleted, RETENTION)
+    idle = min(now - plain.renewed, TTL + RETENTION)
+    return plain.life, plain.create_request, deleted, idle, lives
+
+
+def test_every_request_in_every_state_is_answered_as_plain_python_says():
+    start = (PlainSession(WINDOW, TTL, RETENTION), RuledSession(WINDOW, TTL, RETENTION), 0, 10)
+    seen, frontier, tried = {key(start[0], 0, 10)}, [start], 0
+    words = set()
+    while frontier:
+        plain, ruled, lives, now = frontier.pop()
+        for name, *arguments in [*requests(lives), ("wait",)]:
+            if name == "wait":
+                successor = (plain, ruled, lives, now + 1)
+            else:
+                new_plain, expected = getattr(plain, name)(*arguments, now)
+                new_ruled, got = getattr(ruled, name)(*arguments, now)
+                tried += 1
+                words.add(expected[0])
+                assert got == expected, (name, arguments, plain, now)
+                if expected[0] != "ok":
+                    assert new_ruled.stored == ruled.stored
+                began = new_plain.life is not None and new_plain.life.generation > lives
+                successor = (new_plain, new_ruled, lives + began, now)
+            if successor[0].life is not None and len(successor[0].life.frames) > STEPS:
+                continue
+            found = key(successor[0], successor[2], successor[3])
+            if found not in seen:
+                seen.add(found)
+                frontier.append(successor)
+    print(f"{len(seen)} states, {tried} requests")
+    assert words == {
+        "ok",
+        "unknown",
+        "deleted",
+        "expired",
+        "exists",
+        "restarted",
+        "shape",
+        "not finite",
+        "stale",
+        "gap",
+        "conflict",
+    }
