@@ -1,0 +1,99 @@
+# Everything a person or CI runs. `make` alone lists it.
+#
+# All of it happens in .venv, which is made from PYTHON and installed in two
+# levels, so that `make run` does not wait for TensorFlow. Neither the system's
+# Python nor the user's own packages are touched or seen.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+TICKCELL := $(VENV)/bin/tickcell
+PLACE := $(VENV)/.stamp-place
+SERVED := $(VENV)/.stamp-served
+DEVELOPED := $(VENV)/.stamp-developed
+
+# What would send an install elsewhere, or lend it another environment's modules.
+unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV PIP_PREFIX PIP_ROOT PIP_TARGET
+export PIP_USER := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONNOUSERSITE := 1
+
+# Without build isolation, even what builds the package is of a pinned version.
+INSTALL := $(PY) -m pip install --constraint constraints.txt --no-build-isolation
+ROOTS := proto server client model tests bench
+
+# The version of a Python as 3.11; nothing if it does not run.
+VERSION_OF = $(shell "$(1)" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || :)
+
+# An environment holds the path of its project, and a link to its Python.
+HELD := $(shell cat $(PLACE) 2>/dev/null)
+ifneq ($(HELD),$(shell pwd -P) on $(call VERSION_OF,$(PY)))
+$(PLACE): remade
+else ifneq ($(origin PYTHON),file)
+ifneq ($(call VERSION_OF,$(PYTHON)),$(call VERSION_OF,$(PY)))
+$(PLACE): remade
+endif
+endif
+
+.PHONY: help run test check prove serve train bundle bench proto clean remade
+
+help:  ## List what can be made
+	@echo "tickcell: streaming, stateful inference for recurrent networks"
+	@echo
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
+	@echo
+	@echo "All of it happens in $(VENV), made from Python 3.11 to 3.13; name one: make PYTHON=python3.12 run"
+
+run: $(SERVED)  ## Show the promise: serve, replay, kill the server midway, and compare
+	$(TICKCELL) demo
+
+serve: $(SERVED)  ## Serve the shipped model on localhost:50061
+	$(TICKCELL) serve
+
+test: $(DEVELOPED)  ## Run the tests
+	$(PY) -m pytest
+
+check: $(DEVELOPED)  ## Check format, lint, types and the generated code
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy $(ROOTS)
+	$(PY) -m pytest --quiet tests/test_generated_code.py
+
+prove: $(DEVELOPED)  ## Run the long proofs that the tests have in short
+	$(PY) -m pytest -m slow
+
+bench: $(DEVELOPED)  ## Measure a tick against a bare echo
+	$(PY) -m bench
+
+proto: $(DEVELOPED)  ## Generate the code of the wire contract again
+	$(PY) proto/generate.py
+
+clean:  ## Remove the environment, caches and builds
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find $(ROOTS) -name __pycache__ -prune -exec rm -rf {} +
+
+$(PLACE):
+	@"$(PYTHON)" -c '' 2>/dev/null || { \
+	  echo "tickcell needs Python 3.11 to 3.13, and $(PYTHON) does not run." \
+	    "On Debian or Ubuntu: apt-get install python3 python3-venv"; exit 1; } >&2
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "tickcell needs Python 3.11 to 3.13, and $(PYTHON) is $(call VERSION_OF,$(PYTHON))." \
+	    "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; } >&2
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) cannot make an environment of its own." \
+	    "On Debian or Ubuntu: apt-get install python$(call VERSION_OF,$(PYTHON))-venv"; exit 1; } >&2
+	"$(PYTHON)" -m venv --clear $(VENV)
+	@echo "$$(pwd -P) on $$($(PY) -c 'import sys; print("%d.%d" % sys.version_info[:2])')" > $@
+
+$(SERVED): $(PLACE) pyproject.toml constraints.txt
+	$(INSTALL) hatchling
+	$(INSTALL) --editable '.[server]'
+	@touch $@
+
+$(DEVELOPED): $(SERVED)
+	$(INSTALL) --editable '.[server,train,plot,dev]'
+	@touch $@
