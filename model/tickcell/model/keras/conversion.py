@@ -1,0 +1,87 @@
+"""A step as a LiteRT graph.
+
+The way is Keras -> SavedModel -> LiteRT, since the converter's shorter ways lose the
+weights of a Keras 3 model without a word: it sees none of its variables, and the graph
+reads them from handles that nothing ever fills.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+from tensorflow.lite.python import schema_py_generated
+
+from tickcell.model.keras.step import Step
+
+
+class ConversionError(RuntimeError):
+    """A step was not converted, or its graph is not sound."""
+
+
+def convert(step: Step) -> bytes:
+    """Converts a step to a `.tflite` graph with the signature that `LiteRTCell` runs.
+
+    The same step gives the same bytes, in any process.
+
+    Raises:
+      ConversionError: the graph lost its weights.
+    """
+    names = [tensor.name for tensor in step.state_tensors]
+
+    def run(**tensors: Any) -> dict[str, Any]:
+        output, states = step(tensors["frame"], {name: tensors[name] for name in names})
+        return {"output": output, **{f"next_{name}": states[name] for name in names}}
+
+    shapes = {"frame": (step.plan.sensor_count,)}
+    shapes |= {tensor.name: tensor.shape for tensor in step.state_tensors}
+    function = tf.function(run, autograph=False)
+    function.get_concrete_function(
+        **{
+            name: tf.TensorSpec((None, *shape), tf.float32, name=name)
+            for name, shape in shapes.items()
+        }
+    )
+    archive = keras.export.ExportArchive()
+    archive.track(step.model)
+    archive.add_endpoint("step", function)
+    with tempfile.TemporaryDirectory() as directory, _quiet():
+        path = pathlib.Path(directory) / "saved_model"
+        archive.write_out(path, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(path), signature_keys=["step"])
+        graph = bytes(converter.convert())
+    if schema_py_generated.BuiltinOperator.VAR_HANDLE in operators(graph):
+        raise ConversionError("conversion: the graph lost the model's weights.")
+    return graph
+
+
+def operators(graph: bytes) -> set[int]:
+    """Returns the codes of the operators in a `.tflite` graph."""
+    model = schema_py_generated.Model.GetRootAsModel(graph, 0)
+    return {model.OperatorCodes(index).BuiltinCode() for index in range(model.OperatorCodesLength())}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps what TensorFlow's C++ side prints of a conversion that goes well.
+
+    It writes to the process's standard error itself, whatever the log level is.
+    """
+    with tempfile.TemporaryFile() as held:
+        error = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(error, held.read())
+            raise
+        finally:
+            os.dup2(error, 2)
+            os.close(error)

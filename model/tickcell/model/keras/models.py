@@ -1,0 +1,120 @@
+"""Recurrent networks over whole sequences, `[B, T, F]` in and probabilities out.
+
+Both are functional Keras models with a constructor of their own: they train with
+`fit`, save as `.keras` and load without `custom_objects` once this module is
+imported, and `step` can take them apart into one step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from tickcell.model.keras.cells import AdditiveCell, RNNCell
+
+
+@keras.saving.register_keras_serializable(package="tickcell")
+class UnrolledRNN(keras.Model):  # type: ignore[misc]
+    """The plainest recurrent network: one dense layer, over and over, and a sigmoid at the end.
+
+    Gives `[B, 1]`, the output at the last frame, or `[B, T, 1]` with `return_sequences`.
+    """
+
+    def __init__(
+        self, sensor_count: int = 10, *, return_sequences: bool = False, **kwargs: Any
+    ) -> None:
+        """Creates and compiles the network.
+
+        Args:
+          sensor_count: F, the readings in a frame.
+          return_sequences: gives an output for each frame instead of the last one only.
+          **kwargs: see `keras.Model`.
+        """
+        self._arguments = {"sensor_count": sensor_count, "return_sequences": return_sequences}
+        frames = keras.Input((None, sensor_count), name="frames")
+        recurrent = keras.layers.RNN(
+            AdditiveCell(sensor_count, name="cell"),
+            return_sequences=return_sequences,
+            name="recurrent",
+        )
+        output = keras.layers.Dense(1, activation="sigmoid", name="output")
+        super().__init__(frames, output(recurrent(frames)), **kwargs)
+        compile_for_labels(self)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name, "trainable": self.trainable, **self._arguments}
+
+
+@keras.saving.register_keras_serializable(package="tickcell")
+class RNNModel(keras.Model):  # type: ignore[misc]
+    """Two recurrent layers over normalised readings, and a sigmoid.
+
+    Gives `[B, 1]`, the output at the last frame, or `[B, T, 1]` with `return_sequences`.
+    The normalisation is part of the network, so it takes readings in the sensors' own
+    units; it leaves them as they are until `normalisation.adapt` has seen some.
+    """
+
+    def __init__(
+        self,
+        recurrent_units_1: int = 24,
+        recurrent_units_2: int = 48,
+        *,
+        sensor_count: int = 10,
+        step_count: int | None = None,
+        return_sequences: bool = False,
+        unroll: bool = False,
+        dropout: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
+        """Creates and compiles the network.
+
+        Args:
+          recurrent_units_1: the width of the first recurrent layer.
+          recurrent_units_2: the width of the second recurrent layer.
+          sensor_count: F, the readings in a frame.
+          step_count: T, where all sequences are equally long; None takes any length.
+          return_sequences: gives an output for each frame instead of the last one only.
+          unroll: lays the loop over time out in the graph: faster for short sequences,
+            at the cost of memory and of the time to build it; needs `step_count`.
+          dropout: the share of the recurrent output that training hides from the head.
+          **kwargs: see `keras.Model`.
+        """
+        self._arguments = {
+            "recurrent_units_1": recurrent_units_1,
+            "recurrent_units_2": recurrent_units_2,
+            "sensor_count": sensor_count,
+            "step_count": step_count,
+            "return_sequences": return_sequences,
+            "unroll": unroll,
+            "dropout": dropout,
+        }
+        frames = keras.Input((step_count, sensor_count), name="frames")
+        normalised = keras.layers.Normalization(name="normalisation")(frames)
+        recurrent = keras.layers.RNN(
+            RNNCell(recurrent_units_1, recurrent_units_2, name="cell"),
+            return_sequences=return_sequences,
+            unroll=unroll,
+            name="recurrent",
+        )(normalised)
+        kept = keras.layers.Dropout(dropout, name="dropout")(recurrent)
+        output = keras.layers.Dense(1, activation="sigmoid", name="output")(kept)
+        super().__init__(frames, output, **kwargs)
+        compile_for_labels(self)
+
+    @property
+    def normalisation(self) -> Any:
+        """The layer that brings each sensor's readings to mean 0 and deviation 1."""
+        return self.get_layer("normalisation")
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name, "trainable": self.trainable, **self._arguments}
+
+
+def compile_for_labels(model: Any, learning_rate: float = 1e-3) -> None:
+    """Compiles a network for labels of 0 and 1: Adam, cross-entropy and accuracy."""
+    model.compile(
+        optimizer=keras.optimizers.Adam(learning_rate),
+        loss=keras.losses.BinaryCrossentropy(),
+        metrics=[keras.metrics.BinaryAccuracy()],
+    )
