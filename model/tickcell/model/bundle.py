@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import pathlib
@@ -202,12 +203,15 @@ def _read_card(path: pathlib.Path) -> tuple[Card, str]:
 
 def _read_golden(path: pathlib.Path, interface: Interface) -> Golden:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # From memory, since numpy leaves a file open that it cannot read.
+        with np.load(io.BytesIO(_read(path)), allow_pickle=False) as arrays:
             golden = Golden(
                 arrays["frames"],
                 arrays["outputs"],
-                arrays["labels"] if "labels" in arrays else None,
+                arrays.get("labels"),
             )
+    except BundleError:
+        raise
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise BundleError(f"{path}: cannot be read: {error}.") from error
     steps = len(golden.frames)
@@ -220,4 +224,9 @@ def _read_golden(path: pathlib.Path, interface: Interface) -> Golden:
                 f"{path}: got {name} {array.dtype} {list(array.shape)}, expected float32 "
                 f"[T, {width}] with T >= 1."
             )
+    labels = golden.labels
+    if labels is not None and (labels.dtype != np.float32 or labels.shape != (steps,)):
+        raise BundleError(
+            f"{path}: got labels {labels.dtype} {list(labels.shape)}, expected float32 [{steps}]."
+        )
     return golden

@@ -3,6 +3,8 @@
     state = cell.get_initial_state(batch_size)
     for frame in sequence:
         output, state = cell(frame, state)
+
+A cell is pure; the `RNN` layer, or whoever writes this loop, carries the state.
 """
 
 from __future__ import annotations

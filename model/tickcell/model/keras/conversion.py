@@ -39,7 +39,7 @@ def convert(step: Step) -> bytes:
         output, states = step(tensors["frame"], {name: tensors[name] for name in names})
         return {"output": output, **{f"next_{name}": states[name] for name in names}}
 
-    shapes = {"frame": (step.plan.sensor_count,)}
+    shapes: dict[str, tuple[int, ...]] = {"frame": (step.plan.sensor_count,)}
     shapes |= {tensor.name: tensor.shape for tensor in step.state_tensors}
     function = tf.function(run, autograph=False)
     function.get_concrete_function(
@@ -64,7 +64,9 @@ def convert(step: Step) -> bytes:
 def operators(graph: bytes) -> set[int]:
     """Returns the codes of the operators in a `.tflite` graph."""
     model = schema_py_generated.Model.GetRootAsModel(graph, 0)
-    return {model.OperatorCodes(index).BuiltinCode() for index in range(model.OperatorCodesLength())}
+    return {
+        model.OperatorCodes(index).BuiltinCode() for index in range(model.OperatorCodesLength())
+    }
 
 
 @contextlib.contextmanager

@@ -4,6 +4,8 @@
     states = step.initial_states(series_count)
     for frame in sequence:
         output, states = step(frame, states)
+
+This loop gives, frame by frame, what the model gives for the whole sequence.
 """
 
 from __future__ import annotations
