@@ -1,0 +1,33 @@
+"""What the supervisor allows while it eases the driver's pedals and steering.
+
+Easing never takes the car out of its lane or past the line where it has to stop: braking that
+the place ahead asks for is granted, and a bend is eased by slowing down in it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Easing:
+    """The limits of an eased tick.
+
+    Attributes:
+      pedal: the share of the driver's pedal that acts.
+      acceleration, braking: the most that acts, m/s2.
+      lateral: the lateral acceleration down to which the car slows in a bend, m/s2.
+      speed: the share of the driver's cruising speed.
+      lane_change: the share of the driver's pace in changing lanes.
+    """
+
+    pedal: float
+    acceleration: float
+    braking: float
+    lateral: float
+    speed: float
+    lane_change: float
+
+
+NONE = Easing(1.0, 20.0, 20.0, 20.0, 1.0, 1.0)
+EASED = Easing(pedal=0.6, acceleration=1.2, braking=2.0, lateral=2.2, speed=0.9, lane_change=0.6)
