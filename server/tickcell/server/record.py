@@ -132,7 +132,9 @@ def decode(encoded: bytes) -> Record:
     end = len(encoded) - _CHECKSUM.size
     if end < _HEADER.size or _CHECKSUM.unpack_from(encoded, end)[0] != zlib.crc32(encoded[:end]):
         raise errors.RecordDamaged(
-            f"a record of {len(encoded)} bytes does not match its checksum.", bytes=len(encoded)
+            f"a record of {len(encoded)} bytes does not match its checksum; stop the servers and "
+            "run: tickcell store recover",
+            bytes=len(encoded),
         )
     magic, version, *fields, pin_size = _HEADER.unpack_from(encoded)
     if magic != _MAGIC or version != VERSION:
@@ -150,13 +152,28 @@ def decode(encoded: bytes) -> Record:
             f"a record of {len(encoded)} bytes is not as long as its header says.",
             bytes=len(encoded),
         )
-    return Record(
-        *fields,
-        encoded[_HEADER.size : pin_end],
-        encoded[pin_end:state_end],
-        encoded[state_end:digests_end],
-        encoded[digests_end:end],
+    return Record._make(
+        (
+            *fields,
+            encoded[_HEADER.size : pin_end],
+            encoded[pin_end:state_end],
+            encoded[state_end:digests_end],
+            encoded[digests_end:end],
+        )
     )
+
+
+def key(session: str, owner: str = "") -> bytes:
+    """Returns the key of a session's record in the store.
+
+    The owner is empty as long as callers are not told apart.
+    """
+    return f"{owner}\0{session}".encode()
+
+
+def session_of(key: bytes) -> str:
+    """Returns the id of the session whose record has the key."""
+    return key.partition(b"\0")[2].decode()
 
 
 def encode_pin(pin: Pin) -> bytes:

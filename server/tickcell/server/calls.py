@@ -1,0 +1,97 @@
+"""How a call is answered: bytes parsed here, and every refusal as a typed status.
+
+Requests come as raw bytes and are parsed by us, so that bytes which are no
+message are answered like any other fault; gRPC would answer UNKNOWN and end a
+stream.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from tickcell.server import errors, messages
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Context = grpc.aio.ServicerContext[bytes, bytes]
+    Handler = grpc.RpcMethodHandler[bytes, bytes]
+
+_Request = TypeVar("_Request", bound=Message)
+
+_log = logging.getLogger(__name__)
+
+
+class Gate:
+    """Open while the server serves; once closed, new calls are refused."""
+
+    def __init__(self) -> None:
+        self.is_open = True
+
+    def close(self) -> None:
+        """Refuses what comes from now on."""
+        self.is_open = False
+
+    def check(self) -> None:
+        """Raises Draining if the gate is closed."""
+        if not self.is_open:
+            raise draining()
+
+
+def draining() -> errors.Draining:
+    """Returns the answer to who comes too late."""
+    return errors.Draining(
+        "the server is stopping; connect again, to its successor or to another server of its "
+        "store, and send what is unanswered again."
+    )
+
+
+def malformed(name: str, error: DecodeError) -> errors.Malformed:
+    """Returns the answer to bytes that are not the message of this name."""
+    return errors.Malformed(
+        f"the request is not a {name}: {error}; nothing was applied.", expected=name
+    )
+
+
+def unary(
+    gate: Gate, request_class: type[_Request], answer: Callable[[_Request], Message]
+) -> Handler:
+    """Makes a method of a function from one message to another."""
+
+    async def handle(encoded: bytes, context: Context) -> bytes:
+        try:
+            gate.check()
+            try:
+                request = request_class.FromString(encoded)
+            except DecodeError as error:
+                raise malformed(request_class.DESCRIPTOR.name, error) from error
+            return answer(request).SerializeToString()
+        except errors.TickcellError as error:
+            await abort(context, error)
+        except Exception:  # noqa: BLE001 - the edge: logged here, answered without the traceback.
+            _log.exception("%s failed", request_class.DESCRIPTOR.name)
+            await abort(
+                context,
+                errors.Internal(
+                    "the server failed on this request, and its log says why; sending it again "
+                    "is safe."
+                ),
+            )
+
+    return grpc.unary_unary_rpc_method_handler(handle)
+
+
+async def abort(
+    context: grpc.aio.ServicerContext[Any, Any], error: errors.TickcellError
+) -> NoReturn:
+    """Ends a call with a typed error."""
+    await context.abort(
+        grpc.StatusCode[error.code],
+        str(error),
+        (("grpc-status-details-bin", messages.status(error).SerializeToString()),),
+    )
+    raise AssertionError("abort does not return")

@@ -1,0 +1,109 @@
+"""The models that are served: found by fingerprint for a step, by name for a caller."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tickcell.server import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from tickcell.model import Bundle, Card, Cell
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class ServedModel:
+    """One model version, ready to run.
+
+    Attributes:
+      card: what a person should know of it.
+      cell: its step.
+      fingerprint: 32 bytes.
+      numerics: the cell's numerics digest, 8 bytes.
+      lowest, highest: `[F]`, the sensors' hard ranges, inclusive.
+    """
+
+    card: Card
+    cell: Cell
+    fingerprint: bytes
+    numerics: bytes
+    lowest: NDArray[np.float32]
+    highest: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, card: Card, cell: Cell, fingerprint: str) -> ServedModel:
+        """Prepares a cell to be served under a fingerprint, in hexadecimal."""
+        sensors = cell.interface.sensors
+        return cls(
+            card=card,
+            cell=cell,
+            fingerprint=bytes.fromhex(fingerprint),
+            numerics=bytes.fromhex(cell.numerics_digest),
+            lowest=np.array([sensor.min_reading for sensor in sensors], np.float32),
+            highest=np.array([sensor.max_reading for sensor in sensors], np.float32),
+        )
+
+    @classmethod
+    def load(cls, bundle: Bundle) -> ServedModel:
+        """Builds the bundle's cell."""
+        return cls.of(bundle.card, bundle.cell(), bundle.fingerprint)
+
+
+class CatalogueError(ValueError):
+    """Two bundles cannot be served together."""
+
+
+class Catalogue:
+    """All served models. Immutable."""
+
+    def __init__(self, models: Iterable[ServedModel]) -> None:
+        """Raises CatalogueError where two models have one name and version."""
+        self._models: dict[tuple[str, str], ServedModel] = {}
+        for model in models:
+            key = (model.card.name, model.card.version)
+            if key in self._models:
+                raise CatalogueError(
+                    f"two bundles are called {key[0]} {key[1]}; give one of them another version."
+                )
+            self._models[key] = model
+        self.by_fingerprint = {model.fingerprint: model for model in self._models.values()}
+
+    def __iter__(self) -> Iterator[ServedModel]:
+        """By name, then version."""
+        return iter([self._models[key] for key in sorted(self._models)])
+
+    def find(self, name: str, version: str) -> ServedModel:
+        """Returns a model by name and version; either may be empty where that leaves one.
+
+        Raises:
+          ModelUnknown: no such model is served.
+          ArgumentInvalid: what was left empty has to be chosen.
+        """
+        found = [
+            model
+            for (its_name, its_version), model in self._models.items()
+            if name in ("", its_name) and version in ("", its_version)
+        ]
+        if len(found) == 1:
+            return found[0]
+        served = ", ".join(f"{name} {version}" for name, version in sorted(self._models))
+        if not found:
+            raise errors.ModelUnknown(
+                f"model {name or '(any)'} {version or '(any version)'} is not served; served are: "
+                f"{served}.",
+                model=name,
+                model_version=version,
+                served=served,
+            )
+        raise errors.ArgumentInvalid(
+            f"model: got {name or '(none)'} {version or '(no version)'}, expected one of: "
+            f"{served}.",
+            field="model_version" if name else "model",
+            served=served,
+        )

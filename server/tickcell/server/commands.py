@@ -1,0 +1,187 @@
+"""The command `tickcell serve`."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any, TypeVar, get_args
+
+import click
+
+from tickcell.model import BundleError, MissingExtraError
+from tickcell.server import config as config_module
+from tickcell.server import logs
+from tickcell.server.config import Config, ConfigError, Limits
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_LIMITS = Limits()
+_CONFIG = Config(durability="none")
+
+
+def _default_store() -> pathlib.Path:
+    state = os.environ.get("XDG_STATE_HOME") or pathlib.Path.home() / ".local" / "state"
+    return pathlib.Path(state) / "tickcell"
+
+
+def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Command]:
+    """Returns an option that its environment variable TICKCELL_... mirrors."""
+    variable = "TICKCELL_" + flag.removeprefix("--").replace("-", "_").upper()
+    return click.option(
+        flag, *names, envvar=variable, show_envvar=True, show_default=True, **settings
+    )
+
+
+@click.command()
+@_option(
+    "--bundle",
+    "bundles",
+    multiple=True,
+    type=click.Path(path_type=pathlib.Path),
+    help="A bundle to serve; may be given again. [default: the one that ships with tickcell]",
+)
+@_option("--listen", default=_CONFIG.listen, help="HOST:PORT (port 0: any free one) or unix:PATH.")
+@_option(
+    "--store",
+    type=click.Path(path_type=pathlib.Path),
+    help="The directory that keeps the sessions. [default: $XDG_STATE_HOME/tickcell]",
+)
+@_option(
+    "--durability",
+    type=click.Choice(get_args(config_module.Durability)),
+    default="process-crash",
+    help="What an acknowledged step survives. Robots: power-loss.",
+)
+@_option(
+    "--on-unclean",
+    type=click.Choice(get_args(config_module.OnUnclean)),
+    default=_CONFIG.on_unclean,
+    help="What to do at start when a power cut has damaged the store.",
+)
+@_option(
+    "--numerics",
+    type=click.Choice(get_args(config_module.Numerics)),
+    default=_CONFIG.numerics,
+    help="Whether to go on with sessions from a machine that computes other last bits.",
+)
+@_option(
+    "--idle-ttl", type=float, default=_CONFIG.idle_ttl_s, help="Seconds that a session may be idle."
+)
+@_option(
+    "--retention",
+    type=float,
+    default=_CONFIG.retention_s,
+    help="Seconds for which the end of a session is remembered.",
+)
+@_option(
+    "--grace",
+    type=float,
+    default=_CONFIG.grace_s,
+    help="Seconds that a stopping server waits for its streams.",
+)
+@_option(
+    "--max-sessions",
+    type=int,
+    default=_LIMITS.max_sessions,
+    help="Sessions kept, ended ones included.",
+)
+@_option("--max-window", type=int, default=_LIMITS.max_window, help="The longest window, in steps.")
+@_option(
+    "--max-request-rows",
+    type=int,
+    default=_LIMITS.max_request_rows,
+    help="Steps times series in one request.",
+)
+@_option(
+    "--max-message-bytes", type=int, default=_LIMITS.max_message_bytes, help="The longest request."
+)
+@_option("--max-streams", type=int, default=_LIMITS.max_streams, help="Streams open at once.")
+@_option(
+    "--max-unanswered",
+    type=int,
+    default=_LIMITS.max_unanswered,
+    help="Requests of one stream that are read ahead.",
+)
+@_option(
+    "--allow-network-filesystem",
+    is_flag=True,
+    help="Keep the store on a network file system all the same.",
+)
+@_option(
+    "--log-format",
+    type=click.Choice(get_args(logs.Format)),
+    default="text",
+    help="Log lines for people or programs.",
+)
+def serve(
+    bundles: tuple[pathlib.Path, ...],
+    store: pathlib.Path | None,
+    durability: config_module.Durability,
+    idle_ttl: float,
+    retention: float,
+    grace: float,
+    max_sessions: int,
+    max_window: int,
+    max_request_rows: int,
+    max_message_bytes: int,
+    max_streams: int,
+    max_unanswered: int,
+    log_format: logs.Format,
+    **rest: Any,
+) -> None:
+    r"""Serves recurrent cells over gRPC, one time step per frame.
+
+    Every acknowledged step is in the store: the server may be killed at any moment
+    and started again, and several servers may serve one store.
+
+    \b
+    tickcell serve
+    tickcell serve --bundle my-model --listen 0.0.0.0:50061 --durability power-loss
+    tickcell serve --durability none --listen unix:/run/tickcell.sock
+    """
+    try:
+        if store is None and durability != "none":
+            store = _default_store()
+        config = Config(
+            bundles=bundles,
+            store=store,
+            durability=durability,
+            idle_ttl_s=idle_ttl,
+            retention_s=retention,
+            grace_s=grace,
+            limits=Limits(
+                max_sessions=max_sessions,
+                max_window=max_window,
+                max_request_rows=max_request_rows,
+                max_message_bytes=max_message_bytes,
+                max_streams=max_streams,
+                max_unanswered=max_unanswered,
+            ),
+            **rest,
+        )
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from error
+    logs.configure(log_format)
+    _run(config)
+
+
+def _run(config: Config) -> None:
+    try:
+        # Here, so that `--help` works where the extra is not installed.
+        from tickcell.server import listening, process, store
+        from tickcell.server.catalogue import CatalogueError
+    except ModuleNotFoundError as error:
+        raise click.ClickException(
+            f"{error.name} is not installed; run: pip install 'tickcell[server]'"
+        ) from error
+    try:
+        process.run(config)
+    except (
+        BundleError,
+        CatalogueError,
+        MissingExtraError,
+        listening.ListenError,
+        store.StoreStartError,
+    ) as error:
+        raise click.ClickException(str(error)) from error

@@ -1,0 +1,96 @@
+"""The address that the server listens on: `HOST:PORT`, or `unix:PATH`."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pathlib
+import socket
+import stat
+
+_UNIX = "unix:"
+
+
+class ListenError(OSError):
+    """The address cannot be listened on."""
+
+
+def check_free(address: str) -> None:
+    """Raises unless the address can be listened on; clears a dead server's socket file.
+
+    gRPC alone would not tell: it is content with one of a host's addresses, and takes
+    a socket file from a living server.
+
+    Raises:
+      ListenError: it is malformed, taken, not ours or not allowed.
+    """
+    if address.startswith(_UNIX):
+        _check_unix(pathlib.Path(address.removeprefix(_UNIX)))
+    else:
+        _check_tcp(address)
+
+
+def bound(address: str, port: int) -> str:
+    """Returns the address as a client would name it, with the port that was bound."""
+    if address.startswith(_UNIX):
+        return address
+    host, _, _ = address.rpartition(":")
+    return f"{host}:{port}"
+
+
+def _check_tcp(address: str) -> None:
+    host, colon, port = address.rpartition(":")
+    if not (colon and host and port.isdecimal() and int(port) < 2**16):
+        raise ListenError(
+            f"--listen: got {address!r}, expected HOST:PORT such as localhost:50061 or [::]:50061, "
+            "or unix:PATH."
+        )
+    try:
+        found = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError as error:
+        raise ListenError(f"--listen: the host {host!r} is not known: {error.strerror}.") from error
+    for family, kind, protocol, _, where in found:
+        with socket.socket(family, kind, protocol) as probe:
+            # As the server binds: a port in the last wait of a closed connection is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                probe.bind(where)
+            except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL and len(found) > 1:
+                    continue
+                raise ListenError(_refused(address, error)) from error
+
+
+def _refused(address: str, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"--listen: {address} is taken by another process; stop it, or choose another port."
+    return f"--listen: {address} cannot be listened on: {error.strerror}."
+
+
+def _check_unix(path: pathlib.Path) -> None:
+    if not path.name or len(os.fsencode(path)) > 107:
+        raise ListenError(
+            f"--listen: got the socket path {str(path)!r}, expected one of 1 to 107 bytes."
+        )
+    if not path.parent.is_dir():
+        raise ListenError(f"--listen: the directory {path.parent} does not exist.")
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise ListenError(f"--listen: {path} exists and is not a socket; choose another path.")
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+        except OSError as error:
+            raise ListenError(_refused(f"unix:{path}", error)) from error
+    raise ListenError(
+        f"--listen: unix:{path} is taken by a living server; stop it, or choose another path."
+    )

@@ -1,0 +1,281 @@
+"""The wire's messages and the domain's values, one into the other."""
+
+from __future__ import annotations
+
+import base64
+import re
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf import any_pb2, duration_pb2, timestamp_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from tickcell.server import errors
+from tickcell.server.config import NANOSECONDS
+from tickcell.server.record import decode_pin
+from tickcell.server.rules import StepRequest
+from tickcell.server.sessions import Creation
+from tickcell.v1 import model_service_pb2, session_service_pb2
+
+if TYPE_CHECKING:
+    from tickcell.server.catalogue import ServedModel
+    from tickcell.server.config import Config
+    from tickcell.server.record import Record
+
+DOMAIN = "tickcell"
+
+_SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
+_MAX_LABELS = 16
+_MAX_LABEL_KEY_BYTES = 63
+_MAX_LABEL_VALUE_BYTES = 255
+
+_DEFAULT_WINDOW = 32
+_DEFAULT_PAGE_SIZE = 50
+_MAX_PAGE_SIZE = 1000
+
+
+def status(error: errors.TickcellError) -> status_pb2.Status:
+    """Returns an error as it goes over the wire."""
+    info = error_details_pb2.ErrorInfo(
+        reason=error.reason, domain=DOMAIN, metadata={**error.metadata, "applied": "false"}
+    )
+    packed = any_pb2.Any()
+    packed.Pack(info)
+    return status_pb2.Status(
+        code=code_pb2.Code.Value(error.code), message=str(error), details=[packed]
+    )
+
+
+def step_request(message: Any, *, is_stream: bool) -> StepRequest:
+    """Reads a step message, parsed as its twin.
+
+    Raises:
+      ArgumentInvalid: the id is malformed, or an index is missing.
+    """
+    session = session_id(message.session)
+    generation = message.generation if message.HasField("generation") else None
+    first_step = message.first_step if message.HasField("first_step") else None
+    if (generation is None or first_step is None) and (
+        is_stream or not (generation is None and first_step is None)
+    ):
+        missing = "generation" if generation is None else "first_step"
+        raise errors.ArgumentInvalid(
+            f"{session}: {missing}: is missing; a step names its generation and first_step"
+            + ("." if is_stream else ", or neither to mean whatever comes next."),
+            session=session,
+            field=missing,
+        )
+    return StepRequest(session, generation, first_step, message.step_count, message.frames)
+
+
+def session_id(text: str) -> str:
+    """Returns a session's id if it is well formed.
+
+    Raises:
+      ArgumentInvalid: it is not.
+    """
+    if not _SESSION_ID.fullmatch(text):
+        raise errors.ArgumentInvalid(
+            f"session: got {text[:80]!r}, expected a letter or digit, then up to 62 letters, "
+            "digits, dots, underscores and hyphens.",
+            field="session",
+            got=text[:80],
+        )
+    return text
+
+
+def request_id(text: str) -> str:
+    """Returns a request's id in its canonical form.
+
+    Raises:
+      ArgumentInvalid: it is not a UUID.
+    """
+    try:
+        return str(uuid.UUID(text))
+    except ValueError as error:
+        raise errors.ArgumentInvalid(
+            f"request_id: got {text[:80]!r}, expected a UUID such as "
+            "'6f1ed002-ab5c-4a4f-9d2c-1c0e6b2f7a31'.",
+            field="request_id",
+            got=text[:80],
+        ) from error
+
+
+def generation(message: Any) -> int:
+    """Returns the generation that a request names.
+
+    Raises:
+      ArgumentInvalid: it names none.
+    """
+    if message.generation <= 0:
+        raise errors.ArgumentInvalid(
+            f"generation: got {message.generation or 'none'}, expected that of the session, as "
+            "GetSession shows it.",
+            field="generation",
+            got=message.generation,
+        )
+    return int(message.generation)
+
+
+def creation(message: session_service_pb2.CreateSessionRequest, config: Config) -> Creation:
+    """Reads a request for a new session.
+
+    Raises:
+      ArgumentInvalid: a field is malformed or out of its range.
+    """
+    identifier = request_id(message.request_id) if message.request_id else str(uuid.uuid4())
+    limits = config.limits
+    window = message.window_step_count or min(_DEFAULT_WINDOW, limits.max_window)
+    series = message.series_count or 1
+    _check_range("window_step_count", window, 1, limits.max_window)
+    _check_range("series_count", series, 1, limits.max_request_rows)
+    return Creation(
+        session=session_id(message.session or identifier),
+        request_id=identifier,
+        series_count=series,
+        window=window,
+        idle_ttl_ns=_idle_ttl_ns(message, config),
+        labels=_labels(message),
+    )
+
+
+def page(message: Any) -> tuple[str, int]:
+    """Returns behind what a page begins, "" for the first, and how much it may hold.
+
+    Raises:
+      ArgumentInvalid: the size is negative, or the token is not one of ours.
+    """
+    if message.page_size < 0:
+        raise errors.ArgumentInvalid(
+            f"page_size: got {message.page_size}, expected 0 or more.",
+            field="page_size",
+            got=message.page_size,
+        )
+    try:
+        after = base64.b64decode(message.page_token, altchars=b"-_", validate=True).decode()
+    except ValueError as error:
+        raise errors.ArgumentInvalid(
+            f"page_token: got {message.page_token[:80]!r}, expected the next_page_token of the "
+            "page before, or nothing.",
+            field="page_token",
+            got=message.page_token[:80],
+        ) from error
+    return after, min(message.page_size or _DEFAULT_PAGE_SIZE, _MAX_PAGE_SIZE)
+
+
+def page_token(last: str) -> str:
+    """Returns the token of the page that begins behind `last`; "" gives ""."""
+    return base64.urlsafe_b64encode(last.encode()).decode()
+
+
+def session(identifier: str, record: Record) -> session_service_pb2.Session:
+    """Returns a live session as callers see it."""
+    pin = decode_pin(record.pin)
+    message = session_service_pb2.Session(
+        id=identifier,
+        generation=record.generation,
+        next_step=record.next_step,
+        state=session_service_pb2.SESSION_STATE_ACTIVE,
+        model=pin.model,
+        model_version=pin.model_version,
+        model_fingerprint=record.fingerprint.hex(),
+        numerics_digest=record.numerics.hex(),
+        numerics_start_step=record.numerics_start_step,
+        series_count=record.series_count,
+        window_step_count=record.window,
+        sensor_count=record.sensor_count,
+        output_count=record.output_count,
+        create_time=_timestamp(record.create_ns),
+        renew_time=_timestamp(record.renew_ns),
+        labels=pin.labels,
+    )
+    if record.expire_ns is not None:
+        message.expire_time.CopyFrom(_timestamp(record.expire_ns))
+        message.idle_ttl_duration.CopyFrom(
+            duration_pb2.Duration(
+                seconds=record.idle_ttl_ns // NANOSECONDS, nanos=record.idle_ttl_ns % NANOSECONDS
+            )
+        )
+    return message
+
+
+def model(served: ServedModel) -> model_service_pb2.Model:
+    """Returns a served model as callers see it."""
+    card, interface = served.card, served.cell.interface
+    return model_service_pb2.Model(
+        name=card.name,
+        version=card.version,
+        fingerprint=served.fingerprint.hex(),
+        numerics_digest=served.numerics.hex(),
+        rate_hz=card.rate_hz,
+        sensors=[
+            model_service_pb2.Sensor(
+                name=sensor.name,
+                unit=sensor.unit,
+                min_reading=sensor.min_reading,
+                max_reading=sensor.max_reading,
+            )
+            for sensor in interface.sensors
+        ],
+        state_tensors=[
+            model_service_pb2.TensorSpec(
+                name=tensor.name, dimensions=tensor.shape, dtype=tensor.dtype
+            )
+            for tensor in interface.state_tensors
+        ],
+        output_names=interface.output_names,
+        output_meaning=card.output_meaning,
+        threshold=card.threshold,
+        warm_up_step_count=card.warm_up_steps,
+    )
+
+
+def _timestamp(nanoseconds: int) -> timestamp_pb2.Timestamp:
+    return timestamp_pb2.Timestamp(
+        seconds=nanoseconds // NANOSECONDS, nanos=nanoseconds % NANOSECONDS
+    )
+
+
+def _check_range(field: str, got: int, lowest: int, highest: int) -> None:
+    if not lowest <= got <= highest:
+        raise errors.ArgumentInvalid(
+            f"{field}: got {got}, expected {lowest} to {highest}.",
+            field=field,
+            got=got,
+            min=lowest,
+            max=highest,
+        )
+
+
+def _idle_ttl_ns(message: session_service_pb2.CreateSessionRequest, config: Config) -> int:
+    """Returns the time to live that is asked for; 0 means never."""
+    if not message.HasField("idle_ttl_duration"):
+        return 0 if message.never_expires else round(config.idle_ttl_s * NANOSECONDS)
+    if message.never_expires:
+        raise errors.ArgumentInvalid(
+            "never_expires: got true beside an idle_ttl_duration, expected one of the two.",
+            field="never_expires",
+        )
+    duration = message.idle_ttl_duration
+    asked_ns = duration.seconds * NANOSECONDS + duration.nanos
+    if not 0 < asked_ns <= config.limits.max_idle_ttl_s * NANOSECONDS:
+        raise errors.ArgumentInvalid(
+            f"idle_ttl_duration: got {asked_ns / NANOSECONDS:g} s, expected above 0 and at most "
+            f"{config.limits.max_idle_ttl_s:g} s; use never_expires for a session without end.",
+            field="idle_ttl_duration",
+            got=asked_ns / NANOSECONDS,
+            max=config.limits.max_idle_ttl_s,
+        )
+    return asked_ns
+
+
+def _labels(message: session_service_pb2.CreateSessionRequest) -> dict[str, str]:
+    labels = dict(message.labels)
+    _check_range("labels", len(labels), 0, _MAX_LABELS)
+    for key, value in labels.items():
+        _check_range(f"labels[{key[:80]!r}]: key bytes", len(key.encode()), 1, _MAX_LABEL_KEY_BYTES)
+        _check_range(
+            f"labels[{key!r}]: value bytes", len(value.encode()), 0, _MAX_LABEL_VALUE_BYTES
+        )
+    return labels

@@ -1,0 +1,86 @@
+"""One server process: start, banner, signals, end."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import logging
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from tickcell.model import Bundle
+from tickcell.model.bundle import SHIPPED
+from tickcell.server import store
+from tickcell.server.catalogue import Catalogue, ServedModel
+from tickcell.server.clock import SteadyClock
+from tickcell.server.server import Server
+
+if TYPE_CHECKING:
+    from tickcell.server.config import Config
+
+_log = logging.getLogger(__name__)
+
+
+def run(config: Config) -> None:
+    """Serves until SIGTERM or SIGINT.
+
+    Raises:
+      BundleError, CatalogueError: a bundle cannot be served.
+      StoreStartError: the store cannot be opened.
+      ListenError: the address cannot be listened on.
+      MissingExtraError: the extra "server" is not installed.
+    """
+    catalogue = Catalogue(
+        ServedModel.load(Bundle.load(path)) for path in config.bundles or (SHIPPED,)
+    )
+    records = _open_store(config)
+    try:
+        asyncio.run(_serve(config, catalogue, records))
+    finally:
+        records.close()
+
+
+def _open_store(config: Config) -> store.Store:
+    if config.store is None or config.durability == "none":
+        return store.MemoryStore()
+    return store.LmdbStore.open(
+        config.store,
+        durability=config.durability,
+        on_unclean=config.on_unclean,
+        allow_network_filesystem=config.allow_network_filesystem,
+    )
+
+
+async def _serve(config: Config, catalogue: Catalogue, records: store.Store) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    server = Server(config, catalogue, records, SteadyClock())
+    address = await server.start()
+    sys.stdout.write(_banner(config, catalogue, records, address))
+    sys.stdout.flush()
+    await stopping.wait()
+    _log.info("stopping")
+    await server.stop()
+    _log.info("stopped")
+
+
+def _banner(config: Config, catalogue: Catalogue, records: store.Store, address: str) -> str:
+    """Says what is served, where, on which store, and the one line to try it."""
+    lines = [f"tickcell {importlib.metadata.version('tickcell')} serving on {address}"]
+    for model in catalogue:
+        sensors = model.cell.interface.sensor_count
+        lines.append(
+            f"  model  {model.card.name} {model.card.version}: {sensors} sensors at "
+            f"{model.card.rate_hz:g} Hz, fingerprint {model.fingerprint.hex()[:12]}, numerics "
+            f"{model.numerics.hex()}"
+        )
+    where = "in memory: a restart loses every session" if config.store is None else config.store
+    lines.append(f"  store  {where}, {records.count()} sessions, durability {config.durability}")
+    note = getattr(records, "note", None)
+    if note:
+        lines.append(f"  note   {note}")
+    lines.append(f"  try    tickcell replay --server {address}")
+    return "\n".join(lines) + "\n"

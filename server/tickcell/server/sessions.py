@@ -1,0 +1,230 @@
+"""The lives of sessions: create, get, list, touch, reset, delete, and the sweep.
+
+Each change is a record loaded, a rule applied and a compare-and-put; who loses
+to another server loads again.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, NamedTuple
+
+from tickcell.server import errors, record, rules, store, turn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tickcell.server.catalogue import Catalogue, ServedModel
+    from tickcell.server.clock import Clock
+    from tickcell.server.record import Record
+
+# Records looked at in one piece: about a millisecond.
+SCAN_LIMIT = 256
+
+
+class Creation(NamedTuple):
+    """What a caller wants of a new session."""
+
+    session: str
+    request_id: str
+    series_count: int
+    window: int
+    idle_ttl_ns: int
+    labels: dict[str, str]
+
+
+class Sessions:
+    """All sessions of one store."""
+
+    def __init__(
+        self,
+        records: store.Store,
+        catalogue: Catalogue,
+        clock: Clock,
+        *,
+        retention_ns: int,
+        max_sessions: int,
+    ) -> None:
+        self._store = records
+        self._catalogue = catalogue
+        self._clock = clock
+        self._retention_ns = retention_ns
+        self._max_sessions = max_sessions
+        self._swept = b""
+
+    def create(self, model: ServedModel, wanted: Creation) -> Record:
+        """Creates a session, or returns the one that the same request created.
+
+        Raises:
+          SessionExists, SessionDeleted, SessionExpired: see `rules.create`.
+          SessionsFull: the store keeps as many as it may.
+          StoreFull: its disk or map is full.
+        """
+        request = rules.CreateRequest(
+            session=wanted.session,
+            request_id=wanted.request_id,
+            generation=_generation(),
+            model=model.card.name,
+            model_version=model.card.version,
+            fingerprint=model.fingerprint,
+            numerics=model.numerics,
+            series_count=wanted.series_count,
+            window=wanted.window,
+            sensor_count=model.cell.interface.sensor_count,
+            output_count=model.cell.interface.output_count,
+            state=model.cell.initial_state(wanted.series_count).tobytes(),
+            idle_ttl_ns=wanted.idle_ttl_ns,
+            labels=wanted.labels,
+        )
+
+        def create(old: Record | None) -> Record:
+            new = rules.create(old, request, self._clock.now_ns(), self._retention_ns)
+            if old is None:
+                self._check_room(wanted.session)
+            return new
+
+        return self._change(wanted.session, create)
+
+    def get(self, session: str) -> Record:
+        """Returns a live session's record.
+
+        Raises:
+          SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
+        """
+        return self._live(session, self._load(session)[1])
+
+    def list(self, after: str, limit: int) -> tuple[list[tuple[str, Record]], str]:
+        """Returns some live sessions by id, and where to go on; "" at the end.
+
+        Args:
+          after: the id behind which to begin.
+          limit: how many records to look at; there may be fewer live ones.
+        """
+        now_ns = self._clock.now_ns()
+        found = self._store.scan(record.key(after), limit)
+        live = []
+        for key, encoded in found:
+            current = record.decode(encoded)
+            if not (current.is_deleted or rules.is_expired(current, now_ns)):
+                live.append((record.session_of(key), current))
+        return live, record.session_of(found[-1][0]) if len(found) == limit else ""
+
+    def touch(self, session: str, generation: int) -> Record:
+        """Renews a session.
+
+        Raises:
+          SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
+          SessionRestarted: another generation is meant.
+          StoreFull: the store has no room.
+        """
+        return self._change(
+            session,
+            lambda old: rules.touch(
+                self._live(session, old), session, generation, self._clock.now_ns()
+            ),
+        )
+
+    def reset(self, session: str, generation: int, request_id: str) -> Record:
+        """Starts a session again from the cell's initial state.
+
+        Raises:
+          SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
+          SessionRestarted: another generation is meant.
+          ModelNotServed: its model, which gives the initial state, is not served.
+          StoreFull: the store has no room.
+        """
+
+        def begin(old: Record) -> tuple[int, bytes, bytes]:
+            model = turn.served(self._catalogue.by_fingerprint, old, session)
+            state = model.cell.initial_state(old.series_count)
+            return _generation(), state.tobytes(), model.numerics
+
+        return self._change(
+            session,
+            lambda old: rules.reset(
+                self._live(session, old),
+                session,
+                generation,
+                request_id,
+                begin,
+                self._clock.now_ns(),
+            ),
+        )
+
+    def delete(self, session: str, generation: int) -> None:
+        """Deletes a session; deleting the same generation again succeeds.
+
+        Raises:
+          SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
+          SessionRestarted: another generation is meant.
+          StoreFull: the store has no room even for this.
+        """
+        self._change(
+            session,
+            lambda old: rules.delete(
+                old, session, generation, self._clock.now_ns(), self._retention_ns
+            ),
+        )
+
+    def sweep(self) -> int:
+        """Removes forgotten records among the next few, and says how many.
+
+        Raises:
+          StoreFull: the store has no room even for this.
+        """
+        now_ns = self._clock.now_ns()
+        found = self._store.scan(self._swept, SCAN_LIMIT)
+        self._swept = found[-1][0] if len(found) == SCAN_LIMIT else b""
+        changes = []
+        for key, encoded in found:
+            try:
+                current = record.decode(encoded)
+            except errors.RecordDamaged:
+                # Not ours to remove: whoever asks for the session is told.
+                continue
+            if rules.is_forgotten(current, now_ns, self._retention_ns):
+                changes.append(store.Change(key, encoded, None))
+        if not changes:
+            return 0
+        try:
+            return sum(self._store.commit(changes))
+        except store.StoreFullError as error:
+            raise turn.full("sweep", error) from error
+
+    def _load(self, session: str) -> tuple[bytes | None, Record | None]:
+        (encoded,) = self._store.load([record.key(session)])
+        return encoded, None if encoded is None else record.decode(encoded)
+
+    def _live(self, session: str, old: Record | None) -> Record:
+        return rules.live(old, session, self._clock.now_ns(), self._retention_ns)
+
+    def _change(self, session: str, rule: Callable[[Record | None], Record]) -> Record:
+        """Exchanges a session's record for the one that the rule makes of it."""
+        while True:
+            encoded, old = self._load(session)
+            new = rule(old)
+            if new is old:
+                return new
+            change = store.Change(record.key(session), encoded, record.encode(new))
+            try:
+                (is_committed,) = self._store.commit([change])
+            except store.StoreFullError as error:
+                raise turn.full(session, error) from error
+            if is_committed:
+                return new
+
+    def _check_room(self, session: str) -> None:
+        count = self._store.count()
+        if count >= self._max_sessions:
+            raise errors.SessionsFull(
+                f"{session}: the store keeps {count} sessions of {self._max_sessions}, ended ones "
+                "within their retention included; delete some, wait, or raise --max-sessions.",
+                session=session,
+                session_count=count,
+                max_session_count=self._max_sessions,
+            )
+
+
+def _generation() -> int:
+    """Draws a generation: 53 bits, so that it survives as a JSON number."""
+    return 1 + secrets.randbelow(2**53 - 1)
