@@ -1,0 +1,268 @@
+"""What the client raises.
+
+    TickcellError
+    ├─ RefusedError                 the server refused the request, which changed nothing
+    │  ├─ MalformedError, ArgumentInvalidError
+    │  ├─ FrameError
+    │  │  └─ FrameShapeError, FrameNotFiniteError, FrameOutOfRangeError
+    │  ├─ SessionEndedError
+    │  │  └─ SessionUnknownError, SessionExpiredError, SessionDeletedError
+    │  ├─ SessionExistsError, SessionRestartedError
+    │  ├─ StepStaleError, StepGapError, StepConflictError
+    │  ├─ ModelUnknownError, ModelNotServedError, NumericsChangedError, OutputNotFiniteError
+    │  ├─ StoreFullError, SessionsFullError, StreamsFullError, DrainingError
+    │  └─ RecordDamagedError, InternalError
+    ├─ CallError                    gRPC refused the call; the code and its text are gRPC's
+    │  └─ LostError                 the call broke off: whether it was applied is not known
+    ├─ UnavailableError             the same, and `retry_for_s` is over
+    ├─ BacklogError                 more frames wait for the server than may
+    ├─ ReplyError                   a reply does not belong to its request
+    ├─ AddressError                 the server's address cannot be one
+    └─ UsageError                   a call that cannot be meant, such as a step of a closed session
+
+Each leaf of `RefusedError` has one reason of `proto/tickcell/v1/error_reason.proto`,
+whose comments say what it means.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+
+class TickcellError(Exception):
+    """Anything that the client raises by itself."""
+
+
+class RefusedError(TickcellError):
+    """The server refused the request, which changed nothing.
+
+    An earlier copy of the same request may have been applied.
+
+    Attributes:
+      reason: as in error_reason.proto, without the prefix; one that this client does
+        not know yet comes as a plain `RefusedError`.
+      metadata: every changing part of the message, by name.
+      may_pass: whether the same request may succeed a little later, so that the client
+        sends it again by itself.
+    """
+
+    reason: str = ""
+    may_pass: ClassVar[bool] = False
+
+    def __init__(self, message: str, metadata: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.metadata = dict(metadata or {})
+
+
+class MalformedError(RefusedError):
+    """The bytes are not the request's message."""
+
+    reason = "MALFORMED"
+
+
+class ArgumentInvalidError(RefusedError):
+    """A field is missing, malformed or out of its range."""
+
+    reason = "ARGUMENT_INVALID"
+
+
+class FrameError(RefusedError):
+    """A frame cannot be applied."""
+
+
+class FrameShapeError(FrameError):
+    """The step count, or the number of readings, does not fit the session."""
+
+    reason = "FRAME_SHAPE"
+
+
+class FrameNotFiniteError(FrameError):
+    """A reading is NaN or infinite."""
+
+    reason = "FRAME_NOT_FINITE"
+
+
+class FrameOutOfRangeError(FrameError):
+    """A reading lies outside what its sensor can measure."""
+
+    reason = "FRAME_OUT_OF_RANGE"
+
+
+class SessionEndedError(RefusedError):
+    """No session of this id is alive."""
+
+
+class SessionUnknownError(SessionEndedError):
+    """No session of this id is known, nor the end of one."""
+
+    reason = "SESSION_UNKNOWN"
+
+
+class SessionExpiredError(SessionEndedError):
+    """The session was idle for longer than its time to live."""
+
+    reason = "SESSION_EXPIRED"
+
+
+class SessionDeletedError(SessionEndedError):
+    """The session was deleted."""
+
+    reason = "SESSION_DELETED"
+
+
+class SessionExistsError(RefusedError):
+    """A live session of this id was created by another request."""
+
+    reason = "SESSION_EXISTS"
+
+
+class SessionRestartedError(RefusedError):
+    """The session was reset or created anew since the generation that the request names."""
+
+    reason = "SESSION_RESTARTED"
+
+
+class StepStaleError(RefusedError):
+    """The step was applied, but its outputs have left the window."""
+
+    reason = "STEP_STALE"
+
+
+class StepGapError(RefusedError):
+    """The steps before this one have not been applied."""
+
+    reason = "STEP_GAP"
+
+
+class StepConflictError(RefusedError):
+    """The step was applied with another frame: two writers, or two recordings."""
+
+    reason = "STEP_CONFLICT"
+
+
+class ModelUnknownError(RefusedError):
+    """No model of this name and version is served."""
+
+    reason = "MODEL_UNKNOWN"
+
+
+class ModelNotServedError(RefusedError):
+    """The model to which the session is pinned is not served here."""
+
+    reason = "MODEL_NOT_SERVED"
+
+
+class NumericsChangedError(RefusedError):
+    """The session was advanced under another numerics digest, and the server is strict."""
+
+    reason = "NUMERICS_CHANGED"
+
+
+class OutputNotFiniteError(RefusedError):
+    """The cell's output or next state is not finite."""
+
+    reason = "OUTPUT_NOT_FINITE"
+
+
+class StoreFullError(RefusedError):
+    """The store's disk or map is full."""
+
+    reason = "STORE_FULL"
+    may_pass = True
+
+
+class SessionsFullError(RefusedError):
+    """The store keeps as many sessions as it may."""
+
+    reason = "SESSIONS_FULL"
+
+
+class StreamsFullError(RefusedError):
+    """The server has as many streams as it may."""
+
+    reason = "STREAMS_FULL"
+    may_pass = True
+
+
+class DrainingError(RefusedError):
+    """The server is stopping."""
+
+    reason = "DRAINING"
+    may_pass = True
+
+
+class RecordDamagedError(RefusedError):
+    """The session's record does not match its checksum."""
+
+    reason = "RECORD_DAMAGED"
+
+
+class InternalError(RefusedError):
+    """A fault of the server, which its log describes."""
+
+    reason = "INTERNAL"
+    may_pass = True
+
+
+class CallError(TickcellError):
+    """gRPC refused the call, for example since its message is too long; nothing was applied.
+
+    Attributes:
+      code: the name of gRPC's status code.
+    """
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class LostError(CallError):
+    """The call broke off: whether the request was applied is not known.
+
+    The client sends such a request again by itself, which is always right.
+    """
+
+
+class UnavailableError(TickcellError):
+    """The server did not answer for `retry_for_s`; what became of the request is not known.
+
+    The session is kept; doing the same step again, later, is right.
+    """
+
+
+class BacklogError(TickcellError):
+    """More frames wait for the server than may; the frame that is one too many was not taken."""
+
+
+class ReplyError(TickcellError):
+    """A reply does not belong to its request: a fault of the server, or of what is in between."""
+
+
+class AddressError(TickcellError, ValueError):
+    """The server's address cannot be one."""
+
+
+class UsageError(TickcellError, ValueError):
+    """A call that cannot be meant, such as a step of a closed session."""
+
+
+def _leaves(tree: type[RefusedError]) -> Iterator[type[RefusedError]]:
+    for child in tree.__subclasses__():
+        yield from _leaves(child)
+        if child.reason:
+            yield child
+
+
+REASONS: dict[str, type[RefusedError]] = {leaf.reason: leaf for leaf in _leaves(RefusedError)}
+
+
+def refused(reason: str, message: str, metadata: Mapping[str, str]) -> RefusedError:
+    """Returns the error of a reason, a plain `RefusedError` if it is not known here."""
+    if reason in REASONS:
+        return REASONS[reason](message, metadata)
+    error = RefusedError(message, metadata)
+    error.reason = reason
+    return error

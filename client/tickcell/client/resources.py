@@ -1,0 +1,151 @@
+"""What a server has, as plain values: its models and its sessions."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from typing import TYPE_CHECKING, Any
+
+from tickcell.client import methods
+from tickcell.model import Sensor, TensorSpec
+from tickcell.v1 import model_service_pb2, session_service_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tickcell.client.link import Link
+    from tickcell.client.methods import Method
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """A session as the server described it last; the fields are those of the wire's Session.
+
+    Attributes:
+      idle_ttl_s: how long it may be idle; None if it never expires.
+      expire_time: when it expires unless it is renewed; None if it never does.
+    """
+
+    id: str
+    generation: int
+    next_step: int
+    model: str
+    model_version: str
+    model_fingerprint: str
+    numerics_digest: str
+    numerics_start_step: int
+    series_count: int
+    window_step_count: int
+    sensor_count: int
+    output_count: int
+    idle_ttl_s: float | None
+    expire_time: datetime.datetime | None
+    create_time: datetime.datetime
+    renew_time: datetime.datetime
+    labels: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Model:
+    """A model that is served; the fields are those of the wire's Model."""
+
+    name: str
+    version: str
+    fingerprint: str
+    numerics_digest: str
+    rate_hz: float
+    sensors: tuple[Sensor, ...]
+    state_tensors: tuple[TensorSpec, ...]
+    output_names: tuple[str, ...]
+    output_meaning: str
+    threshold: float
+    warm_up_step_count: int
+
+
+def session_info(session: session_service_pb2.Session) -> SessionInfo:
+    """Returns the wire's Session as a value."""
+    expires = session.HasField("idle_ttl_duration")
+    return SessionInfo(
+        id=session.id,
+        generation=session.generation,
+        next_step=session.next_step,
+        model=session.model,
+        model_version=session.model_version,
+        model_fingerprint=session.model_fingerprint,
+        numerics_digest=session.numerics_digest,
+        numerics_start_step=session.numerics_start_step,
+        series_count=session.series_count,
+        window_step_count=session.window_step_count,
+        sensor_count=session.sensor_count,
+        output_count=session.output_count,
+        idle_ttl_s=session.idle_ttl_duration.ToTimedelta().total_seconds() if expires else None,
+        expire_time=session.expire_time.ToDatetime(datetime.UTC) if expires else None,
+        create_time=session.create_time.ToDatetime(datetime.UTC),
+        renew_time=session.renew_time.ToDatetime(datetime.UTC),
+        labels=dict(session.labels),
+    )
+
+
+def model(served: model_service_pb2.Model) -> Model:
+    """Returns the wire's Model as a value."""
+    return Model(
+        name=served.name,
+        version=served.version,
+        fingerprint=served.fingerprint,
+        numerics_digest=served.numerics_digest,
+        rate_hz=served.rate_hz,
+        sensors=tuple(
+            Sensor(sensor.name, sensor.unit, sensor.min_reading, sensor.max_reading)
+            for sensor in served.sensors
+        ),
+        state_tensors=tuple(
+            TensorSpec(tensor.name, tuple(tensor.dimensions), tensor.dtype)
+            for tensor in served.state_tensors
+        ),
+        output_names=tuple(served.output_names),
+        output_meaning=served.output_meaning,
+        threshold=served.threshold,
+        warm_up_step_count=served.warm_up_step_count,
+    )
+
+
+def get_session(link: Link, session: str) -> SessionInfo:
+    """Gets a session; changes nothing.
+
+    Raises:
+      SessionEndedError: no session of this id is alive.
+    """
+    request = session_service_pb2.GetSessionRequest(session=session)
+    return session_info(link.call(methods.GET_SESSION, request).session)
+
+
+def list_sessions(link: Link) -> Iterator[SessionInfo]:
+    """Lists the live sessions, by id."""
+    for page in _pages(link, methods.LIST_SESSIONS, session_service_pb2.ListSessionsRequest):
+        yield from map(session_info, page.sessions)
+
+
+def get_model(link: Link, name: str = "", version: str = "") -> Model:
+    """Gets a model; the name and the version may be empty where only one is served.
+
+    Raises:
+      ModelUnknownError: it is not served.
+    """
+    request = model_service_pb2.GetModelRequest(name=name, version=version)
+    return model(link.call(methods.GET_MODEL, request).model)
+
+
+def list_models(link: Link) -> Iterator[Model]:
+    """Lists the models that are served, by name, then version."""
+    for page in _pages(link, methods.LIST_MODELS, model_service_pb2.ListModelsRequest):
+        yield from map(model, page.models)
+
+
+def _pages(link: Link, method: Method, request: type[Any]) -> Iterator[Any]:
+    token = ""
+    while True:
+        page = link.call(method, request(page_size=1000, page_token=token))
+        yield page
+        token = page.next_page_token
+        if not token:
+            return

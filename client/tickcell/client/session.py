@@ -1,0 +1,465 @@
+"""A session on a server, as a Python object: frames in, outputs out, nothing lost or doubled.
+
+The session's place in the sequence is `next_step`: the first step whose output
+the caller does not have. It moves when the caller gets an output, and by nothing
+else; whatever goes wrong in between, doing the same step again is right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import threading
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from google.protobuf import duration_pb2
+
+from tickcell import wire
+from tickcell.client import errors, methods, resources
+from tickcell.client.link import DEADLINE_S, RETRY_FOR_S, Link
+from tickcell.client.pipeline import Life, Pipeline, check_reply
+from tickcell.v1 import session_service_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from types import TracebackType
+
+    from numpy.typing import ArrayLike, NDArray
+
+    from tickcell.client.resources import Model, SessionInfo
+
+# Rows (steps times series) in one request. More gain nothing, and the server
+# takes no more than its --max-request-rows.
+_CHUNK_ROWS = 1024
+
+
+class Session:
+    """A durable recurrent state on a server.
+
+        with Session.create("localhost:50061") as session:
+            for frame in recording:
+                output = session.step(frame)
+
+    Leaving the `with` block deletes the session, unless an exception leaves it:
+    then it is kept, and `attach` goes on with it. Not for several threads at once.
+    """
+
+    def __init__(self, link: Link, info: SessionInfo, next_step: int | None = None) -> None:
+        """Wraps a session that exists; see `create` and `attach`."""
+        self._link = link
+        self._info = info
+        self._life = _life(info)
+        self._next_step = info.next_step if next_step is None else next_step
+        self._pipeline: Pipeline | None = None
+        self._unanswered = b""
+        self._is_closed = False
+
+    @classmethod
+    def create(
+        cls,
+        address: str,
+        session: str = "",
+        *,
+        model: str = "",
+        model_version: str = "",
+        series_count: int = 1,
+        window: int = 0,
+        idle_ttl_s: float | None = None,
+        labels: Mapping[str, str] | None = None,
+        retry_for_s: float | None = RETRY_FOR_S,
+        deadline_s: float = DEADLINE_S,
+    ) -> Session:
+        """Creates a session.
+
+        Args:
+          address: of the server, `HOST:PORT` or `unix:PATH`.
+          session: the session's id; empty for one that the server derives.
+          model: the model's name; may be empty where only one is served.
+          model_version: its version; may be empty where only one is served.
+          series_count: B, the number of series that advance in lockstep.
+          window: W, the number of steps of which the server keeps the outputs, and the
+            most that are in flight; 0 for the server's default.
+          idle_ttl_s: how long it may be idle before it expires; None for the server's
+            default, `math.inf` for ever.
+          labels: notes on the session.
+          retry_for_s: for how long a call is tried again while the server does not
+            answer; None for ever.
+          deadline_s: how long one try may take.
+
+        Raises:
+          SessionExistsError: a live session has this id.
+          TickcellError: any other reason.
+        """
+        request = session_service_pb2.CreateSessionRequest(
+            session=session,
+            request_id=str(uuid.uuid4()),
+            model=model,
+            model_version=model_version,
+            series_count=series_count,
+            window_step_count=window,
+            idle_ttl_duration=_duration(idle_ttl_s),
+            never_expires=idle_ttl_s == math.inf,
+            labels=labels,
+        )
+        with contextlib.ExitStack() as on_error:
+            link = Link(address, deadline_s=deadline_s, retry_for_s=retry_for_s)
+            on_error.callback(link.close)
+            response = link.call(methods.CREATE_SESSION, request)
+            created = cls(link, resources.session_info(response.session))
+            on_error.pop_all()
+        return created
+
+    @classmethod
+    def attach(
+        cls,
+        address: str,
+        session: str,
+        *,
+        next_step: int | None = None,
+        retry_for_s: float | None = RETRY_FOR_S,
+        deadline_s: float = DEADLINE_S,
+    ) -> Session:
+        """Goes on with a session that exists.
+
+        Args:
+          address: of the server.
+          session: the session's id.
+          next_step: where to go on, if not where the session stands: at an earlier step
+            that its window still holds. The frames must be the same again, and so are
+            the outputs.
+          retry_for_s: as for `create`.
+          deadline_s: as for `create`.
+
+        Raises:
+          SessionEndedError: no session of this id is alive.
+          TickcellError: any other reason.
+        """
+        with contextlib.ExitStack() as on_error:
+            link = Link(address, deadline_s=deadline_s, retry_for_s=retry_for_s)
+            on_error.callback(link.close)
+            attached = cls(link, resources.get_session(link, session), next_step)
+            on_error.pop_all()
+        return attached
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.detach()
+
+    def __repr__(self) -> str:
+        return f"<Session {self.id} at step {self.next_step} on {self._link.address}>"
+
+    @property
+    def id(self) -> str:
+        """The session's id."""
+        return self._info.id
+
+    @property
+    def info(self) -> SessionInfo:
+        """The session as the server described it last; steps do not change this."""
+        return self._info
+
+    @functools.cached_property
+    def model(self) -> Model:
+        """The model that advances the session.
+
+        Raises:
+          ModelUnknownError: the server does not serve it now.
+        """
+        return resources.get_model(self._link, self._info.model, self._info.model_version)
+
+    @property
+    def next_step(self) -> int:
+        """The first step whose output the caller does not have."""
+        return self._next_step if self._pipeline is None else self._pipeline.next_step
+
+    @property
+    def in_flight(self) -> int:
+        """The number of steps that are sent and not answered; above 0 only in a stream."""
+        return 0 if self._pipeline is None else self._pipeline.in_flight
+
+    @property
+    def unanswered(self) -> NDArray[np.float32]:
+        """The frames from `next_step` on that the last `stream` took from its source.
+
+        `[N, B, F]`, or `[N, F]` where B = 1. Some may have been applied: to go on, send
+        these first.
+        """
+        series, width = self._info.series_count, self._info.sensor_count
+        shape = (-1, width) if series == 1 else (-1, series, width)
+        return np.frombuffer(self._unanswered, "<f4").reshape(shape).copy()
+
+    def step(self, frame: ArrayLike) -> NDArray[np.float32]:
+        """Advances the session by one frame.
+
+        Args:
+          frame: `[F]` where B = 1, else `[B, F]`; in the sensors' own units.
+
+        Returns:
+          The outputs, `[O]` or `[B, O]`.
+
+        Raises:
+          FrameShapeError: the shape does not fit; nothing was sent.
+          TickcellError: the step was refused, or its outcome is unknown; `next_step` is
+            what it was, and the same frame is due again.
+        """
+        readings = self._readings(frame, time_axes=0)
+        output = self._send(readings.tobytes(), 1)
+        return output.reshape(*readings.shape[:-1], self._info.output_count)
+
+    def steps(
+        self, frames: ArrayLike, out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """Advances the session by any number of frames, a chunk at a time.
+
+        Args:
+          frames: `[T, F]` where B = 1, else `[T, B, F]`.
+          out: where to write the outputs, `[T, O]` or `[T, B, O]` float32. After an
+            error, those of the steps before `next_step` are in it.
+
+        Returns:
+          The outputs.
+
+        Raises:
+          FrameShapeError: the shape does not fit; nothing was sent.
+          TickcellError: as for `step`, for the chunk from `next_step` on.
+        """
+        readings = self._readings(frames, time_axes=1)
+        shape = (*readings.shape[:-1], self._info.output_count)
+        if out is None:
+            out = np.empty(shape, np.float32)
+        elif out.shape != shape or out.dtype != np.float32:
+            raise errors.UsageError(
+                f"out: got {out.dtype} {list(out.shape)}, expected float32 {list(shape)}."
+            )
+        size = min(self._life.window, self._max_chunk)
+        for start in range(0, len(readings), size):
+            chunk = readings[start : start + size]
+            output = self._send(chunk.tobytes(), len(chunk))
+            out[start : start + size] = output.reshape(len(chunk), *shape[1:])
+        return out
+
+    def stream(
+        self,
+        frames: Iterable[ArrayLike],
+        *,
+        max_chunk: int | None = None,
+        backlog: int | None = None,
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yields the output of each frame, in order, with up to W steps in flight.
+
+        Another thread iterates over `frames`, up to W frames ahead of the outputs. A
+        frame is kept until the output after its own is asked for. Whoever leaves the
+        loop early goes on with the frames of `unanswered`, some of which may have been
+        applied.
+
+        Args:
+          frames: frames as for `step`; each is sent as soon as it is there.
+          max_chunk: the most frames in one request; by default what has arrived, up to
+            half of W.
+          backlog: for a source that cannot wait, such as a sensor: how many frames may
+            wait while the server does not answer. Then `retry_for_s` does not count.
+
+        Raises:
+          BacklogError: more frames than `backlog` wait.
+          TickcellError: as for `step`, for the step `next_step`.
+        """
+        pipeline = self.pipeline(max_chunk=max_chunk, backlog=backlog)
+        feeder = _Feeder(pipeline, frames, self._readings, can_wait=backlog is None)
+        try:
+            feeder.start()
+            while (output := pipeline.pop()) is not None:
+                data = np.frombuffer(output.data, "<f4").reshape(self._output_shape)
+                try:
+                    yield data.copy()
+                finally:
+                    pipeline.release()
+            feeder.check()
+        finally:
+            self.end_pipeline()
+
+    def pipeline(self, *, max_chunk: int | None = None, backlog: int | None = None) -> Pipeline:
+        """Opens the machinery under `stream`, for loops of another shape.
+
+        Until `end_pipeline`, the session's steps go by the pipeline alone.
+        """
+        self._check_open()
+        window = self._life.window
+        chunk = max(1, min(window // 2, self._max_chunk) if max_chunk is None else max_chunk)
+        link = Link(
+            self._link.address,
+            deadline_s=self._link.deadline_s,
+            retry_for_s=self._link.retry_for_s if backlog is None else None,
+        )
+        self._pipeline = Pipeline(
+            link,
+            self._life,
+            self._next_step,
+            max_chunk=min(chunk, window),
+            max_waiting=window if backlog is None else backlog,
+        )
+        return self._pipeline
+
+    def end_pipeline(self) -> None:
+        """Closes the pipeline, if there is one; the session stands where its caller is."""
+        if self._pipeline is not None:
+            self._pipeline.close()
+            self._next_step = self._pipeline.next_step
+            self._unanswered = self._pipeline.frames
+            self._pipeline = None
+
+    def touch(self) -> None:
+        """Renews the session's time to live without advancing it."""
+        self._check_open()
+        request = session_service_pb2.TouchSessionRequest(
+            session=self.id, generation=self._info.generation
+        )
+        response = self._link.call(methods.TOUCH_SESSION, request)
+        self._info = resources.session_info(response.session)
+
+    def reset(self) -> None:
+        """Starts again from the initial state and step 0, under a new generation."""
+        self._check_open()
+        request = session_service_pb2.ResetSessionRequest(
+            session=self.id, generation=self._info.generation, request_id=str(uuid.uuid4())
+        )
+        response = self._link.call(methods.RESET_SESSION, request)
+        self._info = resources.session_info(response.session)
+        self._life = _life(self._info)
+        self._next_step = 0
+        self._unanswered = b""
+
+    def close(self) -> None:
+        """Deletes the session; one that has ended is left at that."""
+        if self._is_closed:
+            return
+        self.end_pipeline()
+        request = session_service_pb2.DeleteSessionRequest(
+            session=self.id, generation=self._info.generation
+        )
+        with contextlib.suppress(errors.SessionEndedError):
+            self._link.call(methods.DELETE_SESSION, request)
+        self.detach()
+
+    def detach(self) -> None:
+        """Leaves the session on the server, to be attached to again."""
+        self.end_pipeline()
+        self._is_closed = True
+        self._link.close()
+
+    @property
+    def _max_chunk(self) -> int:
+        return max(1, _CHUNK_ROWS // self._info.series_count)
+
+    @property
+    def _output_shape(self) -> tuple[int, ...]:
+        count = self._info.output_count
+        return (count,) if self._info.series_count == 1 else (self._info.series_count, count)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise errors.UsageError(f"{self.id}: is closed; attach to it again.")
+        if self._pipeline is not None:
+            raise errors.UsageError(f"{self.id}: a stream is open; finish or close it first.")
+
+    def _readings(self, frames: ArrayLike, time_axes: int) -> NDArray[np.float32]:
+        """Returns frames as contiguous float32, checked; the server checks the values."""
+        with np.errstate(over="ignore"):
+            readings = np.ascontiguousarray(frames, "<f4")
+        series, width = self._info.series_count, self._info.sensor_count
+        shape = readings.shape[time_axes:]
+        if shape == (series, width) or (series == 1 and shape == (width,)):
+            return readings
+        names = ", ".join(sensor.name for sensor in self.model.sensors)
+        axes = [*["T"] * time_axes, *[series] * (series > 1), width]
+        raise errors.FrameShapeError(
+            f"{self.id}: got frames of shape {list(readings.shape)}, expected "
+            f"[{', '.join(map(str, axes))}]; the sensors are {names}."
+        )
+
+    def _send(self, frames: bytes, step_count: int) -> NDArray[np.float32]:
+        """Sends steps by a unary call, which costs less than a turn of a stream in Python."""
+        self._check_open()
+        request = wire.StepSessionRequest(
+            session=self.id,
+            generation=self._life.generation,
+            first_step=self._next_step,
+            step_count=step_count,
+            frames=frames,
+        )
+        reply: Any = self._link.call(methods.STEP_SESSION, request)
+        check_reply(reply, self._life)
+        expected = (self._next_step, step_count, step_count * self._life.output_size)
+        got = (reply.first_step, reply.step_count, len(reply.outputs))
+        if got != expected:
+            raise errors.ReplyError(
+                f"{self.id}: got first step, step count and bytes of outputs {list(got)}, "
+                f"expected {list(expected)}."
+            )
+        self._next_step += step_count
+        return np.frombuffer(reply.outputs, "<f4").copy()
+
+
+class _Feeder:
+    """Pushes the frames of an iterable into a pipeline, in a thread of its own.
+
+    A source may block, and outputs that are there must not wait for it.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, frames: Iterable[ArrayLike], readings: Any, *, can_wait: bool
+    ) -> None:
+        self._pipeline = pipeline
+        self._frames = frames
+        self._readings = readings
+        self._can_wait = can_wait
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="tickcell-frames", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def check(self) -> None:
+        """Raises what the source raised, if it did."""
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        try:
+            self._feed()
+        except BaseException as failure:  # noqa: BLE001 - the caller's thread raises it
+            self._failure = failure
+        self._pipeline.finish()
+
+    def _feed(self) -> None:
+        frames = iter(self._frames)
+        while not self._can_wait or self._pipeline.wait_for_room():
+            try:
+                frame = next(frames)
+            except StopIteration:
+                return
+            self._pipeline.push(self._readings(frame, 0).tobytes())
+
+
+def _life(info: SessionInfo) -> Life:
+    size = 4 * info.series_count * info.output_count
+    return Life(info.id, info.generation, info.window_step_count, size)
+
+
+def _duration(idle_ttl_s: float | None) -> duration_pb2.Duration | None:
+    if idle_ttl_s is None or idle_ttl_s == math.inf:
+        return None
+    seconds = math.floor(idle_ttl_s)
+    return duration_pb2.Duration(seconds=seconds, nanos=round((idle_ttl_s - seconds) * 1e9))
