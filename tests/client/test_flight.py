@@ -1,0 +1,133 @@
+"""What is in flight is in order, bounded by the window, and sent again from where it was lost."""
+
+from __future__ import annotations
+
+import random
+import struct
+
+import pytest
+
+from tickcell.client import errors
+from tickcell.client.flight import Flight
+
+
+def frame(step: int) -> bytes:
+    return struct.pack("<f", step)
+
+
+def flight_of(frames: int, window: int = 4, first_step: int = 0) -> Flight:
+    flight = Flight(first_step, window, output_size=4)
+    for step in range(first_step, first_step + frames):
+        assert flight.push(frame(step)) == step
+    return flight
+
+
+def answer(flight: Flight, chunk) -> None:
+    """Answers a chunk as a server does that returns its frames."""
+    flight.answer(chunk.first_step, chunk.step_count, chunk.frames)
+
+
+def test_steps_go_out_in_order_in_chunks():
+    flight = flight_of(4)
+    assert [flight.send(3), flight.send(3)] == [
+        (0, 3, frame(0) + frame(1) + frame(2)),
+        (3, 1, frame(3)),
+    ]
+
+
+def test_no_more_than_the_window_is_sent():
+    flight = flight_of(9, window=4)
+    assert (flight.send(100).step_count, flight.can_send) == (4, False)
+
+
+def test_an_answer_alone_makes_no_room():
+    flight = flight_of(9, window=4)
+    answer(flight, flight.send(4))
+    assert not flight.can_send
+
+
+def test_an_output_that_the_caller_has_makes_room():
+    flight = flight_of(9, window=4)
+    answer(flight, flight.send(4))
+    flight.release()
+    assert flight.send(4).first_step == 4
+
+
+def test_outputs_come_in_order():
+    flight = flight_of(3)
+    answer(flight, flight.send(2))
+    answer(flight, flight.send(2))
+    outputs = []
+    while (output := flight.output()) is not None:
+        outputs.append(output)
+        flight.release()
+    assert outputs == [frame(0), frame(1), frame(2)]
+
+
+def test_after_a_rewind_the_unanswered_steps_are_sent_again():
+    flight = flight_of(4)
+    answer(flight, flight.send(1))
+    lost = flight.send(3)
+    flight.rewind()
+    assert flight.send(3) == lost
+
+
+def test_after_a_rewind_late_replies_belong_to_nothing():
+    flight = flight_of(4)
+    lost = flight.send(3)
+    flight.rewind()
+    with pytest.raises(errors.ReplyError, match="expected none"):
+        answer(flight, lost)
+
+
+def test_a_reply_out_of_order_is_refused():
+    flight = flight_of(4)
+    flight.send(2)
+    later = flight.send(2)
+    with pytest.raises(errors.ReplyError, match="2 steps from step 2, expected 2 from step 0"):
+        answer(flight, later)
+
+
+def test_a_reply_with_too_few_outputs_is_refused():
+    flight = flight_of(2)
+    flight.send(2)
+    with pytest.raises(errors.ReplyError, match="got 1 outputs, expected 2 for 2 steps"):
+        flight.answer(0, 2, frame(0))
+
+
+def test_frames_are_kept_until_the_caller_has_the_output():
+    flight = flight_of(2)
+    answer(flight, flight.send(2))
+    flight.release()
+    assert flight.frames() == frame(1)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whatever_is_lost_every_step_comes_once_and_the_server_still_has_it(seed):
+    chance = random.Random(seed)
+    window, steps = chance.randint(1, 8), 300
+    flight = Flight(0, window, output_size=4)
+    applied, outputs, on_the_way = 0, [], []
+    while len(outputs) < steps:
+        match chance.choice(["push", "push", "send", "send", "apply", "pop", "cut"]):
+            case "push" if flight.end < steps:
+                flight.push(frame(flight.end))
+            case "send" if flight.can_send:
+                on_the_way.append(flight.send(chance.randint(1, window)))
+            case "apply" if on_the_way:
+                chunk = on_the_way.pop(0)
+                # As the contract has it: no gap, and nothing from before the window.
+                assert applied - window <= chunk.first_step <= applied
+                applied = max(applied, chunk.first_step + chunk.step_count)
+                if chance.random() < 0.8:
+                    answer(flight, chunk)
+                else:
+                    on_the_way.clear()
+                    flight.rewind()
+            case "pop" if flight.output() is not None:
+                outputs.append(flight.output())
+                flight.release()
+            case "cut":
+                on_the_way.clear()
+                flight.rewind()
+    assert outputs == [frame(step) for step in range(steps)]
