@@ -1,0 +1,85 @@
+"""A virtual environment that holds one wheel and exactly what its metadata asks for.
+
+The dependencies are copied from the environment that runs the tests, so nothing
+is downloaded. What the metadata forgets is not there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+
+@dataclasses.dataclass(frozen=True)
+class EmptyEnvironment:
+    """An environment below `directory`, whose commands see neither checkout nor home."""
+
+    directory: Path
+
+    @classmethod
+    def with_wheel(cls, directory: Path, wheel: Path, *, extra: str = "") -> EmptyEnvironment:
+        venv.create(directory, with_pip=False, symlinks=True)
+        environment = cls(directory)
+        pip = [sys.executable, "-m", "pip", "--python", str(environment.python)]
+        subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", wheel], check=True)
+        (site,) = directory.glob("lib/python*/site-packages")
+        (metadata,) = importlib.metadata.distributions(name="tickcell", path=[str(site)])
+        for distribution in closure(metadata, extras={extra, ""}):
+            for file in distribution.files or []:
+                # Commands lie outside, and the tests need none of them.
+                if ".." not in file.parts and "__pycache__" not in file.parts:
+                    target = site / file
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copyfile(str(distribution.locate_file(file)), target)
+        return environment
+
+    @property
+    def python(self) -> Path:
+        return self.directory / "bin" / "python"
+
+    @property
+    def tickcell(self) -> Path:
+        return self.directory / "bin" / "tickcell"
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The environment variables of its commands: nothing of the caller's."""
+        return {"HOME": str(self.directory), "PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"}
+
+    def run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
+        """Runs a command to its end, in the environment's directory."""
+        return subprocess.run(
+            [str(part) for part in command],
+            cwd=self.directory,
+            env=self.variables,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+
+def closure(
+    distribution: importlib.metadata.Distribution, extras: Iterable[str]
+) -> Iterator[importlib.metadata.Distribution]:
+    """Returns what a distribution needs here, directly or not, each once."""
+    waiting, seen = [(distribution, {*extras})], set[str]()
+    while waiting:
+        current, wanted = waiting.pop()
+        for requirement in map(Requirement, current.requires or []):
+            marker, name = requirement.marker, canonicalize_name(requirement.name)
+            applies = not marker or any(marker.evaluate({"extra": extra}) for extra in wanted)
+            if applies and name not in seen:
+                seen.add(name)
+                found = importlib.metadata.distribution(requirement.name)
+                waiting.append((found, {*requirement.extras, ""}))
+                yield found
