@@ -17,6 +17,8 @@ Every message is one sentence, or two, that an operator can act on.
 
 from __future__ import annotations
 
+import errno
+
 
 class StoreError(ValueError):
     """A store cannot do what was asked; the message says why and what to do."""
@@ -60,3 +62,11 @@ class StoreInUseError(StoreStartError):
 
 class StoreDamagedError(StoreStartError):
     """Pages or records of the store do not check out."""
+
+
+def no_space(code: int | None) -> bool:
+    """Says whether an error number means that there is no room to write.
+
+    LMDB reports a short write, as a disk that fills up gives, as EIO.
+    """
+    return code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)

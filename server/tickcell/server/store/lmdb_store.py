@@ -1,53 +1,58 @@
 """A store in one LMDB environment, shared by the servers of one machine.
 
 The records lie in the environment's main tree, which saves a page copy in each
-commit over a named one; the keys from 0xFF on, which no UTF-8 text starts with,
-are the store's own. A write transaction holds only the compare-and-put.
+commit over a named one; see `schema` for the keys that are the store's own.
 """
 
 from __future__ import annotations
 
-import errno
 import pathlib
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import lmdb
 
+from tickcell.server import record
+from tickcell.server.store import entries, premises, schema
 from tickcell.server.store.errors import (
-    NewerSchemaError,
-    NotAStoreError,
     StoreDamagedError,
     StoreError,
     StoreFullError,
+    no_space,
 )
+from tickcell.server.store.opening import Opening
+from tickcell.server.store.room import Room
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from tickcell.server.store.contract import Change
+    from tickcell.server.store.entries import HeldEntry
+    from tickcell.server.store.opening import OnUnclean
 
 Durability = Literal["process-crash", "power-loss"]
 
-# A sparse file and address space only, so generous: 40 million records of 420 bytes.
-# Small enough for the 39-bit address space of small ARM boards.
+# Address space and the most that the file can grow to, so generous: 40 million records
+# of 420 bytes. Small enough for the 39-bit address space of small ARM boards.
 MAP_SIZE = 64 << 30
-
-SCHEMA = 1
-_OWN_KEYS = b"\xff"
-_SCHEMA_KEY = b"\xffschema"
 
 
 class LmdbStore:
     """Keeps records in an LMDB environment; see `Store` for the contract.
 
+    One thread commits and reads; `sync` may run in another meanwhile.
+
     Attributes:
       note: what an operator should know about this start, or None.
     """
 
-    def __init__(self, environment: lmdb.Environment, note: str | None = None) -> None:
+    def __init__(
+        self, environment: lmdb.Environment, entry: HeldEntry, room: Room, note: str | None
+    ) -> None:
         self.note = note
         self._environment = environment
+        self._entry = entry
+        self._room = room
         self._begin = environment.begin
         self._records = environment.open_db()
 
@@ -57,10 +62,10 @@ class LmdbStore:
         path: str | os.PathLike[str],
         *,
         durability: Durability = "process-crash",
-        on_unclean: Literal["refuse", "recover"] = "refuse",
+        on_unclean: OnUnclean = "refuse",
         map_size: int = MAP_SIZE,
         allow_network_filesystem: bool = False,
-        check: str = "tickcell.server.record:decode",
+        check: Callable[[bytes], Any] = record.decode,
         boot_id: str | None = None,
     ) -> LmdbStore:
         """Opens the store in a directory, and creates it where there is none.
@@ -69,32 +74,29 @@ class LmdbStore:
           path: The store's directory.
           durability: What an acknowledged commit survives: a crash of any process, or
             a power cut too, at the price of two fsyncs in each commit.
-          on_unclean: What to do after a power cut that left damage.
+          on_unclean: What to do where a power cut left damage.
           map_size: The most bytes the store can grow to; the same for all its servers.
           allow_network_filesystem: Opens it on a network file system all the same.
-          check: `module:function` that takes a record and raises ValueError where it
-            is damaged; a child process imports it.
+          check: Takes a record, raises ValueError where it is damaged, and returns what
+            compares greater the later the version of the record is.
           boot_id: Which boot of the machine this is; None asks the kernel.
 
         Raises:
           StoreStartError: it cannot be opened; the class says why.
         """
-        del on_unclean, allow_network_filesystem, check, boot_id
         directory = pathlib.Path(path)
-        directory.mkdir(parents=True, exist_ok=True)
-        durable = durability == "power-loss"
-        environment = lmdb.open(
-            str(directory),
+        premises.prepare(directory, allow_network_filesystem=allow_network_filesystem)
+        environment, entry, note = Opening(
+            directory=directory,
+            role="server",
+            durability=durability,
+            on_unclean=on_unclean,
             map_size=map_size,
-            sync=durable,
-            metasync=durable,
-            readahead=False,
-            max_spare_txns=1,
-        )
-        store = cls(environment)
-        store._check_schema(directory)
-        environment.reader_check()
-        return store
+            check=check,
+            boot_id=boot_id or entries.boot(),
+        ).open()
+        page_size = environment.stat()["psize"]
+        return cls(environment, entry, Room(directory / premises.DATA, map_size, page_size), note)
 
     def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
         with self._begin(self._records) as transaction:
@@ -102,6 +104,7 @@ class LmdbStore:
 
     def commit(self, changes: Sequence[Change]) -> list[bool]:
         applied = []
+        is_growing = False
         try:
             # Holds only the compare-and-put, never the cell: LMDB has one writer, and
             # a slow step must not stall every server on this store.
@@ -113,8 +116,14 @@ class LmdbStore:
                         continue
                     if replacement is not None:
                         transaction.put(key, replacement)
+                        is_growing = is_growing or expected is None
                     elif expected is not None:
                         transaction.delete(key)
+                if is_growing:
+                    used = transaction.stat(self._records)
+                    self._room.keep(
+                        used["branch_pages"] + used["leaf_pages"] + used["overflow_pages"]
+                    )
         except lmdb.Error as error:
             raise _typed(error) from error
         return applied
@@ -123,50 +132,55 @@ class LmdbStore:
         records: list[tuple[bytes, bytes]] = []
         with self._begin(self._records) as transaction:
             cursor = transaction.cursor()
-            if not cursor.set_range(after + b"\x00"):
-                return records
-            for key, record in cursor:
-                if len(records) == limit or key >= _OWN_KEYS:
-                    break
-                records.append((key, record))
+            if cursor.set_range(after + b"\x00"):
+                for key, value in cursor:
+                    if len(records) == limit or schema.is_own_key(key):
+                        break
+                    records.append((key, value))
         return records
 
     def count(self) -> int:
         with self._begin(self._records) as transaction:
-            return transaction.stat(self._records)["entries"] - 1
+            entry_count: int = transaction.stat(self._records)["entries"]
+        return entry_count - 1  # The schema's.
 
     def sync(self) -> None:
+        """Makes all that was committed survive a power cut; clears readers that died.
+
+        Raises:
+          StoreError: the disk refused it.
+        """
         try:
             self._environment.sync(True)
         except lmdb.Error as error:
-            raise _typed(error) from error
+            raise StoreError(
+                f"store: the disk refused to sync ({error}); what was committed since the last "
+                "sync survives a crash, but perhaps not a power cut."
+            ) from error
+        # A reader killed in a transaction would keep every page since from being used again.
+        self._environment.reader_check()
 
     def close(self) -> None:
+        """Syncs for the last time, then removes this server's entry.
+
+        Raises:
+          StoreError: the disk refused the sync; the entry stays, so that the next start
+            after a power cut examines the store.
+        """
         self.sync()
         self._environment.close()
-
-    def _check_schema(self, directory: pathlib.Path) -> None:
-        """Marks a new store with the schema; refuses one that is newer or not a store."""
-        with self._begin(self._records, None, True) as transaction:
-            stored = transaction.get(_SCHEMA_KEY)
-            if stored is None and transaction.stat(self._records)["entries"]:
-                raise NotAStoreError(
-                    f"{directory}: holds an LMDB file that tickcell did not write."
-                )
-            if stored is None:
-                transaction.put(_SCHEMA_KEY, b"%d" % SCHEMA)
-            elif int(stored) > SCHEMA:
-                raise NewerSchemaError(
-                    f"{directory}: has schema {int(stored)}, this tickcell reads up to {SCHEMA}; "
-                    "upgrade tickcell."
-                )
+        self._room.close()
+        self._entry.remove()
 
 
 def _typed(error: lmdb.Error) -> StoreError:
-    """Names what an error of LMDB means for whoever writes."""
-    # A short write shows as EIO; the transaction was aborted in every case.
-    if isinstance(error, lmdb.MapFullError | lmdb.DiskError) or error.code == errno.EIO:
-        return StoreFullError(f"store: no room to write ({error}); make room and try again.")
+    """Says what an error of LMDB means for whoever writes; its transaction was aborted."""
+    if isinstance(error, lmdb.MapFullError) or no_space(error.code):
+        return StoreFullError(
+            f"store: no room to write ({error}); make room, or delete sessions, and send it again."
+        )
     if isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError | lmdb.PanicError):
-        return StoreDamagedError(f"store: {error}; run 'tickcell store recover'.")
+        return StoreDamagedError(
+            f"store: {error}; stop its servers and run 'tickcell store recover'."
+        )
     return StoreError(f"store: {error}.")

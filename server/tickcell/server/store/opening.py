@@ -1,0 +1,202 @@
+"""Opens a store's environment, after all that must be seen to first.
+
+All of it happens under the guard: the premises, who else has the store open, the
+examination after a power cut, our own entry, and only then LMDB.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+from typing import TYPE_CHECKING, Any, Literal
+
+import lmdb
+
+from tickcell.server.store import entries, recovery, schema, soundness
+from tickcell.server.store.errors import (
+    NotAStoreError,
+    OtherPidNamespaceError,
+    StoreDamagedError,
+    StoreInUseError,
+    StoreNoSpaceError,
+    StoreStartError,
+    no_space,
+)
+from tickcell.server.store.premises import DATA, LOCK
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Callable
+
+    from tickcell.server.store.entries import Found, HeldEntry
+
+OnUnclean = Literal["refuse", "recover"]
+
+# What LMDB would take for its lock file in the end: a header and 126 readers.
+_LOCK_BYTES = 8192
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Opening:
+    """How a process wants a store opened; see `LmdbStore.open` for the fields."""
+
+    directory: pathlib.Path
+    role: str
+    durability: str
+    on_unclean: OnUnclean
+    map_size: int
+    check: Callable[[bytes], Any]
+    boot_id: str
+
+    def open(self) -> tuple[lmdb.Environment, HeldEntry, str | None]:
+        """Opens the environment.
+
+        Returns:
+          It, this process's entry, and a note for the operator or None.
+
+        Raises:
+          StoreStartError: it cannot be opened; the class says why.
+        """
+        try:
+            with entries.guard(self.directory):
+                found = entries.find(self.directory, self.boot_id)
+                refuse_other_namespaces(self.directory, found)
+                self._refuse_this_process(found)
+                note = self._examine(found)
+                return (*self._open(found), note)
+        except OSError as error:
+            if no_space(error.errno):
+                raise StoreNoSpaceError(
+                    f"{self.directory}: the disk is full; make room on it and start again."
+                ) from error
+            raise StoreStartError(f"{self.directory}: cannot be opened: {error}.") from error
+
+    def _refuse_this_process(self, found: list[Found]) -> None:
+        # LMDB cannot have one file open twice in a process: closing either would drop
+        # the locks of both.
+        for _, entry, state in found:
+            if state == "live" and entry is not None and entry.pid == os.getpid():
+                raise StoreInUseError(f"{self.directory}: this process has it open already.")
+
+    def _examine(self, found: list[Found]) -> str | None:
+        """Examines the store if a power cut may have damaged it."""
+        states = {entry.state for entry in found}
+        data = self.directory / DATA
+        # Where a server is live, the first to start after the power cut did this.
+        if "unclean" not in states or "live" in states or not has_content(data):
+            return None
+        examined = soundness.examine(self.directory, self.check)
+        what = "was not closed before the machine stopped"
+        if not examined.problems:
+            return f"the store {what}; its {examined.record_count} records are all sound"
+        if self.on_unclean == "recover":
+            return (
+                f"the store {what}, and was damaged; {recovery.recover(self.directory, self.check)}"
+            )
+        raise StoreDamagedError(
+            f"{self.directory}: {what}, and is damaged ({examined.problems[0]}); run "
+            f"'tickcell store recover --store {self.directory}', which keeps what checks out and "
+            "reports the rest."
+        )
+
+    def _open(self, found: list[Found]) -> tuple[lmdb.Environment, HeldEntry]:
+        dead = [entry for entry in found if entry.state != "live"]
+        _allocate_lock_file(self.directory / LOCK)
+        # Before LMDB, so that no commit is on the disk and its entry is not.
+        held = entries.add(self.directory, self._entry(), dead)
+        try:
+            environment = self._open_environment()
+        except BaseException:
+            held.remove()
+            raise
+        for entry in dead[1:]:
+            entry.path.unlink()
+        entries.sync_directory(self.directory)
+        environment.reader_check()
+        return environment, held
+
+    def _open_environment(self) -> lmdb.Environment:
+        durable = self.durability == "power-loss"
+        try:
+            environment = lmdb.open(
+                str(self.directory),
+                map_size=self.map_size,
+                sync=durable,
+                metasync=durable,
+                readahead=False,
+                max_spare_txns=1,  # Spares the read transaction of each load half its cost.
+                mode=0o600,
+            )
+            try:
+                _require_schema(self.directory, environment)
+            except BaseException:
+                environment.close()
+                raise
+        except lmdb.LockError as error:
+            raise StoreInUseError(
+                f"{self.directory}: its lock cannot be had ({error}); another program has it open."
+            ) from error
+        except lmdb.Error as error:
+            if no_space(error.code):
+                raise StoreNoSpaceError(
+                    f"{self.directory}: the disk is full; make room on it and start again."
+                ) from error
+            if isinstance(error, lmdb.InvalidError | lmdb.VersionMismatchError):
+                raise NotAStoreError(
+                    f"{self.directory}: {DATA} is not tickcell's: {error}."
+                ) from error
+            raise StoreDamagedError(
+                f"{self.directory}: cannot be opened ({error}); run "
+                f"'tickcell store recover --store {self.directory}'."
+            ) from error
+        return environment
+
+    def _entry(self) -> entries.Entry:
+        return entries.Entry(
+            role=self.role,
+            pid=os.getpid(),
+            pid_namespace=entries.pid_namespace(),
+            boot_id=self.boot_id,
+            durability=self.durability,
+            start_time=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        )
+
+
+def refuse_other_namespaces(directory: pathlib.Path, found: list[Found]) -> None:
+    """Raises OtherPidNamespaceError where a live process is in another PID namespace."""
+    ours = entries.pid_namespace()
+    for _, entry, state in found:
+        if state == "live" and (entry is None or entry.pid_namespace != ours):
+            raise OtherPidNamespaceError(
+                f"{directory}: a {entry.role if entry else 'process'} in another PID namespace has "
+                "it open, and LMDB's lock does not reach across; run both in one "
+                "(docker run --pid=container:NAME, or shareProcessNamespace: true), or run this "
+                "one inside the other's container."
+            )
+
+
+def has_content(data: pathlib.Path) -> bool:
+    """Says whether a data file holds anything: a start that was cut short leaves it empty."""
+    return data.exists() and data.stat().st_size > 0
+
+
+def _allocate_lock_file(path: pathlib.Path) -> None:
+    # LMDB maps this file sparse and writes to it as memory: on a full disk that is a
+    # SIGBUS, later and in the middle of a read. Never while this process has the store
+    # open, since closing any descriptor of a file drops the process's locks on it.
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, _LOCK_BYTES)
+    finally:
+        os.close(descriptor)
+
+
+def _require_schema(directory: pathlib.Path, environment: lmdb.Environment) -> None:
+    """Marks a new store with the schema; refuses what is newer, or no store."""
+    with environment.begin(write=True) as transaction:
+        stored = transaction.get(schema.SCHEMA_KEY)
+        if stored is None and not transaction.stat()["entries"]:
+            transaction.put(schema.SCHEMA_KEY, schema.encode())
+        else:
+            schema.require_readable(directory, stored)

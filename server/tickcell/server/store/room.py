@@ -1,0 +1,71 @@
+"""Room that a store keeps for what must go on when the disk or the map is full.
+
+LMDB copies each page that it changes: a deletion, too, needs pages before it frees
+any. So new records are refused while there is still room, and the pages kept for
+that are allocated on the disk ahead of need. Sessions that exist step on and can be
+deleted; only new ones are turned away.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from tickcell.server.store.errors import StoreFullError, no_space
+
+if TYPE_CHECKING:
+    import pathlib
+
+# 256 pages of 4 KiB: enough copies for a sweep that removes some dozens of records at
+# once from a tree of any depth, beside the pages of the two commits before it, which
+# cannot be used again yet.
+RESERVE_BYTES = 1 << 20
+
+
+class Room:
+    """The pages allocated to a store's file. Used only within a write transaction."""
+
+    def __init__(self, data: pathlib.Path, map_size: int, page_size: int) -> None:
+        self._path = data
+        self._descriptor = os.open(data, os.O_RDWR | os.O_CLOEXEC)
+        self._page_size = page_size
+        self._map_pages = map_size // page_size
+        disk = os.fstatvfs(self._descriptor)
+        # On a tiny disk or map, not all of it.
+        smallest = min(map_size, disk.f_blocks * disk.f_frsize)
+        self._reserve_pages = min(RESERVE_BYTES, smallest // 8) // page_size
+        self._allocated_pages = 0
+
+    def keep(self, used_pages: int) -> None:
+        """Sees that beyond the pages in use the reserve is there, and allocates it.
+
+        Raises:
+          StoreFullError: it is not, and cannot be had.
+        """
+        wanted = used_pages + self._reserve_pages
+        if wanted <= self._allocated_pages:
+            return
+        # Another server on the store may have made room.
+        self._allocated_pages = os.fstat(self._descriptor).st_size // self._page_size
+        if wanted <= self._allocated_pages:
+            return
+        if wanted > self._map_pages:
+            raise StoreFullError(
+                f"{self._path}: the store's {self._map_pages * self._page_size} bytes are full; "
+                "delete sessions, or let them expire."
+            )
+        # Half as much again as needed, so that few commits have to come here.
+        size = min(wanted + self._reserve_pages // 2, self._map_pages) * self._page_size
+        try:
+            os.posix_fallocate(self._descriptor, 0, size)
+        except OSError as error:
+            if not no_space(error.errno):
+                raise
+            raise StoreFullError(
+                f"{self._path}: the disk is full; make room on it, or delete sessions."
+            ) from error
+        self._allocated_pages = size // self._page_size
+
+    def close(self) -> None:
+        """Gives up the file."""
+        os.close(self._descriptor)
