@@ -1,16 +1,18 @@
 """The client: sessions of a server as Python objects.
 
-from tickcell.client import Session
+Example:
+    from tickcell.client import Session
 
-with Session.create("localhost:50061") as session:
-    for frame in recording:
-        output = session.step(frame)
+    with Session.create("localhost:50061") as session:
+        for frame in recording:
+            output = session.step(frame)
 """
 
 from tickcell.client import errors as errors
 from tickcell.client.errors import TickcellError as TickcellError
+from tickcell.client.pacing import PacedSession as PacedSession
 from tickcell.client.resources import Model as Model
 from tickcell.client.resources import SessionInfo as SessionInfo
 from tickcell.client.session import Session as Session
 
-__all__ = ["Model", "Session", "SessionInfo", "TickcellError", "errors"]
+__all__ = ["Model", "PacedSession", "Session", "SessionInfo", "TickcellError", "errors"]

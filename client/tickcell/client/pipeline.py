@@ -140,6 +140,12 @@ class Pipeline:
             self._is_finished = True
             self._changed.notify_all()
 
+    def fail(self, failure: errors.TickcellError) -> None:
+        """Says that the steps cannot go on; `pop` raises it once the outputs are read."""
+        with self._changed:
+            self._failure = failure
+            self._changed.notify_all()
+
     def pop(self, timeout_s: float | None = None) -> Output | None:
         """Returns the output of the step `next_step`, again and again until it is released.
 
@@ -224,9 +230,7 @@ class Pipeline:
                     continue
                 delay_s = self._link.wait_after(failure, patience)
             except errors.TickcellError as error:
-                with self._changed:
-                    self._failure = error
-                    self._changed.notify_all()
+                self.fail(error)
                 return
             with self._changed:
                 self._changed.wait_for(lambda: self._is_closed, delay_s)

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tickcell.client import methods
 from tickcell.model import Sensor, TensorSpec
-from tickcell.v1 import model_service_pb2, session_service_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tickcell.client.link import Link
-    from tickcell.client.methods import Method
+    from tickcell.v1 import model_service_pb2, session_service_pb2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -107,45 +102,3 @@ def model(served: model_service_pb2.Model) -> Model:
         threshold=served.threshold,
         warm_up_step_count=served.warm_up_step_count,
     )
-
-
-def get_session(link: Link, session: str) -> SessionInfo:
-    """Gets a session; changes nothing.
-
-    Raises:
-      SessionEndedError: no session of this id is alive.
-    """
-    request = session_service_pb2.GetSessionRequest(session=session)
-    return session_info(link.call(methods.GET_SESSION, request).session)
-
-
-def list_sessions(link: Link) -> Iterator[SessionInfo]:
-    """Lists the live sessions, by id."""
-    for page in _pages(link, methods.LIST_SESSIONS, session_service_pb2.ListSessionsRequest):
-        yield from map(session_info, page.sessions)
-
-
-def get_model(link: Link, name: str = "", version: str = "") -> Model:
-    """Gets a model; the name and the version may be empty where only one is served.
-
-    Raises:
-      ModelUnknownError: it is not served.
-    """
-    request = model_service_pb2.GetModelRequest(name=name, version=version)
-    return model(link.call(methods.GET_MODEL, request).model)
-
-
-def list_models(link: Link) -> Iterator[Model]:
-    """Lists the models that are served, by name, then version."""
-    for page in _pages(link, methods.LIST_MODELS, model_service_pb2.ListModelsRequest):
-        yield from map(model, page.models)
-
-
-def _pages(link: Link, method: Method, request: type[Any]) -> Iterator[Any]:
-    token = ""
-    while True:
-        page = link.call(method, request(page_size=1000, page_token=token))
-        yield page
-        token = page.next_page_token
-        if not token:
-            return

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import math
-import threading
-import uuid
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from google.protobuf import duration_pb2
 
 from tickcell import wire
-from tickcell.client import errors, methods, resources
+from tickcell.client import calls, errors, methods
+from tickcell.client.feeder import Feeder
 from tickcell.client.link import DEADLINE_S, RETRY_FOR_S, Link
 from tickcell.client.pipeline import Life, Pipeline, check_reply
-from tickcell.v1 import session_service_pb2
+from tickcell.client.shapes import Shapes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -50,12 +47,11 @@ class Session:
     def __init__(self, link: Link, info: SessionInfo, next_step: int | None = None) -> None:
         """Wraps a session that exists; see `create` and `attach`."""
         self._link = link
-        self._info = info
-        self._life = _life(info)
-        self._next_step = info.next_step if next_step is None else next_step
         self._pipeline: Pipeline | None = None
-        self._unanswered = b""
         self._is_closed = False
+        self._begin(info)
+        if next_step is not None:
+            self._next_step = next_step
 
     @classmethod
     def create(
@@ -93,24 +89,21 @@ class Session:
           SessionExistsError: a live session has this id.
           TickcellError: any other reason.
         """
-        request = session_service_pb2.CreateSessionRequest(
-            session=session,
-            request_id=str(uuid.uuid4()),
-            model=model,
-            model_version=model_version,
-            series_count=series_count,
-            window_step_count=window,
-            idle_ttl_duration=_duration(idle_ttl_s),
-            never_expires=idle_ttl_s == math.inf,
-            labels=labels,
-        )
         with contextlib.ExitStack() as on_error:
             link = Link(address, deadline_s=deadline_s, retry_for_s=retry_for_s)
             on_error.callback(link.close)
-            response = link.call(methods.CREATE_SESSION, request)
-            created = cls(link, resources.session_info(response.session))
+            info = calls.create_session(
+                link,
+                session,
+                model=model,
+                model_version=model_version,
+                series_count=series_count,
+                window=window,
+                idle_ttl_s=idle_ttl_s,
+                labels=labels,
+            )
             on_error.pop_all()
-        return created
+        return cls(link, info)
 
     @classmethod
     def attach(
@@ -140,9 +133,9 @@ class Session:
         with contextlib.ExitStack() as on_error:
             link = Link(address, deadline_s=deadline_s, retry_for_s=retry_for_s)
             on_error.callback(link.close)
-            attached = cls(link, resources.get_session(link, session), next_step)
+            info = calls.get_session(link, session)
             on_error.pop_all()
-        return attached
+        return cls(link, info, next_step)
 
     def __enter__(self) -> Session:
         return self
@@ -178,7 +171,7 @@ class Session:
         Raises:
           ModelUnknownError: the server does not serve it now.
         """
-        return resources.get_model(self._link, self._info.model, self._info.model_version)
+        return calls.get_model(self._link, self._info.model, self._info.model_version)
 
     @property
     def next_step(self) -> int:
@@ -192,14 +185,12 @@ class Session:
 
     @property
     def unanswered(self) -> NDArray[np.float32]:
-        """The frames from `next_step` on that the last `stream` took from its source.
+        """The frames from `next_step` on that the last `stream` drew from its source.
 
         `[N, B, F]`, or `[N, F]` where B = 1. Some may have been applied: to go on, send
         these first.
         """
-        series, width = self._info.series_count, self._info.sensor_count
-        shape = (-1, width) if series == 1 else (-1, series, width)
-        return np.frombuffer(self._unanswered, "<f4").reshape(shape).copy()
+        return self._shapes.frames(self._unanswered)
 
     def step(self, frame: ArrayLike) -> NDArray[np.float32]:
         """Advances the session by one frame.
@@ -216,8 +207,7 @@ class Session:
             what it was, and the same frame is due again.
         """
         readings = self._readings(frame, time_axes=0)
-        output = self._send(readings.tobytes(), 1)
-        return output.reshape(*readings.shape[:-1], self._info.output_count)
+        return self._send(readings.tobytes(), 1).reshape(self._shapes.output_shape(readings))
 
     def steps(
         self, frames: ArrayLike, out: NDArray[np.float32] | None = None
@@ -237,7 +227,7 @@ class Session:
           TickcellError: as for `step`, for the chunk from `next_step` on.
         """
         readings = self._readings(frames, time_axes=1)
-        shape = (*readings.shape[:-1], self._info.output_count)
+        shape = self._shapes.output_shape(readings)
         if out is None:
             out = np.empty(shape, np.float32)
         elif out.shape != shape or out.dtype != np.float32:
@@ -277,18 +267,18 @@ class Session:
           TickcellError: as for `step`, for the step `next_step`.
         """
         pipeline = self.pipeline(max_chunk=max_chunk, backlog=backlog)
-        feeder = _Feeder(pipeline, frames, self._readings, can_wait=backlog is None)
+        feeder = Feeder(pipeline, map(self.encode, frames), can_wait=backlog is None)
         try:
             feeder.start()
             while (output := pipeline.pop()) is not None:
-                data = np.frombuffer(output.data, "<f4").reshape(self._output_shape)
                 try:
-                    yield data.copy()
+                    yield self.decode(output.data)
                 finally:
                     pipeline.release()
             feeder.check()
         finally:
             self.end_pipeline()
+            self._unanswered += feeder.rest
 
     def pipeline(self, *, max_chunk: int | None = None, backlog: int | None = None) -> Pipeline:
         """Opens the machinery under `stream`, for loops of another shape.
@@ -320,37 +310,35 @@ class Session:
             self._unanswered = self._pipeline.frames
             self._pipeline = None
 
+    def encode(self, frame: ArrayLike) -> bytes:
+        """Returns a frame as a pipeline takes it.
+
+        Raises:
+          FrameShapeError: the shape does not fit.
+        """
+        return self._readings(frame, time_axes=0).tobytes()
+
+    def decode(self, output: bytes) -> NDArray[np.float32]:
+        """Returns a pipeline's output, `[O]` where B = 1, else `[B, O]`."""
+        return self._shapes.output(output)
+
     def touch(self) -> None:
         """Renews the session's time to live without advancing it."""
         self._check_open()
-        request = session_service_pb2.TouchSessionRequest(
-            session=self.id, generation=self._info.generation
-        )
-        response = self._link.call(methods.TOUCH_SESSION, request)
-        self._info = resources.session_info(response.session)
+        self._info = calls.touch_session(self._link, self.id, self._life.generation)
 
     def reset(self) -> None:
         """Starts again from the initial state and step 0, under a new generation."""
         self._check_open()
-        request = session_service_pb2.ResetSessionRequest(
-            session=self.id, generation=self._info.generation, request_id=str(uuid.uuid4())
-        )
-        response = self._link.call(methods.RESET_SESSION, request)
-        self._info = resources.session_info(response.session)
-        self._life = _life(self._info)
-        self._next_step = 0
-        self._unanswered = b""
+        self._begin(calls.reset_session(self._link, self.id, self._life.generation))
 
     def close(self) -> None:
         """Deletes the session; one that has ended is left at that."""
         if self._is_closed:
             return
         self.end_pipeline()
-        request = session_service_pb2.DeleteSessionRequest(
-            session=self.id, generation=self._info.generation
-        )
         with contextlib.suppress(errors.SessionEndedError):
-            self._link.call(methods.DELETE_SESSION, request)
+            calls.delete_session(self._link, self.id, self._life.generation)
         self.detach()
 
     def detach(self) -> None:
@@ -359,14 +347,18 @@ class Session:
         self._is_closed = True
         self._link.close()
 
+    def _begin(self, info: SessionInfo) -> None:
+        """Takes over a life of the session."""
+        self._info = info
+        self._shapes = Shapes(info)
+        size = self._shapes.output_size
+        self._life = Life(info.id, info.generation, info.window_step_count, size)
+        self._next_step = info.next_step
+        self._unanswered = b""
+
     @property
     def _max_chunk(self) -> int:
         return max(1, _CHUNK_ROWS // self._info.series_count)
-
-    @property
-    def _output_shape(self) -> tuple[int, ...]:
-        count = self._info.output_count
-        return (count,) if self._info.series_count == 1 else (self._info.series_count, count)
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -374,20 +366,13 @@ class Session:
         if self._pipeline is not None:
             raise errors.UsageError(f"{self.id}: a stream is open; finish or close it first.")
 
-    def _readings(self, frames: ArrayLike, time_axes: int) -> NDArray[np.float32]:
-        """Returns frames as contiguous float32, checked; the server checks the values."""
-        with np.errstate(over="ignore"):
-            readings = np.ascontiguousarray(frames, "<f4")
-        series, width = self._info.series_count, self._info.sensor_count
-        shape = readings.shape[time_axes:]
-        if shape == (series, width) or (series == 1 and shape == (width,)):
-            return readings
-        names = ", ".join(sensor.name for sensor in self.model.sensors)
-        axes = [*["T"] * time_axes, *[series] * (series > 1), width]
-        raise errors.FrameShapeError(
-            f"{self.id}: got frames of shape {list(readings.shape)}, expected "
-            f"[{', '.join(map(str, axes))}]; the sensors are {names}."
-        )
+    def _readings(self, frames: ArrayLike, *, time_axes: int) -> NDArray[np.float32]:
+        """Returns frames as contiguous float32, checked."""
+        readings = self._shapes.readings(frames, time_axes=time_axes)
+        if readings is None:
+            names = [sensor.name for sensor in self.model.sensors]
+            raise self._shapes.refusal(frames, time_axes=time_axes, sensor_names=names)
+        return readings
 
     def _send(self, frames: bytes, step_count: int) -> NDArray[np.float32]:
         """Sends steps by a unary call, which costs less than a turn of a stream in Python."""
@@ -410,56 +395,3 @@ class Session:
             )
         self._next_step += step_count
         return np.frombuffer(reply.outputs, "<f4").copy()
-
-
-class _Feeder:
-    """Pushes the frames of an iterable into a pipeline, in a thread of its own.
-
-    A source may block, and outputs that are there must not wait for it.
-    """
-
-    def __init__(
-        self, pipeline: Pipeline, frames: Iterable[ArrayLike], readings: Any, *, can_wait: bool
-    ) -> None:
-        self._pipeline = pipeline
-        self._frames = frames
-        self._readings = readings
-        self._can_wait = can_wait
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="tickcell-frames", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def check(self) -> None:
-        """Raises what the source raised, if it did."""
-        if self._failure is not None:
-            raise self._failure
-
-    def _run(self) -> None:
-        try:
-            self._feed()
-        except BaseException as failure:  # noqa: BLE001 - the caller's thread raises it
-            self._failure = failure
-        self._pipeline.finish()
-
-    def _feed(self) -> None:
-        frames = iter(self._frames)
-        while not self._can_wait or self._pipeline.wait_for_room():
-            try:
-                frame = next(frames)
-            except StopIteration:
-                return
-            self._pipeline.push(self._readings(frame, 0).tobytes())
-
-
-def _life(info: SessionInfo) -> Life:
-    size = 4 * info.series_count * info.output_count
-    return Life(info.id, info.generation, info.window_step_count, size)
-
-
-def _duration(idle_ttl_s: float | None) -> duration_pb2.Duration | None:
-    if idle_ttl_s is None or idle_ttl_s == math.inf:
-        return None
-    seconds = math.floor(idle_ttl_s)
-    return duration_pb2.Duration(seconds=seconds, nanos=round((idle_ttl_s - seconds) * 1e9))

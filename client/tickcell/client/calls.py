@@ -1,0 +1,133 @@
+"""The unary calls about sessions and models, each safe to send again."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf import duration_pb2
+
+from tickcell.client import methods, resources
+from tickcell.v1 import model_service_pb2, session_service_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tickcell.client.link import Link
+    from tickcell.client.methods import Method
+    from tickcell.client.resources import Model, SessionInfo
+
+
+def create_session(
+    link: Link,
+    session: str = "",
+    *,
+    model: str = "",
+    model_version: str = "",
+    series_count: int = 1,
+    window: int = 0,
+    idle_ttl_s: float | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> SessionInfo:
+    """Creates a session; the arguments are those of `Session.create`.
+
+    Raises:
+      SessionExistsError: a live session has this id.
+    """
+    request = session_service_pb2.CreateSessionRequest(
+        session=session,
+        request_id=str(uuid.uuid4()),
+        model=model,
+        model_version=model_version,
+        series_count=series_count,
+        window_step_count=window,
+        idle_ttl_duration=_duration(idle_ttl_s),
+        never_expires=idle_ttl_s == math.inf,
+        labels=labels,
+    )
+    return resources.session_info(link.call(methods.CREATE_SESSION, request).session)
+
+
+def get_session(link: Link, session: str) -> SessionInfo:
+    """Gets a session; changes nothing.
+
+    Raises:
+      SessionEndedError: no session of this id is alive.
+    """
+    request = session_service_pb2.GetSessionRequest(session=session)
+    return resources.session_info(link.call(methods.GET_SESSION, request).session)
+
+
+def list_sessions(link: Link) -> Iterator[SessionInfo]:
+    """Lists the live sessions, by id."""
+    for page in _pages(link, methods.LIST_SESSIONS, session_service_pb2.ListSessionsRequest):
+        yield from map(resources.session_info, page.sessions)
+
+
+def touch_session(link: Link, session: str, generation: int) -> SessionInfo:
+    """Renews a session's time to live.
+
+    Raises:
+      SessionEndedError: it is not alive.
+      SessionRestartedError: it lives in another generation.
+    """
+    request = session_service_pb2.TouchSessionRequest(session=session, generation=generation)
+    return resources.session_info(link.call(methods.TOUCH_SESSION, request).session)
+
+
+def reset_session(link: Link, session: str, generation: int) -> SessionInfo:
+    """Starts a session again from step 0, under a new generation.
+
+    Raises:
+      SessionEndedError: it is not alive.
+      SessionRestartedError: it lives in another generation.
+    """
+    request = session_service_pb2.ResetSessionRequest(
+        session=session, generation=generation, request_id=str(uuid.uuid4())
+    )
+    return resources.session_info(link.call(methods.RESET_SESSION, request).session)
+
+
+def delete_session(link: Link, session: str, generation: int) -> None:
+    """Deletes a session; a second time, too.
+
+    Raises:
+      SessionEndedError: it ended otherwise.
+      SessionRestartedError: it lives in another generation.
+    """
+    request = session_service_pb2.DeleteSessionRequest(session=session, generation=generation)
+    link.call(methods.DELETE_SESSION, request)
+
+
+def get_model(link: Link, name: str = "", version: str = "") -> Model:
+    """Gets a model; the name and the version may be empty where only one is served.
+
+    Raises:
+      ModelUnknownError: it is not served.
+    """
+    request = model_service_pb2.GetModelRequest(name=name, version=version)
+    return resources.model(link.call(methods.GET_MODEL, request).model)
+
+
+def list_models(link: Link) -> Iterator[Model]:
+    """Lists the models that are served, by name, then version."""
+    for page in _pages(link, methods.LIST_MODELS, model_service_pb2.ListModelsRequest):
+        yield from map(resources.model, page.models)
+
+
+def _pages(link: Link, method: Method, request: type[Any]) -> Iterator[Any]:
+    token = ""
+    while True:
+        page = link.call(method, request(page_size=1000, page_token=token))
+        yield page
+        token = page.next_page_token
+        if not token:
+            return
+
+
+def _duration(idle_ttl_s: float | None) -> duration_pb2.Duration | None:
+    if idle_ttl_s is None or idle_ttl_s == math.inf:
+        return None
+    seconds = math.floor(idle_ttl_s)
+    return duration_pb2.Duration(seconds=seconds, nanos=int((idle_ttl_s - seconds) * 1e9))
