@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _GEAR_SPEEDS = (5.0, 9.5, 15.0, math.inf)  # m/s, at which a gear is left for the next
 _SHIFT_S = 0.7
 _AGGRESSIVE_SHIFT_S = 0.45
+_RELEASE_JERK = 5.0  # m/s3; a foot leaves the brake faster than it presses it
 _CLUTCH_JERK = 12.0  # m/s3, in anyone's feet
 _LIFT_OFF = 1.0  # m/s2, the most by which a driver lets the car slow down without the brake
 _SOFTEST_BRAKING = 0.4  # m/s2, on the last metre before a line
@@ -95,6 +96,8 @@ class Pedals:
             bound = limit if approached is None else min(limit, approached.speed)
             wanted = min(bound, _bend_speed(ahead[0], station, easing)) * easing.speed
             target, jerk = self._pull(speed, wanted, dt)
+        if self._pedal < min(0.0, target):
+            jerk = max(jerk, _RELEASE_JERK)
         reach = jerk * dt
         self._pedal += max(-reach, min(reach, target - self._pedal))
         allowed = max(-easing.braking, min(easing.acceleration, easing.pedal * self._pedal))
@@ -122,7 +125,7 @@ class Pedals:
             self._gear -= 1
         if speed > wanted:
             return -min(_LIFT_OFF, 0.4 * (speed - wanted)), style.jerk
-        if speed > 0.88 * wanted:
+        if speed > 0.82 * wanted:
             self._launch = CRUISE
         target = style.level * (1 - (speed / wanted) ** 4)
         if self._shift_s > 0:

@@ -10,16 +10,16 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+_Range = tuple[float, float]
 
 LANE_WIDTH_M = 3.5
 
 _LIMITS = (8.3, 13.9, 19.4, 25.0)  # m/s: 30, 50, 70 and 90 km/h
+_CALM_JERK = (0.9, 1.8)  # m/s3
+_HARD_JERK = (6.0, 12.0)
 _AGGRESSIVE_SHARE = 0.36  # of manoeuvres; about 10 % of the time
 
 
@@ -205,7 +205,7 @@ class Road:
     def _launch(self, aggressive: bool) -> Style:
         return self._style(aggressive, calm=(0.9, 2.4), hard=(3.2, 4.5))
 
-    def _style(self, aggressive: bool, calm: Sequence[float], hard: Sequence[float]) -> Style:
+    def _style(self, aggressive: bool, calm: _Range, hard: _Range) -> Style:
         level = float(self._rng.uniform(*(hard if aggressive else calm)))
-        jerk = float(self._rng.uniform(6.0, 12.0) if aggressive else self._rng.uniform(0.9, 1.8))
+        jerk = float(self._rng.uniform(*(_HARD_JERK if aggressive else _CALM_JERK)))
         return Style(aggressive, level, jerk)

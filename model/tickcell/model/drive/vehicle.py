@@ -4,7 +4,7 @@ The model is "KS" of M. Althoff, M. Koschi and S. Manzinger, "CommonRoad: Compos
 benchmarks for motion planning on roads", IEEE Intelligent Vehicles Symposium, 2017, with
 their parameters of vehicle 2 (BMW 320i). With wheelbase l, speed v and steering angle d:
 
-    v' = a        heading' = v tan(d) / l        |d'| <= 0.4 rad/s        a^2 + (v heading')^2 <= a_max^2
+    v' = a      heading' = v tan(d) / l      |d'| <= 0.4 rad/s      a^2 + (v heading')^2 <= a_max^2
 
 Added to it: the commands act through first-order lags, as pedals, engine and steering column
 do, and the body rolls and pitches on its springs (two damped oscillators, as in R. Rajamani,
