@@ -91,23 +91,6 @@ def test_the_numerics_digest_tells_other_bits_apart(bundle: Bundle, cell: LiteRT
     assert other.numerics_digest != cell.numerics_digest
 
 
-def test_state_tensors_are_found_by_name_whatever_their_order(
-    bundle: Bundle, cell: LiteRTCell
-) -> None:
-    interface = bundle.interface
-    turned = dataclasses.replace(interface, state_tensors=interface.state_tensors[::-1])
-    turned_cell = LiteRTCell(bundle.step_graph, turned, bundle.golden.frames)
-    first = interface.state_tensors[0].size
-    state, turned_state = cell.initial_state(), turned_cell.initial_state()
-
-    for frame in bundle.golden.frames[:20]:
-        output, state = cell.step(frame, state)
-        turned_output, turned_state = turned_cell.step(frame, turned_state)
-        assert output.tobytes() == turned_output.tobytes()
-
-    assert np.roll(state, -first, axis=1).tobytes() == turned_state.tobytes()
-
-
 @pytest.mark.parametrize("columns", [0, 9, 11])
 def test_a_frame_of_another_width_is_refused(
     bundle: Bundle, cell: LiteRTCell, columns: int
@@ -133,19 +116,10 @@ def test_bytes_that_are_no_graph_are_refused(bundle: Bundle) -> None:
         LiteRTCell(b"no graph at all", bundle.interface, bundle.golden.frames)
 
 
-def test_a_graph_of_other_state_names_is_refused(bundle: Bundle) -> None:
-    tensors = bundle.interface.state_tensors
-    renamed = (dataclasses.replace(tensors[0], name="other"), *tensors[1:])
-    interface = dataclasses.replace(bundle.interface, state_tensors=renamed)
-
-    with pytest.raises(CellError, match="other"):
-        LiteRTCell(bundle.step_graph, interface, bundle.golden.frames)
-
-
 def test_a_graph_of_another_output_count_is_refused(bundle: Bundle) -> None:
     interface = dataclasses.replace(bundle.interface, output_names=("a", "b"))
 
-    with pytest.raises(CellError, match=r"expected \[1, 2\]"):
+    with pytest.raises(CellError, match=r"expected \[1, 2 \+ 72\]"):
         LiteRTCell(bundle.step_graph, interface, bundle.golden.frames)
 
 

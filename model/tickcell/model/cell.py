@@ -9,7 +9,6 @@ value: a cell never changes one, it returns the next.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -71,11 +70,14 @@ class Cell(Protocol):
 class LiteRTCell:
     """A cell whose step is a LiteRT (TensorFlow Lite) graph.
 
-    The graph has a signature "step" with the inputs "frame" `[B, F]` and one per
-    state tensor, and the outputs "output" `[B, O]` and "next_" + name per state
-    tensor. It runs in a few fixed batch shapes, padded. Kernels differ by shape,
-    and so may their last bits: each shape is probed against a batch of one, and
-    dropped if any row at any position differs.
+    The graph has a signature "step" with the input "frame_and_state" `[B, F + S]` and
+    the output "output_and_state" `[B, O + S]`. A state tensor has the same columns of
+    S in both, those that the interface's order gives it: no pairing that could go
+    wrong, and one array each way, which is what a call costs most.
+
+    The graph runs in a few fixed batch shapes, padded. Kernels differ by shape, and
+    so may their last bits: each shape is probed against a batch of one, and dropped
+    if any row at any position differs.
     """
 
     def __init__(self, graph: bytes, interface: Interface, probe: Frames) -> None:
@@ -92,6 +94,8 @@ class LiteRTCell:
           MissingExtraError: LiteRT is not installed.
         """
         self._interface = interface
+        self._sensor_count = interface.sensor_count
+        self._state_size = interface.state_size
         self._single = _Kernel(graph, interface, 1)
         self._kernels = [self._single]
         frames, states, outputs, next_states = self._trace(probe)
@@ -124,15 +128,15 @@ class LiteRTCell:
             outputs, next_state = self.step(frame[np.newaxis], state)
             return outputs[0], next_state
         rows = len(frame)
-        if frame.shape != (rows, self._interface.sensor_count) or frame.dtype != np.float32:
+        if frame.shape != (rows, self._sensor_count) or frame.dtype != np.float32:
             raise FrameShapeError(
                 f"frame: got {frame.dtype} {list(frame.shape)}, expected float32 "
-                f"[B, {self._interface.sensor_count}]."
+                f"[B, {self._sensor_count}]."
             )
-        if state.shape != (rows, self._interface.state_size) or state.dtype != np.float32:
+        if state.shape != (rows, self._state_size) or state.dtype != np.float32:
             raise FrameShapeError(
                 f"state: got {state.dtype} {list(state.shape)}, expected float32 "
-                f"[{rows}, {self._interface.state_size}]."
+                f"[{rows}, {self._state_size}]."
             )
         if rows == 1:
             return self._single.step(frame, state)
@@ -195,63 +199,39 @@ class _Kernel:
 
     def __init__(self, graph: bytes, interface: Interface, size: int) -> None:
         self.size = size
+        self._output_count = interface.output_count
         self._interpreter = _interpreter(graph)
-        inputs, outputs = _signature(self._interpreter)
-        names = [tensor.name for tensor in interface.state_tensors]
-        _check_names("inputs", inputs, ["frame", *names])
-        _check_names("outputs", outputs, ["output", *(f"next_{name}" for name in names)])
-        shapes: dict[str, tuple[int, ...]] = {"frame": (interface.sensor_count,)}
-        shapes |= {tensor.name: tensor.shape for tensor in interface.state_tensors}
-        for name, shape in shapes.items():
-            self._interpreter.resize_tensor_input(inputs[name], (size, *shape))
+        self._input, self._output = _signature(self._interpreter)
+        self._shape = (size, interface.sensor_count + interface.state_size)
+        self._interpreter.resize_tensor_input(self._input, self._shape)
         try:
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             raise CellError(f"the graph does not take the interface's shapes: {error}") from error
-        self._frame = inputs["frame"]
-        self._output = outputs["output"]
         got = self._interpreter.get_tensor(self._output).shape
-        if got != (size, interface.output_count):
+        if got != (size, interface.output_count + interface.state_size):
             raise CellError(
-                f"graph output: got shape {list(got)}, expected [{size}, {interface.output_count}]."
+                f"graph output: got shape {list(got)}, expected "
+                f"[{size}, {interface.output_count} + {interface.state_size}]."
             )
-        # (input, output, first column, last column + 1, shape) of each state tensor.
-        self._states: list[tuple[int, int, int, int, tuple[int, ...]]] = []
-        start = 0
-        for tensor in interface.state_tensors:
-            end = start + tensor.size
-            self._states.append(
-                (
-                    inputs[tensor.name],
-                    outputs[f"next_{tensor.name}"],
-                    start,
-                    end,
-                    (size, *tensor.shape),
-                )
-            )
-            start = end
 
     def step(self, frames: Frames, state: State) -> tuple[Outputs, State]:
         """Steps up to `size` rows; the rest of the batch is padding."""
         rows = len(frames)
-        if rows < self.size:
-            frames = _padded(frames, self.size)
-            state = _padded(state, self.size)
         interpreter = self._interpreter
-        interpreter.set_tensor(self._frame, frames)
-        for index, _, start, end, shape in self._states:
-            interpreter.set_tensor(index, state[:, start:end].reshape(shape))
+        interpreter.set_tensor(self._input, self._stacked(frames, state, rows))
         interpreter.invoke()
-        next_state = np.empty_like(state)
-        for _, index, start, end, _ in self._states:
-            next_state[:, start:end] = interpreter.get_tensor(index).reshape(self.size, -1)
-        return interpreter.get_tensor(self._output)[:rows], next_state[:rows]
+        stacked = interpreter.get_tensor(self._output)
+        return stacked[:rows, : self._output_count], stacked[:rows, self._output_count :]
 
-
-def _padded(rows: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    padded = np.zeros((size, rows.shape[1]), np.float32)
-    padded[: len(rows)] = rows
-    return padded
+    def _stacked(self, frames: Frames, state: State, rows: int) -> NDArray[np.float32]:
+        if rows == 1 == self.size:
+            # A single row is its parts' bytes in a row, which is the quickest way to it.
+            row = np.frombuffer(frames.tobytes() + state.tobytes(), np.float32)
+            return row.reshape(self._shape)
+        stacked = np.zeros(self._shape, np.float32)
+        np.concatenate((frames, state), 1, stacked[:rows])
+        return stacked
 
 
 def _interpreter(graph: bytes) -> Any:
@@ -265,19 +245,20 @@ def _interpreter(graph: bytes) -> Any:
         raise CellError(f"the graph is not a LiteRT model: {error}") from error
 
 
-def _signature(interpreter: Any) -> tuple[dict[str, int], dict[str, int]]:
-    """Returns the tensor index of each input and output of the signature "step"."""
+def _signature(interpreter: Any) -> tuple[int, int]:
+    """Returns the tensor indices of the signature's input and output."""
     signatures = interpreter.get_signature_list()
     if "step" not in signatures:
         raise CellError(f"graph: got the signatures {sorted(signatures)}, expected 'step'.")
     runner = interpreter.get_signature_runner("step")
-    inputs = {name: int(spec["index"]) for name, spec in runner.get_input_details().items()}
-    outputs = {name: int(spec["index"]) for name, spec in runner.get_output_details().items()}
+    indices = []
+    for kind, details, name in (
+        ("input", runner.get_input_details(), "frame_and_state"),
+        ("output", runner.get_output_details(), "output_and_state"),
+    ):
+        if list(details) != [name]:
+            raise CellError(f"graph {kind}: got {sorted(details)}, expected {name!r} alone.")
+        indices.append(int(details[name]["index"]))
     # The interpreter refuses to allocate for other shapes while a runner lives.
     del runner
-    return inputs, outputs
-
-
-def _check_names(kind: str, got: dict[str, int], expected: Sequence[str]) -> None:
-    if sorted(got) != sorted(expected):
-        raise CellError(f"graph {kind}: got {sorted(got)}, expected {sorted(expected)}.")
+    return indices[0], indices[1]

@@ -34,19 +34,17 @@ def convert(step: Step) -> bytes:
       ConversionError: the graph lost its weights.
     """
     names = [tensor.name for tensor in step.state_tensors]
+    sizes = [step.plan.sensor_count, *(tensor.size for tensor in step.state_tensors)]
 
-    def run(**tensors: Any) -> dict[str, Any]:
-        output, states = step(tensors["frame"], {name: tensors[name] for name in names})
-        return {"output": output, **{f"next_{name}": states[name] for name in names}}
+    def run(frame_and_state: Any) -> dict[str, Any]:
+        frame, *states = tf.split(frame_and_state, sizes, axis=1)
+        output, next_states = step(frame, dict(zip(names, states, strict=True)))
+        row = tf.concat([output, *(next_states[name] for name in names)], axis=1)
+        return {"output_and_state": row}
 
-    shapes: dict[str, tuple[int, ...]] = {"frame": (step.plan.sensor_count,)}
-    shapes |= {tensor.name: tensor.shape for tensor in step.state_tensors}
     function = tf.function(run, autograph=False)
     function.get_concrete_function(
-        **{
-            name: tf.TensorSpec((None, *shape), tf.float32, name=name)
-            for name, shape in shapes.items()
-        }
+        frame_and_state=tf.TensorSpec((None, sum(sizes)), tf.float32, name="frame_and_state")
     )
     archive = keras.export.ExportArchive()
     archive.track(step.model)
