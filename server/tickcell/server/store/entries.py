@@ -24,8 +24,10 @@ import pathlib
 import uuid
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from tickcell.server.store.errors import OtherPidNamespaceError
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 State = Literal["live", "killed", "unclean"]
 
@@ -60,6 +62,15 @@ class Found(NamedTuple):
     path: pathlib.Path
     entry: Entry | None
     state: State
+
+    def __str__(self) -> str:
+        """Says it in one line."""
+        if self.entry is None:
+            return f"{self.state}: an entry that cannot be read"
+        return (
+            f"{self.state}: {self.entry.role}, pid {self.entry.pid}, durability "
+            f"{self.entry.durability}, since {self.entry.start_time}"
+        )
 
 
 class HeldEntry:
@@ -115,6 +126,19 @@ def find(directory: pathlib.Path, boot_id: str) -> list[Found]:
     return found
 
 
+def refuse_other_namespaces(directory: pathlib.Path, found: list[Found]) -> None:
+    """Raises OtherPidNamespaceError where a live process is in another PID namespace."""
+    ours = pid_namespace()
+    for _, entry, state in found:
+        if state == "live" and (entry is None or entry.pid_namespace != ours):
+            raise OtherPidNamespaceError(
+                f"{directory}: a {entry.role if entry else 'process'} in another PID namespace has "
+                "it open, and LMDB's lock does not reach across; run both in one "
+                "(docker run --pid=container:NAME, or shareProcessNamespace: true), or run this "
+                "one inside the other's container."
+            )
+
+
 def add(directory: pathlib.Path, entry: Entry, dead: list[Found]) -> HeldEntry:
     """Adds the entry of this process, and has it on the disk on return.
 
@@ -142,6 +166,12 @@ def add(directory: pathlib.Path, entry: Entry, dead: list[Found]) -> HeldEntry:
         os.close(descriptor)
         raise
     return HeldEntry(path, descriptor)
+
+
+def remove(dead: Iterable[Found]) -> None:
+    """Removes entries of processes that are gone; the caller holds the guard."""
+    for found in dead:
+        found.path.unlink(missing_ok=True)
 
 
 def sync_directory(directory: pathlib.Path) -> None:

@@ -19,6 +19,10 @@ from __future__ import annotations
 
 import errno
 
+import lmdb
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 class StoreError(ValueError):
     """A store cannot do what was asked; the message says why and what to do."""
@@ -64,9 +68,11 @@ class StoreDamagedError(StoreStartError):
     """Pages or records of the store do not check out."""
 
 
-def no_space(code: int | None) -> bool:
-    """Says whether an error number means that there is no room to write.
+def means_no_room(error: OSError | lmdb.Error) -> bool:
+    """Says whether an error means that there is no room to write.
 
-    LMDB reports a short write, as a disk that fills up gives, as EIO.
+    LMDB reports a short write, which a disk that fills up gives, as EIO.
     """
-    return code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+    if isinstance(error, lmdb.Error):
+        return isinstance(error, lmdb.MapFullError) or error.code in (*_NO_ROOM, errno.EIO)
+    return error.errno in _NO_ROOM

@@ -17,7 +17,7 @@ from tickcell.server.store.errors import (
     StoreDamagedError,
     StoreError,
     StoreFullError,
-    no_space,
+    means_no_room,
 )
 from tickcell.server.store.opening import Opening
 from tickcell.server.store.room import Room
@@ -175,7 +175,7 @@ class LmdbStore:
 
 def _typed(error: lmdb.Error) -> StoreError:
     """Says what an error of LMDB means for whoever writes; its transaction was aborted."""
-    if isinstance(error, lmdb.MapFullError) or no_space(error.code):
+    if means_no_room(error):
         return StoreFullError(
             f"store: no room to write ({error}); make room, or delete sessions, and send it again."
         )

@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import lmdb
 
-from tickcell.server.store import entries, recovery, schema, soundness
+from tickcell.server.store import entries, premises, recovery, schema, soundness
 from tickcell.server.store.errors import (
     NotAStoreError,
-    OtherPidNamespaceError,
     StoreDamagedError,
     StoreInUseError,
     StoreNoSpaceError,
     StoreStartError,
-    no_space,
+    means_no_room,
 )
 from tickcell.server.store.premises import DATA, LOCK
 
@@ -61,12 +60,12 @@ class Opening:
         try:
             with entries.guard(self.directory):
                 found = entries.find(self.directory, self.boot_id)
-                refuse_other_namespaces(self.directory, found)
+                entries.refuse_other_namespaces(self.directory, found)
                 self._refuse_this_process(found)
                 note = self._examine(found)
                 return (*self._open(found), note)
         except OSError as error:
-            if no_space(error.errno):
+            if means_no_room(error):
                 raise StoreNoSpaceError(
                     f"{self.directory}: the disk is full; make room on it and start again."
                 ) from error
@@ -82,14 +81,13 @@ class Opening:
     def _examine(self, found: list[Found]) -> str | None:
         """Examines the store if a power cut may have damaged it."""
         states = {entry.state for entry in found}
-        data = self.directory / DATA
         # Where a server is live, the first to start after the power cut did this.
-        if "unclean" not in states or "live" in states or not has_content(data):
+        if "unclean" not in states or "live" in states or not premises.has_content(self.directory):
             return None
         examined = soundness.examine(self.directory, self.check)
         what = "was not closed before the machine stopped"
         if not examined.problems:
-            return f"the store {what}; its {examined.record_count} records are all sound"
+            return f"the store {what}; {examined}"
         if self.on_unclean == "recover":
             return (
                 f"the store {what}, and was damaged; {recovery.recover(self.directory, self.check)}"
@@ -110,8 +108,7 @@ class Opening:
         except BaseException:
             held.remove()
             raise
-        for entry in dead[1:]:
-            entry.path.unlink()
+        entries.remove(dead[1:])
         entries.sync_directory(self.directory)
         environment.reader_check()
         return environment, held
@@ -138,7 +135,7 @@ class Opening:
                 f"{self.directory}: its lock cannot be had ({error}); another program has it open."
             ) from error
         except lmdb.Error as error:
-            if no_space(error.code):
+            if means_no_room(error):
                 raise StoreNoSpaceError(
                     f"{self.directory}: the disk is full; make room on it and start again."
                 ) from error
@@ -163,24 +160,6 @@ class Opening:
         )
 
 
-def refuse_other_namespaces(directory: pathlib.Path, found: list[Found]) -> None:
-    """Raises OtherPidNamespaceError where a live process is in another PID namespace."""
-    ours = entries.pid_namespace()
-    for _, entry, state in found:
-        if state == "live" and (entry is None or entry.pid_namespace != ours):
-            raise OtherPidNamespaceError(
-                f"{directory}: a {entry.role if entry else 'process'} in another PID namespace has "
-                "it open, and LMDB's lock does not reach across; run both in one "
-                "(docker run --pid=container:NAME, or shareProcessNamespace: true), or run this "
-                "one inside the other's container."
-            )
-
-
-def has_content(data: pathlib.Path) -> bool:
-    """Says whether a data file holds anything: a start that was cut short leaves it empty."""
-    return data.exists() and data.stat().st_size > 0
-
-
 def _allocate_lock_file(path: pathlib.Path) -> None:
     # LMDB maps this file sparse and writes to it as memory: on a full disk that is a
     # SIGBUS, later and in the middle of a read. Never while this process has the store
@@ -194,9 +173,13 @@ def _allocate_lock_file(path: pathlib.Path) -> None:
 
 def _require_schema(directory: pathlib.Path, environment: lmdb.Environment) -> None:
     """Marks a new store with the schema; refuses what is newer, or no store."""
-    with environment.begin(write=True) as transaction:
+    with environment.begin() as transaction:
         stored = transaction.get(schema.SCHEMA_KEY)
-        if stored is None and not transaction.stat()["entries"]:
-            transaction.put(schema.SCHEMA_KEY, schema.encode())
-        else:
-            schema.require_readable(directory, stored)
+        is_new = not transaction.stat()["entries"]
+    if not is_new:
+        schema.require_readable(directory, stored)
+        return
+    # Only here, so that whoever reads waits for no writer. The guard is ours: nobody
+    # else takes the store for new at the same time.
+    with environment.begin(write=True) as transaction:
+        transaction.put(schema.SCHEMA_KEY, schema.encode())

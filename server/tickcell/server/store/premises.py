@@ -11,7 +11,7 @@ from tickcell.server.store.errors import (
     NotAStoreError,
     StoreNoSpaceError,
     StorePermissionError,
-    no_space,
+    means_no_room,
 )
 
 DATA = "data.mdb"
@@ -48,7 +48,7 @@ def prepare(directory: pathlib.Path, *, allow_network_filesystem: bool) -> None:
     except (FileExistsError, NotADirectoryError) as error:
         raise NotAStoreError(f"{directory}: is not a directory.") from error
     except OSError as error:
-        if no_space(error.errno):
+        if means_no_room(error):
             raise StoreNoSpaceError(f"{directory}: cannot be created: the disk is full.") from error
         raise
     require(directory, may_be_new=True)
@@ -70,13 +70,25 @@ def require(directory: pathlib.Path, *, may_be_new: bool = False) -> None:
                 f"{path}: may not be read and written by user {os.geteuid()}; change its owner or "
                 "name another directory with --store."
             )
-    if (directory / DATA).exists():
+    if has_content(directory) or (may_be_new and (directory / DATA).exists()):
         return
     # What a start that was cut short can have left, and what a new volume holds.
-    others = {path.name for path in directory.iterdir()} - {"guard", "servers", LOCK, "lost+found"}
+    others = {path.name for path in directory.iterdir()} - {
+        "guard",
+        "servers",
+        DATA,
+        LOCK,
+        "lost+found",
+    }
     if others or not may_be_new:
-        found = f"holds {sorted(others)[0]!r} and " if others else ""
-        raise NotAStoreError(f"{directory}: {found}has no {DATA}; it is not a store's directory.")
+        found = f", but {sorted(others)[0]!r}" if others else ""
+        raise NotAStoreError(f"{directory}: is not a store's directory: it has no {DATA}{found}.")
+
+
+def has_content(directory: pathlib.Path) -> bool:
+    """Says whether the data file holds anything; a start that was cut short leaves it empty."""
+    data = directory / DATA
+    return data.exists() and data.stat().st_size > 0
 
 
 def refuse_network_filesystem(directory: pathlib.Path) -> None:

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import lmdb
 
-from tickcell.server.store import entries, pages, schema
-from tickcell.server.store.errors import StoreNoSpaceError, no_space
+from tickcell.server.store import entries, pages, premises, schema, soundness
+from tickcell.server.store.errors import StoreInUseError, StoreNoSpaceError, means_no_room
 from tickcell.server.store.premises import DATA, LOCK
 
 if TYPE_CHECKING:
@@ -63,6 +63,31 @@ class Recovery(NamedTuple):
         return f"{'; '.join(parts)}; the damaged file is {self.damaged_path}"
 
 
+def recover_stopped(
+    directory: pathlib.Path, check: Callable[[bytes], Any], boot_id: str
+) -> Recovery | soundness.Soundness:
+    """Recovers a store if it is damaged, and sees first that nobody has it open.
+
+    Returns:
+      What was recovered, or that the store is sound and was left as it is.
+
+    Raises:
+      StoreStartError: it is in use, or it cannot be recovered.
+    """
+    premises.require(directory)
+    with entries.guard(directory):
+        found = entries.find(directory, boot_id)
+        live = [entry for entry in found if entry.state == "live"]
+        if live:
+            raise StoreInUseError(
+                f"{directory}: is in use ({live[0]}); stop every server on it and recover again."
+            )
+        examined = soundness.examine(directory, check)
+        outcome = recover(directory, check) if examined.problems else examined
+        entries.remove(found)
+    return outcome
+
+
 def recover(directory: pathlib.Path, check: Callable[[bytes], Any]) -> Recovery:
     """Recovers a store whose guard the caller holds and that no server has open.
 
@@ -84,8 +109,7 @@ def recover(directory: pathlib.Path, check: Callable[[bytes], Any]) -> Recovery:
             salvage.run(directory)
         damaged_path = _swap(directory, new / DATA)
     except (lmdb.Error, OSError) as error:
-        code = error.code if isinstance(error, lmdb.Error) else error.errno
-        if no_space(code):
+        if means_no_room(error):
             raise StoreNoSpaceError(
                 f"{directory}: the disk has no room for the recovered file; the store is as it was."
             ) from error

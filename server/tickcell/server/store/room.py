@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from tickcell.server.store.errors import StoreFullError, no_space
+from tickcell.server.store.errors import StoreFullError, means_no_room
 
 if TYPE_CHECKING:
     import pathlib
@@ -59,7 +59,7 @@ class Room:
         try:
             os.posix_fallocate(self._descriptor, 0, size)
         except OSError as error:
-            if not no_space(error.errno):
+            if not means_no_room(error):
                 raise
             raise StoreFullError(
                 f"{self._path}: the disk is full; make room on it, or delete sessions."

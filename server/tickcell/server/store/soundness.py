@@ -30,6 +30,12 @@ class Soundness(NamedTuple):
     record_count: int
     problems: list[str]
 
+    def __str__(self) -> str:
+        """Says it in one line."""
+        if self.problems:
+            return f"{len(self.problems)} problems, the first: {self.problems[0]}"
+        return f"its {self.record_count} records are all sound"
+
 
 def examine(directory: pathlib.Path, check: Callable[[bytes], object]) -> Soundness:
     """Examines a store that no process has open.
