@@ -41,7 +41,7 @@ def imports(project: Path) -> list[Import]:
     return [
         dataclasses.replace(found, imported=_shortened(found.imported, known))
         for name, path in known.items()
-        for found in _of(name, ast.parse(path.read_text()), at_start=True)
+        for found in _of(name, ast.parse(path.read_text(encoding="utf-8")), at_start=True)
     ]
 
 

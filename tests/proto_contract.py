@@ -54,7 +54,7 @@ def read(root: Path, scratch: Path) -> Contract:
         raise ValueError(f"protoc does not accept the files below {root}")
     files = descriptor_pb2.FileDescriptorSet.FromString(target.read_bytes()).file
     return Contract(
-        texts={name: path.read_text() for name, path in paths.items()},
+        texts={name: path.read_text(encoding="utf-8") for name, path in paths.items()},
         files={file.name: file for file in files},
         elements=list(itertools.chain.from_iterable(map(_elements, files))),
     )

@@ -47,7 +47,7 @@ def metadata(wheel: Path) -> email.message.Message:
 
 @pytest.fixture(scope="module")
 def pins(project: Path) -> dict[str, Requirement]:
-    lines = (project / "constraints.txt").read_text().splitlines()
+    lines = (project / "constraints.txt").read_text(encoding="utf-8").splitlines()
     found = [Requirement(line) for line in lines if line and not line.startswith("#")]
     return {canonicalize_name(pin.name): pin for pin in found}
 

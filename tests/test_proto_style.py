@@ -163,8 +163,8 @@ def test_planted_fault_is_found_by(
     shutil.copytree(
         project / "proto", root, ignore=lambda _, names: [n for n in names if n.endswith(".py")]
     )
-    path = next(p for p in sorted(root.rglob("*.proto")) if before in p.read_text())
-    path.write_text(path.read_text().replace(before, after, 1))
+    path = next(p for p in sorted(root.rglob("*.proto")) if before in p.read_text(encoding="utf-8"))
+    path.write_text(path.read_text(encoding="utf-8").replace(before, after, 1))
     assert says in "\n".join(rule(proto_contract.read(root, tmp_path)))
 
 

@@ -30,7 +30,7 @@ def _re_exported(path: Path, known: dict[str, Path]) -> set[str]:
     """The names that a package's `__init__` takes from its own modules."""
     return {
         alias.asname or alias.name
-        for node in ast.parse(path.read_text()).body
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
         if isinstance(node, ast.ImportFrom) and str(node.module).startswith("tickcell.")
         for alias in node.names
         if f"{node.module}.{alias.name}" not in known and not alias.name.endswith("_pb2")
