@@ -13,8 +13,29 @@ the package itself does not: each module below imports what it needs.
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
+
+from tickcell.model import extras
 
 # Read when TensorFlow is first imported. Its notes on the CPU's instructions and on
 # absent GPUs are not for the person who trains or exports; warnings still show.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def full_sequence(
+    path: str | os.PathLike[str], frames: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """See `tickcell.model.keras.sequence.full_sequence`; imports TensorFlow when called.
+
+    Raises:
+      MissingExtraError: TensorFlow is not installed.
+    """
+    extras.load("tensorflow", extra="train")
+    from tickcell.model.keras import sequence
+
+    return sequence.full_sequence(path, frames)

@@ -84,15 +84,15 @@ class Call:
       inputs: the values it takes.
       output: the value it gives.
       name: the layer's name, made unique where a layer is called more than once.
-      has_time: its inputs are `[B, T, ...]`; or else they are `[B, ...]`, behind a
-        recurrent layer that gives its last output only.
+      on_sequences: the layer was built for `[B, T, ...]`; or else for `[B, ...]`, behind
+        a recurrent layer that gives its last output only, or inside `TimeDistributed`.
     """
 
     layer: Any
     inputs: tuple[int, ...]
     output: int
     name: str
-    has_time: bool
+    on_sequences: bool
 
     @property
     def is_recurrent(self) -> bool:
@@ -213,18 +213,18 @@ class _Reader:
             return inputs[0]
         if isinstance(layer, keras.Model):
             return self.follow(layer, inputs[0])
-        if isinstance(layer, keras.layers.TimeDistributed):
-            layer = layer.layer
         has_time = self.has_time[inputs[0]]
         if any(self.has_time[value] != has_time for value in inputs):
             raise _refusal(layer, "it joins what is known at each frame with the last frame's")
-        _check(layer, has_time, keywords)
+        on_sequences = has_time
+        if isinstance(layer, keras.layers.TimeDistributed):
+            layer, on_sequences = layer.layer, False
+        _check(layer, on_sequences, keywords)
         output = len(self.has_time)
-        gives_time = has_time
+        self.has_time[output] = has_time
         if isinstance(layer, keras.layers.RNN):
-            gives_time = layer.return_sequences
-        self.has_time[output] = gives_time
-        self.calls.append(Call(layer, inputs, output, self._unique(layer.name), has_time))
+            self.has_time[output] = layer.return_sequences
+        self.calls.append(Call(layer, inputs, output, self._unique(layer.name), on_sequences))
         return output
 
     def _unique(self, name: str) -> str:
@@ -236,7 +236,7 @@ class _Reader:
         return unique
 
 
-def _check(layer: Any, has_time: bool, keywords: dict[str, Any]) -> None:
+def _check(layer: Any, on_sequences: bool, keywords: dict[str, Any]) -> None:
     """Refuses a layer that does not give the same frame by frame."""
     for kind, reason in _REASONS.items():
         if isinstance(layer, kind):
@@ -248,19 +248,19 @@ def _check(layer: Any, has_time: bool, keywords: dict[str, Any]) -> None:
     if layer.compute_dtype != "float32":
         raise _refusal(layer, f"it computes in {layer.compute_dtype}, not in float32")
     if isinstance(layer, keras.layers.RNN):
-        _check_recurrent(layer, has_time)
+        _check_recurrent(layer, on_sequences)
     elif not isinstance(layer, _PER_FRAME_LAYERS):
         raise _refusal(layer, "it is not known to treat each frame on its own")
     elif isinstance(layer, _AXIS_LAYERS):
-        rank = 3 if has_time else 2
+        rank = 3 if on_sequences else 2
         axes = keras.tree.flatten(layer.axis)
         if any(axis not in (-1, rank - 1) for axis in axes):
             raise _refusal(layer, f"it works along axis {layer.axis}, not along the last one")
 
 
-def _check_recurrent(layer: Any, has_time: bool) -> None:
-    if not has_time:
-        raise _refusal(layer, "it follows a layer that gives its last output only")
+def _check_recurrent(layer: Any, on_sequences: bool) -> None:
+    if not on_sequences:
+        raise _refusal(layer, "its input is not a sequence of frames")
     if layer.go_backwards:
         raise _refusal(layer, "it reads the sequence from its end (go_backwards)")
     if layer.return_state:

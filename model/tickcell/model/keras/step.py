@@ -19,6 +19,18 @@ from tickcell.model.keras import plan
 from tickcell.model.keras.plan import Call, UnstreamableError
 
 
+# Layers that do the same to `[B, F]` as to each frame of `[B, T, F]`, wherever they were
+# built; calling them without the axis of time keeps the graph free of reshapes.
+_ANY_RANK_LAYERS = (
+    keras.layers.Activation,
+    keras.layers.Dense,
+    keras.layers.Dropout,
+    keras.layers.GaussianDropout,
+    keras.layers.GaussianNoise,
+    keras.layers.ReLU,
+)
+
+
 class Step:
     """Advances a model by one frame; shares the model's weights.
 
@@ -94,8 +106,7 @@ def _as_list(state_size: Any) -> list[Any]:
 
 def _on_frame(call: Call, inputs: list[Any]) -> Any:
     """Calls a per-frame layer; one built for sequences gets a sequence of one frame."""
-    # Dense works along the last axis alone, and a plain matrix product is the fastest.
-    as_sequence = call.has_time and not isinstance(call.layer, keras.layers.Dense)
+    as_sequence = call.on_sequences and not isinstance(call.layer, _ANY_RANK_LAYERS)
     if as_sequence:
         inputs = [keras.ops.expand_dims(value, 1) for value in inputs]
     output = call.layer(inputs if len(inputs) > 1 else inputs[0])

@@ -1,0 +1,106 @@
+"""How well two ways of computing the same outputs agree, step by step.
+
+Two implementations differ in their last bits. A recurrence that forgets keeps that
+difference small for ever; one that amplifies it (a chaotic one) cannot agree with any
+other implementation for long, however right both are. So the growth is measured, and
+told apart from a wrong conversion by what the cell itself does with a tiny push.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tickcell.model.cell import Cell
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+TOLERANCE = 1e-5
+
+# About ten times the spacing of float32 near 1: a push that any rounding could give.
+_PUSH = 1e-6
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Agreement:
+    """The largest |delta| between two outputs of the same frames.
+
+    Attributes:
+      max_delta: over all steps.
+      at_step: where it is.
+      step_count: how many steps were compared.
+      growth: the largest |delta| of the first 10, 100, 1000 … steps, by their number.
+    """
+
+    max_delta: float
+    at_step: int
+    step_count: int
+    growth: dict[str, float]
+
+    @property
+    def is_close(self) -> bool:
+        """Says whether it is within the tolerance at all steps."""
+        return self.max_delta <= TOLERANCE
+
+
+def stream(cell: Cell, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Steps through sequences `[B, T, F]` from zero states; returns `[B, T, O]`."""
+    return _stream_from(cell, frames, cell.initial_state(len(frames)))[0]
+
+
+def compare(got: NDArray[np.float32], expected: NDArray[np.float32]) -> Agreement:
+    """Compares outputs `[B, T, O]`."""
+    delta = np.abs(got - expected).max(axis=(0, 2))
+    running = np.maximum.accumulate(delta)
+    steps = [step for step in (10, 100, 1000, 10_000, 100_000) if step < len(delta)]
+    return Agreement(
+        max_delta=float(running[-1]),
+        at_step=int(delta.argmax()),
+        step_count=len(delta),
+        growth={str(step): float(running[step - 1]) for step in [*steps, len(delta)]},
+    )
+
+
+def amplification(cell: Cell, frames: NDArray[np.float32]) -> float:
+    """Measures what becomes of a tiny push to the state, `frames` being `[B, T, F]`.
+
+    Returns:
+      The largest |delta| of a state at the end, as a multiple of the push: well below 1
+      for a cell that forgets.
+    """
+    start = cell.initial_state(len(frames))
+    state = _stream_from(cell, frames, start)[1]
+    pushed = _stream_from(cell, frames, start + np.float32(_PUSH))[1]
+    return float(np.abs(pushed - state).max() / _PUSH)
+
+
+def forgetting_steps(cell: Cell, frames: NDArray[np.float32], within: float = 0.01) -> int:
+    """Counts the steps until a zero state's outputs are those of a carried state.
+
+    Args:
+      cell: steps both.
+      frames: `[T, F]`: the carried state comes from the first half, and the outputs of
+        the second half are compared.
+      within: the |delta| that counts as the same.
+
+    Returns:
+      The first step from which on all outputs agree, or T / 2 where they never do.
+    """
+    half = len(frames) // 2
+    first, second = frames[np.newaxis, :half], frames[np.newaxis, half:]
+    carried_state = _stream_from(cell, first, cell.initial_state())[1]
+    carried = _stream_from(cell, second, carried_state)[0]
+    apart = np.abs(stream(cell, second) - carried).max(axis=(0, 2)) > within
+    return int(apart.nonzero()[0][-1] + 1) if apart.any() else 0
+
+
+def _stream_from(
+    cell: Cell, frames: NDArray[np.float32], state: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    outputs = np.empty((*frames.shape[:2], cell.interface.output_count), np.float32)
+    for step in range(frames.shape[1]):
+        outputs[:, step], state = cell.step(frames[:, step], state)
+    return outputs, state

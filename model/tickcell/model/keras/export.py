@@ -1,0 +1,181 @@
+"""A trained Keras model as a bundle, behind gates.
+
+A bundle is made only if its step, streamed, gives the outputs of the Keras model over
+whole sequences. Four ways of computing them are compared in a row: the model as it was
+trained, its layers over any length, its layers one frame at a time, and the LiteRT graph.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from tickcell.model.bundle import Bundle, Card, Golden
+from tickcell.model.cell import LiteRTCell
+from tickcell.model.interface import Interface
+from tickcell.model.keras import agreement, conversion, sequence
+from tickcell.model.keras.agreement import TOLERANCE, Agreement
+from tickcell.model.keras.step import Step
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tickcell.model.keras.description import Description
+
+_SERIES_COUNT = 4
+_RANDOM_STEP_COUNT = 10_000
+_KERAS_STEP_COUNT = 200
+_PUSHED_STEP_COUNT = 1000
+
+# A push that has grown a hundredfold after so many steps is not forgotten.
+_AMPLIFIES = 100.0
+
+
+class AgreementError(ValueError):
+    """A step does not give the outputs of the model that it was made from."""
+
+
+def export(
+    model: Any,
+    description: Description,
+    golden_frames: NDArray[np.float32] | None = None,
+    golden_labels: NDArray[np.float32] | None = None,
+) -> Bundle:
+    """Makes a bundle of a model, and checks it.
+
+    Args:
+      model: Sequential or functional, as `archive.load` gives it.
+      description: its sensors, and what else goes into interface and card.
+      golden_frames: `[T, F]`, a plausible recording in the sensors' own units; random
+        frames without it.
+      golden_labels: `[T]`, where the recording has labels.
+
+    Raises:
+      UnstreamableError: the model has a layer that cannot be streamed.
+      ConversionError: the graph is not sound.
+      AgreementError: the step does not give the outputs of the model.
+    """
+    step = Step(model)
+    generator = np.random.default_rng(0)
+    if golden_frames is None:
+        golden_frames = generator.standard_normal((1000, step.plan.sensor_count))
+    golden_frames = np.ascontiguousarray(golden_frames, np.float32)
+    frames = _random_frames(generator, golden_frames)
+    expected = sequence.outputs(model, frames)
+    _check_as_trained(step, frames, expected)
+    _check_keras_step(step, frames, expected)
+
+    graph = conversion.convert(step)
+    interface = Interface(
+        description.sensors, step.state_tensors, _output_names(step, description.output_name)
+    )
+    cell = LiteRTCell(graph, interface, golden_frames)
+    golden = Golden(
+        golden_frames, sequence.outputs(model, golden_frames[np.newaxis])[0], golden_labels
+    )
+    on_random = agreement.compare(agreement.stream(cell, frames), expected)
+    on_golden = agreement.compare(
+        agreement.stream(cell, golden_frames[np.newaxis]), golden.outputs[np.newaxis]
+    )
+    growth = agreement.amplification(cell, frames[:, :_PUSHED_STEP_COUNT])
+    for name, measured in (("random frames", on_random), ("golden frames", on_golden)):
+        _check_graph(model, name, measured, growth)
+    metrics = {
+        "keras_agreement": {
+            "random_frames": dataclasses.asdict(on_random),
+            "golden_frames": dataclasses.asdict(on_golden),
+            "push_after_1000_steps": growth,
+            "amplifies": growth > _AMPLIFIES,
+        },
+        "batch_shapes": list(cell.batch_shapes),
+    }
+    card = Card(
+        name=description.name,
+        version=description.version,
+        rate_hz=description.rate_hz,
+        output_meaning=description.output_meaning,
+        threshold=description.threshold,
+        warm_up_steps=agreement.forgetting_steps(cell, golden_frames),
+        keras_max_delta=max(on_random.max_delta, on_golden.max_delta),
+        keras_max_delta_steps=max(on_random.step_count, on_golden.step_count),
+        training=description.training,
+        metrics={**description.metrics, **metrics},
+    )
+    return Bundle(interface, card, graph, golden)
+
+
+def _random_frames(
+    generator: np.random.Generator, golden_frames: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Returns `[B, T, F]` on the golden's own scale: elsewhere a model may be saturated."""
+    shape = (_SERIES_COUNT, _RANDOM_STEP_COUNT, golden_frames.shape[1])
+    frames = generator.standard_normal(shape, np.float32)
+    return frames * golden_frames.std(axis=0) + golden_frames.mean(axis=0)
+
+
+def _output_names(step: Step, name: str) -> tuple[str, ...]:
+    if step.plan.output_count == 1:
+        return (name,)
+    return tuple(f"{name}_{number}" for number in range(1, step.plan.output_count + 1))
+
+
+def _check_as_trained(
+    step: Step, frames: NDArray[np.float32], expected: NDArray[np.float32]
+) -> None:
+    """Compares the model, called as it was trained, with its layers over any length."""
+    plan = step.plan
+    series_count = plan.series_count or len(frames)
+    step_count = plan.step_count or _KERAS_STEP_COUNT
+    rows = np.resize(frames, (series_count, *frames.shape[1:]))[:, :step_count]
+    for call in plan.calls:
+        if call.is_recurrent and call.layer.stateful:
+            call.layer.reset_state()
+    outputs = np.asarray(step.model(tf.constant(rows), training=False))
+    if not plan.gives_each_step:
+        outputs = outputs[:, np.newaxis]
+    compared = np.resize(expected, (series_count, *expected.shape[1:]))
+    compared = compared[:, step_count - outputs.shape[1] : step_count]
+    _require_close(step.model, "its layers over the whole sequence", outputs, compared)
+
+
+def _check_keras_step(
+    step: Step, frames: NDArray[np.float32], expected: NDArray[np.float32]
+) -> None:
+    """Compares the model's layers one frame at a time with whole sequences."""
+    run = tf.function(step, autograph=False)
+    states = step.initial_states(len(frames))
+    outputs = []
+    for index in range(_KERAS_STEP_COUNT):
+        output, states = run(tf.constant(frames[:, index]), states)
+        outputs.append(np.asarray(output))
+    _require_close(
+        step.model,
+        "its layers one frame at a time",
+        np.stack(outputs, axis=1),
+        expected[:, :_KERAS_STEP_COUNT],
+    )
+
+
+def _require_close(
+    model: Any, name: str, got: NDArray[np.float32], expected: NDArray[np.float32]
+) -> None:
+    measured = agreement.compare(got, expected)
+    if not measured.is_close:
+        raise AgreementError(
+            f"{model.name}: {name} and the model as it was trained differ by "
+            f"{measured.max_delta:.2g} at step {measured.at_step}, expected at most {TOLERANCE:g}."
+        )
+
+
+def _check_graph(model: Any, name: str, measured: Agreement, growth: float) -> None:
+    """Refuses a graph that is wrong, not one whose recurrence amplifies its last bits."""
+    within = measured.growth[min(measured.growth, key=int)]
+    amplified = growth > _AMPLIFIES and within <= TOLERANCE
+    if not measured.is_close and not amplified:
+        raise AgreementError(
+            f"{model.name}: the LiteRT graph differs from Keras on {name} by "
+            f"{measured.max_delta:.2g} at step {measured.at_step}, expected at most {TOLERANCE:g}."
+        )
