@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from tickcell.server.store.inspection import Inspection
 
+_PROBLEMS_SHOWN = 8
+
 
 def _default_directory() -> pathlib.Path:
     state = os.environ.get("XDG_STATE_HOME") or pathlib.Path.home() / ".local" / "state"
@@ -103,11 +105,13 @@ def _show(directory: pathlib.Path, found: Inspection) -> None:
     click.echo(f"schema   {'unknown' if found.schema is None else found.schema}")
     click.echo(f"records  {found.record_count:,} ({condition})")
     click.echo(f"size     {found.file_bytes:,} bytes{used}")
-    click.echo(f"opened   {len(found.found) or 'by no process'}")
-    for entry in found.found:
-        click.echo(f"         {entry}")
-    for problem in found.problems or ():
+    for index, entry in enumerate(found.found or ["by no process"]):
+        click.echo(f"{'' if index else 'opened':9}{entry}")
+    problems = found.problems or []
+    for problem in problems[:_PROBLEMS_SHOWN]:
         click.echo(f"problem  {problem}")
+    if len(problems) > _PROBLEMS_SHOWN:
+        click.echo(f"         and {len(problems) - _PROBLEMS_SHOWN} more")
 
 
 @contextlib.contextmanager

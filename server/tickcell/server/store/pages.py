@@ -44,9 +44,10 @@ class PageError(ValueError):
 
 
 class Meta(NamedTuple):
-    """A commit's root: `root` is None where the tree is empty."""
+    """A commit: `entry_count` is that of its tree, `root` None where the tree is empty."""
 
     transaction_id: int
+    entry_count: int
     root: int | None
 
 
@@ -76,7 +77,7 @@ class Pages:
             metas = [self._read_meta(pgno, page_size) for pgno in (0, 1)]
             sound = [meta for meta in metas if meta is not None]
             if sound:
-                return page_size, sorted(sound, reverse=True)
+                return page_size, sorted(sound, key=lambda meta: meta.transaction_id, reverse=True)
         return os.sysconf("SC_PAGE_SIZE"), []
 
     def _read_meta(self, pgno: int, page_size: int) -> Meta | None:
@@ -87,8 +88,8 @@ class Pages:
         magic, version, written_page_size = fields[0], fields[1], fields[4]
         if (magic, version, written_page_size) != (_MAGIC, _VERSION, page_size):
             return None
-        root = fields[19]
-        return Meta(fields[21], None if root == _NO_ROOT else root)
+        entry_count, root = fields[18:20]
+        return Meta(fields[21], entry_count, None if root == _NO_ROOT else root)
 
     def is_leaf(self, pgno: int) -> bool:
         """Says whether a page is a leaf of some tree, this commit's or an earlier one's."""

@@ -37,6 +37,7 @@ class Recovery(NamedTuple):
 
     Attributes:
       record_count: the records that the store has now.
+      former_count: the records that the newest commit had; None where damage hides it.
       older_count: how many of them are from pages that the newest commit's tree did
         not reach; they may be some steps behind.
       lost_keys: the keys whose record no longer checks out in any version.
@@ -46,6 +47,7 @@ class Recovery(NamedTuple):
     """
 
     record_count: int
+    former_count: int | None
     older_count: int
     lost_keys: list[bytes]
     lost_ranges: list[str]
@@ -53,9 +55,10 @@ class Recovery(NamedTuple):
 
     def __str__(self) -> str:
         """Says it in one line."""
-        parts = [f"kept {self.record_count} records"]
+        former = "" if self.former_count is None else f" of {self.former_count:,}"
+        parts = [f"kept {self.record_count:,}{former} records"]
         if self.older_count:
-            parts.append(f"{self.older_count} of them perhaps some steps behind")
+            parts.append(f"{self.older_count:,} of them perhaps some steps behind")
         if self.lost_ranges:
             parts.append(f"{len(self.lost_ranges)} damaged pages")
         if self.lost_keys:
@@ -118,6 +121,7 @@ def recover(directory: pathlib.Path, check: Callable[[bytes], Any]) -> Recovery:
         shutil.rmtree(new, ignore_errors=True)
     return Recovery(
         salvage.record_count,
+        salvage.former_count,
         len(salvage.older),
         sorted(salvage.damaged),
         [lost.why for lost in salvage.lost],
@@ -136,6 +140,7 @@ class _Salvage:
         self._new = new
         self._map_size = map_size
         self.record_count = 0
+        self.former_count = source.metas[0].entry_count - 1 if source.metas else None
         self.older: set[bytes] = set()
         self.damaged: set[bytes] = set()
         self.lost: list[pages.Lost] = []

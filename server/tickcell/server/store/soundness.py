@@ -34,7 +34,7 @@ class Soundness(NamedTuple):
         """Says it in one line."""
         if self.problems:
             return f"{len(self.problems)} problems, the first: {self.problems[0]}"
-        return f"its {self.record_count} records are all sound"
+        return f"its {self.record_count:,} records are all sound"
 
 
 def examine(directory: pathlib.Path, check: Callable[[bytes], object]) -> Soundness:
