@@ -8,6 +8,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+import packages
+
 PROJECT = Path(__file__).resolve().parents[1]
 
 # How long an example takes is the machine's affair; a failure can be run again
@@ -36,3 +38,9 @@ def recordings() -> Path:
     if not (directory / "trip17.csv").is_file():
         pytest.skip(f"no recordings in {directory}; name their directory in TICKCELL_RECORDINGS")
     return directory
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that the checkout builds."""
+    return packages.build(PROJECT, tmp_path_factory.mktemp("wheel"), "wheel")

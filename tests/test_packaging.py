@@ -6,7 +6,6 @@ import email.message
 import email.parser
 import importlib.metadata
 import subprocess
-import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -15,27 +14,15 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from empty_environment import closure
+import packages
 
 PARTS = ("proto", "server", "client", "model")
 STRAYS = ("__pycache__", ".pyc", ".hypothesis", ".so")
 
 
-def _build(source: Path, target: Path, kind: str) -> Path:
-    build = [sys.executable, "-m", "hatchling", "build", "--target", kind, "--directory"]
-    subprocess.run([*build, target], cwd=source, check=True, capture_output=True)
-    (built,) = target.iterdir()
-    return built
-
-
-@pytest.fixture(scope="module")
-def wheel(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _build(project, tmp_path_factory.mktemp("wheel"), "wheel")
-
-
 @pytest.fixture(scope="module")
 def sdist(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _build(project, tmp_path_factory.mktemp("sdist"), "sdist")
+    return packages.build(project, tmp_path_factory.mktemp("sdist"), "sdist")
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +75,7 @@ def test_wheel_of_the_sdist_is_the_wheel_of_the_checkout(
 ) -> None:
     subprocess.run(["tar", "xzf", sdist, "-C", tmp_path], check=True)
     (source,) = tmp_path.iterdir()
-    assert _contents(_build(source, tmp_path / "wheel", "wheel")) == _contents(wheel)
+    assert _contents(packages.build(source, tmp_path / "wheel", "wheel")) == _contents(wheel)
 
 
 def test_sdist_has_what_a_person_needs_to_check_and_test(sdist: Path) -> None:
@@ -138,7 +125,7 @@ def test_base_install_is_light(metadata: email.message.Message) -> None:
 
 
 def test_everything_that_make_installs_is_pinned(pins: dict[str, Requirement]) -> None:
-    needed = closure(
+    needed = packages.closure(
         importlib.metadata.distribution("tickcell"), {"", "server", "train", "plot", "dev"}
     )
     names = {canonicalize_name(each.metadata["Name"]) for each in needed}

@@ -1,7 +1,7 @@
-"""A virtual environment that holds one wheel and exactly what its metadata asks for.
+"""Builds the project's distributions, and environments that hold nothing else.
 
-The dependencies are copied from the environment that runs the tests, so nothing
-is downloaded. What the metadata forgets is not there.
+In an environment made here, what a wheel's metadata forgets is not there, whatever
+the tests' own environment has.
 """
 
 from __future__ import annotations
@@ -19,6 +19,14 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 
+def build(source: Path, target: Path, kind: str) -> Path:
+    """Builds a `wheel` or `sdist` of a source tree into an empty directory."""
+    command = [sys.executable, "-m", "hatchling", "build", "--target", kind, "--directory"]
+    subprocess.run([*command, target], cwd=source, check=True, capture_output=True)
+    (built,) = target.iterdir()
+    return built
+
+
 @dataclasses.dataclass(frozen=True)
 class EmptyEnvironment:
     """An environment below `directory`, whose commands see neither checkout nor home."""
@@ -27,6 +35,7 @@ class EmptyEnvironment:
 
     @classmethod
     def with_wheel(cls, directory: Path, wheel: Path, *, extra: str = "") -> EmptyEnvironment:
+        """Makes an environment of the wheel and copies of what its metadata asks for."""
         venv.create(directory, with_pip=False, symlinks=True)
         environment = cls(directory)
         pip = [sys.executable, "-m", "pip", "--python", str(environment.python)]
@@ -40,6 +49,19 @@ class EmptyEnvironment:
                     target = site / file
                     target.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(str(distribution.locate_file(file)), target)
+        return environment
+
+    @classmethod
+    def downloaded(
+        cls, directory: Path, wheel: Path, *, extra: str, constraints: Path
+    ) -> EmptyEnvironment:
+        """Makes an environment as a person does: pip finds what the metadata asks for."""
+        venv.create(directory, with_pip=True, symlinks=True)
+        environment = cls(directory)
+        pip = [str(environment.python), "-m", "pip", "install", "--quiet"]
+        subprocess.run(
+            [*pip, "--constraint", constraints, f"tickcell[{extra}] @ {wheel.as_uri()}"], check=True
+        )
         return environment
 
     @property

