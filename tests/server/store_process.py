@@ -1,13 +1,19 @@
 """A process that has a store open and does with it what its parent writes to it.
 
-open                    opens the store; answers "open", or the error
-set KEY VERSION         replaces a record, whatever it is
-add COUNT               adds records of version 1 until there are COUNT
-tick                    from now on and until killed, replaces records without end
-get KEY                 answers the record's version
-note                    answers what the store noted at its start
-begin                   begins a write transaction and stops itself in it
-close                   closes the store and ends
+It reads one command a line and answers with one line:
+
+    open                  opens the store; answers "open", or the error
+    set KEY VERSION       replaces a record, whatever it is
+    add COUNT             adds records of version 1 until there are COUNT
+    increment KEY COUNT   replaces a record by its next version COUNT times
+    tick                  replaces records by their next versions until it is killed
+    get KEY               answers the record's version
+    sync                  syncs the store
+    note                  answers what the store noted at its start
+    begin                 begins a write transaction and stops itself in it
+    read                  begins a read transaction and stops itself in it
+    readers               answers how many readers of other processes LMDB knows
+    close                 closes the store
 """
 
 from __future__ import annotations
@@ -15,6 +21,7 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
+import select
 import signal
 import subprocess
 import sys
@@ -63,6 +70,12 @@ class StoreProcess:
         """Waits for an answer."""
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()
+
+    def has_answered(self, *, within_s: float) -> bool:
+        """Waits for the beginning of an answer, but no longer than that."""
+        assert self._process.stdout is not None
+        ready, _, _ = select.select([self._process.stdout], [], [], within_s)
+        return bool(ready)
 
     def wait_until_stopped(self) -> None:
         """Waits until the process has stopped itself."""
@@ -128,8 +141,34 @@ class _Child:
         (found,) = self.store.load([key.encode()])
         return "none" if found is None else str(store_records.version(found))
 
+    def sync(self) -> str:
+        self.store.sync()
+        return "synced"
+
     def note(self) -> str:
         return str(self.store.note)
+
+    def increment(self, key: str, count: str) -> str:
+        lost = 0
+        for _ in range(int(count)):
+            is_applied = False
+            while not is_applied:
+                (old,) = self.store.load([key.encode()])
+                assert old is not None
+                new = store_records.encode(store_records.version(old) + 1)
+                (is_applied,) = self.store.commit([Change(key.encode(), old, new)])
+                lost += not is_applied
+        return f"lost {lost}"
+
+    def read(self) -> str:
+        with lmdb.open(str(self._directory), map_size=1 << 30) as environment, environment.begin():
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return "read"
+
+    def readers(self) -> str:
+        with lmdb.open(str(self._directory), map_size=1 << 30) as environment:
+            rows = [line.split() for line in environment.readers().splitlines()]
+            return str(sum(row[0].isdigit() and int(row[0]) != os.getpid() for row in rows))
 
     def begin(self) -> str:
         with (
