@@ -147,7 +147,10 @@ class _Salvage:
 
     def run(self, directory: pathlib.Path) -> None:
         with (
-            lmdb.open(str(self._new), map_size=self._map_size, mode=0o600) as environment,
+            # Nobody else knows of it, and a lock file is memory: SIGBUS on a full disk.
+            lmdb.open(
+                str(self._new), map_size=self._map_size, mode=0o600, lock=False
+            ) as environment,
             environment.begin(write=True) as transaction,
         ):
             self._walk_tree(transaction)
