@@ -20,7 +20,7 @@ LANE_WIDTH_M = 3.5
 _LIMITS = (8.3, 13.9, 19.4, 25.0)  # m/s: 30, 50, 70 and 90 km/h
 _CALM_JERK = (0.9, 1.8)  # m/s3
 _HARD_JERK = (6.0, 12.0)
-_AGGRESSIVE_SHARE = 0.36  # of manoeuvres; about 10 % of the time
+_AGGRESSIVE_SHARE = 0.38  # of manoeuvres; about 10 % of the time
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Road:
         rng = self._rng
         aggressive = bool(rng.random() < _AGGRESSIVE_SHARE)
         draw = (self._bend, self._junction, self._stop, self._new_limit, self._lane_change)[
-            rng.choice(5, p=(0.25, 0.15, 0.15, 0.2, 0.25))
+            rng.choice(5, p=(0.25, 0.22, 0.15, 0.15, 0.23))
         ]
         manoeuvre = draw(aggressive)
         self._station = manoeuvre.end
@@ -124,7 +124,7 @@ class Road:
     def _turn(self, aggressive: bool, speed: float, angle: float) -> Manoeuvre:
         rng = self._rng
         approach = self._braking(aggressive and rng.random() < 0.6)
-        act = self._style(aggressive, calm=(0.8, 2.7), hard=(3.2, 5.0))
+        act = self._style(aggressive, calm=(1.0, 2.7), hard=(3.0, 4.8))
         # Lateral acceleration builds up at the style's jerk.
         easing = speed * act.level / act.jerk
         length = angle * speed * speed / act.level + easing
@@ -178,7 +178,7 @@ class Road:
         )
 
     def _lane_change(self, aggressive: bool) -> Manoeuvre:
-        act = self._style(aggressive, calm=(0.5, 1.6), hard=(3.0, 4.5))
+        act = self._style(aggressive, calm=(0.6, 2.0), hard=(2.8, 4.4))
         start = self._start(self._limit, CRUISE)
         duration = math.sqrt(2 * math.pi * LANE_WIDTH_M / act.level)
         return Manoeuvre(
@@ -197,13 +197,13 @@ class Road:
         """Returns where the next manoeuvre starts: room to brake for it, and some more."""
         slower_by = max(0.0, self._limit**2 - speed**2)
         room = slower_by / (2 * approach.level) + self._limit * approach.level / (2 * approach.jerk)
-        return self._station + room + self._limit * float(self._rng.uniform(2.0, 9.0))
+        return self._station + room + self._limit * float(self._rng.uniform(2.0, 12.0))
 
     def _braking(self, aggressive: bool) -> Style:
-        return self._style(aggressive, calm=(1.0, 2.5), hard=(3.2, 5.5))
+        return self._style(aggressive, calm=(1.2, 2.6), hard=(3.0, 5.0))
 
     def _launch(self, aggressive: bool) -> Style:
-        return self._style(aggressive, calm=(0.9, 2.4), hard=(3.2, 4.5))
+        return self._style(aggressive, calm=(1.2, 2.6), hard=(3.0, 4.4))
 
     def _style(self, aggressive: bool, calm: _Range, hard: _Range) -> Style:
         level = float(self._rng.uniform(*(hard if aggressive else calm)))

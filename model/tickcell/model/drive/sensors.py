@@ -46,7 +46,7 @@ SENSORS: tuple[Sensor, ...] = (
 _BLOCK = 1024  # ticks of noise drawn at a time
 
 # Vibration at 20 m/s, standard deviations: forward, left, up in m/s2; gyro x, y, z in rad/s.
-_VIBRATION = np.array([0.55, 0.55, 0.60, 0.085, 0.085, 0.045])
+_VIBRATION = np.array([0.65, 0.65, 0.60, 0.085, 0.085, 0.045])
 # Of a standing car with its engine running.
 _IDLE = np.array([0.06, 0.06, 0.10, 0.010, 0.010, 0.006])
 # The sensors' own noise, and the bias of one trip.
@@ -117,7 +117,7 @@ class Phone:
         trip = np.random.default_rng(trip_seed)
         self._bias: list[float] = (trip.standard_normal(6) * _BIAS).tolist()
         self._tilt_x, self._tilt_y = (trip.standard_normal(2) * _MOUNT_TILT).tolist()
-        self._roughness = float(trip.uniform(0.75, 1.25))
+        self._roughness = float(trip.uniform(0.6, 1.3))
         self._noise = _Noise(noise_seed)
 
     def frame(self, vehicle: Vehicle, jolt: tuple[float, float, float]) -> NDArray[np.float32]:
