@@ -11,7 +11,7 @@ from doubles.plain_session import Answer
 from tickcell.server import errors, record, rules
 
 CELL = CountingCell()
-FINGERPRINT = bytes(32)
+FINGERPRINT = 64 * "0"
 NUMERICS = bytes.fromhex(CELL.numerics_digest)
 
 WORDS = {
@@ -106,7 +106,7 @@ class RuledSession:
         except errors.TickcellError as error:
             return self, _answer(error)
         changed = dataclasses.replace(self, stored=record.encode(new))
-        return changed, ("ok", new.generation, new.next_step)
+        return changed, ("ok", new.life.generation, new.next_step)
 
 
 def _apply(old, decision, readings, now):

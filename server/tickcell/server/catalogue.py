@@ -24,26 +24,26 @@ class ServedModel:
     Attributes:
       card: what a person should know of it.
       cell: its step.
-      fingerprint: 32 bytes.
+      fingerprint: in hexadecimal.
       numerics: the cell's numerics digest, 8 bytes.
       lowest, highest: `[F]`, the sensors' hard ranges, inclusive.
     """
 
     card: Card
     cell: Cell
-    fingerprint: bytes
+    fingerprint: str
     numerics: bytes
     lowest: NDArray[np.float32]
     highest: NDArray[np.float32]
 
     @classmethod
     def of(cls, card: Card, cell: Cell, fingerprint: str) -> ServedModel:
-        """Prepares a cell to be served under a fingerprint, in hexadecimal."""
+        """Prepares a cell to be served under a fingerprint."""
         sensors = cell.interface.sensors
         return cls(
             card=card,
             cell=cell,
-            fingerprint=bytes.fromhex(fingerprint),
+            fingerprint=fingerprint,
             numerics=bytes.fromhex(cell.numerics_digest),
             lowest=np.array([sensor.min_reading for sensor in sensors], np.float32),
             highest=np.array([sensor.max_reading for sensor in sensors], np.float32),

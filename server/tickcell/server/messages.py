@@ -12,7 +12,6 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from tickcell.server import errors
 from tickcell.server.config import NANOSECONDS
-from tickcell.server.record import decode_pin
 from tickcell.server.rules import StepRequest
 from tickcell.server.sessions import Creation
 from tickcell.v1 import model_service_pb2, session_service_pb2
@@ -171,30 +170,30 @@ def page_token(last: str) -> str:
 
 def session(identifier: str, record: Record) -> session_service_pb2.Session:
     """Returns a live session as callers see it."""
-    pin = decode_pin(record.pin)
+    life = record.life
     message = session_service_pb2.Session(
         id=identifier,
-        generation=record.generation,
+        generation=life.generation,
         next_step=record.next_step,
         state=session_service_pb2.SESSION_STATE_ACTIVE,
-        model=pin.model,
-        model_version=pin.model_version,
-        model_fingerprint=record.fingerprint.hex(),
+        model=life.model,
+        model_version=life.model_version,
+        model_fingerprint=life.fingerprint,
         numerics_digest=record.numerics.hex(),
         numerics_start_step=record.numerics_start_step,
-        series_count=record.series_count,
-        window_step_count=record.window,
-        sensor_count=record.sensor_count,
-        output_count=record.output_count,
-        create_time=_timestamp(record.create_ns),
+        series_count=life.series_count,
+        window_step_count=life.window,
+        sensor_count=life.sensor_count,
+        output_count=life.output_count,
+        create_time=_timestamp(life.create_ns),
         renew_time=_timestamp(record.renew_ns),
-        labels=pin.labels,
+        labels=life.labels,
     )
     if record.expire_ns is not None:
         message.expire_time.CopyFrom(_timestamp(record.expire_ns))
         message.idle_ttl_duration.CopyFrom(
             duration_pb2.Duration(
-                seconds=record.idle_ttl_ns // NANOSECONDS, nanos=record.idle_ttl_ns % NANOSECONDS
+                seconds=life.idle_ttl_ns // NANOSECONDS, nanos=life.idle_ttl_ns % NANOSECONDS
             )
         )
     return message
@@ -206,7 +205,7 @@ def model(served: ServedModel) -> model_service_pb2.Model:
     return model_service_pb2.Model(
         name=card.name,
         version=card.version,
-        fingerprint=served.fingerprint.hex(),
+        fingerprint=served.fingerprint,
         numerics_digest=served.numerics.hex(),
         rate_hz=card.rate_hz,
         sensors=[

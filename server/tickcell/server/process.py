@@ -74,7 +74,7 @@ def _banner(config: Config, catalogue: Catalogue, records: store.Store, address:
         sensors = model.cell.interface.sensor_count
         lines.append(
             f"  model  {model.card.name} {model.card.version}: {sensors} sensors at "
-            f"{model.card.rate_hz:g} Hz, fingerprint {model.fingerprint.hex()[:12]}, numerics "
+            f"{model.card.rate_hz:g} Hz, fingerprint {model.fingerprint[:12]}, numerics "
             f"{model.numerics.hex()}"
         )
     where = "in memory: a restart loses every session" if config.store is None else config.store

@@ -1,7 +1,7 @@
 """One session's record: a value, and the bytes it has in the store.
 
-    header    fixed: version, life, generation, indices, times, sizes, fingerprint
-    pin       JSON: what no tick needs (names, request ids, labels)
+    header    fixed: version, indices, time of renewal, numerics
+    life      JSON: what no step changes
     state     [B, S] float32
     digests   one per step in the window, oldest first
     outputs   [B, O] float32 per step in the window, oldest first
@@ -15,72 +15,54 @@ the store exchanges the bytes for those of the next record, whole.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hashlib
 import json
+import math
 import struct
 import zlib
 from typing import NamedTuple
+
+import numpy as np
 
 from tickcell.server import errors
 
 VERSION = 1
 DIGEST_SIZE = 8
-NUMERICS_SIZE = 8
 
 _MAGIC = b"tc"
-_HEADER = struct.Struct("<2sBBqqqqqqiiiiiiq32s8si")
+_HEADER = struct.Struct("<2sBxiiqqq8s")
 _CHECKSUM = struct.Struct("<I")
 
-
-class Pin(NamedTuple):
-    """What a session was created with and no tick needs.
-
-    Attributes:
-      model: the model's name.
-      model_version: its version.
-      request_id: of the call that created the session.
-      reset_request_id: of the call that began this generation, if that was a reset.
-      labels: the caller's own notes.
-    """
-
-    model: str
-    model_version: str
-    request_id: str
-    reset_request_id: str
-    labels: dict[str, str]
+# Up to here, Python's own arithmetic is quicker than a call into numpy.
+_FEW_BYTES = 64 * 4
 
 
-class Record(NamedTuple):
-    """A session at one moment. Times are nanoseconds since 1970.
+@dataclasses.dataclass(frozen=True)
+class Life:
+    """What no step changes. Times are nanoseconds since 1970.
 
     Attributes:
-      is_deleted: whether the session was deleted; the record is then its tombstone.
       generation: identifies this life.
-      next_step: the step that is expected next.
       create_ns: when the session was created.
-      renew_ns: when it was last renewed.
-      delete_ns: when it was deleted; 0 if it was not.
+      delete_ns: when it was deleted, and its record became a tombstone; else 0.
       idle_ttl_ns: how long it may be idle; 0 if it never expires.
       series_count: B.
       window: W.
       sensor_count: F.
       state_size: S.
       output_count: O.
-      kept: the number of steps in the window, at most W and at most next_step.
-      numerics_start_step: the first step computed under `numerics`.
-      fingerprint: of the model, 32 bytes.
-      numerics: the numerics digest under which the state was computed, 8 bytes.
-      pin: encoded; see `decode_pin`.
-      state: `[B, S]` float32, little-endian.
-      digests: `kept` digests, oldest first.
-      outputs: `kept` times `[B, O]` float32, little-endian, oldest first.
+      model: the model's name.
+      model_version: its version.
+      fingerprint: its fingerprint, in hexadecimal.
+      request_id: of the call that created the session.
+      reset_request_id: of the call that began this generation, if that was a reset.
+      labels: the caller's own notes.
     """
 
-    is_deleted: int
     generation: int
-    next_step: int
     create_ns: int
-    renew_ns: int
     delete_ns: int
     idle_ttl_ns: int
     series_count: int
@@ -88,11 +70,55 @@ class Record(NamedTuple):
     sensor_count: int
     state_size: int
     output_count: int
+    model: str
+    model_version: str
+    fingerprint: str
+    request_id: str
+    reset_request_id: str
+    labels: dict[str, str]
+
+    @functools.cached_property
+    def encoded(self) -> bytes:
+        """The life's bytes."""
+        return json.dumps(dataclasses.asdict(self), separators=(",", ":")).encode()
+
+    @functools.cached_property
+    def frame_size(self) -> int:
+        """The bytes of one step's frame, `[B, F]`."""
+        return 4 * self.series_count * self.sensor_count
+
+    @functools.cached_property
+    def output_size(self) -> int:
+        """The bytes of one step's outputs, `[B, O]`."""
+        return 4 * self.series_count * self.output_count
+
+    @property
+    def is_deleted(self) -> bool:
+        """Whether the session was deleted."""
+        return self.delete_ns != 0
+
+
+class Record(NamedTuple):
+    """A session at one moment.
+
+    Attributes:
+      life: what no step changes.
+      kept: the number of steps in the window, at most W and at most `next_step`.
+      next_step: the step that is expected next.
+      renew_ns: when the session was last renewed, in nanoseconds since 1970.
+      numerics_start_step: the first step computed under `numerics`.
+      numerics: the numerics digest under which the state was computed, 8 bytes.
+      state: `[B, S]` float32, little-endian.
+      digests: `kept` digests, oldest first.
+      outputs: `kept` times `[B, O]` float32, little-endian, oldest first.
+    """
+
+    life: Life
     kept: int
+    next_step: int
+    renew_ns: int
     numerics_start_step: int
-    fingerprint: bytes
     numerics: bytes
-    pin: bytes
     state: bytes
     digests: bytes
     outputs: bytes
@@ -100,26 +126,26 @@ class Record(NamedTuple):
     @property
     def expire_ns(self) -> int | None:
         """When the session expires unless it is renewed; None if never."""
-        return self.renew_ns + self.idle_ttl_ns if self.idle_ttl_ns else None
+        return self.renew_ns + self.life.idle_ttl_ns if self.life.idle_ttl_ns else None
 
-    @property
-    def output_row_size(self) -> int:
-        """The bytes of one step's outputs, `[B, O]`."""
-        return 4 * self.series_count * self.output_count
+
+def key(session: str, owner: str = "") -> bytes:
+    """Returns the key of a session's record in the store.
+
+    The owner is empty as long as callers are not told apart.
+    """
+    return f"{owner}\0{session}".encode()
+
+
+def session_of(key: bytes) -> str:
+    """Returns the id of the session whose record has the key."""
+    return key.partition(b"\0")[2].decode()
 
 
 def encode(record: Record) -> bytes:
     """Returns the record's bytes."""
-    pin = record.pin
-    body = b"".join(
-        (
-            _HEADER.pack(_MAGIC, VERSION, *record[:16], len(pin)),
-            pin,
-            record.state,
-            record.digests,
-            record.outputs,
-        )
-    )
+    life = record.life.encoded
+    body = b"".join((_HEADER.pack(_MAGIC, VERSION, len(life), *record[1:6]), life, *record[6:]))
     return body + _CHECKSUM.pack(zlib.crc32(body))
 
 
@@ -136,59 +162,63 @@ def decode(encoded: bytes) -> Record:
             "run: tickcell store recover",
             bytes=len(encoded),
         )
-    magic, version, *fields, pin_size = _HEADER.unpack_from(encoded)
+    magic, version, life_size, kept, next_step, renew_ns, start_step, numerics = (
+        _HEADER.unpack_from(encoded)
+    )
     if magic != _MAGIC or version != VERSION:
         raise errors.RecordDamaged(
             f"a record begins with {magic!r} and version {version}, expected {_MAGIC!r} and "
             f"{VERSION}.",
             version=version,
         )
-    series_count, state_size, output_count, kept = fields[7], fields[10], fields[11], fields[12]
-    pin_end = _HEADER.size + pin_size
-    state_end = pin_end + 4 * series_count * state_size
-    digests_end = state_end + DIGEST_SIZE * kept
-    if end != digests_end + 4 * series_count * output_count * kept:
+    life_end = _HEADER.size + life_size
+    life = _decode_life(encoded[_HEADER.size : life_end])
+    outputs_start = end - life.output_size * kept
+    digests_start = outputs_start - DIGEST_SIZE * kept
+    if digests_start != life_end + 4 * life.series_count * life.state_size:
         raise errors.RecordDamaged(
-            f"a record of {len(encoded)} bytes is not as long as its header says.",
+            f"a record of {len(encoded)} bytes is not as long as its life says.",
             bytes=len(encoded),
         )
-    return Record._make(
-        (
-            *fields,
-            encoded[_HEADER.size : pin_end],
-            encoded[pin_end:state_end],
-            encoded[state_end:digests_end],
-            encoded[digests_end:end],
-        )
+    return Record(
+        life,
+        kept,
+        next_step,
+        renew_ns,
+        start_step,
+        numerics,
+        encoded[life_end:digests_start],
+        encoded[digests_start:outputs_start],
+        encoded[outputs_start:end],
     )
 
 
-def key(session: str, owner: str = "") -> bytes:
-    """Returns the key of a session's record in the store.
-
-    The owner is empty as long as callers are not told apart.
-    """
-    return f"{owner}\0{session}".encode()
-
-
-def session_of(key: bytes) -> str:
-    """Returns the id of the session whose record has the key."""
-    return key.partition(b"\0")[2].decode()
-
-
-def encode_pin(pin: Pin) -> bytes:
-    """Returns a pin's bytes."""
-    return json.dumps(pin._asdict(), separators=(",", ":")).encode()
-
-
-def decode_pin(encoded: bytes) -> Pin:
-    """Returns the pin that the bytes hold."""
-    return Pin(**json.loads(encoded))
+# Most loads are of a session whose last step is a moment ago. It is a function of
+# the bytes alone, so nothing is remembered that the store does not hold.
+@functools.lru_cache(maxsize=4096)
+def _decode_life(encoded: bytes) -> Life:
+    try:
+        return Life(**json.loads(encoded))
+    except (ValueError, TypeError) as error:
+        raise errors.RecordDamaged(f"a record's life cannot be read: {error!r}.") from error
 
 
 def digest(frame: bytes) -> bytes:
     """Returns the digest of one step's frame: little-endian float32 `[B, F]`."""
     return hashlib.blake2b(frame, digest_size=DIGEST_SIZE).digest()
+
+
+def is_finite(encoded: bytes) -> bool:
+    """Says whether all numbers of little-endian float32 are finite."""
+    if len(encoded) <= _FEW_BYTES:
+        # A sum keeps NaN and infinity, and in double no float32s can overflow it.
+        return math.isfinite(sum(struct.unpack(f"<{len(encoded) // 4}f", encoded)))
+    return holds_all(np.isfinite(np.frombuffer(encoded, "<f4")))
+
+
+def holds_all(truths: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> bool:
+    """Says whether all are true; for few, much quicker than numpy's `all`."""
+    return b"\0" not in truths.tobytes()
 
 
 def advance(
@@ -204,17 +234,17 @@ def advance(
       numerics: the numerics digest of the cell that computed them.
       now_ns: the time, to which the session is renewed.
     """
+    life, kept, next_step, renew_ns, numerics_start_step, old_numerics = record[:6]
     steps = len(digests) // DIGEST_SIZE
-    kept = min(record.window, record.kept + steps)
-    return record._replace(
-        next_step=record.next_step + steps,
-        renew_ns=max(now_ns, record.renew_ns),
-        kept=kept,
-        numerics_start_step=(
-            record.numerics_start_step if record.numerics == numerics else record.next_step
-        ),
-        numerics=numerics,
-        state=state,
-        digests=(record.digests + digests)[-DIGEST_SIZE * kept :],
-        outputs=(record.outputs + outputs)[-record.output_row_size * kept :],
+    kept = min(life.window, kept + steps)
+    return Record(
+        life,
+        kept,
+        next_step + steps,
+        max(now_ns, renew_ns),
+        numerics_start_step if numerics == old_numerics else next_step,
+        numerics,
+        state,
+        (record.digests + digests)[-DIGEST_SIZE * kept :],
+        (record.outputs + outputs)[-life.output_size * kept :],
     )

@@ -12,12 +12,13 @@ was applied, and the window still has its outputs and the digest of its frame),
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from tickcell.server import errors
-from tickcell.server.record import DIGEST_SIZE, Pin, Record, decode_pin, digest, encode_pin
+from tickcell.server.record import DIGEST_SIZE, Life, Record, digest, is_finite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +66,7 @@ class CreateRequest(NamedTuple):
     generation: int
     model: str
     model_version: str
-    fingerprint: bytes
+    fingerprint: str
     numerics: bytes
     series_count: int
     window: int
@@ -88,20 +89,20 @@ def live(record: Record | None, session: str, now_ns: int, retention_ns: int) ->
         raise errors.SessionUnknown(
             f"{session}: no such session; create it first.", session=session
         )
-    if record.is_deleted:
+    if record.life.is_deleted:
         raise errors.SessionDeleted(
             f"{session}: was deleted after {record.next_step} steps; create it anew.",
             session=session,
-            generation=record.generation,
+            generation=record.life.generation,
             next_step=record.next_step,
-            delete_time_ns=record.delete_ns,
+            delete_time_ns=record.life.delete_ns,
         )
     if is_expired(record, now_ns):
         raise errors.SessionExpired(
             f"{session}: expired after {record.next_step} steps, idle for more than "
-            f"{record.idle_ttl_ns / 1e9:g} s; create it anew, with a longer time to live.",
+            f"{record.life.idle_ttl_ns / 1e9:g} s; create it anew, with a longer time to live.",
             session=session,
-            generation=record.generation,
+            generation=record.life.generation,
             next_step=record.next_step,
             expire_time_ns=record.expire_ns,
         )
@@ -110,13 +111,14 @@ def live(record: Record | None, session: str, now_ns: int, retention_ns: int) ->
 
 def is_expired(record: Record, now_ns: int) -> bool:
     """Says whether the session was idle for its time to live."""
-    return bool(record.idle_ttl_ns) and now_ns >= record.renew_ns + record.idle_ttl_ns
+    ttl_ns = record.life.idle_ttl_ns
+    return ttl_ns != 0 and now_ns >= record.renew_ns + ttl_ns
 
 
 def is_forgotten(record: Record, now_ns: int, retention_ns: int) -> bool:
     """Says whether the session ended longer ago than the retention."""
-    if record.is_deleted:
-        return now_ns >= record.delete_ns + retention_ns
+    if record.life.is_deleted:
+        return now_ns >= record.life.delete_ns + retention_ns
     return is_expired(record, now_ns - retention_ns)
 
 
@@ -166,13 +168,7 @@ def decide(record: Record, request: StepRequest, max_rows: int) -> Decision:
             window_start_step=oldest,
             next_step=expected,
         )
-    size = len(request.frames) // request.step_count
-    digests = b"".join(
-        [
-            digest(request.frames[start : start + size])
-            for start in range(0, len(request.frames), size)
-        ]
-    )
+    digests = _digests(request)
     stored = min(request.step_count, expected - first)
     if stored:
         _check_digests(record, request, first, digests[: stored * DIGEST_SIZE])
@@ -181,8 +177,9 @@ def decide(record: Record, request: StepRequest, max_rows: int) -> Decision:
 
 def stored_outputs(record: Record, decision: Decision) -> bytes:
     """Returns the outputs of a decision's stored steps, `[stored, B, O]` float32."""
-    start = (decision.first_step - record.next_step + record.kept) * record.output_row_size
-    return record.outputs[start : start + decision.stored * record.output_row_size]
+    size = record.life.output_size
+    start = (decision.first_step - record.next_step + record.kept) * size
+    return record.outputs[start : start + decision.stored * size]
 
 
 def create(record: Record | None, request: CreateRequest, now_ns: int, retention_ns: int) -> Record:
@@ -193,23 +190,19 @@ def create(record: Record | None, request: CreateRequest, now_ns: int, retention
       SessionDeleted, SessionExpired: this request created a session that has ended.
     """
     if record is not None and not is_forgotten(record, now_ns, retention_ns):
-        if decode_pin(record.pin).request_id == request.request_id:
+        if record.life.request_id == request.request_id:
             return live(record, request.session, now_ns, retention_ns)
-        if not (record.is_deleted or is_expired(record, now_ns)):
+        if not (record.life.is_deleted or is_expired(record, now_ns)):
             raise errors.SessionExists(
                 f"{request.session}: exists already, at step {record.next_step}; attach to it, "
                 "or choose another id.",
                 session=request.session,
-                generation=record.generation,
+                generation=record.life.generation,
                 next_step=record.next_step,
             )
-    pin = Pin(request.model, request.model_version, request.request_id, "", request.labels)
-    return Record(
-        is_deleted=0,
+    life = Life(
         generation=request.generation,
-        next_step=0,
         create_ns=now_ns,
-        renew_ns=now_ns,
         delete_ns=0,
         idle_ttl_ns=request.idle_ttl_ns,
         series_count=request.series_count,
@@ -217,15 +210,14 @@ def create(record: Record | None, request: CreateRequest, now_ns: int, retention
         sensor_count=request.sensor_count,
         state_size=len(request.state) // (4 * request.series_count),
         output_count=request.output_count,
-        kept=0,
-        numerics_start_step=0,
+        model=request.model,
+        model_version=request.model_version,
         fingerprint=request.fingerprint,
-        numerics=request.numerics,
-        pin=encode_pin(pin),
-        state=request.state,
-        digests=b"",
-        outputs=b"",
+        request_id=request.request_id,
+        reset_request_id="",
+        labels=request.labels,
     )
+    return _beginning(life, request.state, request.numerics, now_ns)
 
 
 def touch(record: Record, session: str, generation: int, now_ns: int) -> Record:
@@ -259,23 +251,12 @@ def reset(
     Raises:
       SessionRestarted: the request means another generation.
     """
-    pin = decode_pin(record.pin)
-    if pin.reset_request_id == request_id:
+    if record.life.reset_request_id == request_id:
         return record
     _check_generation(record, session, generation)
     new_generation, state, numerics = begin(record)
-    return record._replace(
-        generation=new_generation,
-        next_step=0,
-        renew_ns=max(now_ns, record.renew_ns),
-        kept=0,
-        numerics_start_step=0,
-        numerics=numerics,
-        pin=encode_pin(pin._replace(reset_request_id=request_id)),
-        state=state,
-        digests=b"",
-        outputs=b"",
-    )
+    life = dataclasses.replace(record.life, generation=new_generation, reset_request_id=request_id)
+    return _beginning(life, state, numerics, max(now_ns, record.renew_ns))
 
 
 def delete(
@@ -290,17 +271,15 @@ def delete(
     """
     if (
         record is not None
-        and record.is_deleted
-        and record.generation == generation
+        and record.life.is_deleted
+        and record.life.generation == generation
         and not is_forgotten(record, now_ns, retention_ns)
     ):
         return record
     record = live(record, session, now_ns, retention_ns)
     _check_generation(record, session, generation)
     return record._replace(
-        is_deleted=1,
-        delete_ns=now_ns,
-        state_size=0,
+        life=dataclasses.replace(record.life, delete_ns=now_ns, state_size=0),
         kept=0,
         state=b"",
         digests=b"",
@@ -308,21 +287,36 @@ def delete(
     )
 
 
+def _beginning(life: Life, state: bytes, numerics: bytes, now_ns: int) -> Record:
+    """Returns the record of a life before its first step."""
+    return Record(
+        life=life,
+        kept=0,
+        next_step=0,
+        renew_ns=now_ns,
+        numerics_start_step=0,
+        numerics=numerics,
+        state=state,
+        digests=b"",
+        outputs=b"",
+    )
+
+
 def _check_generation(record: Record, session: str, generation: int | None) -> None:
-    if generation is not None and generation != record.generation:
+    if generation is not None and generation != record.life.generation:
         raise errors.SessionRestarted(
             f"{session}: got generation {generation}, but the session was restarted and is now "
-            f"{record.generation}, at step {record.next_step}; attach to it anew.",
+            f"{record.life.generation}, at step {record.next_step}; attach to it anew.",
             session=session,
             got_generation=generation,
-            generation=record.generation,
+            generation=record.life.generation,
             next_step=record.next_step,
         )
 
 
 def _check_shape(record: Record, request: StepRequest, max_rows: int) -> None:
-    steps, series, sensors = request.step_count, record.series_count, record.sensor_count
-    most = min(record.window, max_rows // series)
+    life, steps = record.life, request.step_count
+    most = min(life.window, max_rows // life.series_count)
     if not 1 <= steps <= most:
         raise errors.FrameShape(
             f"{request.session}: got step_count {steps}, expected 1 to {most}; send longer "
@@ -331,44 +325,55 @@ def _check_shape(record: Record, request: StepRequest, max_rows: int) -> None:
             step_count=steps,
             max_step_count=most,
         )
-    if len(request.frames) != 4 * steps * series * sensors:
+    if len(request.frames) != steps * life.frame_size:
+        expected = steps * life.frame_size // 4
         raise errors.FrameShape(
-            f"{request.session}: got {len(request.frames) // 4} readings, expected "
-            f"{steps * series * sensors}: {steps} steps x {series} series x {sensors} sensors.",
+            f"{request.session}: got {len(request.frames) // 4} readings, expected {expected}: "
+            f"{steps} steps x {life.series_count} series x {life.sensor_count} sensors.",
             session=request.session,
             reading_count=len(request.frames) // 4,
-            expected_reading_count=steps * series * sensors,
+            expected_reading_count=expected,
             step_count=steps,
-            series_count=series,
-            sensor_count=sensors,
+            series_count=life.series_count,
+            sensor_count=life.sensor_count,
         )
 
 
 def _check_finite(record: Record, request: StepRequest) -> None:
-    readings = np.frombuffer(request.frames, "<f4")
-    is_finite = np.isfinite(readings)
-    if is_finite.all():
+    if is_finite(request.frames):
         return
-    series, sensor, reading, step = locate(readings, ~is_finite, record)
+    readings = np.frombuffer(request.frames, "<f4")
+    wrong = locate(readings, ~np.isfinite(readings), record.life)
     raise errors.FrameNotFinite(
-        f"{request.session}: frame {step} of the request, series {series}, sensor {sensor}: got "
-        f"{reading}, expected a finite number.",
+        f"{request.session}: frame {wrong.frame} of the request, series {wrong.series}, sensor "
+        f"{wrong.sensor}: got {wrong.reading}, expected a finite number.",
         session=request.session,
-        frame=step,
-        series=series,
-        sensor=sensor,
-        reading=reading,
+        **wrong._asdict(),
     )
 
 
-def locate(
-    readings: NDArray[np.float32], is_wrong: NDArray[np.bool_], record: Record
-) -> tuple[int, int, float, int]:
-    """Returns series, sensor, reading and frame (in the request) of the first wrong reading."""
+class Place(NamedTuple):
+    """Where in a request a reading is, by index, and what it is."""
+
+    frame: int
+    series: int
+    sensor: int
+    reading: float
+
+
+def locate(readings: NDArray[np.float32], is_wrong: NDArray[np.bool_], life: Life) -> Place:
+    """Returns the place of the first wrong one of some frames' readings."""
     index = int(np.argmax(is_wrong))
-    frame, rest = divmod(index, record.series_count * record.sensor_count)
-    series, sensor = divmod(rest, record.sensor_count)
-    return series, sensor, float(readings[index]), frame
+    frame, rest = divmod(index, life.series_count * life.sensor_count)
+    return Place(frame, *divmod(rest, life.sensor_count), float(readings.flat[index]))
+
+
+def _digests(request: StepRequest) -> bytes:
+    frames = request.frames
+    if request.step_count == 1:
+        return digest(frames)
+    size = len(frames) // request.step_count
+    return b"".join([digest(frames[start : start + size]) for start in range(0, len(frames), size)])
 
 
 def _check_digests(record: Record, request: StepRequest, first: int, digests: bytes) -> None:

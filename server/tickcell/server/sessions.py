@@ -105,7 +105,7 @@ class Sessions:
         live = []
         for key, encoded in found:
             current = record.decode(encoded)
-            if not (current.is_deleted or rules.is_expired(current, now_ns)):
+            if not (current.life.is_deleted or rules.is_expired(current, now_ns)):
                 live.append((record.session_of(key), current))
         return live, record.session_of(found[-1][0]) if len(found) == limit else ""
 
@@ -136,7 +136,7 @@ class Sessions:
 
         def begin(old: Record) -> tuple[int, bytes, bytes]:
             model = turn.served(self._catalogue.by_fingerprint, old, session)
-            state = model.cell.initial_state(old.series_count)
+            state = model.cell.initial_state(old.life.series_count)
             return _generation(), state.tobytes(), model.numerics
 
         return self._change(

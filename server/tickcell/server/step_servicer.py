@@ -29,6 +29,7 @@ class StepServicer:
         # Streams that wait for their next request: a drain may end them at once.
         self._idle: set[asyncio.Task[Any]] = set()
         self._stream_count = 0
+        self._caller_count = 0
         self._no_stream = asyncio.Event()
 
     def methods(self) -> dict[str, calls.Handler]:
@@ -53,12 +54,15 @@ class StepServicer:
             _log.warning("%d streams did not end within %g s", self._stream_count, grace_s)
 
     async def _step(self, encoded: bytes, context: calls.Context) -> bytes:
+        self._caller_count += 1
         try:
             self._gate.check()
             message = _parse(wire.StepSessionRequest, encoded)
             reply = await self._answer(message, is_stream=False)
         except errors.TickcellError as error:
             await calls.abort(context, error)
+        finally:
+            self._caller_count -= 1
         return _response(wire.StepSessionResponse, message, reply)
 
     async def _stream(self, _: object, context: calls.Context) -> None:
@@ -73,11 +77,13 @@ class StepServicer:
         except errors.TickcellError as error:
             await calls.abort(context, error)
         self._stream_count += 1
+        self._caller_count += 1
         self._no_stream.clear()
         try:
             await self._answer_all(context)
         finally:
             self._stream_count -= 1
+            self._caller_count -= 1
             if not self._stream_count:
                 self._no_stream.set()
 
@@ -113,8 +119,12 @@ class StepServicer:
     async def _answer(self, message: Any, *, is_stream: bool) -> StepReply:
         request = messages.step_request(message, is_stream=is_stream)
         entry = Entry(key(request.session), request)
-        self._turn.enter(entry)
-        await asyncio.sleep(0)
+        if self._caller_count == 1:
+            # Nobody else can have sent anything that has arrived.
+            self._turn.run([entry])
+        else:
+            self._turn.enter(entry)
+            await asyncio.sleep(0)
         reply = entry.reply
         if isinstance(reply, errors.TickcellError):
             raise reply

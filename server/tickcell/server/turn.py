@@ -74,7 +74,7 @@ class _Advance:
         self.decision = decision
         self.model = model
         self.frames = frames
-        self.state = np.frombuffer(record.state, "<f4").reshape(record.series_count, -1)
+        self.state = np.frombuffer(record.state, "<f4").reshape(record.life.series_count, -1)
         self.outputs: list[bytes] = []
 
 
@@ -102,11 +102,17 @@ class Turn:
     def enter(self, entry: Entry) -> None:
         """Lets a request take part in the next turn; it has its reply one iteration later."""
         if not self._entries:
-            asyncio.get_running_loop().call_soon(self._run)
+            asyncio.get_running_loop().call_soon(self._run_entered)
         self._entries.append(entry)
 
-    def _run(self) -> None:
+    def _run_entered(self) -> None:
         entries, self._entries = self._entries, []
+        self.run(entries)
+
+    def run(self, entries: list[Entry]) -> None:
+        """Runs a turn of these requests, in their order, at once."""
+        while len(entries) == 1:
+            entries = self._run_round(entries)
         while entries:
             # A session's second request waits for the next round, as does a loser.
             taken: set[bytes] = set()
@@ -121,11 +127,12 @@ class Turn:
     def _run_round(self, entries: list[Entry]) -> list[Entry]:
         """Answers the entries, and returns those whose commit was lost."""
         try:
-            advances = self._decide(entries)
+            now_ns = self._clock.now_ns()
+            advances = self._decide(entries, now_ns)
             if not advances:
                 return []
             self._step(advances)
-            return self._commit(advances)
+            return self._commit(advances, now_ns)
         except Exception:  # noqa: BLE001 - the edge, see below.
             if len(entries) > 1:
                 # One of them did it. Alone, each fails or succeeds by itself; what was
@@ -142,9 +149,8 @@ class Turn:
             )
             return []
 
-    def _decide(self, entries: list[Entry]) -> list[_Advance]:
+    def _decide(self, entries: list[Entry], now_ns: int) -> list[_Advance]:
         """Answers what needs no cell: refusals, and steps that are all stored."""
-        now_ns = self._clock.now_ns()
         advances = []
         loaded = self._store.load([entry.key for entry in entries])
         for entry, encoded in zip(entries, loaded, strict=True):
@@ -155,7 +161,7 @@ class Turn:
                 decision = rules.decide(current, request, self._max_request_rows)
                 if decision.stored == request.step_count:
                     entry.reply = StepReply(
-                        current.generation,
+                        current.life.generation,
                         decision.first_step,
                         rules.stored_outputs(current, decision),
                     )
@@ -201,28 +207,25 @@ class Turn:
         if len(advances) == 1:
             _step_together(advances[0].model, advances)
             return
-        by_model: dict[bytes, list[_Advance]] = {}
+        by_model: dict[str, list[_Advance]] = {}
         for advance in advances:
             by_model.setdefault(advance.model.fingerprint, []).append(advance)
         for group in by_model.values():
             _step_together(group[0].model, group)
 
-    def _commit(self, advances: list[_Advance]) -> list[Entry]:
+    def _commit(self, advances: list[_Advance], now_ns: int) -> list[Entry]:
         """Stores what was computed and answers it; returns the entries that lost."""
-        now_ns = self._clock.now_ns()
         changes = []
         finite = []
         for advance in advances:
-            outputs = b"".join(advance.outputs)
-            state = advance.state.tobytes()
             try:
-                _check_finite(advance, outputs, state)
+                outputs = _finite_outputs(advance)
             except errors.OutputNotFinite as error:
                 advance.entry.reply = error
                 continue
             next_record = record.advance(
                 advance.record,
-                state=state,
+                state=advance.state.tobytes(),
                 digests=advance.decision.digests,
                 outputs=outputs,
                 numerics=advance.model.numerics,
@@ -248,28 +251,28 @@ class Turn:
             if advance.decision.stored:
                 outputs = rules.stored_outputs(advance.record, advance.decision) + outputs
             advance.entry.reply = StepReply(
-                advance.record.generation, advance.decision.first_step, outputs
+                advance.record.life.generation, advance.decision.first_step, outputs
             )
         return losers
 
 
-def served(models: dict[bytes, ServedModel], current: Record, session: str) -> ServedModel:
+def served(models: dict[str, ServedModel], current: Record, session: str) -> ServedModel:
     """Returns the model that a session is pinned to.
 
     Raises:
       ModelNotServed: it is not served here.
     """
-    model = models.get(current.fingerprint)
+    life = current.life
+    model = models.get(life.fingerprint)
     if model is not None:
         return model
-    pin = record.decode_pin(current.pin)
     raise errors.ModelNotServed(
-        f"{session}: is pinned to {pin.model} {pin.model_version} "
-        f"({current.fingerprint.hex()}), which is not served here; serve that bundle too.",
+        f"{session}: is pinned to {life.model} {life.model_version} ({life.fingerprint}), which "
+        "is not served here; serve that bundle too.",
         session=session,
-        model=pin.model,
-        model_version=pin.model_version,
-        model_fingerprint=current.fingerprint.hex(),
+        model=life.model,
+        model_version=life.model_version,
+        model_fingerprint=life.fingerprint,
         next_step=current.next_step,
     )
 
@@ -286,24 +289,27 @@ def _new_frames(
     current: Record, request: StepRequest, decision: Decision, model: ServedModel
 ) -> NDArray[np.float32]:
     """Returns the frames of a request's new steps, `[T', B, F]`, within the sensors' ranges."""
+    life = current.life
     readings = np.frombuffer(request.frames, "<f4")
-    frames = readings.reshape(request.step_count, current.series_count, current.sensor_count)
-    frames = frames[decision.stored :]
+    frames = readings.reshape(request.step_count, life.series_count, life.sensor_count)
+    if decision.stored:
+        frames = frames[decision.stored :]
     is_inside = (frames >= model.lowest) & (frames <= model.highest)
-    if is_inside.all():
+    if record.holds_all(is_inside):
         return frames
-    series, index, reading, frame = rules.locate(frames.reshape(-1), ~is_inside, current)
-    sensor = model.cell.interface.sensors[index]
-    frame += decision.stored
+    wrong = rules.locate(frames, ~is_inside, life)
+    sensor = model.cell.interface.sensors[wrong.sensor]
+    frame = wrong.frame + decision.stored
     raise errors.FrameOutOfRange(
-        f"{request.session}: frame {frame} of the request, series {series}, {sensor.name}: got "
-        f"{reading:g} {sensor.unit}, expected {sensor.min_reading:g} to {sensor.max_reading:g}.",
+        f"{request.session}: frame {frame} of the request, series {wrong.series}, {sensor.name}: "
+        f"got {wrong.reading:g} {sensor.unit}, expected {sensor.min_reading:g} to "
+        f"{sensor.max_reading:g}.",
         session=request.session,
         frame=frame,
-        series=series,
+        series=wrong.series,
         sensor=sensor.name,
         unit=sensor.unit,
-        reading=reading,
+        reading=wrong.reading,
         min_reading=sensor.min_reading,
         max_reading=sensor.max_reading,
     )
@@ -326,15 +332,21 @@ def _step_together(model: ServedModel, advances: Sequence[_Advance]) -> None:
         )
         start = 0
         for advance in group:
-            end = start + advance.record.series_count
+            end = start + len(advance.state)
             advance.outputs.append(outputs[start:end].tobytes())
             advance.state = state[start:end]
             start = end
 
 
-def _check_finite(advance: _Advance, outputs: bytes, state: bytes) -> None:
-    for name, computed in (("output", outputs), ("state", state)):
-        if not np.isfinite(np.frombuffer(computed, "<f4")).all():
+def _finite_outputs(advance: _Advance) -> bytes:
+    """Returns the outputs of the new steps, `[T', B, O]`.
+
+    Raises:
+      OutputNotFinite: one of them, or the state after them, is not finite.
+    """
+    outputs = b"".join(advance.outputs)
+    for name, computed in (("output", outputs), ("state", advance.state.tobytes())):
+        if not record.is_finite(computed):
             request = advance.entry.request
             raise errors.OutputNotFinite(
                 f"{request.session}: the cell's {name} is not finite for the frames from step "
@@ -342,3 +354,4 @@ def _check_finite(advance: _Advance, outputs: bytes, state: bytes) -> None:
                 session=request.session,
                 next_step=advance.record.next_step,
             )
+    return outputs
