@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+_Item = TypeVar("_Item")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -29,19 +31,22 @@ class Clock:
             self.sleep(left_s)
 
 
-def ticks(times: Iterable[float], clock: Clock) -> Iterator[float]:
-    """Yields when each tick is due, once it is; the first is due at once.
+def paced(items: Iterable[tuple[float, _Item]], clock: Clock) -> Iterator[tuple[float, _Item]]:
+    """Yields each item at its time; the first at once.
 
-    A caller who is late gets the ticks that are past one after another, so that the
-    clock as a whole does not slip.
+    Who is late gets the items that are past one after another, so that the clock as a
+    whole does not slip.
 
     Args:
-      times: of the ticks, in seconds from any zero.
+      items: each with its time in seconds, from any zero.
       clock: to wait by.
+
+    Yields:
+      Each item with the time of the clock at which it was due.
     """
     offset_s: float | None = None
-    for at in times:
+    for at, item in items:
         if offset_s is None:
             offset_s = clock.now() - at
         clock.wait_until(offset_s + at)
-        yield offset_s + at
+        yield offset_s + at, item

@@ -27,6 +27,9 @@ DEFAULT_ADDRESS = "localhost:50061"
 DEADLINE_S = 5.0
 RETRY_FOR_S = 60.0
 
+# Who waits for less sees the end of it soon enough.
+_WORTH_A_NOTE_S = 5.0
+
 _OPTIONS: list[tuple[str, Any]] = [
     # gRPC's retries know nothing of steps: it replays a stream from its buffer.
     ("grpc.enable_retries", 0),
@@ -147,7 +150,7 @@ class Link:
             ) from error
         if delay_s is None:
             raise error
-        if is_first:
+        if is_first and not (self.retry_for_s is not None and self.retry_for_s < _WORTH_A_NOTE_S):
             how_long = "" if self.retry_for_s is None else f" for {self.retry_for_s:g} s"
             _log.warning("%s: %s; trying again%s", self.address, error, how_long)
         self.close()

@@ -44,14 +44,12 @@ class Session:
     then it is kept, and `attach` goes on with it. Not for several threads at once.
     """
 
-    def __init__(self, link: Link, info: SessionInfo, next_step: int | None = None) -> None:
+    def __init__(self, link: Link, info: SessionInfo) -> None:
         """Wraps a session that exists; see `create` and `attach`."""
         self._link = link
         self._pipeline: Pipeline | None = None
         self._is_closed = False
         self._begin(info)
-        if next_step is not None:
-            self._next_step = next_step
 
     @classmethod
     def create(
@@ -111,18 +109,14 @@ class Session:
         address: str,
         session: str,
         *,
-        next_step: int | None = None,
         retry_for_s: float | None = RETRY_FOR_S,
         deadline_s: float = DEADLINE_S,
     ) -> Session:
-        """Goes on with a session that exists.
+        """Goes on with a session that exists, at the step where it stands.
 
         Args:
           address: of the server.
           session: the session's id.
-          next_step: where to go on, if not where the session stands: at an earlier step
-            that its window still holds. The frames must be the same again, and so are
-            the outputs.
           retry_for_s: as for `create`.
           deadline_s: as for `create`.
 
@@ -135,7 +129,7 @@ class Session:
             on_error.callback(link.close)
             info = calls.get_session(link, session)
             on_error.pop_all()
-        return cls(link, info, next_step)
+        return cls(link, info)
 
     def __enter__(self) -> Session:
         return self
@@ -322,6 +316,18 @@ class Session:
         """Returns a pipeline's output, `[O]` where B = 1, else `[B, O]`."""
         return self._shapes.output(output)
 
+    def rewind(self, step: int) -> None:
+        """Goes back to an earlier step, which the session's window must still hold.
+
+        The frames from there on must be the same again, and so are the outputs: that is
+        how a caller gets outputs that were lost on the way, and finds out whether the
+        session is the one that it means.
+        """
+        self._check_open()
+        if not 0 <= step <= self._next_step:
+            raise errors.UsageError(f"{self.id}: got step {step}, expected 0 to {self._next_step}.")
+        self._next_step = step
+
     def touch(self) -> None:
         """Renews the session's time to live without advancing it."""
         self._check_open()
@@ -352,7 +358,7 @@ class Session:
         self._info = info
         self._shapes = Shapes(info)
         size = self._shapes.output_size
-        self._life = Life(info.id, info.generation, info.window_step_count, size)
+        self._life: Life = Life(info.id, info.generation, info.window_step_count, size)
         self._next_step = info.next_step
         self._unanswered = b""
 

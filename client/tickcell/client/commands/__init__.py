@@ -1,0 +1,1 @@
+"""The commands of `tickcell` that belong to the client, one module each."""

@@ -1,0 +1,33 @@
+"""A first contact with a server: where none answers, it says how to start one."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import click
+
+from tickcell.client import errors
+from tickcell.client.link import Link
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# A server that is just starting serves in less.
+_RETRY_FOR_S = 2.0
+
+
+@contextlib.contextmanager
+def link(server: str) -> Iterator[Link]:
+    """Gives a link for a command's first calls.
+
+    Raises:
+      ClickException: no server answers.
+    """
+    try:
+        with Link(server, retry_for_s=_RETRY_FOR_S) as opened:
+            yield opened
+    except errors.UnavailableError as error:
+        raise click.ClickException(
+            f"{server}: no server answers; start one with: tickcell serve"
+        ) from error

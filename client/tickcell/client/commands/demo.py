@@ -1,0 +1,23 @@
+"""The command `tickcell demo`."""
+
+from __future__ import annotations
+
+import click
+
+from tickcell.client import samples
+from tickcell.client.commands import options
+from tickcell.client.demo import Demo
+
+
+@click.command("demo")
+@options.bundle
+def demo(bundle: str | None) -> int:
+    r"""Starts a server, replays the sample, kills the server in the middle, and goes on.
+
+    Compares every output with a loop that never saw a server. Exits with 1 if any
+    differs.
+
+    \b
+    tickcell demo
+    """
+    return 0 if Demo(samples.load(bundle), click.echo).run() else 1

@@ -1,0 +1,41 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import click
+
+from tickcell.client.link import DEFAULT_ADDRESS, RETRY_FOR_S
+
+server = click.option(
+    "--server",
+    envvar="TICKCELL_SERVER",
+    default=DEFAULT_ADDRESS,
+    show_default=True,
+    show_envvar=True,
+    metavar="ADDRESS",
+    help="The server, HOST:PORT or unix:PATH.",
+)
+
+own_server = click.option(
+    "--server",
+    envvar="TICKCELL_SERVER",
+    show_envvar=True,
+    metavar="ADDRESS",
+    help="The server, HOST:PORT or unix:PATH.  [default: one of its own, on a temporary store]",
+)
+
+retry_for = click.option(
+    "--retry-for",
+    "retry_for_s",
+    type=click.FloatRange(min=0),
+    default=RETRY_FOR_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for a server that does not answer.",
+)
+
+bundle = click.option(
+    "--bundle",
+    type=click.Path(exists=True, file_okay=False),
+    help="The bundle's directory.  [default: the one that ships with tickcell]",
+)

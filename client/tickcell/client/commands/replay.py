@@ -1,0 +1,193 @@
+"""The command `tickcell replay`."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import shlex
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+import numpy as np
+from click.core import ParameterSource
+
+from tickcell.client import calls, dropout, errors, plots, progress, rows, source
+from tickcell.client.clock import Clock
+from tickcell.client.commands import contact, options
+from tickcell.client.replay import Replay, start_step
+from tickcell.client.session import Session
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from tickcell.client.resources import Model
+
+_PATH = click.Path(path_type=pathlib.Path, dir_okay=False)
+
+
+@click.command()
+@click.argument("recording", required=False)
+@options.server
+@click.option("--session", default="", metavar="ID", help="The session's id.  [default: a new one]")
+@click.option(
+    "--model", default="", metavar="NAME[:VERSION]", help="The model, where several are served."
+)
+@click.option("--hz", type=click.FloatRange(min=0, min_open=True), help="Frames per second.")
+@click.option("--fast", is_flag=True, help="As fast as possible, not by the recording's clock.")
+@click.option("--resample", is_flag=True, help="Resample the recording to the model's rate.")
+@click.option(
+    "--on-dropout",
+    type=click.Choice(get_args(dropout.Policy)),
+    default="raise",
+    show_default=True,
+    help="What to do with a reading that is not finite or out of its sensor's range.",
+)
+@click.option(
+    "--window",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Steps of which the server keeps the outputs.  [default: the server's]",
+)
+@click.option("--out", type=_PATH, help="The file for the rows.  [default: standard output]")
+@click.option("--plot", type=_PATH, help="Draw sensors, output and label as a PNG.")
+@click.option("--resume", is_flag=True, help="Go on where --session and --out stand.")
+@click.option("--keep", is_flag=True, help="Keep the session at the end.")
+@options.retry_for
+@click.pass_context
+def replay(context: click.Context, **_: Any) -> int:
+    r"""Replays a recording: one frame per tick, one row per output.
+
+    RECORDING is a CSV file (columns by name), an NPY or NPZ file, or - for CSV on
+    standard input, row by row as it comes. Without it, the sample is replayed.
+
+    Ctrl-C keeps the session, and says how to go on.
+
+    \b
+    tickcell replay --fast > outputs.csv
+    tickcell replay drive.csv --hz 50 --out outputs.csv --plot outputs.png
+    tickcell replay drive.csv --session car-7 --out outputs.csv --resume
+    robot | tickcell replay - --session robot-1 --keep
+    """
+    run = _Run(context)
+    try:
+        run.run()
+    except KeyboardInterrupt:
+        click.echo(f"tickcell: {run.way_on()}", err=True)
+        return 130
+    except errors.TickcellError as error:
+        if run.session is None:
+            raise
+        raise click.ClickException(f"{error}\n{run.way_on()}") from error
+    return 0
+
+
+class _Run:
+    """One replay, from the command line to the last row."""
+
+    def __init__(self, context: click.Context) -> None:
+        self._context = context
+        self._options = context.params
+        self.session: Session | None = None
+        self._outputs: list[NDArray[np.float32]] = []
+        if self._options["fast"] and self._options["hz"]:
+            raise click.UsageError("--fast and --hz exclude each other.")
+        if self._options["resume"] and not (self._options["session"] and self._options["out"]):
+            raise click.UsageError("--resume needs the --session and the --out to go on with.")
+
+    def run(self) -> None:
+        """Replays, and deletes the session at the end unless it is to be kept."""
+        given = self._options
+        if given["plot"]:
+            plots.check_installed()
+        model = self._model()
+        played = source.read(given["recording"], model, hz=given["hz"], resample=given["resample"])
+        for note in source.notes(played, model):
+            click.echo(f"tickcell: {note}", err=True)
+        dropouts = dropout.Dropouts(given["on_dropout"], model.sensors)
+        with self._rows(model, played) as self._sink, self._open(model) as session:
+            self.session = session
+            first = start_step(session.info, self._sink, len(played.recording))
+            session.rewind(first)
+            self._replay(session, played, dropouts)
+            if given["keep"]:
+                session.detach()
+        if dropouts.count:
+            counts = ", ".join(f"{name} {count}" for name, count in dropouts.counts.items())
+            click.echo(f"tickcell: {dropouts.count} readings dropped out: {counts}", err=True)
+        if given["plot"]:
+            outputs = np.concatenate([self._sink.outputs[:first], np.array(self._outputs)])
+            plots.replay(given["plot"], played.recording, outputs, model)
+
+    def way_on(self) -> str:
+        """Says where the replay stands and how to go on with it."""
+        if self.session is None:
+            return "stopped before the first step"
+        stands = f"stopped at step {self._sink.next_step}; session {self.session.id} is kept"
+        if self._options["out"] is None:
+            command = ["tickcell", "sessions", "delete", self.session.id, *self._given("server")]
+            return f"{stands}; delete it with:\n  {shlex.join(command)}"
+        recording = self._options["recording"]
+        flags = [
+            option.name
+            for option in self._context.command.params
+            if isinstance(option, click.Option) and option.name not in {"session", "resume"}
+        ]
+        command = ["tickcell", "replay", *([recording] if recording else []), *self._given(*flags)]
+        command += ["--session", self.session.id, "--resume"]
+        return f"{stands}; go on with:\n  {shlex.join(command)}"
+
+    def _given(self, *names: str | None) -> list[str]:
+        """Returns the options that the caller gave, as on a command line."""
+        words: list[str] = []
+        for option in self._context.command.params:
+            name = option.name or ""
+            source_ = self._context.get_parameter_source(name)
+            if name in names and source_ is ParameterSource.COMMANDLINE:
+                value = self._options[name]
+                words += [option.opts[0], *([] if value is True else [str(value)])]
+        return words
+
+    def _model(self) -> Model:
+        given = self._options
+        with contact.link(given["server"]) as link:
+            if given["resume"]:
+                info = calls.get_session(link, given["session"])
+                return calls.get_model(link, info.model, info.model_version)
+            name, _, version = given["model"].partition(":")
+            return calls.get_model(link, name, version)
+
+    def _rows(
+        self, model: Model, played: source.Source
+    ) -> contextlib.AbstractContextManager[rows.Rows]:
+        out, has_labels = self._options["out"], played.recording.labels is not None
+        if self._options["resume"]:
+            return rows.resume(out, model.output_names, has_labels=has_labels)
+        return rows.create(out, model.output_names, has_labels=has_labels)
+
+    def _open(self, model: Model) -> Session:
+        given = self._options
+        if given["resume"]:
+            return Session.attach(
+                given["server"], given["session"], retry_for_s=given["retry_for_s"]
+            )
+        return Session.create(
+            given["server"],
+            given["session"],
+            model=model.name,
+            model_version=model.version,
+            window=given["window"],
+            retry_for_s=given["retry_for_s"],
+        )
+
+    def _replay(self, session: Session, played: source.Source, dropouts: dropout.Dropouts) -> None:
+        left = len(played.recording) - session.next_step
+        with progress.bar(played.recording.name, left) as advance:
+
+            def on_row(output: NDArray[np.float32]) -> None:
+                if self._options["plot"]:
+                    self._outputs.append(output)
+                advance()
+
+            clock = None if self._options["fast"] else Clock()
+            run = Replay(session, self._sink, dropouts, clock, on_row=on_row)
+            run.run(played.samples(session.next_step), played.rate_hz)

@@ -1,0 +1,149 @@
+"""A recording through a session, one row per step; the row is written before the frame is let go.
+
+Going on after a crash of anything: the rows that are written say how far the
+caller came, the session says how far the server came, and the window holds what
+lies between. The replay begins again at the oldest step of the window, so that
+the server compares the frames with those it was sent, and the outputs are
+compared with the rows: another recording, or another file, shows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from tickcell.client import rows
+from tickcell.client.clock import Clock, paced
+from tickcell.client.pacing import BACKLOG_S
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from tickcell.client.dropout import Dropouts
+    from tickcell.client.resources import SessionInfo
+    from tickcell.client.session import Session
+
+
+class Sample(NamedTuple):
+    """One frame of a recording.
+
+    Attributes:
+      t: its time in seconds.
+      frame: `[F]` float32.
+      label: 0 or 1, or None.
+    """
+
+    t: float
+    frame: NDArray[np.float32]
+    label: float | None
+
+
+class Sink(Protocol):
+    """Takes each step's output once, in order."""
+
+    next_step: int
+    outputs: NDArray[np.float32]
+
+    def write(self, t: float, output: NDArray[np.float32], label: float | None) -> None:
+        """Takes the output of the step `next_step`."""
+
+
+def start_step(info: SessionInfo, sink: Sink, frame_count: int) -> int:
+    """Returns the step from which frames must be sent (again).
+
+    Args:
+      info: of the session as it stands.
+      sink: the rows that are written.
+      frame_count: the frames of the recording.
+
+    Raises:
+      RowsError: the rows do not meet the window.
+    """
+    oldest = max(0, info.next_step - info.window_step_count)
+    if frame_count < info.next_step:
+        raise rows.RowsError(
+            f"{info.id}: stands at step {info.next_step}, and the recording has {frame_count} "
+            "frames: it is not the recording of this session."
+        )
+    if sink.next_step > info.next_step:
+        raise rows.RowsError(
+            f"{info.id}: stands at step {info.next_step}, and the rows end at step "
+            f"{sink.next_step}: they are another session's, or its store was restored; start anew."
+        )
+    if sink.next_step < oldest:
+        raise rows.RowsError(
+            f"{info.id}: stands at step {info.next_step} and keeps the outputs of "
+            f"{info.window_step_count} steps, but the rows end at step {sink.next_step}: the "
+            "outputs in between are gone; start anew."
+        )
+    return oldest
+
+
+@dataclasses.dataclass
+class Replay:
+    """One run of a recording through a session.
+
+    Attributes:
+      session: at the step of the first sample.
+      sink: takes the outputs; those that it has already are compared.
+      dropouts: mends the frames.
+      clock: to wait by; None to go as fast as possible.
+      backlog_s: how long the server may be away while the clock runs.
+      on_row: is called with each output once it is written or compared.
+    """
+
+    session: Session
+    sink: Sink
+    dropouts: Dropouts
+    clock: Clock | None = None
+    backlog_s: float = BACKLOG_S
+    on_row: Callable[[NDArray[np.float32]], object] = lambda _: None
+
+    def run(self, samples: Iterable[Sample], rate_hz: float) -> None:
+        """Replays samples, the first of which belongs to the session's next step.
+
+        Args:
+          samples: in order.
+          rate_hz: of the samples, for the bound of the backlog.
+
+        Raises:
+          TickcellError: the session is kept, at the step of the next row or before it.
+        """
+        # What was sent and has no row yet; the stream draws, this loop takes.
+        sent: deque[Sample] = deque()
+        backlog = None if self.clock is None else max(1, round(self.backlog_s * rate_hz))
+        step = self.session.next_step
+        for output in self.session.stream(self._frames(samples, step, sent), backlog=backlog):
+            sample = sent.popleft()
+            if step < self.sink.next_step:
+                self._compare(step, output)
+            else:
+                self.sink.write(sample.t, output, sample.label)
+            step += 1
+            self.on_row(output)
+
+    def _frames(
+        self, samples: Iterable[Sample], step: int, sent: deque[Sample]
+    ) -> Iterator[NDArray[np.float32]]:
+        """Yields the frames at their time, mended."""
+        if self.clock is not None:
+            timed = ((sample.t, sample) for sample in samples)
+            samples = (sample for _, sample in paced(timed, self.clock))
+        for sample in samples:
+            frame = self.dropouts.apply(sample.frame, step)
+            sent.append(sample)
+            yield frame
+            step += 1
+
+    def _compare(self, step: int, output: NDArray[np.float32]) -> None:
+        """Compares an output with the row that has it already."""
+        row = self.sink.outputs[step]
+        if row.tobytes() != output.tobytes():
+            raise rows.RowsError(
+                f"step {step}: the row has {row}, session {self.session.id} had {output}: the rows "
+                "are another session's."
+            )

@@ -1,0 +1,148 @@
+"""The file of outputs: one row of CSV per step, each whole before the next frame is let go.
+
+    step,t,output,label
+    0,0.0,0.013,0
+
+A crash leaves at most a torn last row behind, which `resume` cuts off.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+import numpy as np
+
+from tickcell.client import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+
+class RowsError(errors.TickcellError):
+    """A file of outputs is not one, or is another recording's."""
+
+
+class Rows:
+    """Writes rows, one per step.
+
+    Attributes:
+      next_step: the step of the next row.
+      outputs: `[R, O]`, those of the rows that were there before.
+    """
+
+    def __init__(
+        self,
+        file: TextIO,
+        output_names: Sequence[str],
+        *,
+        has_labels: bool,
+        outputs: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Goes on after the rows that are there.
+
+        Args:
+          file: at its end.
+          output_names: of an output row.
+          has_labels: whether each row has a label.
+          outputs: of the rows that are there; None for a new file, which gets its header.
+        """
+        self._file = file
+        if outputs is None:
+            outputs = np.empty((0, len(output_names)), np.float32)
+            self._write(header(output_names, has_labels=has_labels))
+        self.outputs = outputs
+        self.next_step = len(outputs)
+
+    def write(self, t: float, output: NDArray[np.float32], label: float | None) -> None:
+        """Writes the next step's row; it is whole in the file when this returns.
+
+        Args:
+          t: the frame's time in seconds.
+          output: `[O]`.
+          label: 0 or 1, or None.
+        """
+        cells = [str(self.next_step), repr(round(t, 6)), *map(str, output)]
+        if label is not None:
+            cells.append(f"{label:g}")
+        self._write(",".join(cells))
+        self.next_step += 1
+
+    def _write(self, row: str) -> None:
+        self._file.write(f"{row}\n")
+        self._file.flush()
+
+
+def header(output_names: Sequence[str], *, has_labels: bool) -> str:
+    """Returns the first row."""
+    single = len(output_names) == 1
+    names = ["output"] if single else [f"output_{name}" for name in output_names]
+    return ",".join(["step", "t", *names, *["label"] * has_labels])
+
+
+@contextlib.contextmanager
+def create(
+    path: pathlib.Path | None, output_names: Sequence[str], *, has_labels: bool
+) -> Iterator[Rows]:
+    """Opens a new file of rows; None for standard output.
+
+    Raises:
+      RowsError: the file exists.
+    """
+    if path is None:
+        yield Rows(sys.stdout, output_names, has_labels=has_labels)
+        return
+    try:
+        file = path.open("x", encoding="utf-8", newline="")
+    except FileExistsError as error:
+        raise RowsError(
+            f"{path}: exists; go on with it by --resume, or name another file."
+        ) from error
+    with file:
+        yield Rows(file, output_names, has_labels=has_labels)
+
+
+@contextlib.contextmanager
+def resume(path: pathlib.Path, output_names: Sequence[str], *, has_labels: bool) -> Iterator[Rows]:
+    """Opens a file of rows to go on after the last whole one; a torn one is cut off.
+
+    A file that does not exist, or was torn in its header, is begun.
+
+    Raises:
+      RowsError: the file holds something else.
+    """
+    first = header(output_names, has_labels=has_labels)
+    with path.open("a+b") as binary:
+        binary.seek(0)
+        whole, newline, _ = binary.read().rpartition(b"\n")
+        lines = (whole + newline).decode(errors="replace").splitlines()
+        if lines and lines[0] != first:
+            raise RowsError(f"{path}: row 1: got {lines[0]!r}, expected {first!r}.")
+        outputs = [
+            _outputs(path, row, line, len(output_names)) for row, line in enumerate(lines[1:])
+        ]
+        binary.truncate(len(whole) + len(newline))
+    with path.open("a", encoding="utf-8", newline="") as file:
+        array = np.array(outputs, np.float32).reshape(-1, len(output_names)) if lines else None
+        yield Rows(file, output_names, has_labels=has_labels, outputs=array)
+
+
+def _outputs(path: os.PathLike[str], step: int, line: str, count: int) -> list[float]:
+    """Returns the outputs in one row."""
+    cells = line.split(",")
+    try:
+        if int(cells[0]) != step:
+            raise ValueError(f"the step is {cells[0]}")
+        outputs = [float(cell) for cell in cells[2 : 2 + count]]
+    except ValueError as error:
+        raise RowsError(
+            f"{path}: row {step + 2}: got {line!r}, expected the outputs of step {step}."
+        ) from error
+    if len(outputs) != count:
+        raise RowsError(f"{path}: row {step + 2}: got {len(outputs)} outputs, expected {count}.")
+    return outputs
