@@ -8,8 +8,9 @@ value: a cell never changes one, it returns the next.
 
 from __future__ import annotations
 
+import abc
 import hashlib
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -35,24 +36,38 @@ class CellError(ValueError):
     """A graph is not a step of the interface it comes with."""
 
 
-class Cell(Protocol):
+class Cell(abc.ABC):
     """One recurrent cell. Pure: a step depends on its arguments alone."""
 
     @property
+    @abc.abstractmethod
     def interface(self) -> Interface:
         """The sensors, state tensors and outputs."""
 
     @property
+    @abc.abstractmethod
     def numerics_digest(self) -> str:
         """Identifies the bits that this cell computes on this machine, in hexadecimal."""
 
+    @abc.abstractmethod
     def initial_state(self, series_count: int = 1) -> State:
         """Returns the state before the first frame, `[B, S]`."""
 
-    def step(self, frame: Frames, state: State) -> tuple[Outputs, State]:
-        """Advances by one frame.
+    @abc.abstractmethod
+    def step_rows(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Advances any number of series, each by one frame.
 
         Each row's result is the same to the bit whatever the other rows are.
+
+        Args:
+          rows: `[R, F + S]` float32, frame and state of a series in each row; not modified.
+
+        Returns:
+          `[R, O + S]` float32, output and next state in each row.
+        """
+
+    def step(self, frame: Frames, state: State) -> tuple[Outputs, State]:
+        """Advances by one frame.
 
         Args:
           frame: `[B, F]`, or `[F]` where B = 1; float32, in the sensors' own units.
@@ -65,9 +80,23 @@ class Cell(Protocol):
         Raises:
           FrameShapeError: the shapes do not fit.
         """
+        interface = self.interface
+        frames = frame[np.newaxis] if frame.ndim == 1 else frame
+        for name, got, width in (
+            ("frame", frames, interface.sensor_count),
+            ("state", state, interface.state_size),
+        ):
+            if got.shape != (len(frames), width) or got.dtype != np.float32:
+                raise FrameShapeError(
+                    f"{name}: got {got.dtype} {list(got.shape)}, expected float32 "
+                    f"[{len(frames)}, {width}]."
+                )
+        rows = self.step_rows(np.concatenate((frames, state), axis=1))
+        outputs = rows[:, : interface.output_count]
+        return outputs[0] if frame.ndim == 1 else outputs, rows[:, interface.output_count :]
 
 
-class LiteRTCell:
+class LiteRTCell(Cell):
     """A cell whose step is a LiteRT (TensorFlow Lite) graph.
 
     The graph has a signature "step" with the input "frame_and_state" `[B, F + S]` and
@@ -94,17 +123,13 @@ class LiteRTCell:
           MissingExtraError: LiteRT is not installed.
         """
         self._interface = interface
-        self._sensor_count = interface.sensor_count
-        self._state_size = interface.state_size
         self._single = _Kernel(graph, interface, 1)
         self._kernels = [self._single]
-        frames, states, outputs, next_states = self._trace(probe)
-        self._numerics_digest = hashlib.sha256(
-            outputs.tobytes() + next_states.tobytes()
-        ).hexdigest()[:16]
+        rows, next_rows = self._trace(probe)
+        self._numerics_digest = hashlib.sha256(next_rows.tobytes()).hexdigest()[:16]
         for size in BATCH_SHAPES[1:]:
             kernel = _Kernel(graph, interface, size)
-            if _agrees(kernel, frames, states, outputs, next_states):
+            if _agrees(kernel, rows, next_rows):
                 self._kernels.append(kernel)
 
     @property
@@ -123,38 +148,17 @@ class LiteRTCell:
     def initial_state(self, series_count: int = 1) -> State:
         return np.zeros((series_count, self._interface.state_size), np.float32)
 
-    def step(self, frame: Frames, state: State) -> tuple[Outputs, State]:
-        if frame.ndim == 1:
-            outputs, next_state = self.step(frame[np.newaxis], state)
-            return outputs[0], next_state
-        rows = len(frame)
-        if frame.shape != (rows, self._sensor_count) or frame.dtype != np.float32:
-            raise FrameShapeError(
-                f"frame: got {frame.dtype} {list(frame.shape)}, expected float32 "
-                f"[B, {self._sensor_count}]."
-            )
-        if state.shape != (rows, self._state_size) or state.dtype != np.float32:
-            raise FrameShapeError(
-                f"state: got {state.dtype} {list(state.shape)}, expected float32 "
-                f"[{rows}, {self._state_size}]."
-            )
-        if rows == 1:
-            return self._single.step(frame, state)
-        return self._step_rows(frame, state, rows)
-
-    def _step_rows(self, frames: Frames, state: State, rows: int) -> tuple[Outputs, State]:
-        """Runs many rows in as few calls as the proven shapes allow."""
-        outputs = np.empty((rows, self._interface.output_count), np.float32)
-        next_state = np.empty_like(state)
+    def step_rows(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        count = len(rows)
+        if count == 1:
+            return self._single.step(rows)
+        parts = []
         start = 0
-        while start < rows:
-            kernel = self._kernel_for(rows - start)
-            end = min(rows, start + kernel.size)
-            outputs[start:end], next_state[start:end] = kernel.step(
-                frames[start:end], state[start:end]
-            )
-            start = end
-        return outputs, next_state
+        while start < count:
+            kernel = self._kernel_for(count - start)
+            parts.append(kernel.step(rows[start : start + kernel.size]))
+            start += kernel.size
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def _kernel_for(self, rows: int) -> _Kernel:
         """Returns the smallest kernel that takes all rows, or else the largest."""
@@ -163,33 +167,29 @@ class LiteRTCell:
                 return kernel
         return self._kernels[-1]
 
-    def _trace(self, probe: Frames) -> tuple[Frames, State, Outputs, State]:
-        """Runs the probe through the batch of one, and keeps every step's four arrays."""
-        frames = np.resize(probe, (BATCH_SHAPES[-1], self._interface.sensor_count))
-        states = np.empty((len(frames), self._interface.state_size), np.float32)
-        next_states = np.empty_like(states)
-        outputs = np.empty((len(frames), self._interface.output_count), np.float32)
-        state = self.initial_state()
-        for index, frame in enumerate(frames):
-            states[index] = state
-            outputs[index], state = self._single.step(frame[np.newaxis], state)
-            next_states[index] = state
-        return frames, states, outputs, next_states
+    def _trace(self, probe: Frames) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Runs the probe through the batch of one; returns each step's row in and row out."""
+        sensor_count, output_count = self._interface.sensor_count, self._interface.output_count
+        rows = np.empty((BATCH_SHAPES[-1], sensor_count + self._interface.state_size), np.float32)
+        rows[:, :sensor_count] = np.resize(probe, (len(rows), sensor_count))
+        next_rows = []
+        state = self.initial_state()[0]
+        for row in rows:
+            row[sensor_count:] = state
+            (next_row,) = self._single.step(row[np.newaxis])
+            next_rows.append(next_row)
+            state = next_row[output_count:]
+        return rows, np.array(next_rows)
 
 
-def _agrees(
-    kernel: _Kernel, frames: Frames, states: State, outputs: Outputs, next_states: State
-) -> bool:
+def _agrees(kernel: _Kernel, rows: NDArray[np.float32], next_rows: NDArray[np.float32]) -> bool:
     """Says whether the kernel gives, at each of its rows, the bits of the batch of one."""
-    # An odd stride puts different frames next to each other and each row
-    # position to several of them.
+    # An odd stride puts different rows next to each other, and each position to
+    # several of them.
     stride = max(1, kernel.size // 2 - 1)
-    for start in range(0, len(frames), stride):
-        rows = np.arange(start, start + kernel.size) % len(frames)
-        got_outputs, got_states = kernel.step(frames[rows], states[rows])
-        if got_outputs.tobytes() != outputs[rows].tobytes():
-            return False
-        if got_states.tobytes() != next_states[rows].tobytes():
+    for start in range(0, len(rows), stride):
+        chosen = np.arange(start, start + kernel.size) % len(rows)
+        if kernel.step(rows[chosen]).tobytes() != next_rows[chosen].tobytes():
             return False
     return True
 
@@ -199,11 +199,10 @@ class _Kernel:
 
     def __init__(self, graph: bytes, interface: Interface, size: int) -> None:
         self.size = size
-        self._output_count = interface.output_count
         self._interpreter = _interpreter(graph)
         self._input, self._output = _signature(self._interpreter)
-        self._shape = (size, interface.sensor_count + interface.state_size)
-        self._interpreter.resize_tensor_input(self._input, self._shape)
+        shape = (size, interface.sensor_count + interface.state_size)
+        self._interpreter.resize_tensor_input(self._input, shape)
         try:
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
@@ -215,23 +214,16 @@ class _Kernel:
                 f"[{size}, {interface.output_count} + {interface.state_size}]."
             )
 
-    def step(self, frames: Frames, state: State) -> tuple[Outputs, State]:
+    def step(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Steps up to `size` rows; the rest of the batch is padding."""
-        rows = len(frames)
+        count = len(rows)
+        if count < self.size:
+            rows = np.concatenate((rows, np.zeros((self.size - count, rows.shape[1]), np.float32)))
         interpreter = self._interpreter
-        interpreter.set_tensor(self._input, self._stacked(frames, state, rows))
+        interpreter.set_tensor(self._input, rows)
         interpreter.invoke()
-        stacked = interpreter.get_tensor(self._output)
-        return stacked[:rows, : self._output_count], stacked[:rows, self._output_count :]
-
-    def _stacked(self, frames: Frames, state: State, rows: int) -> NDArray[np.float32]:
-        if rows == 1 == self.size:
-            # A single row is its parts' bytes in a row, which is the quickest way to it.
-            row = np.frombuffer(frames.tobytes() + state.tobytes(), np.float32)
-            return row.reshape(self._shape)
-        stacked = np.zeros(self._shape, np.float32)
-        np.concatenate((frames, state), 1, stacked[:rows])
-        return stacked
+        next_rows: NDArray[np.float32] = interpreter.get_tensor(self._output)
+        return next_rows if count == self.size else next_rows[:count]
 
 
 def _interpreter(graph: bytes) -> Any:

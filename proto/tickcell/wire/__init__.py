@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory, unknown_fields
+from google.protobuf import descriptor_pb2, descriptor_pool, message, message_factory
 
 from tickcell.v1 import session_service_pb2
 
@@ -55,6 +55,13 @@ StepSessionRequest, StepSessionResponse, StreamStepsRequest, StreamStepsResponse
     session_service_pb2.StreamStepsResponse,
 )
 
+_VECTORS = {
+    StepSessionRequest: "frames",
+    StepSessionResponse: "outputs",
+    StreamStepsRequest: "frames",
+    StreamStepsResponse: "outputs",
+}
+
 
 def parse(twin: Any, encoded: bytes) -> Any:
     """Parses a step message as its twin, whatever way the sender encoded it.
@@ -63,9 +70,11 @@ def parse(twin: Any, encoded: bytes) -> Any:
       DecodeError: the bytes are not the message.
     """
     parsed = twin.FromString(encoded)
-    # A vector in several pieces counts only once in the twin, and its size
-    # tells; an unpacked one is a field that the twin does not know.
-    if parsed.ByteSize() == len(encoded) and not len(unknown_fields.UnknownFieldSet(parsed)):
+    # A vector in several pieces counts only once in the twin, and its size tells;
+    # an unpacked one is a field that the twin does not know, and leaves it empty.
+    # (Of one that is in part packed and in part not, as nobody's encoder writes it,
+    # the packed part counts.)
+    if parsed.ByteSize() == len(encoded) and getattr(parsed, _VECTORS[twin]):
         return parsed
     return _parse_as_public(twin, encoded)
 
@@ -74,7 +83,7 @@ def _parse_as_public(twin: Any, encoded: bytes) -> Any:
     public = getattr(session_service_pb2, twin.DESCRIPTOR.name).FromString(encoded)
     parsed = twin()
     for descriptor, value in public.ListFields():
-        if descriptor.name in ("frames", "outputs"):
+        if descriptor.name == _VECTORS[twin]:
             setattr(parsed, descriptor.name, np.array(value, "<f4").tobytes())
         elif descriptor.message_type is not None:
             getattr(parsed, descriptor.name).CopyFrom(value)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
+import struct
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,15 +28,15 @@ class ServedModel:
       cell: its step.
       fingerprint: in hexadecimal.
       numerics: the cell's numerics digest, 8 bytes.
-      lowest, highest: `[F]`, the sensors' hard ranges, inclusive.
+      lowest, highest: the sensors' hard ranges, inclusive.
     """
 
     card: Card
     cell: Cell
     fingerprint: str
     numerics: bytes
-    lowest: NDArray[np.float32]
-    highest: NDArray[np.float32]
+    lowest: tuple[float, ...]
+    highest: tuple[float, ...]
 
     @classmethod
     def of(cls, card: Card, cell: Cell, fingerprint: str) -> ServedModel:
@@ -45,9 +47,30 @@ class ServedModel:
             cell=cell,
             fingerprint=fingerprint,
             numerics=bytes.fromhex(cell.numerics_digest),
-            lowest=np.array([sensor.min_reading for sensor in sensors], np.float32),
-            highest=np.array([sensor.max_reading for sensor in sensors], np.float32),
+            lowest=tuple(sensor.min_reading for sensor in sensors),
+            highest=tuple(sensor.max_reading for sensor in sensors),
         )
+
+    def out_of_range(self, frames: bytes) -> NDArray[np.bool_] | None:
+        """Tells which readings lie outside the sensors' hard ranges.
+
+        Args:
+          frames: `[N, F]` float32, little-endian.
+
+        Returns:
+          `[N, F]`, or None where all are inside.
+        """
+        width = len(self.lowest)
+        if len(frames) == 4 * width:
+            # One frame: quicker without numpy, and at every tick.
+            frame = struct.unpack(f"<{width}f", frames)
+            if all(map(operator.le, self.lowest, frame)) and all(
+                map(operator.le, frame, self.highest)
+            ):
+                return None
+        readings = np.frombuffer(frames, "<f4").reshape(-1, width)
+        is_outside = (readings < self.lowest) | (readings > self.highest)
+        return is_outside if is_outside.any() else None
 
     @classmethod
     def load(cls, bundle: Bundle) -> ServedModel:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 DOMAIN = "tickcell"
 
+_MAX_SESSION_ID = 63
 _SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 _MAX_LABELS = 16
@@ -52,7 +53,10 @@ def step_request(message: Any, *, is_stream: bool) -> StepRequest:
     Raises:
       ArgumentInvalid: the id is malformed, or an index is missing.
     """
-    session = session_id(message.session)
+    session = message.session
+    if len(session) > _MAX_SESSION_ID:
+        # Any other malformed id is an unknown one; this one is no key either.
+        session_id(session)
     generation = message.generation if message.HasField("generation") else None
     first_step = message.first_step if message.HasField("first_step") else None
     if (generation is None or first_step is None) and (

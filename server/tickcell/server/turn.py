@@ -18,19 +18,14 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from tickcell.server import errors, record, rules, store
+from tickcell.server.advance import Advance, compute
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
     from tickcell.server.catalogue import Catalogue, ServedModel
     from tickcell.server.clock import Clock
     from tickcell.server.record import Record
-    from tickcell.server.rules import Decision, StepRequest
+    from tickcell.server.rules import StepRequest
 
 _log = logging.getLogger(__name__)
 
@@ -54,28 +49,8 @@ class Entry:
         self.reply: StepReply | errors.TickcellError | None = None
 
 
-class _Advance:
-    """The part of an entry that has new steps to compute."""
-
-    __slots__ = ("decision", "encoded", "entry", "frames", "model", "outputs", "record", "state")
-
-    def __init__(
-        self,
-        entry: Entry,
-        encoded: bytes,
-        record: Record,
-        decision: Decision,
-        model: ServedModel,
-        frames: NDArray[np.float32],
-    ) -> None:
-        self.entry = entry
-        self.encoded = encoded
-        self.record = record
-        self.decision = decision
-        self.model = model
-        self.frames = frames
-        self.state = np.frombuffer(record.state, "<f4").reshape(record.life.series_count, -1)
-        self.outputs: list[bytes] = []
+# An entry, the bytes of the record it was decided on, and its new steps.
+_Attempt = tuple[Entry, bytes | None, Advance]
 
 
 class Turn:
@@ -128,11 +103,11 @@ class Turn:
         """Answers the entries, and returns those whose commit was lost."""
         try:
             now_ns = self._clock.now_ns()
-            advances = self._decide(entries, now_ns)
-            if not advances:
+            attempts = self._decide(entries, now_ns)
+            if not attempts:
                 return []
-            self._step(advances)
-            return self._commit(advances, now_ns)
+            compute([advance for _, _, advance in attempts])
+            return self._commit(attempts, now_ns)
         except Exception:  # noqa: BLE001 - the edge, see below.
             if len(entries) > 1:
                 # One of them did it. Alone, each fails or succeeds by itself; what was
@@ -149,9 +124,9 @@ class Turn:
             )
             return []
 
-    def _decide(self, entries: list[Entry], now_ns: int) -> list[_Advance]:
+    def _decide(self, entries: list[Entry], now_ns: int) -> list[_Attempt]:
         """Answers what needs no cell: refusals, and steps that are all stored."""
-        advances = []
+        attempts = []
         loaded = self._store.load([entry.key for entry in entries])
         for entry, encoded in zip(entries, loaded, strict=True):
             request = entry.request
@@ -167,13 +142,12 @@ class Turn:
                     )
                     continue
                 model = self._served(current, request)
-                frames = _new_frames(current, request, decision, model)
+                advance = Advance(request, current, decision, model)
             except errors.TickcellError as error:
                 entry.reply = error
                 continue
-            assert encoded is not None
-            advances.append(_Advance(entry, encoded, current, decision, model, frames))
-        return advances
+            attempts.append((entry, encoded, advance))
+        return attempts
 
     def _served(self, current: Record, request: StepRequest) -> ServedModel:
         """Returns the model that the session is pinned to, if it may be used."""
@@ -202,57 +176,35 @@ class Turn:
         )
         return model
 
-    def _step(self, advances: list[_Advance]) -> None:
-        """Computes all new steps: per model and step, one call for all sessions."""
-        if len(advances) == 1:
-            _step_together(advances[0].model, advances)
-            return
-        by_model: dict[str, list[_Advance]] = {}
-        for advance in advances:
-            by_model.setdefault(advance.model.fingerprint, []).append(advance)
-        for group in by_model.values():
-            _step_together(group[0].model, group)
-
-    def _commit(self, advances: list[_Advance], now_ns: int) -> list[Entry]:
+    def _commit(self, attempts: list[_Attempt], now_ns: int) -> list[Entry]:
         """Stores what was computed and answers it; returns the entries that lost."""
         changes = []
-        finite = []
-        for advance in advances:
+        replies = []
+        for entry, encoded, advance in attempts:
             try:
-                outputs = _finite_outputs(advance)
+                advanced, outputs = advance.finish(now_ns)
             except errors.OutputNotFinite as error:
-                advance.entry.reply = error
+                entry.reply = error
                 continue
-            next_record = record.advance(
-                advance.record,
-                state=advance.state.tobytes(),
-                digests=advance.decision.digests,
-                outputs=outputs,
-                numerics=advance.model.numerics,
-                now_ns=now_ns,
-            )
-            changes.append(
-                store.Change(advance.entry.key, advance.encoded, record.encode(next_record))
-            )
-            finite.append((advance, outputs))
+            changes.append(store.Change(entry.key, encoded, record.encode(advanced)))
+            if advance.decision.stored:
+                outputs = rules.stored_outputs(advance.record, advance.decision) + outputs
+            first_step = advance.decision.first_step
+            replies.append((entry, StepReply(advanced.life.generation, first_step, outputs)))
         if not changes:
             return []
         try:
             committed = self._store.commit(changes)
         except store.StoreFullError as error:
-            for advance, _ in finite:
-                advance.entry.reply = full(advance.entry.request.session, error)
+            for entry, _ in replies:
+                entry.reply = full(entry.request.session, error)
             return []
         losers = []
-        for (advance, outputs), is_committed in zip(finite, committed, strict=True):
-            if not is_committed:
-                losers.append(advance.entry)
-                continue
-            if advance.decision.stored:
-                outputs = rules.stored_outputs(advance.record, advance.decision) + outputs
-            advance.entry.reply = StepReply(
-                advance.record.life.generation, advance.decision.first_step, outputs
-            )
+        for (entry, reply), is_committed in zip(replies, committed, strict=True):
+            if is_committed:
+                entry.reply = reply
+            else:
+                losers.append(entry)
         return losers
 
 
@@ -283,75 +235,3 @@ def full(session: str, error: store.StoreFullError) -> errors.StoreFull:
         f"{session}: nothing was applied: {error}; send it again once there is room.",
         session=session,
     )
-
-
-def _new_frames(
-    current: Record, request: StepRequest, decision: Decision, model: ServedModel
-) -> NDArray[np.float32]:
-    """Returns the frames of a request's new steps, `[T', B, F]`, within the sensors' ranges."""
-    life = current.life
-    readings = np.frombuffer(request.frames, "<f4")
-    frames = readings.reshape(request.step_count, life.series_count, life.sensor_count)
-    if decision.stored:
-        frames = frames[decision.stored :]
-    is_inside = (frames >= model.lowest) & (frames <= model.highest)
-    if record.holds_all(is_inside):
-        return frames
-    wrong = rules.locate(frames, ~is_inside, life)
-    sensor = model.cell.interface.sensors[wrong.sensor]
-    frame = wrong.frame + decision.stored
-    raise errors.FrameOutOfRange(
-        f"{request.session}: frame {frame} of the request, series {wrong.series}, {sensor.name}: "
-        f"got {wrong.reading:g} {sensor.unit}, expected {sensor.min_reading:g} to "
-        f"{sensor.max_reading:g}.",
-        session=request.session,
-        frame=frame,
-        series=wrong.series,
-        sensor=sensor.name,
-        unit=sensor.unit,
-        reading=wrong.reading,
-        min_reading=sensor.min_reading,
-        max_reading=sensor.max_reading,
-    )
-
-
-def _step_together(model: ServedModel, advances: Sequence[_Advance]) -> None:
-    """Steps several sessions of one model in lockstep, as long as each has frames."""
-    step = model.cell.step
-    if len(advances) == 1:
-        (advance,) = advances
-        for frame in advance.frames:
-            output, advance.state = step(frame, advance.state)
-            advance.outputs.append(output.tobytes())
-        return
-    for index in range(max(len(advance.frames) for advance in advances)):
-        group = [advance for advance in advances if index < len(advance.frames)]
-        outputs, state = step(
-            np.concatenate([advance.frames[index] for advance in group]),
-            np.concatenate([advance.state for advance in group]),
-        )
-        start = 0
-        for advance in group:
-            end = start + len(advance.state)
-            advance.outputs.append(outputs[start:end].tobytes())
-            advance.state = state[start:end]
-            start = end
-
-
-def _finite_outputs(advance: _Advance) -> bytes:
-    """Returns the outputs of the new steps, `[T', B, O]`.
-
-    Raises:
-      OutputNotFinite: one of them, or the state after them, is not finite.
-    """
-    outputs = b"".join(advance.outputs)
-    for name, computed in (("output", outputs), ("state", advance.state.tobytes())):
-        if not record.is_finite(computed):
-            request = advance.entry.request
-            raise errors.OutputNotFinite(
-                f"{request.session}: the cell's {name} is not finite for the frames from step "
-                f"{advance.record.next_step} on; nothing was applied.",
-                session=request.session,
-                next_step=advance.record.next_step,
-            )
-    return outputs

@@ -36,7 +36,8 @@ def prepare(directory: pathlib.Path, *, allow_network_filesystem: bool) -> None:
       StoreStartError: it may not; the class says why.
     """
     if not allow_network_filesystem:
-        refuse_network_filesystem(directory)
+        mounts = pathlib.Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+        refuse_network_filesystem(directory, mounts)
     try:
         # Only this user's: the records hold what a person's sensors saw.
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -91,9 +92,13 @@ def has_content(directory: pathlib.Path) -> bool:
     return data.exists() and data.stat().st_size > 0
 
 
-def refuse_network_filesystem(directory: pathlib.Path) -> None:
-    """Raises NetworkFilesystemError where the directory lies on a network file system."""
-    mounts = pathlib.Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+def refuse_network_filesystem(directory: pathlib.Path, mounts: str) -> None:
+    """Raises NetworkFilesystemError where the mounts put the directory on a network.
+
+    Args:
+      directory: It need not exist.
+      mounts: The text of /proc/self/mountinfo.
+    """
     filesystem_type = type_of_filesystem(directory.resolve(), mounts)
     if filesystem_type in NETWORK_TYPES:
         raise NetworkFilesystemError(
