@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=["memory", "lmdb"])
 def store(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[Store]:
-    opened: Store = MemoryStore() if request.param == "memory" else LmdbStore.open(tmp_path)
+    opened: Store = (
+        MemoryStore() if request.param == "memory" else LmdbStore.open(tmp_path, check=len)
+    )
     yield opened
     opened.close()
 
@@ -85,16 +87,16 @@ def test_empty_store_has_nothing_to_scan(store: Store) -> None:
 
 
 def test_records_outlive_the_process_that_wrote_them(tmp_path: pathlib.Path) -> None:
-    first = LmdbStore.open(tmp_path)
+    first = LmdbStore.open(tmp_path, check=len)
     first.commit([Change(b"a", None, b"1")])
     first.close()
-    second = LmdbStore.open(tmp_path)
+    second = LmdbStore.open(tmp_path, check=len)
     assert second.load([b"a"]) == [b"1"]
     second.close()
 
 
 def test_durable_store_keeps_the_same_contract(tmp_path: pathlib.Path) -> None:
-    store = LmdbStore.open(tmp_path, durability="power-loss")
+    store = LmdbStore.open(tmp_path, durability="power-loss", check=len)
     assert store.commit([Change(b"a", None, b"1"), Change(b"a", b"0", b"2")]) == [True, False]
     store.close()
 
@@ -110,7 +112,7 @@ class StoresAgree(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._folder = tempfile.TemporaryDirectory()
-        self._open: Callable[[], LmdbStore] = lambda: LmdbStore.open(self._folder.name)
+        self._open: Callable[[], LmdbStore] = lambda: LmdbStore.open(self._folder.name, check=len)
         self.memory = MemoryStore()
         self.lmdb = self._open()
         self.model: dict[bytes, bytes] = {}

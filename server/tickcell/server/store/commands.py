@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tickcell.server import record
 from tickcell.server.store import entries, premises
 from tickcell.server.store.backup import backup as make_backup
 from tickcell.server.store.errors import StoreError
 from tickcell.server.store.inspection import inspect as inspect_store
 from tickcell.server.store.lmdb_store import MAP_SIZE
 from tickcell.server.store.recovery import recover_stopped
+from tickcell.server.store.versions import version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,9 +55,7 @@ def inspect(directory: pathlib.Path) -> None:
     Without a live server, every page and record is examined; damage gives exit code 1.
     """
     with _one_sentence():
-        found = inspect_store(
-            directory, map_size=MAP_SIZE, check=record.decode, boot_id=entries.boot()
-        )
+        found = inspect_store(directory, map_size=MAP_SIZE, check=version, boot_id=entries.boot())
     _show(directory, found)
     if found.problems:
         raise click.ClickException(
@@ -74,7 +72,7 @@ def recover(directory: pathlib.Path) -> None:
     one, until you remove it. A sound store is left as it is.
     """
     with _one_sentence():
-        outcome = recover_stopped(directory, record.decode, entries.boot())
+        outcome = recover_stopped(directory, version, entries.boot())
     click.echo(f"{directory}: {outcome}.")
 
 
@@ -89,7 +87,7 @@ def backup(directory: pathlib.Path, destination: pathlib.Path) -> None:
     """
     with _one_sentence():
         record_count = make_backup(
-            directory, destination, map_size=MAP_SIZE, check=record.decode, boot_id=entries.boot()
+            directory, destination, map_size=MAP_SIZE, check=version, boot_id=entries.boot()
         )
     size = (destination / premises.DATA).stat().st_size
     click.echo(f"{destination}: {record_count:,} records in {size:,} bytes, all sound.")

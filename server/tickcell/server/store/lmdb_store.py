@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import lmdb
 
-from tickcell.server import record
 from tickcell.server.store import entries, premises, schema
 from tickcell.server.store.errors import (
     StoreDamagedError,
@@ -21,6 +20,7 @@ from tickcell.server.store.errors import (
 )
 from tickcell.server.store.opening import Opening
 from tickcell.server.store.room import Room
+from tickcell.server.store.versions import version
 
 if TYPE_CHECKING:
     import os
@@ -65,7 +65,7 @@ class LmdbStore:
         on_unclean: OnUnclean = "refuse",
         map_size: int = MAP_SIZE,
         allow_network_filesystem: bool = False,
-        check: Callable[[bytes], Any] = record.decode,
+        check: Callable[[bytes], Any] = version,
         boot_id: str | None = None,
     ) -> LmdbStore:
         """Opens the store in a directory, and creates it where there is none.
@@ -74,7 +74,7 @@ class LmdbStore:
           path: The store's directory.
           durability: What an acknowledged commit survives: a crash of any process, or
             a power cut too, at the price of two fsyncs in each commit.
-          on_unclean: What to do where a power cut left damage.
+          on_unclean: What to do where a power cut, or anything else, left damage.
           map_size: The most bytes the store can grow to; the same for all its servers.
           allow_network_filesystem: Opens it on a network file system all the same.
           check: Takes a record, raises ValueError where it is damaged, and returns what

@@ -46,34 +46,35 @@ def examine(directory: pathlib.Path, check: Callable[[bytes], object]) -> Soundn
 
     Raises:
       NewerSchemaError: a newer tickcell wrote it, so `check` cannot judge its records.
+      NotAStoreError: it is an LMDB file of something else.
     """
     data = directory / DATA
     try:
-        problems = verify.verify(str(data), subdir=False)
+        page_problems = verify.verify(str(data), subdir=False)
     except verify.VerifyError as error:
-        problems = [str(error)]
-    record_count = 0
+        page_problems = [str(error)]
+    record_problems, record_count, stored = [], 0, None
     with data.open("rb") as file:
         for found in pages.walk(pages.Pages(file)):
-            problem = _problem(found, check)
-            if problem:
-                problems.append(problem)
-            elif isinstance(found, pages.Node) and not schema.is_own_key(found.key):
+            if isinstance(found, pages.Lost):
+                page_problems.append(found.why)
+            elif found.key == schema.SCHEMA_KEY:
+                stored = found.value
+            elif problem := _problem(found, check):
+                record_problems.append(problem)
+            else:
                 record_count += 1
-            elif isinstance(found, pages.Node) and found.key == schema.SCHEMA_KEY:
-                schema.require_readable(directory, found.value)
-    return Soundness(record_count, problems)
+    is_empty = not (record_count or record_problems)
+    if stored is not None or not (page_problems or is_empty):
+        schema.require_readable(directory, stored)
+    return Soundness(record_count, page_problems + record_problems)
 
 
-def _problem(found: pages.Node | pages.Lost, check: Callable[[bytes], object]) -> str | None:
-    if isinstance(found, pages.Lost):
-        return found.why
-    if found.value is None:
-        return f"the record {found.key!r} has lost its overflow pages"
-    if schema.is_own_key(found.key):
-        return None
+def _problem(record: pages.Node, check: Callable[[bytes], object]) -> str | None:
+    if record.value is None:
+        return f"the record {record.key!r} has lost its overflow pages"
     try:
-        check(found.value)
+        check(record.value)
     except ValueError as error:
-        return f"the record {found.key!r} is damaged: {error}"
+        return f"the record {record.key!r} is damaged: {error}"
     return None
