@@ -1,16 +1,35 @@
-"""Frames in time order, with the time of each and, for training, its label."""
+"""Frames in time order, with the time of each and, for training, its label.
+
+for frame in recording.read("drive.csv", interface.sensors):
+    ...
+"""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
-from typing import TYPE_CHECKING
+import os
+import pathlib
+import sys
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
+from tickcell.model import arrays
+from tickcell.model.resampling import Resampler
+from tickcell.model.rows import LABEL, TIME, RecordingError, Rows
+from tickcell.model.rows import stream_csv as stream_csv
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
+
+    from tickcell.model.interface import Sensor
+
+__all__ = ["Recording", "RecordingError", "read", "resample", "stream_csv", "write_csv"]
+
+STANDARD_INPUT = "-"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -45,3 +64,122 @@ class Recording:
         if len(self.times) < 2:
             return float("nan")
         return float(1 / np.median(np.diff(self.times)))
+
+
+def read(
+    path: str | os.PathLike[str],
+    sensors: Sequence[Sensor],
+    *,
+    rate_hz: float | None = None,
+    label: str = LABEL,
+    dropouts: bool = False,
+) -> Recording:
+    """Reads a recording: CSV, NPY (`[T, F]`) or NPZ (frames, and maybe times and labels).
+
+    Args:
+      path: of the file; its ending tells the format. "-" is a CSV on standard input.
+      sensors: whose readings make a frame, in its order.
+      rate_hz: the rate of a file that has no times.
+      label: the column of a CSV that holds the labels.
+      dropouts: whether a reading may be missing (an empty cell, NaN or infinite); it is NaN
+        in its frame.
+
+    Raises:
+      RecordingError: the file cannot be read, or has something in it that is no recording.
+    """
+    if str(path) == STANDARD_INPUT:
+        return _read_csv(sys.stdin, "standard input", sensors, rate_hz, label, dropouts)
+    file = pathlib.Path(path)
+    try:
+        if file.suffix.lower() in (".npy", ".npz"):
+            return _read_arrays(file, sensors, rate_hz, dropouts)
+        with file.open(encoding="utf-8", newline="") as lines:
+            return _read_csv(lines, str(file), sensors, rate_hz, label, dropouts)
+    except OSError as error:
+        raise RecordingError(f"{file}: cannot be read: {error.strerror}.") from error
+
+
+def resample(recording: Recording, rate_hz: float) -> Recording:
+    """Returns the recording at another rate, just as `Resampler` gives it frame by frame.
+
+    A label is that of the frame at or before it.
+
+    Raises:
+      RecordingError: the recording is too short to have a rate.
+    """
+    if len(recording) < 2:
+        raise RecordingError(f"{recording.name}: got one frame, expected 2 or more to resample.")
+    resampler = Resampler(recording.rate_hz, rate_hz)
+    timed = []
+    for time, frame in zip(recording.times.tolist(), recording.frames, strict=True):
+        timed += resampler.push(time, frame)
+    timed += resampler.flush()
+    times = np.array([time for time, _ in timed])
+    labels = recording.labels
+    if labels is not None:
+        # A microsecond: a frame on the very time must not be missed by rounding.
+        labels = labels[np.searchsorted(recording.times, times + 1e-6, side="right") - 1]
+    frames = np.stack([frame for _, frame in timed])
+    return dataclasses.replace(recording, frames=frames, times=times, labels=labels)
+
+
+def write_csv(recording: Recording, file: IO[str]) -> None:
+    """Writes a recording as a CSV that reads back with the very same frames."""
+    writer = csv.writer(file, lineterminator="\n")
+    labelled = recording.labels is not None
+    writer.writerow([TIME, *recording.sensor_names, *([LABEL] if labelled else [])])
+    for index, frame in enumerate(recording.frames):
+        row: list[object] = [float(recording.times[index]), *map(str, frame)]
+        if recording.labels is not None:
+            row.append(int(recording.labels[index]))
+        writer.writerow(row)
+
+
+def _read_csv(
+    lines: IO[str],
+    source: str,
+    sensors: Sequence[Sensor],
+    rate_hz: float | None,
+    label: str,
+    dropouts: bool,
+) -> Recording:
+    rows = Rows(lines, sensors, source=source, label=label, dropouts=dropouts)
+    table = list(rows)
+    if not table:
+        raise RecordingError(f"{source}: has no frames, only the names of its columns.")
+    times = labels = None
+    if rows.columns.time is not None:
+        times = np.array([row.time for row in table], np.float64)
+    if rows.columns.label is not None:
+        labels = np.array([row.label for row in table], np.float32)
+    return Recording(
+        frames=np.stack([row.frame for row in table]),
+        times=_even_times(source, len(table), rate_hz) if times is None else times,
+        labels=labels,
+        sensor_names=tuple(sensor.name for sensor in sensors),
+        name=pathlib.Path(source).name,
+        ignored=rows.columns.ignored,
+    )
+
+
+def _read_arrays(
+    file: pathlib.Path, sensors: Sequence[Sensor], rate_hz: float | None, dropouts: bool
+) -> Recording:
+    read_ = arrays.read(file, sensors, dropouts=dropouts)
+    count = len(read_.frames)
+    return Recording(
+        frames=read_.frames,
+        times=_even_times(str(file), count, rate_hz) if read_.times is None else read_.times,
+        labels=read_.labels,
+        sensor_names=tuple(sensor.name for sensor in sensors),
+        name=file.name,
+        ignored=read_.ignored,
+    )
+
+
+def _even_times(source: str, count: int, rate_hz: float | None) -> NDArray[np.float64]:
+    if rate_hz is None:
+        raise RecordingError(f"{source}: has no times (a column {TIME!r}); name its rate in Hz.")
+    if not 0 < rate_hz < float("inf"):
+        raise RecordingError(f"{source}: got the rate {rate_hz} Hz, expected a number above 0.")
+    return np.asarray(np.arange(count) / rate_hz)
