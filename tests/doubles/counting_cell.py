@@ -31,9 +31,11 @@ class CountingCell(Cell):
     def initial_state(self, series_count: int = 1) -> np.ndarray:
         return np.zeros((series_count, 1), np.float32)
 
-    def step_rows(self, rows: np.ndarray) -> np.ndarray:
-        frames, steps = rows[:, :-1], rows[:, -1:]
-        return np.concatenate((frames + 1000 * (steps % 8192), steps + 1), axis=1)
+    def step_rows(self, rows: bytes) -> bytes:
+        width = self._interface.sensor_count + 1
+        table = np.frombuffer(rows, "<f4").reshape(-1, width)
+        frames, steps = table[:, :-1], table[:, -1:]
+        return np.concatenate((frames + 1000 * (steps % 8192), steps + 1), axis=1).tobytes()
 
 
 def counting_outputs(frames: np.ndarray, first_step: int = 0) -> np.ndarray:

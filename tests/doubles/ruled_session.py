@@ -67,14 +67,14 @@ class RuledSession:
         request = rules.StepRequest("s", generation, first, len(frames), readings.tobytes())
         try:
             old = rules.live(self.record, "s", now, self.retention)
-            decision = rules.decide(old, request, max_rows=64)
+            first_step, stored, digests = rules.decide(old, request, max_rows=64)
         except errors.TickcellError as error:
             return self, _answer(error)
-        new, outputs = _apply(old, decision, readings, now)
-        answer = rules.stored_outputs(old, decision) + outputs
+        new, outputs = _apply(old, readings[stored:], digests, now)
+        answer = rules.stored_outputs(old, first_step, stored) + outputs
         return (
             dataclasses.replace(self, stored=record.encode(new)),
-            ("ok", decision.first_step, tuple(np.frombuffer(answer, "<f4").tolist())),
+            ("ok", first_step, tuple(np.frombuffer(answer, "<f4").tolist())),
         )
 
     def touch(self, generation: int, now: int) -> tuple[RuledSession, Answer]:
@@ -109,9 +109,8 @@ class RuledSession:
         return changed, ("ok", new.life.generation, new.next_step)
 
 
-def _apply(old, decision, readings, now):
-    """Advances the record by the decision's new steps, as the server's turn does."""
-    fresh = readings[decision.stored :]
+def _apply(old, fresh, digests, now):
+    """Advances the record by new readings, as the server's turn does."""
     if not len(fresh):
         return old, b""
     state = np.frombuffer(old.state, "<f4").reshape(1, -1)
@@ -122,7 +121,7 @@ def _apply(old, decision, readings, now):
     new = record.advance(
         old,
         state=state.tobytes(),
-        digests=decision.digests,
+        digests=digests,
         outputs=b"".join(outputs),
         numerics=NUMERICS,
         now_ns=now,

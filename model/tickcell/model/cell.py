@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     State = NDArray[np.float32]
     Outputs = NDArray[np.float32]
 
+_F4 = np.dtype("<f4")
+
 # One padded call costs about as much as it has rows, and a call of its own about
 # as much as 20 rows, so powers of two lose little and few shapes must be proven.
 BATCH_SHAPES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -54,16 +56,20 @@ class Cell(abc.ABC):
         """Returns the state before the first frame, `[B, S]`."""
 
     @abc.abstractmethod
-    def step_rows(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def step_rows(self, rows: bytes) -> bytes:
         """Advances any number of series, each by one frame.
 
+        Bytes on both sides, since that is how rows arrive and how they are kept.
         Each row's result is the same to the bit whatever the other rows are.
 
         Args:
-          rows: `[R, F + S]` float32, frame and state of a series in each row; not modified.
+          rows: `[R, F + S]` little-endian float32: frame and state of a series in each.
 
         Returns:
-          `[R, O + S]` float32, output and next state in each row.
+          `[R, O + S]` little-endian float32: output and next state of a series in each.
+
+        Raises:
+          FrameShapeError: the bytes are no whole number of rows, or none.
         """
 
     def step(self, frame: Frames, state: State) -> tuple[Outputs, State]:
@@ -91,9 +97,11 @@ class Cell(abc.ABC):
                     f"{name}: got {got.dtype} {list(got.shape)}, expected float32 "
                     f"[{len(frames)}, {width}]."
                 )
-        rows = self.step_rows(np.concatenate((frames, state), axis=1))
-        outputs = rows[:, : interface.output_count]
-        return outputs[0] if frame.ndim == 1 else outputs, rows[:, interface.output_count :]
+        encoded = self.step_rows(np.concatenate((frames, state), axis=1).tobytes())
+        rows = np.frombuffer(encoded, _F4).reshape(len(frames), -1)
+        output_count = interface.output_count
+        outputs = rows[0, :output_count] if frame.ndim == 1 else rows[:, :output_count]
+        return outputs, rows[:, output_count:]
 
 
 class LiteRTCell(Cell):
@@ -123,6 +131,7 @@ class LiteRTCell(Cell):
           MissingExtraError: LiteRT is not installed.
         """
         self._interface = interface
+        self._row_size = 4 * (interface.sensor_count + interface.state_size)
         self._single = _Kernel(graph, interface, 1)
         self._kernels = [self._single]
         rows, next_rows = self._trace(probe)
@@ -148,17 +157,20 @@ class LiteRTCell(Cell):
     def initial_state(self, series_count: int = 1) -> State:
         return np.zeros((series_count, self._interface.state_size), np.float32)
 
-    def step_rows(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        count = len(rows)
-        if count == 1:
+    def step_rows(self, rows: bytes) -> bytes:
+        size = self._row_size
+        if len(rows) == size:
             return self._single.step(rows)
+        count, rest = divmod(len(rows), size)
+        if rest or not count:
+            raise FrameShapeError(f"rows: got {len(rows)} bytes, expected rows of {size}.")
         parts = []
         start = 0
         while start < count:
             kernel = self._kernel_for(count - start)
-            parts.append(kernel.step(rows[start : start + kernel.size]))
+            parts.append(kernel.step(rows[start * size : (start + kernel.size) * size]))
             start += kernel.size
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return b"".join(parts)
 
     def _kernel_for(self, rows: int) -> _Kernel:
         """Returns the smallest kernel that takes all rows, or else the largest."""
@@ -172,14 +184,13 @@ class LiteRTCell(Cell):
         sensor_count, output_count = self._interface.sensor_count, self._interface.output_count
         rows = np.empty((BATCH_SHAPES[-1], sensor_count + self._interface.state_size), np.float32)
         rows[:, :sensor_count] = np.resize(probe, (len(rows), sensor_count))
-        next_rows = []
+        next_rows = np.empty((len(rows), output_count + self._interface.state_size), np.float32)
         state = self.initial_state()[0]
-        for row in rows:
+        for row, next_row in zip(rows, next_rows, strict=True):
             row[sensor_count:] = state
-            (next_row,) = self._single.step(row[np.newaxis])
-            next_rows.append(next_row)
+            next_row[:] = np.frombuffer(self._single.step(row.tobytes()), _F4)
             state = next_row[output_count:]
-        return rows, np.array(next_rows)
+        return rows, next_rows
 
 
 def _agrees(kernel: _Kernel, rows: NDArray[np.float32], next_rows: NDArray[np.float32]) -> bool:
@@ -189,7 +200,7 @@ def _agrees(kernel: _Kernel, rows: NDArray[np.float32], next_rows: NDArray[np.fl
     stride = max(1, kernel.size // 2 - 1)
     for start in range(0, len(rows), stride):
         chosen = np.arange(start, start + kernel.size) % len(rows)
-        if kernel.step(rows[chosen]).tobytes() != next_rows[chosen].tobytes():
+        if kernel.step(rows[chosen].tobytes()) != next_rows[chosen].tobytes():
             return False
     return True
 
@@ -202,6 +213,8 @@ class _Kernel:
         self._interpreter = _interpreter(graph)
         self._input, self._output = _signature(self._interpreter)
         shape = (size, interface.sensor_count + interface.state_size)
+        self._rows = np.zeros(shape, np.float32)
+        self._bytes = self._rows.data.cast("B")
         self._interpreter.resize_tensor_input(self._input, shape)
         try:
             self._interpreter.allocate_tensors()
@@ -214,16 +227,20 @@ class _Kernel:
                 f"[{size}, {interface.output_count} + {interface.state_size}]."
             )
 
-    def step(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def step(self, rows: bytes) -> bytes:
         """Steps up to `size` rows; the rest of the batch is padding."""
-        count = len(rows)
-        if count < self.size:
-            rows = np.concatenate((rows, np.zeros((self.size - count, rows.shape[1]), np.float32)))
+        # Into an array that stays: what is left there of other rows is computed in
+        # vain, and changes no bit of these.
+        self._bytes[: len(rows)] = rows
         interpreter = self._interpreter
-        interpreter.set_tensor(self._input, rows)
+        interpreter.set_tensor(self._input, self._rows)
         interpreter.invoke()
-        next_rows: NDArray[np.float32] = interpreter.get_tensor(self._output)
-        return next_rows if count == self.size else next_rows[:count]
+        stepped: bytes = interpreter.get_tensor(self._output).tobytes()
+        return stepped if len(rows) == len(self._bytes) else self._cut(stepped, len(rows))
+
+    def _cut(self, stepped: bytes, size_in: int) -> bytes:
+        """Returns the results of the rows that are not padding."""
+        return stepped[: len(stepped) * size_in // len(self._bytes)]
 
 
 def _interpreter(graph: bytes) -> Any:

@@ -12,8 +12,8 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from tickcell.server import errors
 from tickcell.server.config import NANOSECONDS
-from tickcell.server.rules import StepRequest
 from tickcell.server.sessions import Creation
+from tickcell.server.step import Step
 from tickcell.v1 import model_service_pb2, session_service_pb2
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def status(error: errors.TickcellError) -> status_pb2.Status:
     )
 
 
-def step_request(message: Any, *, is_stream: bool) -> StepRequest:
+def step(message: Any, *, is_stream: bool) -> Step:
     """Reads a step message, parsed as its twin.
 
     Raises:
@@ -69,7 +69,7 @@ def step_request(message: Any, *, is_stream: bool) -> StepRequest:
             session=session,
             field=missing,
         )
-    return StepRequest(session, generation, first_step, message.step_count, message.frames)
+    return Step(session, generation, first_step, message.step_count, message.frames)
 
 
 def session_id(text: str) -> str:

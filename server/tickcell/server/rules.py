@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class StepRequest(NamedTuple):
+class StepRequest:
     """A request for T steps of one session.
 
     Attributes:
@@ -37,25 +37,21 @@ class StepRequest(NamedTuple):
       frames: `[T, B, F]` float32, little-endian.
     """
 
-    session: str
-    generation: int | None
-    first_step: int | None
-    step_count: int
-    frames: bytes
+    __slots__ = ("first_step", "frames", "generation", "session", "step_count")
 
-
-class Decision(NamedTuple):
-    """What becomes of a step request that was not refused.
-
-    Attributes:
-      first_step: the index of its first frame.
-      stored: how many of its steps are stored; the rest are new.
-      digests: of the new steps, in order.
-    """
-
-    first_step: int
-    stored: int
-    digests: bytes
+    def __init__(
+        self,
+        session: str,
+        generation: int | None,
+        first_step: int | None,
+        step_count: int,
+        frames: bytes,
+    ) -> None:
+        self.session = session
+        self.generation = generation
+        self.first_step = first_step
+        self.step_count = step_count
+        self.frames = frames
 
 
 class CreateRequest(NamedTuple):
@@ -122,13 +118,17 @@ def is_forgotten(record: Record, now_ns: int, retention_ns: int) -> bool:
     return is_expired(record, now_ns - retention_ns)
 
 
-def decide(record: Record, request: StepRequest, max_rows: int) -> Decision:
+def decide(record: Record, request: StepRequest, max_rows: int) -> tuple[int, int, bytes]:
     """Tells the new steps of a request from the stored ones.
 
     Args:
       record: of a live session.
       request: what is asked.
       max_rows: the most steps times series in one request.
+
+    Returns:
+      The index of the request's first step, how many of its steps are stored, and the
+      digests of the rest, which are new.
 
     Raises:
       SessionRestarted: the request means another generation.
@@ -140,8 +140,9 @@ def decide(record: Record, request: StepRequest, max_rows: int) -> Decision:
       StepConflict: a stored step had another frame.
     """
     _check_generation(record, request.session, request.generation)
-    _check_shape(record, request, max_rows)
-    _check_finite(record, request)
+    _check_shape(record.life, request, max_rows)
+    if not is_finite(request.frames):
+        raise _not_finite(record.life, request)
     expected = record.next_step
     first = expected if request.first_step is None else request.first_step
     if first < 0:
@@ -169,17 +170,18 @@ def decide(record: Record, request: StepRequest, max_rows: int) -> Decision:
             next_step=expected,
         )
     digests = _digests(request)
+    if first == expected:
+        return first, 0, digests
     stored = min(request.step_count, expected - first)
-    if stored:
-        _check_digests(record, request, first, digests[: stored * DIGEST_SIZE])
-    return Decision(first, stored, digests[stored * DIGEST_SIZE :])
+    _check_digests(record, request, first, digests[: stored * DIGEST_SIZE])
+    return first, stored, digests[stored * DIGEST_SIZE :]
 
 
-def stored_outputs(record: Record, decision: Decision) -> bytes:
-    """Returns the outputs of a decision's stored steps, `[stored, B, O]` float32."""
+def stored_outputs(record: Record, first_step: int, count: int) -> bytes:
+    """Returns the outputs of stored steps, `[count, B, O]` float32."""
     size = record.life.output_size
-    start = (decision.first_step - record.next_step + record.kept) * size
-    return record.outputs[start : start + decision.stored * size]
+    start = (first_step - record.next_step + record.kept) * size
+    return record.outputs[start : start + count * size]
 
 
 def create(record: Record | None, request: CreateRequest, now_ns: int, retention_ns: int) -> Record:
@@ -314,10 +316,10 @@ def _check_generation(record: Record, session: str, generation: int | None) -> N
         )
 
 
-def _check_shape(record: Record, request: StepRequest, max_rows: int) -> None:
-    life, steps = record.life, request.step_count
-    most = min(life.window, max_rows // life.series_count)
-    if not 1 <= steps <= most:
+def _check_shape(life: Life, request: StepRequest, max_rows: int) -> None:
+    steps = request.step_count
+    if not (1 <= steps <= life.window and steps * life.series_count <= max_rows):
+        most = min(life.window, max_rows // life.series_count)
         raise errors.FrameShape(
             f"{request.session}: got step_count {steps}, expected 1 to {most}; send longer "
             "stretches in several requests.",
@@ -339,12 +341,10 @@ def _check_shape(record: Record, request: StepRequest, max_rows: int) -> None:
         )
 
 
-def _check_finite(record: Record, request: StepRequest) -> None:
-    if is_finite(request.frames):
-        return
+def _not_finite(life: Life, request: StepRequest) -> errors.FrameNotFinite:
     readings = np.frombuffer(request.frames, "<f4")
-    wrong = locate(readings, ~np.isfinite(readings), record.life)
-    raise errors.FrameNotFinite(
+    wrong = locate(readings, ~np.isfinite(readings), life)
+    return errors.FrameNotFinite(
         f"{request.session}: frame {wrong.frame} of the request, series {wrong.series}, sensor "
         f"{wrong.sensor}: got {wrong.reading}, expected a finite number.",
         session=request.session,

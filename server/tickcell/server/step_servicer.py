@@ -10,11 +10,10 @@ import grpc
 
 from tickcell import wire
 from tickcell.server import calls, errors, messages
-from tickcell.server.record import key
-from tickcell.server.turn import Entry
 
 if TYPE_CHECKING:
-    from tickcell.server.turn import StepReply, Turn
+    from tickcell.server.step import Step
+    from tickcell.server.turn import Turn
 
 _log = logging.getLogger(__name__)
 
@@ -58,12 +57,12 @@ class StepServicer:
         try:
             self._gate.check()
             message = _parse(wire.StepSessionRequest, encoded)
-            reply = await self._answer(message, is_stream=False)
+            answered = await self._answer(message, is_stream=False)
         except errors.TickcellError as error:
             await calls.abort(context, error)
         finally:
             self._caller_count -= 1
-        return _response(wire.StepSessionResponse, message, reply)
+        return _response(wire.StepSessionResponse, answered)
 
     async def _stream(self, _: object, context: calls.Context) -> None:
         try:
@@ -111,25 +110,22 @@ class StepServicer:
         message = None
         try:
             message = _parse(wire.StreamStepsRequest, encoded)
-            reply = await self._answer(message, is_stream=True)
+            answered = await self._answer(message, is_stream=True)
         except errors.TickcellError as error:
             return _refusal(message, error)
-        return _response(wire.StreamStepsResponse, message, reply)
+        return _response(wire.StreamStepsResponse, answered)
 
-    async def _answer(self, message: Any, *, is_stream: bool) -> StepReply:
-        request = messages.step_request(message, is_stream=is_stream)
-        entry = Entry(key(request.session), request)
+    async def _answer(self, message: Any, *, is_stream: bool) -> Step:
+        asked = messages.step(message, is_stream=is_stream)
         if self._caller_count == 1:
             # Nobody else can have sent anything that has arrived.
-            self._turn.run([entry])
+            self._turn.run([asked])
         else:
-            self._turn.enter(entry)
+            self._turn.enter(asked)
             await asyncio.sleep(0)
-        reply = entry.reply
-        if isinstance(reply, errors.TickcellError):
-            raise reply
-        assert reply is not None
-        return reply
+        if asked.error is not None:
+            raise asked.error
+        return asked
 
 
 def _parse(twin: Any, encoded: bytes) -> Any:
@@ -139,13 +135,13 @@ def _parse(twin: Any, encoded: bytes) -> Any:
         raise calls.malformed(twin.DESCRIPTOR.name, error) from error
 
 
-def _response(twin: Any, message: Any, reply: StepReply) -> bytes:
+def _response(twin: Any, answered: Step) -> bytes:
     encoded: bytes = twin(
-        session=message.session,
-        generation=reply.generation,
-        first_step=reply.first_step,
-        step_count=message.step_count,
-        outputs=reply.outputs,
+        session=answered.session,
+        generation=answered.record.life.generation,
+        first_step=answered.start_step,
+        step_count=answered.step_count,
+        outputs=answered.outputs,
     ).SerializeToString()
     return encoded
 

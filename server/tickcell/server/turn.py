@@ -16,41 +16,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from tickcell.server import errors, record, rules, store
-from tickcell.server.advance import Advance, compute
+from tickcell.server import errors, record, rules, step, store
 
 if TYPE_CHECKING:
     from tickcell.server.catalogue import Catalogue, ServedModel
     from tickcell.server.clock import Clock
     from tickcell.server.record import Record
-    from tickcell.server.rules import StepRequest
+    from tickcell.server.step import Step
 
 _log = logging.getLogger(__name__)
-
-
-class StepReply(NamedTuple):
-    """The answer to a step request: `outputs` is `[T, B, O]` float32, little-endian."""
-
-    generation: int
-    first_step: int
-    outputs: bytes
-
-
-class Entry:
-    """A request that takes part in a turn, and in the end its reply."""
-
-    __slots__ = ("key", "reply", "request")
-
-    def __init__(self, key: bytes, request: StepRequest) -> None:
-        self.key = key
-        self.request = request
-        self.reply: StepReply | errors.TickcellError | None = None
-
-
-# An entry, the bytes of the record it was decided on, and its new steps.
-_Attempt = tuple[Entry, bytes | None, Advance]
 
 
 class Turn:
@@ -72,140 +48,133 @@ class Turn:
         self._retention_ns = retention_ns
         self._max_request_rows = max_request_rows
         self._strict_numerics = strict_numerics
-        self._entries: list[Entry] = []
+        self._entered: list[Step] = []
 
-    def enter(self, entry: Entry) -> None:
-        """Lets a request take part in the next turn; it has its reply one iteration later."""
-        if not self._entries:
+    def enter(self, asked: Step) -> None:
+        """Lets a request take part in the next turn; it is answered one iteration later."""
+        if not self._entered:
             asyncio.get_running_loop().call_soon(self._run_entered)
-        self._entries.append(entry)
+        self._entered.append(asked)
 
     def _run_entered(self) -> None:
-        entries, self._entries = self._entries, []
-        self.run(entries)
+        entered, self._entered = self._entered, []
+        self.run(entered)
 
-    def run(self, entries: list[Entry]) -> None:
+    def run(self, steps: list[Step]) -> None:
         """Runs a turn of these requests, in their order, at once."""
-        while len(entries) == 1:
-            entries = self._run_round(entries)
-        while entries:
+        while len(steps) == 1:
+            steps = self._run_round(steps)
+        while steps:
             # A session's second request waits for the next round, as does a loser.
             taken: set[bytes] = set()
-            this_round: list[Entry] = []
-            later: list[Entry] = []
-            for entry in entries:
-                (later if entry.key in taken else this_round).append(entry)
-                taken.add(entry.key)
-            losers = self._run_round(this_round)
-            entries = [*losers, *later]
+            this_round: list[Step] = []
+            later: list[Step] = []
+            for asked in steps:
+                (later if asked.key in taken else this_round).append(asked)
+                taken.add(asked.key)
+            steps = self._run_round(this_round) + later
 
-    def _run_round(self, entries: list[Entry]) -> list[Entry]:
-        """Answers the entries, and returns those whose commit was lost."""
+    def _run_round(self, steps: list[Step]) -> list[Step]:
+        """Answers the requests, and returns those whose commit was lost."""
         try:
             now_ns = self._clock.now_ns()
-            attempts = self._decide(entries, now_ns)
-            if not attempts:
+            new = self._decide(steps, now_ns)
+            if not new:
                 return []
-            compute([advance for _, _, advance in attempts])
-            return self._commit(attempts, now_ns)
+            step.compute(new)
+            return self._commit(new, now_ns)
         except Exception:  # noqa: BLE001 - the edge, see below.
-            if len(entries) > 1:
+            if len(steps) > 1:
                 # One of them did it. Alone, each fails or succeeds by itself; what was
                 # committed already is found stored.
-                unanswered = [entry for entry in entries if entry.reply is None]
-                return [loser for entry in unanswered for loser in self._run_round([entry])]
+                return [loser for asked in steps for loser in self._run_round([asked])]
             # The edge for what no rule foresees: a fault of ours must not end the loop
             # that serves everybody.
-            _log.exception("%s: a step failed", entries[0].request.session)
-            entries[0].reply = errors.Internal(
-                f"{entries[0].request.session}: the server failed on this step, and its log says "
-                "why; sending it again is safe.",
-                session=entries[0].request.session,
+            _log.exception("%s: a step failed", steps[0].session)
+            steps[0].error = errors.Internal(
+                f"{steps[0].session}: the server failed on this step, and its log says why; "
+                "sending it again is safe.",
+                session=steps[0].session,
             )
             return []
 
-    def _decide(self, entries: list[Entry], now_ns: int) -> list[_Attempt]:
-        """Answers what needs no cell: refusals, and steps that are all stored."""
-        attempts = []
-        loaded = self._store.load([entry.key for entry in entries])
-        for entry, encoded in zip(entries, loaded, strict=True):
-            request = entry.request
+    def _decide(self, steps: list[Step], now_ns: int) -> list[Step]:
+        """Answers what needs no cell, and returns the requests that have new steps."""
+        new = []
+        loaded = self._store.load([asked.key for asked in steps])
+        for asked, encoded in zip(steps, loaded, strict=True):
+            asked.error = None
             try:
                 found = None if encoded is None else record.decode(encoded)
-                current = rules.live(found, request.session, now_ns, self._retention_ns)
-                decision = rules.decide(current, request, self._max_request_rows)
-                if decision.stored == request.step_count:
-                    entry.reply = StepReply(
-                        current.life.generation,
-                        decision.first_step,
-                        rules.stored_outputs(current, decision),
-                    )
+                current = rules.live(found, asked.session, now_ns, self._retention_ns)
+                asked.start_step, asked.stored, asked.digests = rules.decide(
+                    current, asked, self._max_request_rows
+                )
+                asked.encoded, asked.record = encoded, current
+                if asked.stored == asked.step_count:
+                    asked.outputs = asked.stored_outputs()
                     continue
-                model = self._served(current, request)
-                advance = Advance(request, current, decision, model)
+                asked.begin(self._served(current, asked.session))
             except errors.TickcellError as error:
-                entry.reply = error
-                continue
-            attempts.append((entry, encoded, advance))
-        return attempts
+                asked.error = error
+            else:
+                new.append(asked)
+        return new
 
-    def _served(self, current: Record, request: StepRequest) -> ServedModel:
+    def _served(self, current: Record, session: str) -> ServedModel:
         """Returns the model that the session is pinned to, if it may be used."""
-        model = served(self._models, current, request.session)
+        model = served(self._models, current, session)
         if model.numerics == current.numerics:
             return model
         fields = {
-            "session": request.session,
+            "session": session,
             "got": model.numerics.hex(),
             "expected": current.numerics.hex(),
             "next_step": current.next_step,
         }
         if self._strict_numerics:
             raise errors.NumericsChanged(
-                f"{request.session}: was advanced to step {current.next_step} under the numerics "
+                f"{session}: was advanced to step {current.next_step} under the numerics "
                 f"{fields['expected']}, this machine computes {fields['got']}; go on where it "
                 "began, or serve with --numerics=serve.",
                 **fields,
             )
         _log.warning(
             "%s: goes on from step %d under other numerics (%s, was %s)",
-            request.session,
+            session,
             current.next_step,
             fields["got"],
             fields["expected"],
         )
         return model
 
-    def _commit(self, attempts: list[_Attempt], now_ns: int) -> list[Entry]:
-        """Stores what was computed and answers it; returns the entries that lost."""
+    def _commit(self, steps: list[Step], now_ns: int) -> list[Step]:
+        """Stores what was computed; returns the requests that lost."""
         changes = []
-        replies = []
-        for entry, encoded, advance in attempts:
+        finished = []
+        for computed in steps:
             try:
-                advanced, outputs = advance.finish(now_ns)
+                advanced = computed.finish(now_ns)
             except errors.OutputNotFinite as error:
-                entry.reply = error
+                computed.error = error
                 continue
-            changes.append(store.Change(entry.key, encoded, record.encode(advanced)))
-            if advance.decision.stored:
-                outputs = rules.stored_outputs(advance.record, advance.decision) + outputs
-            first_step = advance.decision.first_step
-            replies.append((entry, StepReply(advanced.life.generation, first_step, outputs)))
+            changes.append(store.Change(computed.key, computed.encoded, advanced))
+            finished.append(computed)
         if not changes:
             return []
         try:
             committed = self._store.commit(changes)
         except store.StoreFullError as error:
-            for entry, _ in replies:
-                entry.reply = full(entry.request.session, error)
+            for computed in finished:
+                computed.error = full(computed.session, error)
             return []
-        losers = []
-        for (entry, reply), is_committed in zip(replies, committed, strict=True):
-            if is_committed:
-                entry.reply = reply
-            else:
-                losers.append(entry)
-        return losers
+        if all(committed):
+            return []
+        return [
+            loser
+            for loser, is_committed in zip(finished, committed, strict=True)
+            if not is_committed
+        ]
 
 
 def served(models: dict[str, ServedModel], current: Record, session: str) -> ServedModel:

@@ -51,15 +51,13 @@ def backup(
     premises.require(directory)
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise StoreError(f"{destination}: exists already; name a directory that does not.")
-    environment, entry, _ = Opening(
-        directory, "backup", "none", "refuse", map_size, check, boot_id
-    ).open()
+    opened = Opening(directory, "backup", "none", "refuse", map_size, check, boot_id).open()
     partial = destination.with_name(f".{destination.name}.partial")
     try:
         # What a backup that was killed left.
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(mode=0o700, parents=True)
-        environment.copy(str(partial), compact=True)
+        opened.environment.copy(str(partial), compact=True)
         record_count = _examine(partial, check)
         with (partial / premises.DATA).open("rb") as file:
             os.fsync(file.fileno())
@@ -70,8 +68,7 @@ def backup(
         raise _typed(destination, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        environment.close()
-        entry.remove()
+        opened.close()
     return record_count
 
 

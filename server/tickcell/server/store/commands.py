@@ -119,3 +119,5 @@ def _one_sentence() -> Iterator[None]:
         yield
     except StoreError as error:
         raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise click.ClickException(f"{error.filename}: {error.strerror}.") from error

@@ -8,6 +8,7 @@
         StoreNoSpaceError           no room for even the first pages
         NetworkFilesystemError      locks and maps cannot be trusted there
         NewerSchemaError            written by a newer tickcell
+        OtherDurabilityError        served with another durability
         OtherPidNamespaceError      served from another PID namespace
         StoreInUseError             a server is live, or the lock cannot be had
         StoreDamagedError           pages or records do not check out
@@ -54,6 +55,10 @@ class NetworkFilesystemError(StoreStartError):
 
 class NewerSchemaError(StoreStartError):
     """The store was written by a newer tickcell."""
+
+
+class OtherDurabilityError(StoreStartError):
+    """A live server on the store has another durability."""
 
 
 class OtherPidNamespaceError(StoreStartError):

@@ -8,6 +8,7 @@ import lmdb
 
 from tickcell.server.store import entries, premises, schema, soundness
 from tickcell.server.store.opening import Opening
+from tickcell.server.store.room import used_pages
 
 if TYPE_CHECKING:
     import pathlib
@@ -49,14 +50,11 @@ def inspect(
         found = entries.find(directory, boot_id)
         if not any(entry.state == "live" for entry in found):
             return _inspect_alone(directory, found, check)
-    environment, entry, _ = Opening(
-        directory, "inspect", "none", "refuse", map_size, check, boot_id
-    ).open()
+    opened = Opening(directory, "inspect", "none", "refuse", map_size, check, boot_id).open()
     try:
-        return _read(directory, environment, found, None)
+        return _read(directory, opened.environment, found, None)
     finally:
-        environment.close()
-        entry.remove()
+        opened.close()
 
 
 def _inspect_alone(
@@ -80,12 +78,11 @@ def _read(
     with environment.begin() as transaction:
         stored = transaction.get(schema.SCHEMA_KEY)
         tree = transaction.stat()
-    pages = tree["branch_pages"] + tree["leaf_pages"] + tree["overflow_pages"]
     return Inspection(
         schema.require_readable(directory, stored),
         tree["entries"] - 1,
         (directory / premises.DATA).stat().st_size,
-        pages * tree["psize"],
+        used_pages(tree) * tree["psize"],
         found,
         problems,
     )

@@ -18,8 +18,8 @@ from tickcell.server.store.errors import (
     StoreFullError,
     means_no_room,
 )
-from tickcell.server.store.opening import Opening
-from tickcell.server.store.room import Room
+from tickcell.server.store.opening import SERVER, Opening
+from tickcell.server.store.room import used_pages
 from tickcell.server.store.versions import version
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from tickcell.server.store.contract import Change
-    from tickcell.server.store.entries import HeldEntry
-    from tickcell.server.store.opening import OnUnclean
+    from tickcell.server.store.opening import OnUnclean, Opened
 
 Durability = Literal["process-crash", "power-loss"]
 
@@ -46,15 +45,13 @@ class LmdbStore:
       note: what an operator should know about this start, or None.
     """
 
-    def __init__(
-        self, environment: lmdb.Environment, entry: HeldEntry, room: Room, note: str | None
-    ) -> None:
-        self.note = note
-        self._environment = environment
-        self._entry = entry
-        self._room = room
-        self._begin = environment.begin
-        self._records = environment.open_db()
+    def __init__(self, opened: Opened) -> None:
+        self.note = opened.note
+        self._opened = opened
+        self._room = opened.room
+        self._environment = opened.environment
+        self._begin = opened.environment.begin
+        self._records = opened.environment.open_db()
 
     @classmethod
     def open(
@@ -86,21 +83,23 @@ class LmdbStore:
         """
         directory = pathlib.Path(path)
         premises.prepare(directory, allow_network_filesystem=allow_network_filesystem)
-        environment, entry, note = Opening(
+        opening = Opening(
             directory=directory,
-            role="server",
+            role=SERVER,
             durability=durability,
             on_unclean=on_unclean,
             map_size=map_size,
             check=check,
             boot_id=boot_id or entries.boot(),
-        ).open()
-        page_size = environment.stat()["psize"]
-        return cls(environment, entry, Room(directory / premises.DATA, map_size, page_size), note)
+        )
+        return cls(opening.open())
 
     def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        with self._begin(self._records) as transaction:
-            return list(map(transaction.get, keys))
+        try:
+            with self._begin(self._records) as transaction:
+                return list(map(transaction.get, keys))
+        except lmdb.Error as error:
+            raise _typed(error) from error
 
     def commit(self, changes: Sequence[Change]) -> list[bool]:
         applied = []
@@ -120,28 +119,30 @@ class LmdbStore:
                     elif expected is not None:
                         transaction.delete(key)
                 if is_growing:
-                    used = transaction.stat(self._records)
-                    self._room.keep(
-                        used["branch_pages"] + used["leaf_pages"] + used["overflow_pages"]
-                    )
+                    self._room.keep(used_pages(transaction.stat(self._records)))
         except lmdb.Error as error:
             raise _typed(error) from error
         return applied
 
     def scan(self, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         records: list[tuple[bytes, bytes]] = []
-        with self._begin(self._records) as transaction:
-            cursor = transaction.cursor()
-            if cursor.set_range(after + b"\x00"):
+        try:
+            with self._begin(self._records) as transaction:
+                cursor = transaction.cursor()
+                # Without a key to start from, LMDB starts at the first.
+                cursor.set_range(after)
                 for key, value in cursor:
                     if len(records) == limit or schema.is_own_key(key):
                         break
-                    records.append((key, value))
+                    if key != after:
+                        records.append((key, value))
+        except lmdb.Error as error:
+            raise _typed(error) from error
         return records
 
     def count(self) -> int:
-        with self._begin(self._records) as transaction:
-            entry_count: int = transaction.stat(self._records)["entries"]
+        # Of the newest commit, without a transaction.
+        entry_count: int = self._environment.stat()["entries"]
         return entry_count - 1  # The schema's.
 
     def sync(self) -> None:
@@ -168,9 +169,7 @@ class LmdbStore:
             after a power cut examines the store.
         """
         self.sync()
-        self._environment.close()
-        self._room.close()
-        self._entry.remove()
+        self._opened.close()
 
 
 def _typed(error: lmdb.Error) -> StoreError:

@@ -16,6 +16,7 @@ import lmdb
 from tickcell.server.store import entries, premises, recovery, schema, soundness
 from tickcell.server.store.errors import (
     NotAStoreError,
+    OtherDurabilityError,
     StoreDamagedError,
     StoreInUseError,
     StoreNoSpaceError,
@@ -23,12 +24,16 @@ from tickcell.server.store.errors import (
     means_no_room,
 )
 from tickcell.server.store.premises import DATA, LOCK
+from tickcell.server.store.room import Room, used_pages
 
 if TYPE_CHECKING:
     import pathlib
     from collections.abc import Callable
 
     from tickcell.server.store.entries import Found, HeldEntry
+
+# The role of a process that serves sessions; the others only read.
+SERVER = "server"
 
 OnUnclean = Literal["refuse", "recover"]
 
@@ -38,6 +43,22 @@ _LOCK_BYTES = 8192
 # A power cut is not all that damages files, and LMDB can abort on damage. So up to this
 # size, some 12,000 sessions and a quarter of a second, a store is examined at every start.
 _ALWAYS_EXAMINED_BYTES = 16 << 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Opened:
+    """An open environment with what belongs to it; `note` is for the operator, or None."""
+
+    environment: lmdb.Environment
+    entry: HeldEntry
+    room: Room
+    note: str | None
+
+    def close(self) -> None:
+        """Closes the environment, then removes this process's entry."""
+        self.environment.close()
+        self.room.close()
+        self.entry.remove()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -52,11 +73,8 @@ class Opening:
     check: Callable[[bytes], Any]
     boot_id: str
 
-    def open(self) -> tuple[lmdb.Environment, HeldEntry, str | None]:
+    def open(self) -> Opened:
         """Opens the environment.
-
-        Returns:
-          It, this process's entry, and a note for the operator or None.
 
         Raises:
           StoreStartError: it cannot be opened; the class says why.
@@ -66,8 +84,9 @@ class Opening:
                 found = entries.find(self.directory, self.boot_id)
                 entries.refuse_other_namespaces(self.directory, found)
                 self._refuse_this_process(found)
+                self._refuse_other_durability(found)
                 note = self._examine(found)
-                return (*self._open(found), note)
+                return self._open(found, note)
         except OSError as error:
             if means_no_room(error):
                 raise StoreNoSpaceError(
@@ -81,6 +100,21 @@ class Opening:
         for _, entry, state in found:
             if state == "live" and entry is not None and entry.pid == os.getpid():
                 raise StoreInUseError(f"{self.directory}: this process has it open already.")
+
+    def _refuse_other_durability(self, found: list[Found]) -> None:
+        # What one server does not sync can, in a power cut, damage what another did.
+        for _, entry, state in found:
+            if (
+                state == "live"
+                and entry is not None
+                and (self.role, entry.role) == (SERVER, SERVER)
+                and self.durability != entry.durability
+            ):
+                raise OtherDurabilityError(
+                    f"{self.directory}: pid {entry.pid} serves it with --durability "
+                    f"{entry.durability}, got {self.durability}; all servers on a store need "
+                    "the same."
+                )
 
     def _examine(self, found: list[Found]) -> str | None:
         """Examines the store if a power cut may have damaged it."""
@@ -104,7 +138,7 @@ class Opening:
             "reports the rest."
         )
 
-    def _open(self, found: list[Found]) -> tuple[lmdb.Environment, HeldEntry]:
+    def _open(self, found: list[Found], note: str | None) -> Opened:
         dead = [entry for entry in found if entry.state != "live"]
         _allocate_lock_file(self.directory / LOCK)
         # Before LMDB, so that no commit is on the disk and its entry is not.
@@ -117,7 +151,10 @@ class Opening:
         entries.remove(dead[1:])
         entries.sync_directory(self.directory)
         environment.reader_check()
-        return environment, held
+        room = Room(self.directory / DATA, self.map_size, environment.stat()["psize"])
+        if self.role == SERVER and len(dead) == len(found):
+            room.keep_if_possible(used_pages(environment.stat()))
+        return Opened(environment, held, room, note)
 
     def _open_environment(self) -> lmdb.Environment:
         durable = self.durability == "power-loss"

@@ -15,6 +15,7 @@ from tickcell.server.store.errors import StoreFullError, means_no_room
 
 if TYPE_CHECKING:
     import pathlib
+    from collections.abc import Mapping
 
 # 256 pages of 4 KiB: enough copies for a sweep that removes some dozens of records at
 # once from a tree of any depth, beside the pages of the two commits before it, which
@@ -22,8 +23,17 @@ if TYPE_CHECKING:
 RESERVE_BYTES = 1 << 20
 
 
+def used_pages(tree: Mapping[str, int]) -> int:
+    """Returns how many pages a tree has, of which LMDB gave the statistics."""
+    return tree["branch_pages"] + tree["leaf_pages"] + tree["overflow_pages"]
+
+
 class Room:
-    """The pages allocated to a store's file. Used only within a write transaction."""
+    """The pages allocated to a store's file.
+
+    Used only within a write transaction, or by the only process that has the store open:
+    where a file system cannot allocate, the C library writes to the file instead.
+    """
 
     def __init__(self, data: pathlib.Path, map_size: int, page_size: int) -> None:
         self._path = data
@@ -54,17 +64,30 @@ class Room:
                 f"{self._path}: the store's {self._map_pages * self._page_size} bytes are full; "
                 "delete sessions, or let them expire."
             )
-        # Half as much again as needed, so that few commits have to come here.
-        size = min(wanted + self._reserve_pages // 2, self._map_pages) * self._page_size
-        try:
-            os.posix_fallocate(self._descriptor, 0, size)
-        except OSError as error:
-            if not means_no_room(error):
-                raise
+        # Rather an eighth more than needed, so that few commits have to come here.
+        generous = min(wanted + max(self._reserve_pages, used_pages) // 8, self._map_pages)
+        if not (self._allocate(generous) or self._allocate(wanted)):
             raise StoreFullError(
                 f"{self._path}: the disk is full; make room on it, or delete sessions."
-            ) from error
-        self._allocated_pages = size // self._page_size
+            )
+
+    def keep_if_possible(self, used_pages: int) -> None:
+        """Allocates the reserve where there is room: a restored store comes without it."""
+        self._allocate(min(used_pages + self._reserve_pages, self._map_pages))
+
+    def _allocate(self, pages: int) -> bool:
+        """Gives the file so many pages; says whether the disk had room for them."""
+        # What lies before the start was written, or allocated by an earlier call.
+        start, end = self._allocated_pages * self._page_size, pages * self._page_size
+        try:
+            if start < end:
+                os.posix_fallocate(self._descriptor, start, end - start)
+        except OSError as error:
+            if means_no_room(error):
+                return False
+            raise
+        self._allocated_pages = max(self._allocated_pages, pages)
+        return True
 
     def close(self) -> None:
         """Gives up the file."""

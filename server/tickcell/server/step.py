@@ -1,0 +1,205 @@
+"""A step request on its way through a turn: asked, decided, computed, answered.
+
+One object that collects what it needs, since at every tick each further object
+is paid for. Rows are as a cell takes and gives them: frame and state of a series
+side by side, then output and next state.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tickcell.server import errors, record, rules
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tickcell.server.catalogue import ServedModel
+    from tickcell.server.record import Record
+
+_F4 = np.dtype("<f4")
+
+
+class Step(rules.StepRequest):
+    """A request for T steps, and what has become of it.
+
+    Attributes:
+      key: of the session's record.
+      error: why it was refused; None if it was not. Where it is None at the end of a
+        turn, all steps are stored.
+      start_step: the index of its first frame, once it is decided what "next" means.
+      outputs: the answer, `[T, B, O]` float32.
+      encoded: the bytes of the record that was loaded.
+      record: that record.
+      model: the model to which the session is pinned, once there are new steps.
+      stored: how many of the T steps are stored; the rest are new.
+      digests: of the new steps.
+      state: `[B, S]` float32 after the new steps that were computed.
+      new_outputs: `[B, O]` float32 of each new step that was computed.
+    """
+
+    __slots__ = (
+        "digests",
+        "encoded",
+        "error",
+        "key",
+        "model",
+        "new_outputs",
+        "outputs",
+        "record",
+        "start_step",
+        "state",
+        "stored",
+    )
+
+    key: bytes
+    start_step: int
+    outputs: bytes
+    error: errors.TickcellError | None
+    encoded: bytes | None
+    record: Record
+    model: ServedModel
+    stored: int
+    digests: bytes
+    state: bytes
+    new_outputs: list[bytes]
+
+    def __init__(
+        self,
+        session: str,
+        generation: int | None,
+        first_step: int | None,
+        step_count: int,
+        frames: bytes,
+    ) -> None:
+        super().__init__(session, generation, first_step, step_count, frames)
+        self.key = record.key(session)
+        self.error = None
+
+    def begin(self, model: ServedModel) -> None:
+        """Makes ready to compute the new steps.
+
+        Raises:
+          FrameOutOfRange: a new frame lies outside the sensors' hard ranges.
+        """
+        self.model = model
+        self.state = self.record.state
+        self.new_outputs = []
+        frames = self.frames
+        if self.stored:
+            frames = frames[self.stored * self.record.life.frame_size :]
+        is_outside = model.out_of_range(frames)
+        if is_outside is not None:
+            raise self._out_of_range(np.frombuffer(frames, _F4), is_outside)
+
+    def rows(self) -> bytes:
+        """Returns the rows in of the next new step, `[B, F + S]` float32."""
+        life = self.record.life
+        if life.series_count == self.step_count == 1:
+            return self.frames + self.state
+        start = (self.stored + len(self.new_outputs)) * life.frame_size
+        frame = self.frames[start : start + life.frame_size]
+        if life.series_count == 1:
+            return frame + self.state
+        return np.concatenate(
+            (
+                np.frombuffer(frame, _F4).reshape(life.series_count, -1),
+                np.frombuffer(self.state, _F4).reshape(life.series_count, -1),
+            ),
+            axis=1,
+        ).tobytes()
+
+    def take(self, rows: bytes) -> None:
+        """Takes the rows out of the next new step, `[B, O + S]` float32."""
+        life = self.record.life
+        if life.series_count == 1:
+            self.new_outputs.append(rows[: life.output_size])
+            self.state = rows[life.output_size :]
+            return
+        table = np.frombuffer(rows, _F4).reshape(life.series_count, -1)
+        self.new_outputs.append(table[:, : life.output_count].tobytes())
+        self.state = table[:, life.output_count :].tobytes()
+
+    def finish(self, now_ns: int) -> bytes:
+        """Completes the outputs, and returns the bytes of the record after the new steps.
+
+        Raises:
+          OutputNotFinite: an output is not finite.
+        """
+        new_outputs = b"".join(self.new_outputs)
+        if not record.is_finite(new_outputs):
+            raise errors.OutputNotFinite(
+                f"{self.session}: the cell gives an output that is not finite for the frames from "
+                f"step {self.record.next_step} on; nothing was applied.",
+                session=self.session,
+                next_step=self.record.next_step,
+            )
+        self.outputs = new_outputs
+        if self.stored:
+            self.outputs = self.stored_outputs() + new_outputs
+        advanced = record.advance(
+            self.record,
+            state=self.state,
+            digests=self.digests,
+            outputs=new_outputs,
+            numerics=self.model.numerics,
+            now_ns=now_ns,
+        )
+        return record.encode(advanced)
+
+    def stored_outputs(self) -> bytes:
+        """Returns the outputs of the stored steps."""
+        return rules.stored_outputs(self.record, self.start_step, self.stored)
+
+    def _out_of_range(
+        self,
+        readings: np.ndarray[tuple[int, ...], np.dtype[np.float32]],
+        is_outside: np.ndarray[tuple[int, ...], np.dtype[np.bool_]],
+    ) -> errors.FrameOutOfRange:
+        wrong = rules.locate(readings, is_outside, self.record.life)
+        sensor = self.model.cell.interface.sensors[wrong.sensor]
+        frame = wrong.frame + self.stored
+        return errors.FrameOutOfRange(
+            f"{self.session}: frame {frame} of the request, series {wrong.series}, {sensor.name}: "
+            f"got {wrong.reading:g} {sensor.unit}, expected {sensor.min_reading:g} to "
+            f"{sensor.max_reading:g}.",
+            session=self.session,
+            frame=frame,
+            series=wrong.series,
+            sensor=sensor.name,
+            unit=sensor.unit,
+            reading=wrong.reading,
+            min_reading=sensor.min_reading,
+            max_reading=sensor.max_reading,
+        )
+
+
+def compute(steps: Sequence[Step]) -> None:
+    """Computes all new steps: per model and time step, one call for all sessions."""
+    if len(steps) == 1:
+        (step,) = steps
+        step_rows = step.model.cell.step_rows
+        for _ in range(step.step_count - step.stored):
+            step.take(step_rows(step.rows()))
+        return
+    by_model: dict[str, list[Step]] = {}
+    for step in steps:
+        by_model.setdefault(step.model.fingerprint, []).append(step)
+    for group in by_model.values():
+        _compute_together(group)
+
+
+def _compute_together(steps: Sequence[Step]) -> None:
+    """Steps sessions of one model in lockstep, each as long as it has frames."""
+    cell = steps[0].model.cell
+    row_size = 4 * (cell.interface.output_count + cell.interface.state_size)
+    for index in range(max(step.step_count - step.stored for step in steps)):
+        group = [step for step in steps if index < step.step_count - step.stored]
+        stepped = cell.step_rows(b"".join([step.rows() for step in group]))
+        start = 0
+        for step in group:
+            end = start + row_size * step.record.life.series_count
+            step.take(stepped[start:end])
+            start = end

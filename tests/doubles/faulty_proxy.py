@@ -1,0 +1,125 @@
+"""A network that fails on purpose: a gRPC proxy that breaks the calls it is told to break."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import threading
+from concurrent import futures
+from typing import Literal
+
+import grpc
+
+Kind = Literal["lose request", "lose reply", "stall"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+    """What goes wrong with one call.
+
+    Attributes:
+      kind: "lose request": it does not arrive; "lose reply": it is served, and the
+        connection breaks instead of the reply; "stall": it is served, and nothing
+        comes back at all.
+      after: for a stream: how many replies pass before.
+      code: of what the caller gets.
+    """
+
+    kind: Kind
+    after: int = 0
+    code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
+
+
+class FaultyProxy(grpc.GenericRpcHandler):
+    """Forwards every call to a server.
+
+    Attributes:
+      faults: by method, what goes wrong with its next calls.
+      requests: by method, the bytes of the requests so far.
+      calls: by method, how many calls there were.
+    """
+
+    def __init__(self, target: str) -> None:
+        self.faults = collections.defaultdict(collections.deque)
+        self.requests = collections.defaultdict(list)
+        self.calls = collections.Counter()
+        self._target = grpc.insecure_channel(target, [("grpc.use_local_subchannel_pool", 1)])
+        self._server = grpc.server(futures.ThreadPoolExecutor(16), [self])
+        port = self._server.add_insecure_port("127.0.0.1:0")
+        self.address = f"127.0.0.1:{port}"
+        self._ended = threading.Event()
+        self._server.start()
+
+    def close(self) -> None:
+        self._ended.set()
+        self._server.stop(None).wait()
+        self._target.close()
+
+    def service(self, details):
+        path = details.method
+        if path.endswith("/StreamSteps"):
+            return grpc.stream_stream_rpc_method_handler(self._stream(path))
+        return grpc.unary_unary_rpc_method_handler(self._unary(path))
+
+    def _fault(self, name: str) -> Fault | None:
+        self.calls[name] += 1
+        return self.faults[name].popleft() if self.faults[name] else None
+
+    def _unary(self, path):
+        name = path.rpartition("/")[2]
+
+        def handle(request, context):
+            self.requests[name].append(request)
+            fault = self._fault(name)
+            if fault and fault.kind == "lose request":
+                context.abort(fault.code, "the request was lost on purpose")
+            try:
+                reply = self._target.unary_unary(path)(request, timeout=5)
+            except grpc.RpcError as error:
+                forward(error, context)
+            if fault:
+                self._fail(fault, context)
+            return reply
+
+        return handle
+
+    def _stream(self, path):
+        def handle(requests, context):
+            fault = self._fault("StreamSteps")
+            if fault and fault.kind == "lose request":
+                context.abort(fault.code, "the requests were lost on purpose")
+            upstream = self._target.stream_stream(path)(self._noted(requests))
+            context.add_callback(upstream.cancel)
+            try:
+                for index, reply in enumerate(upstream):
+                    if fault and index >= fault.after:
+                        self._fail(fault, context)
+                        return
+                    yield reply
+            except grpc.RpcError as error:
+                forward(error, context)
+
+        return handle
+
+    def _noted(self, requests):
+        # When the caller goes, so does the iterator, by an error of no type.
+        with contextlib.suppress(Exception):
+            for request in requests:
+                self.requests["StreamSteps"].append(request)
+                yield request
+
+    def _fail(self, fault: Fault, context) -> None:
+        if fault.kind == "stall":
+            gone = threading.Event()
+            if context.add_callback(gone.set):
+                while not gone.wait(0.05) and not self._ended.is_set():
+                    pass
+        else:
+            context.abort(fault.code, "the reply was lost on purpose")
+
+
+def forward(error: grpc.RpcError, context) -> None:
+    """Ends the caller's call as the server ended ours."""
+    context.set_trailing_metadata(error.trailing_metadata() or ())
+    context.abort(error.code(), error.details())
