@@ -15,6 +15,8 @@ from tickcell.server.store import (
     LmdbStore,
     StoreFullError,
     StoreNoSpaceError,
+    backup,
+    entries,
     recovery,
     soundness,
 )
@@ -138,6 +140,25 @@ def test_disk_filled_by_others_stops_no_record_from_changing(small_disk: pathlib
             committed[key] = store_records.encode(version)
             assert store.commit([Change(key, old, committed[key])]) == [True]
     store.close()
+
+
+def test_restored_store_gets_its_room_back_at_its_start(small_disk: pathlib.Path) -> None:
+    store = LmdbStore.open(small_disk / "store", check=store_records.version)
+    committed: dict[bytes, bytes] = {}
+    _add(store, committed, 2000)
+    store.close()
+    backup.backup(
+        small_disk / "store",
+        small_disk / "copy",
+        map_size=1 << 30,
+        check=store_records.version,
+        boot_id=entries.boot(),
+    )
+    restored = LmdbStore.open(small_disk / "copy", check=store_records.version)
+    _fill(small_disk / "logs")
+    for key, old in committed.items():
+        assert restored.commit([Change(key, old, None)]) == [True]
+    restored.close()
 
 
 def test_new_store_on_a_full_disk_is_refused(small_disk: pathlib.Path) -> None:

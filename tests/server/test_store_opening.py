@@ -17,6 +17,7 @@ from tickcell.server.store import (
     NetworkFilesystemError,
     NewerSchemaError,
     NotAStoreError,
+    OtherDurabilityError,
     StoreDamagedError,
     StoreInUseError,
     StoreStartError,
@@ -151,6 +152,17 @@ def test_second_opening_in_one_process_is_refused_and_harms_nothing(tmp_path: pa
         LmdbStore.open(tmp_path)
     assert store.commit([Change(b"a", None, b"1")]) == [True]
     store.close()
+
+
+def test_server_with_another_durability_is_refused_while_one_is_live(
+    tmp_path: pathlib.Path,
+) -> None:
+    with StoreProcess(tmp_path) as first:
+        first.ask("open")
+        with pytest.raises(OtherDurabilityError, match="process-crash, got power-loss"):
+            LmdbStore.open(tmp_path, durability="power-loss")
+        first.ask("close")
+    LmdbStore.open(tmp_path, durability="power-loss").close()
 
 
 def test_servers_that_start_at_once_all_serve(tmp_path: pathlib.Path) -> None:

@@ -129,7 +129,7 @@ class LmdbStore:
         try:
             with self._begin(self._records) as transaction:
                 cursor = transaction.cursor()
-                # Without a key to start from, LMDB starts at the first.
+                # There is always a key to find: the schema's, behind those of all records.
                 cursor.set_range(after)
                 for key, value in cursor:
                     if len(records) == limit or schema.is_own_key(key):

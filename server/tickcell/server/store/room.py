@@ -9,7 +9,7 @@ deleted; only new ones are turned away.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tickcell.server.store.errors import StoreFullError, means_no_room
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 RESERVE_BYTES = 1 << 20
 
 
-def used_pages(tree: Mapping[str, int]) -> int:
+def used_pages(tree: Mapping[str, Any]) -> int:
     """Returns how many pages a tree has, of which LMDB gave the statistics."""
-    return tree["branch_pages"] + tree["leaf_pages"] + tree["overflow_pages"]
+    return int(tree["branch_pages"] + tree["leaf_pages"] + tree["overflow_pages"])
 
 
 class Room:
