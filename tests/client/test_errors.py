@@ -12,7 +12,7 @@ from tickcell.v1 import error_reason_pb2
 
 REASONS = [
     name.removeprefix("ERROR_REASON_")
-    for name in error_reason_pb2.ErrorReason
+    for name in error_reason_pb2.ErrorReason.DESCRIPTOR.values_by_name
     if name != "ERROR_REASON_UNSPECIFIED"
 ]
 

@@ -18,6 +18,7 @@ import click
 
 from tickcell.client import errors
 from tickcell.model import BundleError, MissingExtraError
+from tickcell.model.recording import RecordingError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +46,9 @@ COMMANDS = {
     "verify": Place(
         f"{_OURS}.verify", "verify", "server", "Checks the one promise on a recording."
     ),
-    "agent": Place(f"{_OURS}.agent", "agent", "", "Drives the simulated car in closed loop."),
+    "agent": Place(
+        f"{_OURS}.agent", "agent_command", "", "Drives the simulated car in closed loop."
+    ),
     "sample": Place(f"{_OURS}.sample", "sample", "", "Writes the sample recording as CSV."),
     "sessions": Place(f"{_OURS}.sessions", "sessions", "", "Shows, resets and deletes sessions."),
     "models": Place(f"{_OURS}.models", "models", "", "Shows what a server serves."),
@@ -82,7 +85,7 @@ class _Commands(click.Group):
             formatter.write_dl([(name, place.summary) for name, place in COMMANDS.items()])
 
 
-@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(importlib.metadata.version("tickcell"), message="tickcell %(version)s")
 def tickcell() -> None:
     r"""Streaming, stateful inference for recurrent networks.
@@ -102,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Trouble that is to be expected is one sentence on standard error: status 1, or 2
     where the command line itself is wrong, or 130 after Ctrl-C.
     """
+    _keep_lines(tickcell)
     logging.getLogger("tickcell.client").addHandler(_Notes())
     try:
         status = tickcell.main(arguments, prog_name="tickcell", standalone_mode=False)
@@ -118,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except click.ClickException as error:
         return _fail(error.message)
-    except (errors.TickcellError, BundleError, MissingExtraError) as error:
+    except (errors.TickcellError, BundleError, MissingExtraError, RecordingError) as error:
         return _fail(str(error))
     except OSError as error:
         if error.filename is None:
@@ -147,7 +151,19 @@ def _load(place: Place) -> click.Command:
             f"{error.name} is not installed; run: pip install 'tickcell[{place.extra}]'",
             name=error.name,
         ) from error
+    _keep_lines(command)
     return command
+
+
+def _keep_lines(command: click.Command) -> None:
+    """Turns the mark before lines that are not to be wrapped into what click looks for.
+
+    A raw docstring has it as two characters.
+    """
+    command.help = (command.help or "").replace("\\b\n", "\b\n")
+    if isinstance(command, click.Group):
+        for subcommand in command.commands.values():
+            _keep_lines(subcommand)
 
 
 class _Notes(logging.Handler):

@@ -45,15 +45,11 @@ class Comparison:
 
     def __str__(self) -> str:
         if self.differing == 0:
-            result = f"all {self.count} equal to the bit"
-        else:
-            result = (
-                f"{self.differing} of {self.count} differ, max |delta| {self.max_delta:.2g} at "
-                f"step {self.at_step}"
-            )
+            return f"all {self.count} equal to the bit"
+        delta = f"max |delta| {self.max_delta:.2g} at step {self.at_step}"
         if self.tolerance:
-            result += f" (tolerance {self.tolerance:g})"
-        return result
+            return f"{delta} of {self.count} (tolerance {self.tolerance:g})"
+        return f"{self.differing} of {self.count} differ, {delta}"
 
 
 def compare(

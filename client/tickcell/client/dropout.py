@@ -25,6 +25,7 @@ class Dropouts:
     """Applies a policy to one frame after another.
 
     Attributes:
+      policy: as given.
       counts: the readings that dropped out, by sensor; those of `raise` are not counted.
     """
 
@@ -36,7 +37,7 @@ class Dropouts:
             reading to the sensor's range, which cannot be done for a NaN.
           sensors: of a frame, in order.
         """
-        self._policy = policy
+        self.policy = policy
         self._sensors = tuple(sensors)
         self._lowest = np.array([sensor.min_reading for sensor in sensors], np.float32)
         self._highest = np.array([sensor.max_reading for sensor in sensors], np.float32)
@@ -64,9 +65,9 @@ class Dropouts:
         if is_good.all():
             self._last_good = frame
             return frame
-        if self._policy == "hold":
+        if self.policy == "hold":
             mended = np.where(is_good, frame, self._last_good)
-        elif self._policy == "clip":
+        elif self.policy == "clip":
             mended = np.clip(frame, self._lowest, self._highest)
         else:
             mended = frame
@@ -86,7 +87,7 @@ class Dropouts:
             "raise": "replay with --on-dropout hold or clip",
             "hold": "no good reading of it came before",
             "clip": "replay with --on-dropout hold",
-        }[self._policy]
+        }[self.policy]
         text = (
             f"step {step}: {sensor.name}: got {reading:g} {sensor.unit}, expected "
             f"{sensor.min_reading:g} to {sensor.max_reading:g}; {way_out}."

@@ -218,7 +218,7 @@ class Pipeline:
         patience = Patience(self._link.retry_for_s)
         while self._wait_for_work():
             failure = self._run_stream(patience)
-            if failure is None:
+            if failure is None or self._can_split(failure):
                 continue
             with self._changed:
                 # Nothing is owed: a server that went away in between is no news
@@ -234,6 +234,18 @@ class Pipeline:
                 return
             with self._changed:
                 self._changed.wait_for(lambda: self._is_closed, delay_s)
+
+    def _can_split(self, failure: errors.TickcellError) -> bool:
+        """Sees to it that a refused chunk is sent again, step by step.
+
+        How frames fall into chunks is chance, and must not show: the steps before the
+        one that is refused have outputs.
+        """
+        is_refused = isinstance(failure, errors.RefusedError) and not failure.may_pass
+        if not is_refused or self._max_chunk == 1:
+            return False
+        self._max_chunk = 1
+        return True
 
     def _wait_for_work(self) -> bool:
         """Waits for a step that is not answered; false if none will come."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tickcell.client import rows
 from tickcell.client.clock import Clock, paced
@@ -23,23 +23,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from tickcell.client.dropout import Dropouts
     from tickcell.client.resources import SessionInfo
     from tickcell.client.session import Session
-
-
-class Sample(NamedTuple):
-    """One frame of a recording.
-
-    Attributes:
-      t: its time in seconds.
-      frame: `[F]` float32.
-      label: 0 or 1, or None.
-    """
-
-    t: float
-    frame: NDArray[np.float32]
-    label: float | None
+    from tickcell.client.source import Sample
 
 
 class Sink(Protocol):
@@ -52,19 +38,19 @@ class Sink(Protocol):
         """Takes the output of the step `next_step`."""
 
 
-def start_step(info: SessionInfo, sink: Sink, frame_count: int) -> int:
+def start_step(info: SessionInfo, sink: Sink, frame_count: int | None) -> int:
     """Returns the step from which frames must be sent (again).
 
     Args:
       info: of the session as it stands.
       sink: the rows that are written.
-      frame_count: the frames of the recording.
+      frame_count: the frames of the recording; None if it is not known.
 
     Raises:
       RowsError: the rows do not meet the window.
     """
     oldest = max(0, info.next_step - info.window_step_count)
-    if frame_count < info.next_step:
+    if frame_count is not None and frame_count < info.next_step:
         raise rows.RowsError(
             f"{info.id}: stands at step {info.next_step}, and the recording has {frame_count} "
             "frames: it is not the recording of this session."
@@ -90,7 +76,6 @@ class Replay:
     Attributes:
       session: at the step of the first sample.
       sink: takes the outputs; those that it has already are compared.
-      dropouts: mends the frames.
       clock: to wait by; None to go as fast as possible.
       backlog_s: how long the server may be away while the clock runs.
       on_row: is called with each output once it is written or compared.
@@ -98,7 +83,6 @@ class Replay:
 
     session: Session
     sink: Sink
-    dropouts: Dropouts
     clock: Clock | None = None
     backlog_s: float = BACKLOG_S
     on_row: Callable[[NDArray[np.float32]], object] = lambda _: None
@@ -113,11 +97,11 @@ class Replay:
         Raises:
           TickcellError: the session is kept, at the step of the next row or before it.
         """
-        # What was sent and has no row yet; the stream draws, this loop takes.
+        # What was drawn by the stream and has no row yet.
         sent: deque[Sample] = deque()
         backlog = None if self.clock is None else max(1, round(self.backlog_s * rate_hz))
         step = self.session.next_step
-        for output in self.session.stream(self._frames(samples, step, sent), backlog=backlog):
+        for output in self.session.stream(self._frames(samples, sent), backlog=backlog):
             sample = sent.popleft()
             if step < self.sink.next_step:
                 self._compare(step, output)
@@ -127,17 +111,15 @@ class Replay:
             self.on_row(output)
 
     def _frames(
-        self, samples: Iterable[Sample], step: int, sent: deque[Sample]
+        self, samples: Iterable[Sample], sent: deque[Sample]
     ) -> Iterator[NDArray[np.float32]]:
-        """Yields the frames at their time, mended."""
+        """Yields the frames, each at its time."""
         if self.clock is not None:
             timed = ((sample.t, sample) for sample in samples)
             samples = (sample for _, sample in paced(timed, self.clock))
         for sample in samples:
-            frame = self.dropouts.apply(sample.frame, step)
             sent.append(sample)
-            yield frame
-            step += 1
+            yield sample.frame
 
     def _compare(self, step: int, output: NDArray[np.float32]) -> None:
         """Compares an output with the row that has it already."""

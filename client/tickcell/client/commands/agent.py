@@ -12,7 +12,7 @@ from tickcell.client import agent, calls, plots, progress, server_process
 from tickcell.client.commands import contact, options
 from tickcell.client.session import Session
 from tickcell.client.tables import columns
-from tickcell.model import drive
+from tickcell.model import Sensor, drive
 
 
 @click.command("agent")
@@ -56,7 +56,7 @@ def agent_command(
         with contact.link(server) as link:
             name, _, version = model.partition(":")
             served = calls.get_model(link, name, version)
-        if served.sensors != drive.SENSORS:
+        if _names(served.sensors) != _names(drive.SENSORS):
             raise click.ClickException(
                 f"{served.name} {served.version} has other sensors than the simulated car; name "
                 "a model by --model."
@@ -77,6 +77,10 @@ def agent_command(
     click.echo(_latencies(trace, hz if realtime else None))
     if plot:
         plots.agent(plot, never, trace, served.threshold)
+
+
+def _names(sensors: tuple[Sensor, ...]) -> list[tuple[str, str]]:
+    return [(sensor.name, sensor.unit) for sensor in sensors]
 
 
 def _drives(traces: dict[str, agent.Trace]) -> str:

@@ -16,6 +16,7 @@ from tickcell.client.clock import Clock
 from tickcell.client.commands import contact, options
 from tickcell.client.replay import Replay, start_step
 from tickcell.client.session import Session
+from tickcell.model.recording import STANDARD_INPUT
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,7 +55,7 @@ _PATH = click.Path(path_type=pathlib.Path, dir_okay=False)
 @click.option("--keep", is_flag=True, help="Keep the session at the end.")
 @options.retry_for
 @click.pass_context
-def replay(context: click.Context, **_: Any) -> int:
+def replay(context: click.Context, /, **_: Any) -> int:
     r"""Replays a recording: one frame per tick, one row per output.
 
     RECORDING is a CSV file (columns by name), an NPY or NPZ file, or - for CSV on
@@ -93,6 +94,10 @@ class _Run:
             raise click.UsageError("--fast and --hz exclude each other.")
         if self._options["resume"] and not (self._options["session"] and self._options["out"]):
             raise click.UsageError("--resume needs the --session and the --out to go on with.")
+        if self._options["recording"] == STANDARD_INPUT:
+            for name in ("plot", "resample"):
+                if self._options[name]:
+                    raise click.UsageError(f"--{name} needs a recording in a file.")
 
     def run(self) -> None:
         """Replays, and deletes the session at the end unless it is to be kept."""
@@ -100,15 +105,17 @@ class _Run:
         if given["plot"]:
             plots.check_installed()
         model = self._model()
-        played = source.read(given["recording"], model, hz=given["hz"], resample=given["resample"])
-        for note in source.notes(played, model):
-            click.echo(f"tickcell: {note}", err=True)
         dropouts = dropout.Dropouts(given["on_dropout"], model.sensors)
+        played = self._source(model, dropouts)
+        for note in played.notes():
+            click.echo(f"tickcell: {note}", err=True)
         with self._rows(model, played) as self._sink, self._open(model) as session:
             self.session = session
-            first = start_step(session.info, self._sink, len(played.recording))
-            session.rewind(first)
-            self._replay(session, played, dropouts)
+            first = session.next_step
+            if given["resume"]:
+                first = start_step(session.info, self._sink, played.length)
+                session.rewind(first)
+            self._replay(session, played)
             if given["keep"]:
                 session.detach()
         if dropouts.count:
@@ -116,7 +123,7 @@ class _Run:
             click.echo(f"tickcell: {dropouts.count} readings dropped out: {counts}", err=True)
         if given["plot"]:
             outputs = np.concatenate([self._sink.outputs[:first], np.array(self._outputs)])
-            plots.replay(given["plot"], played.recording, outputs, model)
+            plots.replay(given["plot"], self._recording, outputs, model)
 
     def way_on(self) -> str:
         """Says where the replay stands and how to go on with it."""
@@ -156,10 +163,20 @@ class _Run:
             name, _, version = given["model"].partition(":")
             return calls.get_model(link, name, version)
 
+    def _source(self, model: Model, dropouts: dropout.Dropouts) -> source.Source:
+        given = self._options
+        if given["recording"] == STANDARD_INPUT:
+            return source.live(model, dropouts, given["hz"])
+        read = source.from_file(
+            given["recording"], model, dropouts, hz=given["hz"], resample=given["resample"]
+        )
+        self._recording = read.recording
+        return read
+
     def _rows(
         self, model: Model, played: source.Source
     ) -> contextlib.AbstractContextManager[rows.Rows]:
-        out, has_labels = self._options["out"], played.recording.labels is not None
+        out, has_labels = self._options["out"], played.has_labels
         if self._options["resume"]:
             return rows.resume(out, model.output_names, has_labels=has_labels)
         return rows.create(out, model.output_names, has_labels=has_labels)
@@ -179,15 +196,16 @@ class _Run:
             retry_for_s=given["retry_for_s"],
         )
 
-    def _replay(self, session: Session, played: source.Source, dropouts: dropout.Dropouts) -> None:
-        left = len(played.recording) - session.next_step
-        with progress.bar(played.recording.name, left) as advance:
+    def _replay(self, session: Session, played: source.Source) -> None:
+        left = None if played.length is None else played.length - session.next_step
+        # What arrives live has its own clock.
+        is_paced = not self._options["fast"] and played.length is not None
+        with progress.bar(played.name, left) as advance:
 
             def on_row(output: NDArray[np.float32]) -> None:
                 if self._options["plot"]:
                     self._outputs.append(output)
                 advance()
 
-            clock = None if self._options["fast"] else Clock()
-            run = Replay(session, self._sink, dropouts, clock, on_row=on_row)
+            run = Replay(session, self._sink, Clock() if is_paced else None, on_row=on_row)
             run.run(played.samples(session.next_step), played.rate_hz)

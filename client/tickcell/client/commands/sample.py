@@ -7,6 +7,7 @@ import sys
 import click
 
 from tickcell.client import samples
+from tickcell.model import recording
 
 
 @click.command()
@@ -19,4 +20,4 @@ def sample() -> None:
     \b
     tickcell sample > drive.csv
     """
-    samples.shipped().write_csv(sys.stdout)
+    recording.write_csv(samples.shipped(), sys.stdout)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from tickcell.client import samples, server_process, source, verify
+from tickcell.client import dropout, samples, server_process, source, verification
 from tickcell.client.commands import options
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tickcell.model import Bundle
 
 
-@click.command("verify")
+@click.command()
 @click.argument("recording", required=False)
 @options.own_server
 @options.bundle
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     default=None,
     help="Compare with Keras over the whole recording.  [default: if TensorFlow is installed]",
 )
-def verify_command(
+def verify(
     recording: str | None, server: str | None, bundle: str | None, with_keras: bool | None
 ) -> int:
     r"""Checks the one promise on a recording: streamed outputs are those of the plain loop.
@@ -52,9 +52,13 @@ def verify_command(
 
 
 def _verify(server: str, bundle: Bundle, path: str | None, with_keras: bool | None) -> bool:
-    model = verify.served_model(server, bundle)
-    whole = samples.golden(bundle) if path is None else source.read(path, model).recording
-    run = verify.Verification(server, model, bundle.cell(), whole.frames)
+    model = verification.served_model(server, bundle)
+    if path is None:
+        whole = samples.golden(bundle)
+    else:
+        dropouts = dropout.Dropouts("raise", model.sensors)
+        whole = source.from_file(path, model, dropouts).recording
+    run = verification.Verification(server, model, bundle.cell(), whole.frames)
     click.echo(
         f"{len(whole)} steps of {whole.name}, {model.name} {model.version}, fingerprint "
         f"{model.fingerprint[:12]}"
@@ -65,13 +69,15 @@ def _verify(server: str, bundle: Bundle, path: str | None, with_keras: bool | No
             f"{run.cell.numerics_digest}): compared by tolerance"
         )
     results = [_show(result) for result in run.run()]
-    can_keras = bundle.keras_path is not None and verify.has_keras()
+    can_keras = bundle.keras_path is not None and verification.has_keras()
     if with_keras or (with_keras is None and can_keras):
-        results.append(_show(run.against_keras(verify.keras_outputs(bundle, whole.frames))))
+        results.append(_show(run.against_keras(verification.keras_outputs(bundle, whole.frames))))
     elif path is None:
         results.append(_show(run.against_keras(bundle.golden.outputs)))
     else:
-        golden = verify.Verification(server, model, run.cell, bundle.golden.frames, "the golden")
+        golden = verification.Verification(
+            server, model, run.cell, bundle.golden.frames, "the golden"
+        )
         results.append(_show(golden.against_keras(bundle.golden.outputs)))
         click.echo(f"  {whole.name} itself was not compared with Keras")
     _show_range(run.outputs)

@@ -1,0 +1,153 @@
+"""Whatever a network does to a call, each step is applied once and answered with its output."""
+
+from __future__ import annotations
+
+import random
+
+import grpc
+import numpy as np
+import pytest
+
+from doubles.faulty_proxy import Fault
+from tickcell.client import Session, calls, errors
+from tickcell.client.link import Link
+from tickcell.v1 import session_service_pb2
+
+LOST = [
+    Fault("lose request"),
+    Fault("lose reply"),
+    Fault("lose reply", code=grpc.StatusCode.UNKNOWN),
+    Fault("lose reply", code=grpc.StatusCode.INTERNAL),
+    Fault("lose reply", code=grpc.StatusCode.CANCELLED),
+    Fault("lose reply", code=grpc.StatusCode.DEADLINE_EXCEEDED),
+    Fault("stall"),
+]
+
+
+def name(fault: Fault) -> str:
+    return f"{fault.kind}-{fault.code.name}"
+
+
+@pytest.mark.parametrize("fault", LOST, ids=name)
+def test_a_step_whose_outcome_is_unknown_is_sent_again(proxy, frames, expected, fault):
+    with Session.create(proxy.address, deadline_s=0.3) as session:
+        session.step(frames[0])
+        proxy.faults["StepSession"].append(fault)
+        outputs = [session.step(frame) for frame in frames[1:5]]
+    assert np.stack(outputs).tobytes() == expected[1:5].tobytes()
+    again = proxy.requests["StepSession"]
+    assert (len(again), again[1]) == (6, again[2])
+
+
+def test_a_request_says_generation_and_step_each_time(proxy, frames):
+    with Session.create(proxy.address) as session:
+        session.step(frames[0])
+        session.step(frames[1])
+    sent = [
+        session_service_pb2.StepSessionRequest.FromString(request)
+        for request in proxy.requests["StepSession"]
+    ]
+    assert [request.first_step for request in sent] == [0, 1]
+    assert {request.generation for request in sent} == {session.info.generation}
+
+
+@pytest.mark.parametrize("fault", LOST, ids=name)
+def test_a_broken_stream_goes_on_from_the_first_unanswered_step(proxy, frames, expected, fault):
+    for after in (0, 3, 20):
+        proxy.faults["StreamSteps"].append(Fault(fault.kind, after, fault.code))
+    with Session.create(proxy.address, deadline_s=0.3) as session:
+        outputs = np.stack(list(session.stream(frames, max_chunk=2)))
+    assert outputs.tobytes() == expected.tobytes()
+    assert proxy.calls["StreamSteps"] == 4
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_network_of_nothing_but_faults_loses_nothing(proxy, frames, expected, seed):
+    chance = random.Random(seed)
+    for _ in range(12):
+        kind = chance.choice(["lose request", "lose reply", "lose reply"])
+        proxy.faults["StreamSteps"].append(Fault(kind, chance.randint(0, 12)))
+    with Session.create(proxy.address, window=chance.choice([1, 4, 32])) as session:
+        outputs = np.stack(list(session.stream(frames)))
+    assert outputs.tobytes() == expected.tobytes()
+
+
+def test_a_session_whose_creation_was_not_answered_is_not_created_twice(proxy):
+    proxy.faults["CreateSession"].append(Fault("lose reply"))
+    with Session.create(proxy.address, labels={"test": "twice"}):
+        with Link(proxy.address) as link:
+            found = [each for each in calls.list_sessions(link) if each.labels.get("test")]
+        assert len(found) == 1
+
+
+def test_a_reset_that_was_not_answered_is_one_reset(proxy, frames, expected):
+    with Session.create(proxy.address) as session:
+        session.step(frames[0])
+        proxy.faults["ResetSession"].append(Fault("lose reply"))
+        session.reset()
+        assert session.step(frames[0]) == expected[0]
+    first, second = proxy.requests["ResetSession"]
+    assert first == second
+
+
+def test_a_deletion_that_was_not_answered_is_fine(proxy):
+    with Session.create(proxy.address):
+        proxy.faults["DeleteSession"].append(Fault("lose reply"))
+
+
+def test_a_conflict_is_never_healed(proxy, frames):
+    with Session.create(proxy.address) as session:
+        other = Session.attach(proxy.address, session.id)
+        session.step(frames[0])
+        for _ in range(2):
+            with pytest.raises(errors.StepConflictError):
+                other.step(frames[1])
+        assert other.next_step == 0
+        assert len(proxy.requests["StepSession"]) == 3
+        other.detach()
+
+
+def test_a_step_that_is_refused_is_not_sent_again(proxy):
+    with (
+        Session.create(proxy.address) as session,
+        pytest.raises(errors.FrameNotFiniteError),
+    ):
+        session.step(np.full(10, np.inf))
+    assert len(proxy.requests["StepSession"]) == 1
+
+
+@pytest.mark.parametrize(
+    "code", [grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.RESOURCE_EXHAUSTED]
+)
+def test_what_grpc_refuses_is_told_at_once(proxy, frames, code):
+    with Session.create(proxy.address) as session:
+        proxy.faults["StepSession"].append(Fault("lose request", code=code))
+        with pytest.raises(errors.CallError) as refused:
+            session.step(frames[0])
+        assert refused.value.code == code.name
+        assert len(proxy.requests["StepSession"]) == 1
+
+
+def test_patience_ends_and_the_same_frame_is_still_due(proxy, frames, expected):
+    with Session.create(proxy.address, retry_for_s=0.1) as session:
+        session.step(frames[0])
+        proxy.faults["StepSession"].extend([Fault("lose reply")] * 20)
+        with pytest.raises(errors.UnavailableError, match="sending it again is safe"):
+            session.step(frames[1])
+        assert session.next_step == 1
+        proxy.faults["StepSession"].clear()
+        assert session.step(frames[1]) == expected[1]
+
+
+def test_a_stream_whose_patience_ends_can_be_gone_on_with(proxy, frames, expected):
+    got = []
+    source = iter(frames)
+    with Session.create(proxy.address, retry_for_s=0.1) as session:
+        proxy.faults["StreamSteps"].append(Fault("lose reply", 10))
+        proxy.faults["StreamSteps"].extend([Fault("lose reply")] * 20)
+        with pytest.raises(errors.UnavailableError):
+            got.extend(session.stream(source, max_chunk=1))
+        assert session.next_step == len(got) == 10
+        proxy.faults["StreamSteps"].clear()
+        got.extend(session.stream([*session.unanswered, *source]))
+    assert np.stack(got).tobytes() == expected.tobytes()

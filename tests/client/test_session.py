@@ -1,0 +1,325 @@
+"""A session's outputs are those of the plain loop, and it stands where its caller is."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from tickcell.client import Session, comparison, errors
+
+
+def test_frame_by_frame_equals_the_loop(server, frames, expected):
+    with Session.create(server.address) as session:
+        outputs = np.stack([session.step(frame) for frame in frames])
+    assert outputs.tobytes() == expected.tobytes()
+
+
+def test_chunks_of_any_length_equal_the_loop(server, frames, expected):
+    with Session.create(server.address) as session:
+        outputs = np.concatenate([session.steps(frames[:1]), session.steps(frames[1:])])
+    assert outputs.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("max_chunk", [None, 1, 5, 1000])
+def test_a_stream_equals_the_loop(server, frames, expected, max_chunk):
+    with Session.create(server.address) as session:
+        outputs = np.stack(list(session.stream(frames, max_chunk=max_chunk)))
+    assert outputs.tobytes() == expected.tobytes()
+
+
+def test_steps_chunks_and_streams_follow_each_other(server, frames, expected):
+    with Session.create(server.address) as session:
+        outputs = [*session.stream(frames[:100]), session.step(frames[100])]
+        outputs += [*session.steps(frames[101:200]), *session.stream(frames[200:])]
+    assert np.stack(outputs).tobytes() == expected.tobytes()
+
+
+def test_a_window_of_one_step_streams(server, frames, expected):
+    with Session.create(server.address, window=1) as session:
+        outputs = np.stack(list(session.stream(frames)))
+    assert outputs.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("way", ["step", "steps", "stream"])
+def test_series_advance_in_lockstep(server, cell, frames, way):
+    starts = [0, 40, 70]
+    series = np.stack([frames[start : start + 200] for start in starts], axis=1)
+    with Session.create(server.address, series_count=3) as session:
+        if way == "step":
+            outputs = np.stack([session.step(frame) for frame in series])
+        elif way == "steps":
+            outputs = session.steps(series)
+        else:
+            outputs = np.stack(list(session.stream(series)))
+    for index, start in enumerate(starts):
+        alone = comparison.loop(cell, frames[start : start + 200])
+        assert np.ascontiguousarray(outputs[:, index]).tobytes() == alone.tobytes()
+
+
+def test_one_series_may_have_its_axis(server, frames, expected):
+    with Session.create(server.address) as session:
+        assert session.step(frames[:1]).tolist() == expected[:1].tolist()
+        assert session.steps(frames[1:5, np.newaxis]).shape == (4, 1, 1)
+
+
+def test_frames_may_be_lists_and_of_any_number_type(server, frames, expected):
+    with Session.create(server.address) as session:
+        assert session.step(frames[0].tolist()) == expected[0]
+        assert session.step(frames[1].astype(np.float64)) == expected[1]
+
+
+def test_a_frame_of_another_width_is_refused_by_the_sensors_names(server, frames):
+    with Session.create(server.address) as session:
+        with pytest.raises(errors.FrameShapeError, match=r"shape \[9\], expected \[10\].*gyro_z"):
+            session.step(frames[0][:9])
+        assert session.next_step == 0
+
+
+def test_a_chunk_of_another_shape_is_refused(server, frames):
+    with (
+        Session.create(server.address, series_count=2) as session,
+        pytest.raises(errors.FrameShapeError, match=r"expected \[T, 2, 10\]"),
+    ):
+        session.steps(frames)
+
+
+def test_a_refused_step_leaves_the_session_where_it_was(server, frames, expected):
+    with Session.create(server.address) as session:
+        session.step(frames[0])
+        with pytest.raises(errors.FrameNotFiniteError):
+            session.step(np.full(10, math.nan))
+        assert session.step(frames[1]) == expected[1]
+
+
+def test_a_reading_too_large_for_float32_is_not_finite(server):
+    with (
+        Session.create(server.address) as session,
+        pytest.raises(errors.FrameNotFiniteError),
+    ):
+        session.step(np.full(10, 1e300))
+
+
+def test_a_refused_frame_in_a_stream_comes_after_the_outputs_before_it(server, frames, expected):
+    bad = [*frames[:50], np.full(10, math.nan), *frames[51:60]]
+    got = []
+    with Session.create(server.address) as session:
+        with pytest.raises(errors.FrameNotFiniteError):
+            got.extend(session.stream(bad))
+        assert session.next_step == 50
+        got.extend(session.stream(frames[50:]))
+    assert np.stack(got).tobytes() == expected.tobytes()
+
+
+def test_after_an_error_steps_leaves_what_was_answered(server, frames, expected):
+    bad = frames.copy()
+    bad[100] = math.nan
+    out = np.zeros((300, 1), np.float32)
+    with Session.create(server.address) as session:
+        with pytest.raises(errors.FrameNotFiniteError):
+            session.steps(bad, out)
+        done = session.next_step
+    assert 0 < done <= 100
+    assert out[:done].tobytes() == expected[:done].tobytes()
+
+
+def test_an_array_of_another_shape_cannot_take_the_outputs(server, frames):
+    with (
+        Session.create(server.address) as session,
+        pytest.raises(errors.UsageError, match=r"expected float32 \[300, 1\]"),
+    ):
+        session.steps(frames, np.zeros(300, np.float32))
+
+
+def test_a_stream_draws_at_most_the_window_ahead(server, frames):
+    drawn = itertools.count()
+    source = (frames[next(drawn)] for _ in range(300))
+    with Session.create(server.address, window=8) as session:
+        for step, _ in enumerate(session.stream(source)):
+            assert session.in_flight <= 8
+            if step == 100:
+                break
+    # The one that is drawn next is not counted as drawn yet.
+    assert next(drawn) <= 101 + 8
+
+
+def test_who_leaves_a_stream_early_goes_on_with_what_it_drew(server, frames, expected):
+    source = iter(frames)
+    with Session.create(server.address) as session:
+        outputs = list(itertools.islice(session.stream(source), 20))
+        rest = itertools.chain(session.unanswered, source)
+        outputs += session.stream(rest)
+    assert np.stack(outputs).tobytes() == expected.tobytes()
+
+
+def test_an_error_of_the_source_comes_after_its_outputs(server, frames, expected):
+    def source():
+        yield from frames[:30]
+        raise RuntimeError("the sensor is gone")
+
+    got = []
+    with Session.create(server.address) as session:
+        with pytest.raises(RuntimeError, match="the sensor is gone"):
+            got.extend(session.stream(source()))
+        assert session.next_step == 30
+    assert np.stack(got).tobytes() == expected[:30].tobytes()
+
+
+def test_an_empty_stream_is_nothing(server):
+    with Session.create(server.address) as session:
+        assert list(session.stream([])) == []
+
+
+def test_outputs_do_not_wait_for_the_next_frame(server, frames, expected):
+    """As from a robot's pipe: the next frame comes only after the output."""
+    got = []
+
+    def source():
+        for step, frame in enumerate(frames[:20]):
+            while len(got) < step:
+                pass
+            yield frame
+
+    with Session.create(server.address) as session:
+        for output in session.stream(source()):
+            got.append(output)
+    assert np.stack(got).tobytes() == expected[:20].tobytes()
+
+
+def test_while_a_stream_is_open_steps_go_by_it_alone(server, frames):
+    with Session.create(server.address) as session:
+        stream = session.stream(frames)
+        next(stream)
+        with pytest.raises(errors.UsageError, match="a stream is open"):
+            session.step(frames[1])
+        stream.close()
+
+
+def test_leaving_the_block_deletes_the_session(server, frames):
+    with Session.create(server.address) as session:
+        session.step(frames[0])
+    with pytest.raises(errors.SessionDeletedError):
+        Session.attach(server.address, session.id)
+
+
+def test_an_exception_keeps_the_session(server, frames, expected):
+    session = Session.create(server.address)
+
+    def crash():
+        with session:
+            session.step(frames[0])
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        crash()
+    with Session.attach(server.address, session.id) as again:
+        assert (again.next_step, again.step(frames[1])) == (1, expected[1])
+
+
+def test_a_detached_session_goes_on_elsewhere(server, frames, expected):
+    session = Session.create(server.address, labels={"car": "7"})
+    session.steps(frames[:10])
+    session.detach()
+    with Session.attach(server.address, session.id) as again:
+        assert (again.info.labels, again.next_step) == ({"car": "7"}, 10)
+        assert again.step(frames[10]) == expected[10]
+
+
+def test_a_closed_session_says_so(server, frames):
+    session = Session.create(server.address)
+    session.close()
+    session.close()
+    with pytest.raises(errors.UsageError, match="is closed"):
+        session.step(frames[0])
+
+
+def test_closing_a_session_that_has_ended_is_fine(server):
+    with Session.create(server.address, idle_ttl_s=0.001):
+        pass
+
+
+def test_closing_does_not_end_another_life(server):
+    session = Session.create(server.address)
+    other = Session.attach(server.address, session.id)
+    other.reset()
+    with pytest.raises(errors.SessionRestartedError):
+        session.close()
+    other.close()
+    session.detach()
+
+
+def test_a_live_session_s_id_is_taken(server):
+    with (
+        Session.create(server.address) as session,
+        pytest.raises(errors.SessionExistsError),
+    ):
+        Session.create(server.address, session.id)
+
+
+def test_reset_starts_again(server, frames, expected):
+    with Session.create(server.address) as session:
+        session.steps(frames[:10])
+        before = session.info.generation
+        session.reset()
+        assert (session.next_step, session.step(frames[0])) == (0, expected[0])
+        assert session.info.generation != before
+
+
+def test_touch_renews(server):
+    with Session.create(server.address, idle_ttl_s=1000.0) as session:
+        before = session.info
+        session.touch()
+        assert session.info.renew_time > before.renew_time
+        assert session.info.idle_ttl_s == 1000.0
+
+
+def test_a_session_may_live_for_ever(server):
+    with Session.create(server.address, idle_ttl_s=math.inf) as session:
+        assert (session.info.idle_ttl_s, session.info.expire_time) == (None, None)
+
+
+def test_rewound_steps_give_the_outputs_they_had(server, frames, expected):
+    with Session.create(server.address) as session:
+        session.steps(frames[:100])
+        session.rewind(80)
+        assert session.steps(frames[80:120]).tobytes() == expected[80:120].tobytes()
+
+
+def test_rewound_steps_with_other_frames_are_a_conflict(server, frames):
+    with Session.create(server.address) as session:
+        session.steps(frames[:100])
+        session.rewind(80)
+        with pytest.raises(errors.StepConflictError):
+            session.step(frames[81])
+
+
+@pytest.mark.parametrize("step", [-1, 101])
+def test_a_session_cannot_be_rewound_to_where_it_never_was(server, frames, step):
+    with Session.create(server.address) as session:
+        session.steps(frames[:100])
+        with pytest.raises(errors.UsageError, match="expected 0 to 100"):
+            session.rewind(step)
+
+
+def test_of_two_writers_with_different_frames_one_wins_and_the_other_is_told(server, frames):
+    with Session.create(server.address) as session:
+        other = Session.attach(server.address, session.id)
+        session.step(frames[0])
+        with pytest.raises(errors.StepConflictError):
+            other.step(frames[1])
+        assert (session.next_step, other.next_step) == (1, 0)
+        other.detach()
+
+
+def test_the_model_names_its_sensors(server, bundle):
+    with Session.create(server.address) as session:
+        assert session.model.sensors == bundle.interface.sensors
+        assert session.model.fingerprint == bundle.fingerprint
+
+
+@pytest.mark.parametrize("address", ["", "nowhere", "host:port", "http://host:1", "unix:"])
+def test_what_cannot_be_an_address_is_refused_at_once(address):
+    with pytest.raises(errors.AddressError, match="expected HOST:PORT or unix:PATH"):
+        Session.create(address)
