@@ -66,10 +66,10 @@ def read(file: pathlib.Path, sensors: Sequence[Sensor], *, dropouts: bool) -> Ar
 def _load(file: pathlib.Path) -> dict[str, NDArray[Any]]:
     """Returns the arrays of an NPZ by name, or the one of an NPY as 'frames'."""
     try:
-        loaded = np.load(file, allow_pickle=False)
-        if not isinstance(loaded, np.lib.npyio.NpzFile):
-            return {"frames": loaded}
-        with loaded:
+        with file.open("rb") as opened:
+            loaded = np.load(opened, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {"frames": loaded}
             return {name: loaded[name] for name in loaded.files}
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise RecordingError(f"{file}: is not a file of plain arrays: {error}.") from error

@@ -108,7 +108,9 @@ def resample(recording: Recording, rate_hz: float) -> Recording:
       RecordingError: the recording is too short to have a rate.
     """
     if len(recording) < 2:
-        raise RecordingError(f"{recording.name}: got one frame, expected 2 or more to resample.")
+        raise RecordingError(
+            f"{recording.name}: got {len(recording)} frames, expected 2 or more to resample."
+        )
     resampler = Resampler(recording.rate_hz, rate_hz)
     timed = []
     for time, frame in zip(recording.times.tolist(), recording.frames, strict=True):

@@ -1,0 +1,256 @@
+"""A recording is read as it stands in its file, or refused with the place of what is wrong."""
+
+from __future__ import annotations
+
+import io
+import pathlib
+import queue
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from tickcell.model import drive, recording
+from tickcell.model.interface import Sensor
+from tickcell.model.recording import Recording, RecordingError
+
+SENSORS = (Sensor("a", "m", -9.0, 9.0), Sensor("b", "m", -9.0, 9.0))
+
+
+@pytest.fixture
+def write(tmp_path: pathlib.Path):
+    """Writes a text to a file, and names it."""
+
+    def write_text(text: str) -> pathlib.Path:
+        path = tmp_path / "drive.csv"
+        path.write_bytes(text.encode())
+        return path
+
+    return write_text
+
+
+def refusal(path: pathlib.Path, **options) -> str:
+    """Returns the message with which a file is refused, without the directory it is in."""
+    with pytest.raises(RecordingError) as refused:
+        recording.read(path, SENSORS, **options)
+    return str(refused.value).replace(f"{path.parent}/", "")
+
+
+def test_columns_are_found_by_name_and_the_others_are_told(write) -> None:
+    read = recording.read(write("note,b,t,aggressive,a\nx,2,0.5,1,1\ny,4,0.7,0,3\n"), SENSORS)
+
+    assert read.frames.tolist() == [[1, 2], [3, 4]]
+    assert read.frames.dtype == np.float32
+    assert read.times.tolist() == [0.5, 0.7]
+    assert read.labels is not None
+    assert read.labels.tolist() == [1, 0]
+    assert read.sensor_names == ("a", "b")
+    assert read.ignored == ("note",)
+    assert read.name == "drive.csv"
+
+
+def test_iterating_over_a_recording_gives_its_frames(write) -> None:
+    read = recording.read(write("a,b,t\n1,2,0\n3,4,1\n"), SENSORS)
+
+    assert [frame.tolist() for frame in read] == [[1, 2], [3, 4]]
+    assert len(read) == 2
+
+
+def test_the_rate_is_the_median_one(write) -> None:
+    read = recording.read(write("a,b,t\n1,2,0\n1,2,0.1\n1,2,0.2\n1,2,5\n"), SENSORS)
+
+    assert read.rate_hz == pytest.approx(10)
+
+
+def test_one_frame_has_no_rate(write) -> None:
+    assert np.isnan(recording.read(write("a,b,t\n1,2,0\n"), SENSORS).rate_hz)
+
+
+def test_without_times_they_come_from_the_rate(write) -> None:
+    read = recording.read(write("a,b\n1,2\n3,4\n"), SENSORS, rate_hz=50)
+
+    assert read.times.tolist() == [0, 0.02]
+
+
+def test_the_label_may_have_another_name(write) -> None:
+    read = recording.read(write("a,b,t,harsh,aggressive\n1,2,0,1,x\n"), SENSORS, label="harsh")
+
+    assert read.labels is not None
+    assert read.labels.tolist() == [1]
+
+
+def test_spreadsheets_quotes_marks_and_blank_rows_are_read(write) -> None:
+    text = '\ufeffa, b ,t,"note, long"\r\n1,2,0,"x, y"\r\n\r\n"3",4,1,\r\n'
+
+    read = recording.read(write(text), SENSORS)
+
+    assert read.frames.tolist() == [[1, 2], [3, 4]]
+    assert read.ignored == ("note, long",)
+
+
+def test_standard_input_is_a_csv(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("a,b,t\n1,2,0\n"))
+
+    read = recording.read("-", SENSORS)
+
+    assert read.frames.tolist() == [[1, 2]]
+    assert read.name == "standard input"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "drive.csv: is empty, expected a first row of column names."),
+        ("a,b,t\n", "drive.csv: has no frames, only the names of its columns."),
+        (
+            "a,t\n1,0\n",
+            "drive.csv: row 1: no column is named 'b'; the columns are 'a', 't'.",
+        ),
+        ("a,b,a,t\n1,2,3,0\n", "drive.csv: row 1: 2 columns are named 'a', expected one."),
+        (
+            "a,b,t\n1,2,0\n1,2\n",
+            "drive.csv: row 3: got 2 cells, expected 3, as in row 1.",
+        ),
+        (
+            "a,b,t\n1,2,0,9\n",
+            "drive.csv: row 2: got 4 cells, expected 3, as in row 1.",
+        ),
+        ("a,b,t\n1,2,0\n1,two,1\n", "drive.csv: row 3, column 'b': got 'two', expected a number."),
+        ("a,b,t\n1,,0\n", "drive.csv: row 2, column 'b': got '', expected a number."),
+        (
+            "a,b,t\n1,nan,0\n",
+            "drive.csv: row 2, column 'b': got 'nan', expected a finite float32.",
+        ),
+        (
+            "a,b,t\n1,2,0\n\n-inf,2,1\n",
+            "drive.csv: row 4, column 'a': got '-inf', expected a finite float32.",
+        ),
+        (
+            "a,b,t\n1e39,2,0\n",
+            "drive.csv: row 2, column 'a': got '1e39', expected a finite float32.",
+        ),
+        (
+            "a,b,t\n1,2,5\n1,2,5\n",
+            "drive.csv: row 3, column 't': got 5 after 5, expected times that increase.",
+        ),
+        ("a,b,t\n1,2,nan\n", "drive.csv: row 2, column 't': got 'nan', expected a finite number."),
+        (
+            "a,b,t,aggressive\n1,2,0,0.5\n",
+            "drive.csv: row 2, column 'aggressive': got '0.5', expected 0 or 1.",
+        ),
+        ("a,b\n1,2\n", "drive.csv: has no times (a column 't'); name its rate in Hz."),
+    ],
+)
+def test_a_csv_is_refused_with_the_place_of_what_is_wrong(write, text: str, message: str) -> None:
+    assert refusal(write(text)) == message
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "drive.csv"
+    path.write_bytes(b"a,b,t\n1,2,\xff\n")
+
+    assert refusal(path) == "drive.csv: is not UTF-8 text: invalid start byte."
+
+
+def test_a_missing_file_is_named(tmp_path: pathlib.Path) -> None:
+    message = refusal(tmp_path / "none.csv")
+
+    assert message == "none.csv: cannot be read: No such file or directory."
+
+
+def test_a_rate_that_is_none_is_refused(write) -> None:
+    message = refusal(write("a,b\n1,2\n"), rate_hz=0.0)
+
+    assert message == "drive.csv: got the rate 0.0 Hz, expected a number above 0."
+
+
+def test_where_readings_may_drop_out_they_are_nan(write) -> None:
+    text = "a,b,t\n1,2,0\n,4,1\n5,inf,2\n7,nan,3\n"
+
+    frames = recording.read(write(text), SENSORS, dropouts=True).frames
+
+    assert np.isnan(frames).tolist() == [
+        [False, False],
+        [True, False],
+        [False, True],
+        [False, True],
+    ]
+    assert frames[1, 1] == 4
+
+
+def test_where_readings_may_drop_out_words_are_still_refused(write) -> None:
+    message = refusal(write("a,b,t\n1,two,0\n"), dropouts=True)
+
+    assert message == "drive.csv: row 2, column 'b': got 'two', expected a number."
+
+
+def test_what_is_written_reads_back_to_the_bit(tmp_path: pathlib.Path) -> None:
+    recorded = drive.record(seed=3, seconds=4)
+    path = tmp_path / "drive.csv"
+    with path.open("w") as file:
+        recording.write_csv(recorded, file)
+
+    read = recording.read(path, drive.SENSORS)
+
+    assert read.frames.tobytes() == recorded.frames.tobytes()
+    assert read.times.tobytes() == recorded.times.tobytes()
+    assert read.labels is not None
+    assert recorded.labels is not None
+    assert read.labels.tobytes() == recorded.labels.tobytes()
+
+
+def test_a_recording_without_labels_is_written_without_their_column() -> None:
+    unlabelled = Recording(
+        frames=np.array([[1, 2]], np.float32),
+        times=np.array([0.0]),
+        labels=None,
+        sensor_names=("a", "b"),
+        name="bare",
+    )
+    file = io.StringIO()
+
+    recording.write_csv(unlabelled, file)
+
+    assert file.getvalue() == "t,a,b\n0.0,1.0,2.0\n"
+
+
+def test_frames_come_as_their_lines_arrive() -> None:
+    # A robot's pipe: no line exists before the frame of the line before has been taken.
+    lines: queue.Queue[str] = queue.Queue()
+    frames: queue.Queue[list[float]] = queue.Queue()
+
+    def arriving() -> Iterator[str]:
+        while line := lines.get():
+            yield line
+
+    def take() -> None:
+        for frame in recording.stream_csv(arriving(), SENSORS):
+            frames.put(frame.tolist())
+
+    taker = threading.Thread(target=take)
+    taker.start()
+    lines.put("t,a,b\n")
+    for step in range(3):
+        lines.put(f"{step},{step},7\n")
+        assert frames.get(timeout=30) == [step, 7]
+    lines.put("")
+    taker.join()
+
+
+def test_frames_before_a_bad_line_are_given() -> None:
+    frames = recording.stream_csv(["a,b\n", "1,2\n", "3,x\n"], SENSORS)
+
+    assert next(frames).tolist() == [1, 2]
+    with pytest.raises(RecordingError, match="standard input: row 3, column 'b': got 'x'"):
+        next(frames)
+
+
+def test_a_real_recording_is_read_whole(recordings: pathlib.Path) -> None:
+    read = recording.read(recordings / "trip17.csv", drive.SENSORS)
+
+    assert read.frames.shape == (20292, 10)
+    assert read.rate_hz == pytest.approx(50)
+    assert read.ignored == ()
+    assert read.labels is not None
+    assert 0.09 < read.labels.mean() < 0.12
