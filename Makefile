@@ -6,6 +6,8 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+# With -j, an install would pull the package from under what runs beside it.
+.NOTPARALLEL:
 MAKEFLAGS += --no-builtin-rules
 
 PYTHON ?= python3

@@ -57,6 +57,13 @@ def test_make_targets_that_are_named_exist(document: documents.Document) -> None
     assert named <= targets
 
 
+def test_make_help_lists_every_target() -> None:
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    helped = re.findall(r"^([a-z]+):.*  ## [A-Z]", makefile, re.M)
+    phony = re.search(r"^.PHONY: (.*)$", makefile, re.M)[1].split()  # type: ignore[index]
+    assert {*helped, "remade"} == {*phony}
+
+
 def _parsed(command: str) -> tuple[click.Command | None, list[str], list[str]]:
     """Splits a `tickcell` command line into its command, its names and its flags."""
     try:
