@@ -27,9 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def full_sequence(
-    path: str | os.PathLike[str], frames: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def full_sequence(path: str | os.PathLike[str], frames: NDArray[np.float32]) -> NDArray[np.float32]:
     """See `tickcell.model.keras.sequence.full_sequence`; imports TensorFlow when called.
 
     Raises:

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def full_sequence(
-    path: str | os.PathLike[str], frames: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def full_sequence(path: str | os.PathLike[str], frames: NDArray[np.float32]) -> NDArray[np.float32]:
     """Runs a saved model over a whole sequence at once.
 
     Args:
@@ -49,10 +47,10 @@ def outputs(model: Any, frames: NDArray[np.float32]) -> NDArray[np.float32]:
       `[B, T, O]` float32.
     """
     read = plan.read(model)
-    if read.gives_each_step and read.step_count is None and read.series_count is None:
-        run = tf.function(model, autograph=False)
-    else:
-        run = tf.function(_EachStep(read), autograph=False)
+    whole = read.gives_each_step and read.step_count is None and read.series_count is None
+    # Of unknown length while it is traced, lest a layer lays its loop over time out.
+    any_length = tf.TensorSpec((None, None, read.sensor_count), tf.float32)
+    run = tf.function(model if whole else _EachStep(read), [any_length], autograph=False)
     return np.asarray(run(tf.constant(frames)))
 
 

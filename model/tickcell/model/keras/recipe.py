@@ -1,0 +1,81 @@
+"""How a network is trained: every choice that is not data, with its default for each data set."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tickcell.model.keras.augmentation import Augmentation
+from tickcell.model.keras.windows import Windowing
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes:
+      windowing: how recordings are cut into windows.
+      augmentation: how windows are changed.
+      epochs: passes over the windows.
+      recurrent_units_1: the width of the first recurrent layer.
+      recurrent_units_2: the width of the second recurrent layer.
+      unroll: lays the loop over a window's steps out in the graph.
+      learning_rate: of Adam.
+      dropout: the share of the recurrent output that is hidden from the head.
+      averaging: keeps a running average of the weights with this momentum, from 0 (none)
+        up to 1; the average is what is validated and kept.
+      patience: stops after so many epochs without a better validation loss, and keeps the
+        best; None goes on to the end.
+      checkpoint_epochs: epochs between two checkpoints that are kept.
+      seed: of weights, order, changes and dropout.
+    """
+
+    windowing: Windowing
+    augmentation: Augmentation = dataclasses.field(default_factory=Augmentation)
+    epochs: int = 25
+    recurrent_units_1: int = 24
+    recurrent_units_2: int = 48
+    unroll: bool = False
+    learning_rate: float = 1e-3
+    dropout: float = 0.0
+    averaging: float = 0.0
+    patience: int | None = None
+    checkpoint_epochs: int = 10
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the recipe as plain data."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Recipe:
+        """Makes a recipe of what `to_dict` gave."""
+        parts = {
+            "windowing": Windowing(**fields["windowing"]),
+            "augmentation": Augmentation(**fields["augmentation"]),
+        }
+        return cls(**{**fields, **parts})
+
+
+# The tutorial's: 1024 sequences of 28 frames with a label each.
+NOISE = Recipe(Windowing(step_count=28, stride=28, each_step=False), unroll=True)
+
+# The simulated drive, at 50 Hz.
+DRIVE = Recipe(
+    Windowing(step_count=300, burn_in=100, batch_size=32, batch_count=100),
+    epochs=20,
+    learning_rate=3e-3,
+    dropout=0.2,
+    averaging=0.98,
+)
+
+# Recordings of a phone on a windshield, at 10 Hz. They are few, so the network is stopped
+# early and sees no window twice as it was.
+RECORDINGS = Recipe(
+    Windowing(step_count=120, burn_in=30, batch_size=32, batch_count=5),
+    Augmentation(turn=True, gain=1.3, gyro_dropout=0.7, noise=1.0),
+    epochs=18,
+    learning_rate=1e-3,
+    dropout=0.3,
+    averaging=0.95,
+)

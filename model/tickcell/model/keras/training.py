@@ -1,0 +1,154 @@
+"""Fitting a network to windows of recordings, so that it can be stopped and gone on with.
+
+    DIRECTORY/model.keras                 the trained network: of the best epoch where the
+                                          recipe has a patience, else of the last one
+    DIRECTORY/history.csv                 a row per epoch
+    DIRECTORY/curves.png                  the same, drawn
+    DIRECTORY/checkpoints/last.keras      weights, optimiser and epoch: where to go on
+    DIRECTORY/checkpoints/epoch-0010.keras …  and best.keras
+
+All that is random in an epoch follows from the seed and the epoch's number, and operations
+are deterministic: N epochs and, later, M more are N + M epochs to the bit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tickcell.model.keras import archive, plots
+from tickcell.model.keras.callbacks import Averaged, Checkpoints, EpochSeeds, averaged, save
+from tickcell.model.keras.history import History
+from tickcell.model.keras.models import RNNModel
+from tickcell.model.keras.recipe import Recipe
+from tickcell.model.keras.windows import Windows
+from tickcell.model.recording import Recording
+
+
+class TrainingError(RuntimeError):
+    """A network could not be trained."""
+
+
+def train(
+    recipe: Recipe,
+    training: Sequence[Recording],
+    validation: Sequence[Recording],
+    directory: pathlib.Path,
+    *,
+    resume: bool = False,
+    callbacks: Sequence[Any] = (),
+    verbose: int = 0,
+) -> History:
+    """Trains a network and writes it to a directory.
+
+    Args:
+      recipe: how; when resuming, that of the first run, its `epochs` being the new total.
+      training: the recordings to learn from.
+      validation: recordings of which nothing is learnt; may be empty.
+      directory: is made, or gone on with when resuming.
+      resume: goes on from the last checkpoint.
+      callbacks: more of Keras's callbacks.
+      verbose: as in `keras.Model.fit`.
+
+    Returns:
+      The losses and accuracies of all epochs, those before resuming included.
+
+    Raises:
+      TrainingError: there is nothing to resume, or the loss became NaN or infinite.
+      WindowError: the recordings cannot be cut into windows.
+    """
+    keras.utils.set_random_seed(recipe.seed)
+    tf.config.experimental.enable_op_determinism()
+    windows = Windows(
+        training, recipe.windowing, seed=recipe.seed, augmentation=recipe.augmentation
+    )
+    validation_windows = _validation_windows(recipe, validation)
+    checkpoints = directory / "checkpoints"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    last = checkpoints / "last.keras"
+    if resume:
+        if not last.is_file():
+            raise TrainingError(f"{last}: is not there, so there is nothing to resume.")
+        model = archive.load(last, compiled=True)
+    else:
+        model = _new_model(recipe, training)
+    done = int(model.optimizer.iterations) // len(windows)
+    history = History(directory / "history.csv", keep=done)
+    keeper = Checkpoints(checkpoints, history, recipe.patience, recipe.checkpoint_epochs)
+    if not history.is_exhausted(recipe.patience):
+        model.fit(
+            windows,
+            validation_data=validation_windows,
+            initial_epoch=done,
+            epochs=recipe.epochs,
+            callbacks=[
+                EpochSeeds(windows, recipe.seed),
+                *([Averaged()] if recipe.averaging else []),
+                keras.callbacks.TerminateOnNaN(),
+                keeper,
+                *callbacks,
+            ],
+            verbose=verbose,
+        )
+    if keeper.failed_epoch is not None:
+        raise TrainingError(
+            f"epoch {keeper.failed_epoch}: the loss is not a finite number; the last good "
+            f"checkpoint is {last}. Try a lower learning rate."
+        )
+    best = checkpoints / "best.keras"
+    if recipe.patience is not None and best.is_file():
+        (directory / "model.keras").write_bytes(best.read_bytes())
+    else:
+        model = archive.load(last, compiled=True)
+        with averaged(model):
+            save(model, directory / "model.keras")
+    plots.curves(history, directory / "curves.png")
+    return history
+
+
+def _new_model(recipe: Recipe, training: Sequence[Recording]) -> RNNModel:
+    """Makes a network that has the training part's normalisation, ready to fit."""
+    windowing = recipe.windowing
+    frames = np.concatenate([recording.frames for recording in training])
+    model = RNNModel(
+        recipe.recurrent_units_1,
+        recipe.recurrent_units_2,
+        sensor_count=frames.shape[1],
+        step_count=windowing.step_count if recipe.unroll else None,
+        return_sequences=windowing.each_step,
+        unroll=recipe.unroll,
+        dropout=recipe.dropout,
+    )
+    model.normalisation.adapt(frames[np.newaxis])
+    model.compile(
+        optimizer=keras.optimizers.Adam(
+            recipe.learning_rate,
+            # One steep window must not throw a recurrent network off.
+            global_clipnorm=1.0,
+            use_ema=recipe.averaging > 0,
+            ema_momentum=recipe.averaging,
+        ),
+        loss=keras.losses.BinaryCrossentropy(),
+        weighted_metrics=[keras.metrics.BinaryAccuracy()],
+    )
+    return model
+
+
+def _validation_windows(recipe: Recipe, validation: Sequence[Recording]) -> Windows | None:
+    """Cuts validation recordings so that each frame counts once, unchanged and in order."""
+    if not validation:
+        return None
+    windowing = recipe.windowing
+    once = dataclasses.replace(
+        windowing,
+        stride=windowing.step_count - windowing.burn_in,
+        batch_size=512,
+        batch_count=None,
+    )
+    return Windows(validation, once, shuffled=False)
