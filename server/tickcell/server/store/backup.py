@@ -51,7 +51,15 @@ def backup(
     premises.require(directory)
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise StoreError(f"{destination}: exists already; name a directory that does not.")
-    opened = Opening(directory, "backup", "none", "refuse", map_size, check, boot_id).open()
+    opened = Opening(
+        directory=directory,
+        role="backup",
+        durability="none",
+        on_unclean="refuse",
+        map_size=map_size,
+        check=check,
+        boot_id=boot_id,
+    ).open()
     partial = destination.with_name(f".{destination.name}.partial")
     try:
         # What a backup that was killed left.

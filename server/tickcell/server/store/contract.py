@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MAX_KEY_BYTES = 511
-
 
 class Change(NamedTuple):
     """Replaces one record, if it still is what the caller read.

@@ -50,7 +50,15 @@ def inspect(
         found = entries.find(directory, boot_id)
         if not any(entry.state == "live" for entry in found):
             return _inspect_alone(directory, found, check)
-    opened = Opening(directory, "inspect", "none", "refuse", map_size, check, boot_id).open()
+    opened = Opening(
+        directory=directory,
+        role="inspect",
+        durability="none",
+        on_unclean="refuse",
+        map_size=map_size,
+        check=check,
+        boot_id=boot_id,
+    ).open()
     try:
         return _read(directory, opened.environment, found, None)
     finally:

@@ -6,6 +6,7 @@ examination after a power cut, our own entry, and only then LMDB.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import os
@@ -87,12 +88,8 @@ class Opening:
                 self._refuse_other_durability(found)
                 note = self._examine(found)
                 return self._open(found, note)
-        except OSError as error:
-            if means_no_room(error):
-                raise StoreNoSpaceError(
-                    f"{self.directory}: the disk is full; make room on it and start again."
-                ) from error
-            raise StoreStartError(f"{self.directory}: cannot be opened: {error}.") from error
+        except (OSError, lmdb.Error) as error:
+            raise self._refusal(error) from error
 
     def _refuse_this_process(self, found: list[Found]) -> None:
         # LMDB cannot have one file open twice in a process: closing either would drop
@@ -117,7 +114,7 @@ class Opening:
                 )
 
     def _examine(self, found: list[Found]) -> str | None:
-        """Examines the store if a power cut may have damaged it."""
+        """Examines the store where that is called for, and returns the note for the operator."""
         states = {entry.state for entry in found}
         # Where a server is live, the first to start did this.
         if "live" in states or not premises.has_content(self.directory):
@@ -141,56 +138,53 @@ class Opening:
     def _open(self, found: list[Found], note: str | None) -> Opened:
         dead = [entry for entry in found if entry.state != "live"]
         _allocate_lock_file(self.directory / LOCK)
-        # Before LMDB, so that no commit is on the disk and its entry is not.
-        held = entries.add(self.directory, self._entry(), dead)
-        try:
+        with contextlib.ExitStack() as undo:
+            # Before LMDB, so that no commit is on the disk and its entry is not.
+            held = entries.add(self.directory, self._entry(), dead)
+            undo.callback(held.remove)
             environment = self._open_environment()
-        except BaseException:
-            held.remove()
-            raise
-        entries.remove(dead[1:])
-        entries.sync_directory(self.directory)
-        environment.reader_check()
-        room = Room(self.directory / DATA, self.map_size, environment.stat()["psize"])
-        if self.role == SERVER and len(dead) == len(found):
-            room.keep_if_possible(used_pages(environment.stat()))
+            undo.callback(environment.close)
+            _require_schema(self.directory, environment)
+            entries.remove(dead[1:])
+            entries.sync_directory(self.directory)
+            environment.reader_check()
+            room = Room(self.directory / DATA, self.map_size, environment.stat()["psize"])
+            undo.callback(room.close)
+            if self.role == SERVER and len(dead) == len(found):
+                room.keep_if_possible(used_pages(environment.stat()))
+            undo.pop_all()
         return Opened(environment, held, room, note)
 
     def _open_environment(self) -> lmdb.Environment:
         durable = self.durability == "power-loss"
-        try:
-            environment = lmdb.open(
-                str(self.directory),
-                map_size=self.map_size,
-                sync=durable,
-                metasync=durable,
-                readahead=False,
-                max_spare_txns=1,  # Spares the read transaction of each load half its cost.
-                mode=0o600,
+        return lmdb.open(
+            str(self.directory),
+            map_size=self.map_size,
+            sync=durable,
+            metasync=durable,
+            readahead=False,
+            max_spare_txns=1,  # Spares the read transaction of each load half its cost.
+            mode=0o600,
+        )
+
+    def _refusal(self, error: OSError | lmdb.Error) -> StoreStartError:
+        """Says why the store cannot be opened."""
+        if means_no_room(error):
+            return StoreNoSpaceError(
+                f"{self.directory}: the disk is full; make room on it and start again."
             )
-            try:
-                _require_schema(self.directory, environment)
-            except BaseException:
-                environment.close()
-                raise
-        except lmdb.LockError as error:
-            raise StoreInUseError(
+        if isinstance(error, lmdb.LockError):
+            return StoreInUseError(
                 f"{self.directory}: its lock cannot be had ({error}); another program has it open."
-            ) from error
-        except lmdb.Error as error:
-            if means_no_room(error):
-                raise StoreNoSpaceError(
-                    f"{self.directory}: the disk is full; make room on it and start again."
-                ) from error
-            if isinstance(error, lmdb.InvalidError | lmdb.VersionMismatchError):
-                raise NotAStoreError(
-                    f"{self.directory}: {DATA} is not tickcell's: {error}."
-                ) from error
-            raise StoreDamagedError(
-                f"{self.directory}: cannot be opened ({error}); run "
+            )
+        if isinstance(error, lmdb.InvalidError | lmdb.VersionMismatchError):
+            return NotAStoreError(f"{self.directory}: {DATA} is not tickcell's: {error}.")
+        if isinstance(error, lmdb.CorruptedError | lmdb.PageNotFoundError):
+            return StoreDamagedError(
+                f"{self.directory}: is damaged ({error}); run "
                 f"'tickcell store recover --store {self.directory}'."
-            ) from error
-        return environment
+            )
+        return StoreStartError(f"{self.directory}: cannot be opened: {error}.")
 
     def _entry(self) -> entries.Entry:
         return entries.Entry(

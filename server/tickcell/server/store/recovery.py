@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _NEW = "recovering"
+_NAMES_SHOWN = 8
 
 
 class Recovery(NamedTuple):
@@ -62,7 +63,9 @@ class Recovery(NamedTuple):
         if self.lost_ranges:
             parts.append(f"{len(self.lost_ranges)} damaged pages")
         if self.lost_keys:
-            parts.append(f"lost {', '.join(repr(key) for key in self.lost_keys)}")
+            names = [schema.name(key) for key in self.lost_keys[:_NAMES_SHOWN]]
+            more = len(self.lost_keys) - len(names)
+            parts.append(f"lost {', '.join(names)}{f' and {more:,} more' if more else ''}")
         return f"{'; '.join(parts)}; the damaged file is {self.damaged_path}"
 
 
@@ -200,8 +203,11 @@ class _Salvage:
 
     def _rank(self, key: bytes, value: bytes) -> Any:
         """Returns what orders the versions of a record; None if this one is damaged."""
+        if key == schema.SCHEMA_KEY:
+            return value if value.isdigit() else None
         if schema.is_own_key(key):
-            return value
+            # A leaf of LMDB's own tree of free pages, whose keys are numbers.
+            return None
         try:
             return self._check(value)
         except ValueError:

@@ -27,6 +27,12 @@ def is_own_key(key: bytes) -> bool:
     return key >= OWN_KEYS_START
 
 
+def name(key: bytes) -> str:
+    """Returns a record's key for people."""
+    # Where there is no owner, a session's key begins with the NUL that follows it.
+    return repr(key.decode(errors="backslashreplace").lstrip("\0"))
+
+
 def require_readable(directory: pathlib.Path, stored: bytes | None) -> int:
     """Returns the schema that a store has.
 

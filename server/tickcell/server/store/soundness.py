@@ -72,9 +72,9 @@ def examine(directory: pathlib.Path, check: Callable[[bytes], object]) -> Soundn
 
 def _problem(record: pages.Node, check: Callable[[bytes], object]) -> str | None:
     if record.value is None:
-        return f"the record {record.key!r} has lost its overflow pages"
+        return f"the record {schema.name(record.key)} has lost its overflow pages"
     try:
         check(record.value)
     except ValueError:
-        return f"the record {record.key!r} does not check out"
+        return f"the record {schema.name(record.key)} does not check out"
     return None
