@@ -221,6 +221,8 @@ class Pipeline:
             if failure is None or self._can_split(failure):
                 continue
             with self._changed:
+                if self._is_closed:
+                    return
                 # Nothing is owed: a server that went away in between is no news
                 # until there is a frame for it.
                 is_idle = self._flight.answered == self._flight.end

@@ -77,6 +77,7 @@ class Replay:
       session: at the step of the first sample.
       sink: takes the outputs; those that it has already are compared.
       clock: to wait by; None to go as fast as possible.
+      hz: the rate at which frames are sent by the clock, if not at their own times.
       backlog_s: how long the server may be away while the clock runs.
       on_row: is called with each output once it is written or compared.
     """
@@ -84,6 +85,7 @@ class Replay:
     session: Session
     sink: Sink
     clock: Clock | None = None
+    hz: float | None = None
     backlog_s: float = BACKLOG_S
     on_row: Callable[[NDArray[np.float32]], object] = lambda _: None
 
@@ -92,14 +94,16 @@ class Replay:
 
         Args:
           samples: in order.
-          rate_hz: of the samples, for the bound of the backlog.
+          rate_hz: of their own times, for the bound of the backlog.
 
         Raises:
           TickcellError: the session is kept, at the step of the next row or before it.
         """
         # What was drawn by the stream and has no row yet.
         sent: deque[Sample] = deque()
-        backlog = None if self.clock is None else max(1, round(self.backlog_s * rate_hz))
+        backlog = (
+            None if self.clock is None else max(1, round(self.backlog_s * (self.hz or rate_hz)))
+        )
         step = self.session.next_step
         for output in self.session.stream(self._frames(samples, sent), backlog=backlog):
             sample = sent.popleft()
@@ -115,7 +119,11 @@ class Replay:
     ) -> Iterator[NDArray[np.float32]]:
         """Yields the frames, each at its time."""
         if self.clock is not None:
-            timed = ((sample.t, sample) for sample in samples)
+            hz = self.hz
+            timed = (
+                (sample.t if hz is None else index / hz, sample)
+                for index, sample in enumerate(samples)
+            )
             samples = (sample for _, sample in paced(timed, self.clock))
         for sample in samples:
             sent.append(sample)

@@ -149,7 +149,7 @@ def live(model: Model, dropouts: Dropouts, hz: float | None = None) -> LiveSourc
     Args:
       model: whose sensors are wanted.
       dropouts: mends the frames.
-      hz: the rate of frames; by default the model's.
+      hz: the rate of rows that have no times; by default the model's.
 
     Raises:
       RecordingError: a sensor is missing.
@@ -174,7 +174,7 @@ def from_file(
       path: of a file; None for the shipped sample.
       model: whose sensors are wanted.
       dropouts: mends the frames.
-      hz: the rate at which to play them, if not the recording's own.
+      hz: the rate of a file that has no times; by default the model's.
       resample: whether to bring the recording to the model's rate.
 
     Raises:
@@ -185,8 +185,6 @@ def from_file(
     whole = _sample_for(model) if path is None else _read(path, model, dropouts, hz)
     mended = [dropouts.apply(frame, step) for step, frame in enumerate(whole.frames)]
     whole = dataclasses.replace(whole, frames=np.stack(mended))
-    if hz is not None:
-        whole = dataclasses.replace(whole, times=np.arange(len(whole)) / hz)
     if resample:
         whole = recording.resample(whole, model.rate_hz)
     return FileSource(whole, model)

@@ -33,7 +33,11 @@ _PATH = click.Path(path_type=pathlib.Path, dir_okay=False)
 @click.option(
     "--model", default="", metavar="NAME[:VERSION]", help="The model, where several are served."
 )
-@click.option("--hz", type=click.FloatRange(min=0, min_open=True), help="Frames per second.")
+@click.option(
+    "--hz",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Frames per second; also the rate of a RECORDING without times.",
+)
 @click.option("--fast", is_flag=True, help="As fast as possible, not by the recording's clock.")
 @click.option("--resample", is_flag=True, help="Resample the recording to the model's rate.")
 @click.option(
@@ -75,6 +79,15 @@ def replay(context: click.Context, /, **_: Any) -> int:
     except KeyboardInterrupt:
         click.echo(f"tickcell: {run.way_on()}", err=True)
         return 130
+    except BrokenPipeError:
+        click.echo(f"tickcell: {run.way_on()}", err=True)
+        raise
+    except errors.StepConflictError as error:
+        if not context.params["resume"]:
+            raise
+        name = context.params["recording"] or "the sample"
+        session = context.params["session"]
+        raise click.ClickException(f"{name}: is not what {session} was sent: {error}") from error
     except errors.TickcellError as error:
         if run.session is None:
             raise
@@ -151,7 +164,7 @@ class _Run:
             source_ = self._context.get_parameter_source(name)
             if name in names and source_ is ParameterSource.COMMANDLINE:
                 value = self._options[name]
-                words += [option.opts[0], *([] if value is True else [str(value)])]
+                words += [option.opts[0], *([] if value is True else [_word(value)])]
         return words
 
     def _model(self) -> Model:
@@ -207,5 +220,10 @@ class _Run:
                     self._outputs.append(output)
                 advance()
 
-            run = Replay(session, self._sink, Clock() if is_paced else None, on_row=on_row)
+            clock = Clock() if is_paced else None
+            run = Replay(session, self._sink, clock, self._options["hz"], on_row=on_row)
             run.run(played.samples(session.next_step), played.rate_hz)
+
+
+def _word(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
