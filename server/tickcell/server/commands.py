@@ -98,12 +98,6 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
 )
 @_option("--max-streams", type=int, default=_LIMITS.max_streams, help="Streams open at once.")
 @_option(
-    "--max-unanswered",
-    type=int,
-    default=_LIMITS.max_unanswered,
-    help="Requests of one stream that are read ahead.",
-)
-@_option(
     "--allow-network-filesystem",
     is_flag=True,
     help="Keep the store on a network file system all the same.",
@@ -126,7 +120,6 @@ def serve(
     max_request_rows: int,
     max_message_bytes: int,
     max_streams: int,
-    max_unanswered: int,
     log_format: logs.Format,
     **rest: Any,
 ) -> None:
@@ -156,7 +149,6 @@ def serve(
                 max_request_rows=max_request_rows,
                 max_message_bytes=max_message_bytes,
                 max_streams=max_streams,
-                max_unanswered=max_unanswered,
             ),
             **rest,
         )

@@ -37,7 +37,6 @@ class Limits:
       max_message_bytes: the longest message that is received. 8192 rows of 10 sensors
         take 0.33 MB; gRPC's own default is 4 MB.
       max_streams: streams open at once.
-      max_unanswered: requests of one stream that are read before they are answered.
       max_idle_ttl_s: the longest time to live a session may ask for, 10 years, so that
         times stay within their 64 bits.
     """
@@ -47,7 +46,6 @@ class Limits:
     max_request_rows: int = 8192
     max_message_bytes: int = 4 * 1024 * 1024
     max_streams: int = 1024
-    max_unanswered: int = 64
     max_idle_ttl_s: float = 315_360_000.0
 
     def __post_init__(self) -> None:

@@ -145,7 +145,8 @@ def session_of(key: bytes) -> str:
 def encode(record: Record) -> bytes:
     """Returns the record's bytes."""
     life = record.life.encoded
-    body = b"".join((_HEADER.pack(_MAGIC, VERSION, len(life), *record[1:6]), life, *record[6:]))
+    header = _HEADER.pack(_MAGIC, VERSION, len(life), *record[1:6])
+    body = b"".join((header, life, *record[6:]))
     return body + _CHECKSUM.pack(zlib.crc32(body))
 
 

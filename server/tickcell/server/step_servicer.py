@@ -18,18 +18,31 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+class _Stream:
+    """An open stream: its task, and whether that waits for the next request."""
+
+    __slots__ = ("is_idle", "task")
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self.task = task
+        self.is_idle = False
+
+
 class StepServicer:
-    """Takes steps to the turn, and their replies back in the order of the requests."""
+    """Takes steps to the turn, and brings their replies back.
+
+    Of each stream one request is read at a time, and answered before the next; the
+    others wait in the transport, whose flow control holds their sender.
+    """
 
     def __init__(self, gate: calls.Gate, turn: Turn, *, max_streams: int) -> None:
         self._gate = gate
         self._turn = turn
         self._max_streams = max_streams
-        # Streams that wait for their next request: a drain may end them at once.
-        self._idle: set[asyncio.Task[Any]] = set()
-        self._stream_count = 0
-        self._caller_count = 0
+        self._streams: set[_Stream] = set()
         self._no_stream = asyncio.Event()
+        # Streams and calls that may have something for the next turn.
+        self._caller_count = 0
 
     def methods(self) -> dict[str, calls.Handler]:
         """Returns the methods' handlers by name."""
@@ -39,93 +52,92 @@ class StepServicer:
         }
 
     async def drain(self, grace_s: float) -> None:
-        """Ends the streams, each once its requests are answered; waits at most this long.
+        """Ends the streams, each once its request is answered; waits at most this long.
 
         The gate must be closed already.
         """
-        for task in self._idle:
-            task.cancel()
-        if not self._stream_count:
+        for stream in self._streams:
+            if stream.is_idle:
+                stream.task.cancel()
+        if not self._streams:
             return
         try:
             await asyncio.wait_for(self._no_stream.wait(), grace_s)
         except TimeoutError:
-            _log.warning("%d streams did not end within %g s", self._stream_count, grace_s)
+            _log.warning("%d streams did not end within %g s", len(self._streams), grace_s)
 
     async def _step(self, encoded: bytes, context: calls.Context) -> bytes:
         self._caller_count += 1
         try:
             self._gate.check()
-            message = _parse(wire.StepSessionRequest, encoded)
-            answered = await self._answer(message, is_stream=False)
+            asked = messages.step(_parse(wire.StepSessionRequest, encoded), is_stream=False)
+            self._turn.enter(asked)
+            await asyncio.sleep(0)
+            if asked.error is not None:
+                raise asked.error
         except errors.TickcellError as error:
             await calls.abort(context, error)
         finally:
             self._caller_count -= 1
-        return _response(wire.StepSessionResponse, answered)
+        return _response(wire.StepSessionResponse, asked)
 
     async def _stream(self, _: object, context: calls.Context) -> None:
         try:
             self._gate.check()
-            if self._stream_count >= self._max_streams:
+            if len(self._streams) >= self._max_streams:
                 raise errors.StreamsFull(
-                    f"{self._stream_count} streams are open, the most there may be; share a "
+                    f"{len(self._streams)} streams are open, the most there may be; share a "
                     "stream among sessions, or raise --max-streams.",
                     max_stream_count=self._max_streams,
                 )
         except errors.TickcellError as error:
             await calls.abort(context, error)
-        self._stream_count += 1
+        task = asyncio.current_task()
+        assert task is not None
+        stream = _Stream(task)
+        self._streams.add(stream)
         self._caller_count += 1
         self._no_stream.clear()
         try:
-            await self._answer_all(context)
+            await self._answer_all(context, stream)
         finally:
-            self._stream_count -= 1
             self._caller_count -= 1
-            if not self._stream_count:
+            self._streams.discard(stream)
+            if not self._streams:
                 self._no_stream.set()
 
-    async def _answer_all(self, context: calls.Context) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    async def _answer_all(self, context: calls.Context, stream: _Stream) -> None:
         while self._gate.is_open:
-            self._idle.add(task)
+            stream.is_idle = True
             try:
                 encoded: Any = await context.read()
             except asyncio.CancelledError:
                 if self._gate.is_open:
                     raise
-                task.uncancel()
+                stream.task.uncancel()
                 break
-            finally:
-                self._idle.discard(task)
+            stream.is_idle = False
             if encoded is grpc.aio.EOF:
                 return
-            await context.write(await self._answer_encoded(encoded))
+            message = None
+            try:
+                message = _parse(wire.StreamStepsRequest, encoded)
+                asked = messages.step(message, is_stream=True)
+            except errors.TickcellError as error:
+                await context.write(_refusal(message, error))
+                continue
+            if self._caller_count == 1:
+                # Nobody else can have sent anything that has arrived.
+                self._turn.run([asked])
+            else:
+                self._turn.enter(asked)
+                await asyncio.sleep(0)
+            await context.write(
+                _response(wire.StreamStepsResponse, asked)
+                if asked.error is None
+                else _refusal(message, asked.error)
+            )
         await calls.abort(context, calls.draining())
-
-    async def _answer_encoded(self, encoded: bytes) -> bytes:
-        """Answers one request of a stream, with its error if it is refused."""
-        message = None
-        try:
-            message = _parse(wire.StreamStepsRequest, encoded)
-            answered = await self._answer(message, is_stream=True)
-        except errors.TickcellError as error:
-            return _refusal(message, error)
-        return _response(wire.StreamStepsResponse, answered)
-
-    async def _answer(self, message: Any, *, is_stream: bool) -> Step:
-        asked = messages.step(message, is_stream=is_stream)
-        if self._caller_count == 1:
-            # Nobody else can have sent anything that has arrived.
-            self._turn.run([asked])
-        else:
-            self._turn.enter(asked)
-            await asyncio.sleep(0)
-        if asked.error is not None:
-            raise asked.error
-        return asked
 
 
 def _parse(twin: Any, encoded: bytes) -> Any:

@@ -97,7 +97,8 @@ def _show(directory: pathlib.Path, found: Inspection) -> None:
     if found.problems is None:
         condition = "not examined beside live servers"
     else:
-        condition = f"{len(found.problems)} problems" if found.problems else "all sound"
+        problem_count = len(found.problems)
+        condition = f"problems: {problem_count:,}" if problem_count else "all sound"
     used = "" if found.used_bytes is None else f", {found.used_bytes:,} of them in use"
     click.echo(f"store    {directory}")
     click.echo(f"schema   {'unknown' if found.schema is None else found.schema}")

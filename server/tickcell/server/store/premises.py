@@ -82,8 +82,8 @@ def require(directory: pathlib.Path, *, may_be_new: bool = False) -> None:
         "lost+found",
     }
     if others or not may_be_new:
-        found = f", but {sorted(others)[0]!r}" if others else ""
-        raise NotAStoreError(f"{directory}: is not a store's directory: it has no {DATA}{found}.")
+        found = f"{sorted(others)[0]!r} but no" if others else "no"
+        raise NotAStoreError(f"{directory}: is not a store's directory: it holds {found} {DATA}.")
 
 
 def has_content(directory: pathlib.Path) -> bool:
