@@ -1,0 +1,99 @@
+"""Servers are killed, stopped and paused; the outputs are those of the plain loop."""
+
+from __future__ import annotations
+
+import random
+import threading
+
+import numpy as np
+import pytest
+
+from tickcell.client import Session, errors
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_stream_outlives_servers_that_are_killed(mortal_server, frames, expected, seed):
+    chance = random.Random(seed)
+    kill_at = sorted(chance.sample(range(10, 280), 3))
+    outputs = []
+    with Session.create(mortal_server.address) as session:
+        for step, output in enumerate(session.stream(frames, max_chunk=chance.choice([1, 4, 16]))):
+            outputs.append(output)
+            if kill_at and step >= kill_at[0] and session.in_flight:
+                kill_at.pop(0)
+                mortal_server.kill()
+                mortal_server.restart()
+    assert np.stack(outputs).tobytes() == expected.tobytes()
+
+
+def test_a_step_waits_for_a_server_to_come_back(mortal_server, frames, expected):
+    with Session.create(mortal_server.address) as session:
+        session.step(frames[0])
+        mortal_server.kill()
+        back = threading.Thread(target=mortal_server.restart)
+        back.start()
+        assert session.step(frames[1]) == expected[1]
+        back.join()
+
+
+def test_a_drained_server_s_stream_goes_on_at_the_next(mortal_server, frames, expected):
+    outputs = []
+    with Session.create(mortal_server.address) as session:
+        for step, output in enumerate(session.stream(frames)):
+            outputs.append(output)
+            if step == 100:
+                mortal_server.stop()
+                mortal_server.restart()
+    assert np.stack(outputs).tobytes() == expected.tobytes()
+
+
+def test_a_paused_server_is_given_up_after_the_deadline(mortal_server, frames, expected):
+    with Session.create(mortal_server.address, deadline_s=0.2, retry_for_s=0.0) as session:
+        session.step(frames[0])
+        with mortal_server.paused(), pytest.raises(errors.UnavailableError, match="DEADLINE"):
+            session.step(frames[1])
+        assert session.step(frames[1]) == expected[1]
+
+
+def test_a_stream_over_a_paused_server_is_given_up_after_the_deadline(mortal_server, frames):
+    with Session.create(mortal_server.address, deadline_s=0.2, retry_for_s=0.0) as session:
+        session.step(frames[0])
+        with (
+            mortal_server.paused(),
+            pytest.raises(errors.UnavailableError, match=r"no reply for 0\.2 s"),
+        ):
+            next(session.stream(frames[1:]))
+
+
+def test_a_server_that_goes_away_while_nothing_is_asked_is_no_news(
+    mortal_server, frames, expected, caplog
+):
+    go_on = threading.Event()
+
+    def source():
+        yield from frames[:5]
+        go_on.wait()
+        yield from frames[5:10]
+
+    outputs = []
+    with Session.create(mortal_server.address, retry_for_s=5.0) as session:
+        for output in session.stream(source()):
+            outputs.append(output)
+            if len(outputs) == 5:
+                mortal_server.kill()
+                mortal_server.restart()
+                go_on.set()
+    assert np.stack(outputs).tobytes() == expected[:10].tobytes()
+
+
+def test_an_outage_is_noted_once_and_its_end_too(mortal_server, frames, caplog):
+    with Session.create(mortal_server.address) as session:
+        mortal_server.kill()
+        back = threading.Thread(target=mortal_server.restart)
+        back.start()
+        session.step(frames[0])
+        back.join()
+    notes = [record.getMessage() for record in caplog.records]
+    assert len(notes) == 2
+    assert "trying again for 60 s" in notes[0]
+    assert "answers again" in notes[1]

@@ -1,0 +1,174 @@
+"""In a paced loop a late tick gets the safe action, and no frame is skipped or sent twice."""
+
+from __future__ import annotations
+
+import pytest
+
+from tickcell.client import PacedSession, Session, errors
+from tickcell.client.clock import Clock, paced
+from tickcell.client.pacing import Pacer
+from tickcell.client.pipeline import Output
+
+BUDGET = 0.02
+
+
+class Time:
+    """A time that moves when somebody waits for it."""
+
+    def __init__(self):
+        self.now = 1000.0
+
+    def clock(self) -> Clock:
+        return Clock(lambda: self.now, self.wait)
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class SlowSteps:
+    """A pipeline whose server answers each step after a time of its own."""
+
+    def __init__(self, time: Time, delays: list[float]):
+        self._time = time
+        self._delays = delays
+        self._due: list[float] = []
+        self._released = 0
+        self.pushed: list[bytes] = []
+
+    def push(self, frame: bytes) -> int:
+        step = len(self.pushed)
+        # Outputs come in order: a slow one holds those behind it.
+        due = self._time.now + self._delays[step]
+        self._due.append(max(due, self._due[-1] if self._due else due))
+        self.pushed.append(frame)
+        return step
+
+    def pop(self, timeout_s=None) -> Output | None:
+        if self._released == len(self.pushed):
+            return None
+        due = self._due[self._released]
+        if timeout_s is not None and due > self._time.now + timeout_s:
+            self._time.now += timeout_s
+            return None
+        self._time.now = max(self._time.now, due)
+        return Output(self._released, b"output of " + self.pushed[self._released])
+
+    def release(self) -> None:
+        self._released += 1
+
+    def finish(self) -> None:
+        pass
+
+
+def drive(delays: list[float], finish: bool = True):
+    """Runs a paced loop over a server of these delays."""
+    time = Time()
+    steps = SlowSteps(time, delays)
+    pacer = Pacer(steps, time.clock())
+    outputs = []
+    ticks = paced(((index * BUDGET, index) for index in range(len(delays))), time.clock())
+    for due, index in ticks:
+        output = pacer.tick(b"frame %d" % index, due + BUDGET)
+        outputs.append(None if output is None else output.decode())
+    if finish:
+        pacer.finish()
+    return outputs, pacer, steps
+
+
+def test_in_time_each_tick_has_its_own_output():
+    outputs, pacer, _ = drive([0.001, 0.001, 0.001])
+    assert outputs == [f"output of frame {index}" for index in range(3)]
+    assert (pacer.ticks, pacer.late, pacer.late_outputs) == (3, 0, 0)
+
+
+def test_a_late_tick_has_no_output_and_the_next_has_its_own():
+    outputs, pacer, _ = drive([0.001, 0.025, 0.001, 0.001])
+    assert outputs == ["output of frame 0", None, "output of frame 2", "output of frame 3"]
+    assert (pacer.late, pacer.late_outputs) == (1, 1)
+
+
+def test_no_frame_is_skipped_or_sent_twice_however_late():
+    delays = [0.001, 0.2, *[0.001] * 20]
+    _, _, steps = drive(delays)
+    assert steps.pushed == [b"frame %d" % index for index in range(len(delays))]
+
+
+def test_after_an_outage_the_newest_output_is_the_tick_s():
+    outputs, pacer, _ = drive([0.001, 0.105, *[0.001] * 8])
+    assert outputs[1:6] == [None] * 5
+    assert outputs[6] == "output of frame 6"
+    assert (pacer.late, pacer.late_outputs) == (5, 5)
+
+
+def test_at_the_end_late_outputs_are_waited_for():
+    _, pacer, _ = drive([0.001, 0.5, 0.001])
+    assert (pacer.late, pacer.late_outputs) == (2, 2)
+
+
+def test_items_are_yielded_at_their_times():
+    time = Time()
+    got = [(time.now, due, item) for due, item in paced([(7.0, "a"), (7.5, "b")], time.clock())]
+    assert got == [(1000.0, 1000.0, "a"), (1000.5, 1000.5, "b")]
+
+
+def test_who_is_late_gets_what_is_past_without_waiting_and_the_clock_does_not_slip():
+    time = Time()
+    got = []
+    for due, _ in paced(((index / 10, index) for index in range(5)), time.clock()):
+        got.append((round(time.now - 1000, 3), round(due - 1000, 3)))
+        if len(got) == 2:
+            time.now += 0.25
+    assert got == [(0.0, 0.0), (0.1, 0.1), (0.35, 0.2), (0.35, 0.3), (0.4, 0.4)]
+
+
+def test_against_a_server_each_tick_has_its_own_output(server, frames, expected):
+    with (
+        Session.create(server.address) as session,
+        PacedSession(session, rate_hz=50, budget_s=10.0) as loop,
+    ):
+        outputs = [loop.tick(frame) for frame in frames[:50]]
+    assert [output.tolist() for output in outputs] == expected[:50].tolist()
+    assert (loop.tick_count, loop.late_count) == (50, 0)
+
+
+def test_while_the_server_is_away_frames_wait_and_are_all_applied(mortal_server, frames, expected):
+    with Session.create(mortal_server.address) as session:
+        with PacedSession(session, rate_hz=50, budget_s=0.001) as loop:
+            loop.tick(frames[0])
+            mortal_server.kill()
+            away = [loop.tick(frame) for frame in frames[1:100]]
+            mortal_server.restart()
+        assert away == [None] * 99
+        assert session.next_step == 100
+        assert session.step(frames[100]) == expected[100]
+    assert loop.late_output_count == loop.late_count
+
+
+def test_a_bounded_number_of_frames_waits(mortal_server, frames, expected):
+    with Session.create(mortal_server.address) as session:
+        with pytest.raises(errors.BacklogError, match="step 51 was not taken"):
+            fill_backlog(session, mortal_server, frames)
+        mortal_server.restart()
+        # What waited is still there to be sent.
+        assert len(session.unanswered) == 50
+        session.steps(session.unanswered)
+        assert session.step(frames[51]) == expected[51]
+
+
+def fill_backlog(session, server, frames):
+    with PacedSession(session, rate_hz=50, budget_s=5.0, backlog_s=1.0) as loop:
+        loop.tick(frames[0])
+        server.kill()
+    with PacedSession(session, rate_hz=50, budget_s=0.0, backlog_s=1.0) as loop:
+        for frame in frames[1:]:
+            loop.tick(frame)
+
+
+def test_a_stream_of_a_source_that_cannot_wait_has_a_bound_too(mortal_server, frames):
+    with Session.create(mortal_server.address) as session:
+        mortal_server.kill()
+        with pytest.raises(errors.BacklogError):
+            list(session.stream(frames, backlog=40))
+        # The one that was too many was drawn, so it is kept as well.
+        assert session.unanswered.tolist() == frames[:41].tolist()
+        mortal_server.restart()
