@@ -5,7 +5,7 @@ m being the least whole number for which the grid is no coarser than the input. 
 a low-pass then keeps what the new rate cannot carry from folding into what it can: a windowed
 sinc (A. V. Oppenheim and R. W. Schafer, "Discrete-Time Signal Processing", 3rd edition, 2010,
 section 7.5) with a Hamming window of 8 output periods, its cut-off at 0.4 of the output rate.
-What lies above 0.6 of the output rate comes out some 50 dB lower.
+What lies above 0.6 of the output rate comes out more than 45 dB lower.
 
 The filter has no lag: an output's time is the middle of its window. So an output is known 4
 output periods after its time, 80 ms at 50 Hz.

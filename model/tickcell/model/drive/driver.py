@@ -36,7 +36,7 @@ class Driver:
         self._pedals = Pedals()
         self._steering = Steering()
         self._index = 0
-        self._limit = road.manoeuvre(0).limit
+        self._limit = road.first_limit
         self._settle_s = 0.0
 
     @property

@@ -56,10 +56,10 @@ class Pedals:
 
     def leave(self, manoeuvre: Manoeuvre) -> None:
         """Ends a manoeuvre: from now on the car accelerates in its style of leaving."""
-        self._waited_s = 0.0
-        self._is_standing = False
         if manoeuvre is self._approached:
             self._approached = None
+            self._is_standing = False
+            self._waited_s = 0.0
         if manoeuvre.kind is not Kind.LANE:
             self._launch = manoeuvre.leave
 
@@ -123,10 +123,10 @@ class Pedals:
         style = self._launch
         while speed < _GEAR_SPEEDS[self._gear - 1] - 1.0 and self._gear > 0:
             self._gear -= 1
-        if speed > wanted:
-            return -min(_LIFT_OFF, 0.4 * (speed - wanted)), style.jerk
         if speed > 0.82 * wanted:
             self._launch = CRUISE
+        if speed > wanted:
+            return -min(_LIFT_OFF, 0.4 * (speed - wanted)), style.jerk
         target = style.level * (1 - (speed / wanted) ** 4)
         if self._shift_s > 0:
             self._shift_s -= dt

@@ -20,6 +20,7 @@ LANE_WIDTH_M = 3.5
 _LIMITS = (8.3, 13.9, 19.4, 25.0)  # m/s: 30, 50, 70 and 90 km/h
 _CALM_JERK = (0.9, 1.8)  # m/s3
 _HARD_JERK = (6.0, 12.0)
+_SHARES = (0.25, 0.22, 0.15, 0.15, 0.23)  # of bends, junctions, stops, limits, lane changes
 _AGGRESSIVE_SHARE = 0.38  # of manoeuvres; about 10 % of the time
 
 
@@ -88,13 +89,19 @@ class Manoeuvre:
 
 
 class Road:
-    """Manoeuvres in the order of their stations, without end; the same for the same seed."""
+    """Manoeuvres in the order of their stations, without end; the same for the same seed.
+
+    Attributes:
+      first_limit: the speed limit before the first manoeuvre, m/s.
+    """
+
+    first_limit = _LIMITS[1]
 
     def __init__(self, seed: np.random.SeedSequence) -> None:
         self._rng = np.random.default_rng(seed)
         self._manoeuvres: list[Manoeuvre] = []
         self._station = 20.0
-        self._limit = _LIMITS[1]
+        self._limit = self.first_limit
 
     def manoeuvre(self, index: int) -> Manoeuvre:
         """Returns the manoeuvre of an index, 0-based."""
@@ -105,10 +112,8 @@ class Road:
     def _draw(self) -> Manoeuvre:
         rng = self._rng
         aggressive = bool(rng.random() < _AGGRESSIVE_SHARE)
-        draw = (self._bend, self._junction, self._stop, self._new_limit, self._lane_change)[
-            rng.choice(5, p=(0.25, 0.22, 0.15, 0.15, 0.23))
-        ]
-        manoeuvre = draw(aggressive)
+        kinds = (self._bend, self._junction, self._stop, self._new_limit, self._lane_change)
+        manoeuvre = kinds[rng.choice(len(kinds), p=_SHARES)](aggressive)
         self._station = manoeuvre.end
         self._limit = manoeuvre.limit
         return manoeuvre
@@ -145,9 +150,9 @@ class Road:
 
     def _stop(self, aggressive: bool) -> Manoeuvre:
         rng = self._rng
-        # Whoever brakes hard need not start hard, so both are drawn.
-        first = rng.integers(3)
-        approach = self._braking(aggressive and first != 0)
+        # An aggressive stop is hard in braking, in starting, or in both.
+        soft = int(rng.integers(3))
+        approach = self._braking(aggressive and soft != 0)
         start = self._start(0.0, approach)
         return Manoeuvre(
             kind=Kind.STOP,
@@ -157,7 +162,7 @@ class Road:
             limit=self._limit,
             approach=approach,
             act=CRUISE,
-            leave=self._launch(aggressive and first != 1),
+            leave=self._launch(aggressive and soft != 1),
             wait_s=float(rng.uniform(2.0, 12.0)),
         )
 

@@ -56,6 +56,7 @@ _BIAS = np.array([0.05, 0.05, 0.08, 0.004, 0.004, 0.004])
 _WANDER = 0.22  # m/s2
 _WANDER_S = 4.0
 _MOUNT_TILT = 0.12  # rad
+_JOLT_RATE = 0.02  # rad/s for each m/s2 by which a pothole throws the car
 
 
 def _vibration_kernel() -> NDArray[np.float64]:
@@ -149,8 +150,8 @@ class Phone:
             x,
             y,
             z + GRAVITY,
-            vehicle.roll_rate - self._tilt_y * yaw + 0.02 * jolt[1] + shake[3],
-            vehicle.pitch_rate + self._tilt_x * yaw + 0.02 * jolt[2] + shake[4],
+            vehicle.roll_rate - self._tilt_y * yaw + _JOLT_RATE * jolt[1] + shake[3],
+            vehicle.pitch_rate + self._tilt_x * yaw + _JOLT_RATE * jolt[2] + shake[4],
             yaw + shake[5],
             math.hypot(x, y),
         )
