@@ -1,0 +1,114 @@
+"""Two clients share a session over a network that loses, doubles, delays and reorders.
+
+Whatever arrives when, `rules` answers as plain Python does, and over all answers
+no step of a generation is ever acknowledged with two frames or two outputs.
+"""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from doubles.plain_session import PlainSession
+from doubles.ruled_session import RuledSession
+
+READINGS = st.sampled_from([0.0, 1.0, 2.5, -3.0])
+
+
+class LossyNetwork(RuleBasedStateMachine):
+    """What is sent stays deliverable for ever: a copy may still be on its way."""
+
+    @initialize(window=st.integers(1, 6), ttl=st.integers(5, 30), retention=st.integers(1, 20))
+    def begin(self, window: int, ttl: int, retention: int) -> None:
+        self.plain = PlainSession(window, ttl, retention)
+        self.ruled = RuledSession(window, ttl, retention)
+        self.now = 1000
+        self.lives = 0
+        self.sent: list[tuple] = []
+        # What each of the two clients believes: generation and next step.
+        self.beliefs = [(1, 0), (1, 0)]
+        self.acknowledged: dict[tuple[int, int], tuple[float, float]] = {}
+        self.sent.append(("create", "c0"))
+        self.deliver(0)
+
+    @rule(client=st.integers(0, 1), frames=st.lists(READINGS, min_size=1, max_size=8))
+    def send_what_comes_next(self, client: int, frames: list[float]) -> None:
+        self.sent.append(("step", *self.beliefs[client], tuple(frames)))
+
+    @rule(client=st.integers(0, 1), back=st.integers(-3, 8), data=st.data())
+    def send_again_in_other_chunks(self, client: int, back: int, data: st.DataObject) -> None:
+        generation, next_step = self.beliefs[client]
+        first = max(0, next_step - back)
+        known = self.acknowledged
+        frames = []
+        for step in range(first, first + data.draw(st.integers(1, 6))):
+            frame = known.get((generation, step), (None, None))[0]
+            frames.append(data.draw(READINGS) if frame is None else frame)
+        self.sent.append(("step", generation, first, tuple(frames)))
+
+    @rule(frames=st.lists(READINGS, min_size=1, max_size=3))
+    def send_without_an_index(self, frames: list[float]) -> None:
+        self.sent.append(("step", None, None, tuple(frames)))
+
+    @rule(client=st.integers(0, 1), request=st.sampled_from("abc"))
+    def send_a_reset(self, client: int, request: str) -> None:
+        self.sent.append(("reset", self.beliefs[client][0], request))
+
+    @rule(request=st.sampled_from(["c0", "c1", "c2"]))
+    def send_a_creation(self, request: str) -> None:
+        self.sent.append(("create", request))
+
+    @rule(client=st.integers(0, 1), kind=st.sampled_from(["touch", "delete"]))
+    def send_a_touch_or_deletion(self, client: int, kind: str) -> None:
+        self.sent.append((kind, self.beliefs[client][0]))
+
+    @rule(client=st.integers(0, 1))
+    def look(self, client: int) -> None:
+        if self.plain.end(self.now) is None:
+            self.beliefs[client] = self.plain.view()
+
+    @rule(ticks=st.integers(1, 12))
+    def wait(self, ticks: int) -> None:
+        self.now += ticks
+
+    @rule(data=st.data(), reply_to=st.sampled_from([None, 0, 1]))
+    def deliver_any(self, data: st.DataObject, reply_to: int | None) -> None:
+        self.deliver(data.draw(st.integers(0, len(self.sent) - 1)), reply_to)
+
+    @rule(reply_to=st.sampled_from([None, 0, 1]))
+    def deliver_latest(self, reply_to: int | None) -> None:
+        self.deliver(len(self.sent) - 1, reply_to)
+
+    def deliver(self, index: int, reply_to: int | None = None) -> None:
+        """Delivers a copy of a request; the reply may be lost, or reach either client."""
+        name, *arguments = self.sent[index]
+        if name in ("create", "reset"):
+            arguments.append(self.lives + 1)
+        self.plain, expected = getattr(self.plain, name)(*arguments, self.now)
+        before = self.ruled.stored
+        self.ruled, got = getattr(self.ruled, name)(*arguments, self.now)
+        assert got == expected
+        if got[0] != "ok":
+            assert self.ruled.stored == before
+            return
+        self.lives = max(self.lives, self.plain.life.generation)
+        if name == "step":
+            generation, frames = self.plain.life.generation, arguments[2]
+            _, first, outputs = got
+            for step, pair in enumerate(zip(frames, outputs, strict=True), first):
+                assert self.acknowledged.setdefault((generation, step), pair) == pair
+            if reply_to is not None:
+                self.beliefs[reply_to] = (generation, first + len(frames))
+
+    @invariant()
+    def as_many_steps_are_applied_as_there_are_frames(self) -> None:
+        record = self.ruled.record
+        assert record is not None
+        if not record.life.is_deleted:
+            assert (record.life.generation, record.next_step) == self.plain.view()
+            assert record.kept == min(record.next_step, self.plain.window)
+
+
+TestLossyNetwork = LossyNetwork.TestCase
+TestLossyNetwork.settings = settings(max_examples=150, stateful_step_count=60)
