@@ -51,7 +51,7 @@ def replay(
                 readings = recording.frames[: len(outputs), index]
                 axis.plot(times, readings, linewidth=0.6, label=sensor.name)
         axis.set_ylabel(unit)
-        axis.legend(loc="upper right", fontsize="x-small", ncols=4)
+        _legend(axis)
     last = axes[-1]
     for index, name in enumerate(model.output_names):
         last.plot(times, outputs[:, index], linewidth=0.9, label=name)
@@ -61,7 +61,7 @@ def replay(
         _shade(last, times, labels, _LABEL_COLOUR, "label")
     last.set_ylim(-0.02, 1.02)
     last.set_ylabel("output")
-    last.legend(loc="upper right", fontsize="x-small")
+    _legend(last)
     last.set_xlabel("s")
     figure.suptitle(f"{recording.name} through {model.name} {model.version}")
     _save(figure, path)
@@ -74,14 +74,14 @@ def agent(path: str | os.PathLike[str], uneased: Trace, eased: Trace, threshold:
         above.plot(trace.times, trace.accelerations, linewidth=0.8, color=colour, label=name)
     above.axhline(3.0, color="grey", linestyle=":", linewidth=0.8)
     above.set_ylabel("horizontal acceleration, m/s2")
-    above.legend(loc="upper right", fontsize="x-small")
+    _legend(above)
     below.plot(eased.times, eased.outputs, linewidth=0.8, color=_OUTPUT_COLOUR, label="output")
     below.axhline(threshold, color="grey", linestyle=":", linewidth=0.8)
     _shade(below, eased.times, np.asarray(eased.labels) > 0, _LABEL_COLOUR, "label")
     _shade(below, eased.times, np.asarray(eased.eased), _EASED_COLOUR, "eased")
     below.set_ylim(-0.02, 1.02)
     below.set_ylabel("output")
-    below.legend(loc="upper right", fontsize="x-small")
+    _legend(below)
     below.set_xlabel("s")
     _save(figure, path)
 
@@ -91,6 +91,11 @@ def _figure(rows: int) -> tuple[Any, Any]:
     # Not pyplot: no window, no state that is left behind.
     figure = figures.Figure(figsize=(12, 2.4 * rows), layout="constrained")
     return figure, figure.subplots(rows, 1, sharex=True)
+
+
+def _legend(axis: Any) -> None:
+    # Beside the axes, where it hides nothing.
+    axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize="x-small")
 
 
 def _shade(axis: Any, times: Any, where: NDArray[np.bool_], colour: str, name: str) -> None:

@@ -1,0 +1,242 @@
+"""The command line: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tickcell.client import Session, cli, samples
+from tickcell.model import Bundle, recording
+
+TRAINING = [name for name, place in cli.COMMANDS.items() if place.extra == "train"]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs the command line in this process; gives status, output and errors."""
+    monkeypatch.delenv("TICKCELL_SERVER", raising=False)
+
+    def call(*arguments: object):
+        status = cli.main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def short_bundle(bundle, tmp_path_factory):
+    """The shipped bundle with a short golden, as a directory."""
+    return write_bundle(bundle, tmp_path_factory, bundle.golden.outputs[:200])
+
+
+def write_bundle(bundle, factory, outputs, first=0):
+    path = factory.mktemp("bundle") / "short"
+    end = first + len(outputs)
+    labels = bundle.golden.labels
+    golden = dataclasses.replace(
+        bundle.golden,
+        frames=bundle.golden.frames[first:end],
+        outputs=outputs,
+        labels=None if labels is None else labels[first:end],
+    )
+    dataclasses.replace(bundle, golden=golden).write(path)
+    return path
+
+
+def test_the_version_is_that_of_the_package(run):
+    assert run("--version") == (0, f"tickcell {importlib.metadata.version('tickcell')}\n", "")
+
+
+def test_help_lists_every_command(run):
+    status, out, _ = run("--help")
+    assert status == 0
+    assert [name for name in cli.COMMANDS if f"\n  {name} " not in out] == []
+
+
+@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name not in TRAINING])
+def test_every_command_has_help_with_its_lines_kept(run, name):
+    status, out, err = run(name, "--help")
+    assert (status, err) == (0, "")
+    assert "\\b" not in out
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_every_training_command_has_help(name):
+    # In a process of its own, since TensorFlow is not to be in this one.
+    done = subprocess.run(
+        [sys.executable, "-m", "tickcell.client", name, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "\\b" not in done.stdout
+
+
+def test_an_unknown_command_is_a_matter_of_usage(run):
+    status, _, err = run("dance")
+    assert status == 2
+    assert "No such command 'dance'" in err
+
+
+def test_where_no_server_answers_it_says_how_to_start_one(run, tmp_path):
+    address = f"unix:{tmp_path}/nobody"
+    assert run("models", "list", "--server", address) == (
+        1,
+        "",
+        f"tickcell: {address}: no server answers; start one with: tickcell serve\n",
+    )
+
+
+def test_a_missing_extra_is_named_with_its_command(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lmdb", None)
+    monkeypatch.delitem(sys.modules, "tickcell.server.store.commands", raising=False)
+    for name in [name for name in sys.modules if name.startswith("tickcell.server")]:
+        monkeypatch.delitem(sys.modules, name)
+    status, _, err = run("store", "inspect", "nowhere")
+    assert status == 1
+    assert err == "tickcell: lmdb is not installed; run: pip install 'tickcell[server]'\n"
+
+
+def test_a_file_that_is_not_there_is_one_sentence(run, server):
+    status, _, err = run("replay", "no-such-file.csv", "--server", server.address)
+    assert status == 1
+    assert err == "tickcell: no-such-file.csv: cannot be read: No such file or directory.\n"
+
+
+def test_the_sample_reads_back_as_the_golden(run, bundle, tmp_path):
+    path = tmp_path / "drive.csv"
+    path.write_text(run("sample")[1])
+    read = recording.read(path, bundle.interface.sensors)
+    assert read.frames.tobytes() == bundle.golden.frames.tobytes()
+    assert read.labels.tolist() == samples.shipped().labels.tolist()
+
+
+def test_models_are_listed_and_shown(run, server, bundle):
+    listed = run("models", "list", "--server", server.address)[1].splitlines()
+    assert listed[0].split()[:2] == ["MODEL", "VERSION"]
+    assert listed[1].split()[:2] == [bundle.card.name, bundle.card.version]
+    shown = run("models", "show", "--server", server.address)[1]
+    assert bundle.fingerprint in shown
+    assert [each.name for each in bundle.interface.sensors if each.name not in shown] == []
+
+
+def test_sessions_are_listed_shown_reset_and_deleted(run, server, frames):
+    session = Session.create(server.address, "car-7", labels={"owner": "test"})
+    session.steps(frames[:40])
+    session.detach()
+    at = ("--server", server.address)
+    assert "\ncar-7  " in run("sessions", "list", *at)[1]
+    shown = run("sessions", "show", "car-7", *at)[1]
+    assert "next step          40\n" in shown
+    assert "label owner        test\n" in shown
+    assert "next step          0\n" in run("sessions", "reset", "car-7", *at)[1]
+    assert run("sessions", "delete", "car-7", *at)[1] == "deleted car-7 at step 0\n"
+    assert run("sessions", "delete", "car-7", *at)[0] == 1
+
+
+def test_the_demonstration_shows_that_nothing_shows(run, short_bundle):
+    status, out, _ = run("demo", "--bundle", short_bundle)
+    assert status == 0
+    assert "kill -9 " in out
+    assert out.splitlines()[-1].endswith("; 0 of 200 outputs differ")
+
+
+def test_the_promise_is_verified_on_the_golden(run, short_bundle):
+    status, out, _ = run("verify", "--no-keras", "--bundle", short_bundle)
+    lines = out.splitlines()
+    assert status == 0
+    assert [line.split()[0] for line in lines[1:5]] == ["ok"] * 4
+    assert "tick by tick   Keras over the whole sequence" in out
+
+
+def test_the_promise_is_verified_on_a_recording(run, server, tmp_path):
+    path = tmp_path / "drive.npz"
+    np.savez(path, frames=samples.shipped().frames[:150], times=np.arange(150) / 50)
+    status, out, _ = run("verify", path, "--no-keras", "--server", server.address)
+    assert status == 0
+    assert "drive.npz itself was not compared with Keras" in out
+
+
+def test_outputs_that_are_not_keras_s_fail(run, bundle, tmp_path_factory):
+    wrong = bundle.golden.outputs[:100] + np.float32(1e-3)
+    path = write_bundle(bundle, tmp_path_factory, wrong)
+    status, out, _ = run("verify", "--no-keras", "--bundle", path)
+    assert status == 1
+    assert "DIFFERS tick by tick   Keras" in out
+
+
+def test_another_machine_s_bits_are_compared_by_tolerance(
+    run, server, bundle, tmp_path_factory, cell
+):
+    # Other golden frames are another probe, so the digest is another one.
+    path = write_bundle(bundle, tmp_path_factory, bundle.golden.outputs[100:200], first=100)
+    status, out, _ = run("verify", "--no-keras", "--bundle", path, "--server", server.address)
+    assert "the server computes other last bits" in out
+    assert "all 100 equal to the bit" in out
+    # Those outputs belong to a state that 100 frames have shaped.
+    assert status == 1
+
+
+def test_another_model_of_the_same_name_is_not_verified(run, server, bundle, tmp_path):
+    interface = dataclasses.replace(bundle.interface, output_names=("other",))
+    dataclasses.replace(bundle, interface=interface).write(tmp_path / "other")
+    status, _, err = run("verify", "--bundle", tmp_path / "other", "--server", server.address)
+    assert status == 1
+    assert "name the bundle that is served by --bundle" in err
+
+
+def test_the_agent_says_how_harsh_late_and_long_the_drive_was(run, server, tmp_path):
+    plot = tmp_path / "agent.png"
+    status, out, _ = run("agent", "--server", server.address, "--seconds", "5", "--plot", plot)
+    lines = out.splitlines()
+    assert status == 0
+    assert [line[:12].strip() for line in lines[1:4]] == ["never eased", "agent", "always eased"]
+    assert "p99" in lines[4]
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_agent_keeps_to_the_clock(run, server):
+    status, out, _ = run(
+        *("agent", "--server", server.address, "--seconds", "2", "--realtime", "--hz", "200")
+    )
+    assert status == 0
+    assert "ticks late at 200 Hz" in out
+
+
+def test_the_agent_refuses_a_model_of_other_sensors(run, bundle, tmp_path):
+    from tickcell.client import server_process
+
+    sensors = tuple(
+        dataclasses.replace(sensor, name=f"my_{sensor.name}") for sensor in bundle.interface.sensors
+    )
+    interface = dataclasses.replace(bundle.interface, sensors=sensors)
+    dataclasses.replace(bundle, interface=interface).write(tmp_path / "other")
+    with server_process.temporary("--bundle", str(tmp_path / "other")) as server:
+        agent = run("agent", "--server", server.address)
+        replay = run("replay", "--server", server.address)
+    assert "has other sensors than the simulated car" in agent[2]
+    assert "name a RECORDING" in replay[2]
+
+
+def test_an_address_that_cannot_be_one_is_refused(run):
+    status, _, err = run("agent", "--server", "nowhere")
+    assert status == 1
+    assert "expected HOST:PORT or unix:PATH" in err
+
+
+def test_a_program_that_imports_the_client_needs_no_server_and_no_plots():
+    source = "import sys, tickcell.client; print({'lmdb', 'matplotlib', 'tqdm'} & {*sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", source], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"
+
+
+def test_the_shipped_bundle_is_the_default(bundle):
+    assert samples.load(None).fingerprint == Bundle.load().fingerprint == bundle.fingerprint
