@@ -27,6 +27,7 @@ _RELEASE_JERK = 5.0  # m/s3; a foot leaves the brake faster than it presses it
 _CLUTCH_JERK = 12.0  # m/s3, in anyone's feet
 _LIFT_OFF = 1.0  # m/s2, the most by which a driver lets the car slow down without the brake
 _SOFTEST_BRAKING = 0.4  # m/s2, on the last metre before a line
+_REACTION_S = 0.2  # from the pedal to the brakes
 _HALTED = 0.15  # m/s
 
 
@@ -83,7 +84,7 @@ class Pedals:
           dt: seconds since the last command.
         """
         if self._approached is None:
-            self._approached = _to_brake_for(station, speed, ahead)
+            self._approached = self._to_brake_for(station, speed, ahead)
         approached = self._approached
         self._needed = 0.0
         if approached is not None and station >= approached.start and approached.speed > 0:
@@ -102,6 +103,22 @@ class Pedals:
         self._pedal += max(-reach, min(reach, target - self._pedal))
         allowed = max(-easing.braking, min(easing.acceleration, easing.pedal * self._pedal))
         return min(allowed, max(self._pedal, -self._needed))
+
+    def _to_brake_for(
+        self, station: float, speed: float, ahead: Sequence[Manoeuvre]
+    ) -> Manoeuvre | None:
+        """Returns the first manoeuvre for which braking has to begin here."""
+        for manoeuvre in ahead:
+            distance = manoeuvre.start - station
+            if manoeuvre.speed > speed - 0.5 or (distance < 0 and manoeuvre.speed > 0):
+                continue
+            style = manoeuvre.approach
+            # Until the brake holds, the foot has to leave one pedal and press the other.
+            build_up_s = (max(0.0, self._pedal) + style.level / 2) / style.jerk + _REACTION_S
+            braking = (speed**2 - manoeuvre.speed**2) / (2 * style.level)
+            if distance <= braking + speed * build_up_s:
+                return manoeuvre
+        return None
 
     def _brake(self, for_: Manoeuvre, station: float, speed: float) -> tuple[float, float]:
         self._launch = CRUISE
@@ -144,16 +161,3 @@ def _bend_speed(manoeuvre: Manoeuvre, station: float, easing: Easing) -> float:
     if curvature == 0:
         return math.inf
     return min(manoeuvre.speed, math.sqrt(easing.lateral / curvature))
-
-
-def _to_brake_for(station: float, speed: float, ahead: Sequence[Manoeuvre]) -> Manoeuvre | None:
-    """Returns the first manoeuvre for which braking has to begin here."""
-    for manoeuvre in ahead:
-        distance = manoeuvre.start - station
-        if manoeuvre.speed > speed - 0.5 or (distance < 0 and manoeuvre.speed > 0):
-            continue
-        style = manoeuvre.approach
-        build_up = speed * style.level / (2 * style.jerk)
-        if distance <= (speed**2 - manoeuvre.speed**2) / (2 * style.level) + build_up:
-            return manoeuvre
-    return None
