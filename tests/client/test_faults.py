@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from doubles.faulty_proxy import Fault
-from tickcell.client import Session, calls, errors
+from tickcell.client import PacedSession, Session, calls, errors
+from tickcell.client.clock import Clock, paced
 from tickcell.client.link import Link
 from tickcell.v1 import session_service_pb2
 
@@ -151,3 +152,37 @@ def test_a_stream_whose_patience_ends_can_be_gone_on_with(proxy, frames, expecte
         proxy.faults["StreamSteps"].clear()
         got.extend(session.stream([*session.unanswered, *source]))
     assert np.stack(got).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("reason", ["STORE_FULL", "STREAMS_FULL", "DRAINING", "INTERNAL"])
+def test_a_refusal_that_may_pass_is_sent_again(proxy, frames, expected, reason):
+    proxy.faults["StepSession"].extend([Fault("refuse", reason=reason)] * 3)
+    proxy.faults["StreamSteps"].extend([Fault("refuse", after, reason=reason) for after in (0, 2)])
+    with Session.create(proxy.address) as session:
+        outputs = [session.step(frames[0]), *session.stream(frames[1:], max_chunk=4)]
+    assert np.stack(outputs).tobytes() == expected.tobytes()
+    assert (proxy.calls["StepSession"], proxy.calls["StreamSteps"]) == (4, 3)
+
+
+def test_a_refusal_that_does_not_pass_is_told_by_its_reason(proxy, frames):
+    proxy.faults["StepSession"].extend([Fault("refuse", reason="STORE_FULL")] * 20)
+    with (
+        Session.create(proxy.address, retry_for_s=0.1) as session,
+        pytest.raises(errors.StoreFullError, match="refused on purpose"),
+    ):
+        session.step(frames[0])
+
+
+def test_a_paced_loop_gives_up_a_connection_that_stalls(proxy, frames, expected):
+    proxy.faults["StreamSteps"].append(Fault("stall", 5))
+    outputs = []
+    with Session.create(proxy.address, deadline_s=0.2) as session:
+        with PacedSession(session, rate_hz=100) as loop:
+            for due, frame in paced(((i / 100, frame) for i, frame in enumerate(frames)), Clock()):
+                outputs.append(loop.tick(frame, due))
+        assert session.next_step == len(frames)
+    assert proxy.calls["StreamSteps"] == 2
+    assert loop.late_output_count == loop.late_count > 0
+    in_time = [step for step, output in enumerate(outputs) if output is not None]
+    assert in_time[-1] > 100
+    assert all(outputs[step].tolist() == expected[step].tolist() for step in in_time)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import queue
 
 import numpy as np
 import pytest
@@ -174,17 +175,17 @@ def test_an_empty_stream_is_nothing(server):
 
 def test_outputs_do_not_wait_for_the_next_frame(server, frames, expected):
     """As from a robot's pipe: the next frame comes only after the output."""
-    got = []
+    got, go_on = [], queue.SimpleQueue()
 
     def source():
-        for step, frame in enumerate(frames[:20]):
-            while len(got) < step:
-                pass
+        for frame in frames[:20]:
             yield frame
+            go_on.get(timeout=10)
 
     with Session.create(server.address) as session:
         for output in session.stream(source()):
             got.append(output)
+            go_on.put(None)
     assert np.stack(got).tobytes() == expected[:20].tobytes()
 
 

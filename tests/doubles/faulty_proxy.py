@@ -10,8 +10,12 @@ from concurrent import futures
 from typing import Literal
 
 import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
 
-Kind = Literal["lose request", "lose reply", "stall"]
+from tickcell.v1 import session_service_pb2
+
+Kind = Literal["lose request", "lose reply", "stall", "refuse"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,14 +25,25 @@ class Fault:
     Attributes:
       kind: "lose request": it does not arrive; "lose reply": it is served, and the
         connection breaks instead of the reply; "stall": it is served, and nothing
-        comes back at all.
+        comes back at all; "refuse": the server seems to refuse it.
       after: for a stream: how many replies pass before.
       code: of what the caller gets.
+      reason: of a refusal.
     """
 
     kind: Kind
     after: int = 0
     code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
+    reason: str = ""
+
+    @property
+    def status(self) -> status_pb2.Status:
+        """The refusal as the server would put it."""
+        detail = any_pb2.Any()
+        detail.Pack(error_details_pb2.ErrorInfo(reason=self.reason, domain="tickcell"))
+        return status_pb2.Status(
+            code=self.code.value[0], message="refused on purpose", details=[detail]
+        )
 
 
 class FaultyProxy(grpc.GenericRpcHandler):
@@ -74,6 +89,10 @@ class FaultyProxy(grpc.GenericRpcHandler):
             fault = self._fault(name)
             if fault and fault.kind == "lose request":
                 context.abort(fault.code, "the request was lost on purpose")
+            if fault and fault.kind == "refuse":
+                details = fault.status.SerializeToString()
+                context.set_trailing_metadata((("grpc-status-details-bin", details),))
+                context.abort(fault.code, "refused on purpose")
             try:
                 reply = self._target.unary_unary(path)(request, timeout=5)
             except grpc.RpcError as error:
@@ -93,6 +112,10 @@ class FaultyProxy(grpc.GenericRpcHandler):
             context.add_callback(upstream.cancel)
             try:
                 for index, reply in enumerate(upstream):
+                    if fault and fault.kind == "refuse" and index == fault.after:
+                        refusal = session_service_pb2.StreamStepsResponse(error=fault.status)
+                        yield refusal.SerializeToString()
+                        return
                     if fault and index >= fault.after:
                         self._fail(fault, context)
                         return

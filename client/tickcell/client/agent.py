@@ -8,6 +8,7 @@ eased. No output in time: it eases, which is the safe action.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -114,24 +115,26 @@ class Agent:
         def output(frame: np.ndarray, _: float) -> np.ndarray:
             return self.session.step(frame)
 
-        return self._drive(seed, seconds, ((self.clock.now(), None) for _ in iter(int, 1)), output)
+        ticks = (self.clock.now() for _ in itertools.count())
+        return self._drive(seed, seconds, ticks, output)
 
     def drive_in_real_time(self, seed: int, seconds: float, rate_hz: float) -> Trace:
         """Drives by the clock; a tick without an output before the next is late."""
-        due = ((index / rate_hz, None) for index in range(10**12))
+        numbered = ((index / rate_hz, index) for index in itertools.count())
+        ticks = (due for due, _ in paced(numbered, self.clock))
         with PacedSession(self.session, rate_hz=rate_hz, clock=self.clock) as steps:
-            return self._drive(seed, seconds, paced(due, self.clock), steps.tick)
+            return self._drive(seed, seconds, ticks, steps.tick)
 
     def _drive(
         self,
         seed: int,
         seconds: float,
-        ticks: Iterator[tuple[float, None]],
+        ticks: Iterator[float],
         output: Callable[[np.ndarray, float], np.ndarray | None],
     ) -> Trace:
         car, trace = drive.Drive(seed, seconds), Trace()
         eased, hold = False, 0
-        for due, _ in ticks:
+        for due in ticks:
             tick = car.tick(eased)
             trace.add(tick, eased=eased)
             got = output(tick.frame, due)

@@ -106,7 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     where the command line itself is wrong, or 130 after Ctrl-C.
     """
     _keep_lines(tickcell)
-    logging.getLogger("tickcell.client").addHandler(_Notes())
+    log, notes = logging.getLogger("tickcell.client"), _Notes()
+    log.addHandler(notes)
     try:
         status = tickcell.main(arguments, prog_name="tickcell", standalone_mode=False)
         sys.stdout.flush()
@@ -128,6 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.filename is None:
             raise
         return _fail(f"{error.filename}: {error.strerror}.")
+    finally:
+        log.removeHandler(notes)
     return status if isinstance(status, int) else 0
 
 

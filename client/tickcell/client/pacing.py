@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from tickcell.client.clock import Clock
+from tickcell.client.patience import BACKLOG_S
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
     from tickcell.client.pipeline import Output
     from tickcell.client.session import Session
-
-# How long the server may be away: a restart, a change of batteries, a tunnel.
-BACKLOG_S = 600.0
 
 
 class Steps(Protocol):

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 FIRST_DELAY_S = 0.05
 LAST_DELAY_S = 2.0
 
+# How long the server may be away while a clock goes on: a restart, a change of
+# batteries, a tunnel.
+BACKLOG_S = 600.0
+
 
 @dataclasses.dataclass
 class Patience:

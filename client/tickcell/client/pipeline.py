@@ -167,10 +167,10 @@ class Pipeline:
                 if self._is_closed or (self._is_finished and not self._flight.waiting):
                     return None
                 now = time.monotonic()
-                if until is not None and until <= now:
-                    return None
                 overdue = self._overdue_call(now)
                 if overdue is None:
+                    if until is not None and until <= now:
+                        return None
                     self._changed.wait(self._longest_wait_s(now, until))
             if overdue is not None:
                 overdue.cancel()

@@ -11,15 +11,22 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def bar(what: str, total: int | None, unit: str = "step") -> Iterator[Callable[[], object]]:
+def bar(
+    what: str, total: int | None, unit: str = "step", *, writes_output: bool = False
+) -> Iterator[Callable[[], object]]:
     """Shows a bar while the block runs; gives what to call at each step.
 
-    Where standard error is not a terminal, or standard output is one and would be mixed
-    up with it, there is none.
+    Args:
+      what: is going on.
+      total: the number of steps; None if it is not known.
+      unit: what to call a step.
+      writes_output: whether the block writes to standard output: on a terminal, the bar
+        would be mixed up with that, so there is none. Nor is there one where standard
+        error is no terminal.
     """
     import tqdm
 
-    is_hidden = not sys.stderr.isatty() or sys.stdout.isatty()
+    is_hidden = not sys.stderr.isatty() or (writes_output and sys.stdout.isatty())
     with tqdm.tqdm(
         desc=what, total=total, unit=unit, file=sys.stderr, disable=is_hidden, leave=False
     ) as shown:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from tickcell.client import rows
 from tickcell.client.clock import Clock, paced
-from tickcell.client.pacing import BACKLOG_S
+from tickcell.client.patience import BACKLOG_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -17,6 +17,7 @@ from tickcell import wire
 from tickcell.client import calls, errors, methods
 from tickcell.client.feeder import Feeder
 from tickcell.client.link import DEADLINE_S, RETRY_FOR_S, Link
+from tickcell.client.patience import BACKLOG_S
 from tickcell.client.pipeline import Life, Pipeline, check_reply
 from tickcell.client.shapes import Shapes
 
@@ -254,7 +255,8 @@ class Session:
           max_chunk: the most frames in one request; by default what has arrived, up to
             half of W.
           backlog: for a source that cannot wait, such as a sensor: how many frames may
-            wait while the server does not answer. Then `retry_for_s` does not count.
+            wait while the server does not answer. It may be away for 10 minutes then, or
+            for `retry_for_s` if that is longer.
 
         Raises:
           BacklogError: more frames than `backlog` wait.
@@ -282,11 +284,10 @@ class Session:
         self._check_open()
         window = self._life.window
         chunk = max(1, min(window // 2, self._max_chunk) if max_chunk is None else max_chunk)
-        link = Link(
-            self._link.address,
-            deadline_s=self._link.deadline_s,
-            retry_for_s=self._link.retry_for_s if backlog is None else None,
-        )
+        retry_for_s = self._link.retry_for_s
+        if backlog is not None and retry_for_s is not None:
+            retry_for_s = max(retry_for_s, BACKLOG_S)
+        link = Link(self._link.address, deadline_s=self._link.deadline_s, retry_for_s=retry_for_s)
         self._pipeline = Pipeline(
             link,
             self._life,

@@ -213,7 +213,8 @@ class _Run:
         left = None if played.length is None else played.length - session.next_step
         # What arrives live has its own clock.
         is_paced = not self._options["fast"] and played.length is not None
-        with progress.bar(played.name, left) as advance:
+        writes_output = self._options["out"] is None
+        with progress.bar(played.name, left, writes_output=writes_output) as advance:
 
             def on_row(output: NDArray[np.float32]) -> None:
                 if self._options["plot"]:
