@@ -14,7 +14,7 @@ from tickcell.model.drive import Drive, Tick
 def ticks(seed: int, seconds: float, *, eased: bool = False) -> list[Tick]:
     """Drives to the end of the road."""
     car = Drive(seed, seconds)
-    driven = []
+    driven: list[Tick] = []
     while not driven or not driven[-1].done:
         driven.append(car.tick(eased))
     return driven
@@ -91,7 +91,8 @@ def three_ways() -> dict[str, tuple[float, float]]:
     """Seconds of trip and of harshness: never eased, eased while the label is 1, always eased."""
     totals = dict.fromkeys(("never", "while aggressive", "always"), (0.0, 0.0))
     for seed, way in itertools.product(range(4), totals):
-        car, driven, label = Drive(seed, 150), [], 0
+        car, label = Drive(seed, 150), 0
+        driven: list[Tick] = []
         while not driven or not driven[-1].done:
             driven.append(car.tick(way == "always" or (way == "while aggressive" and label == 1)))
             label = driven[-1].label

@@ -6,12 +6,16 @@ frame with its squares and lengths, the other means and deviations of the last s
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from tickcell.model import drive
 from tickcell.model.drive import Drive
 from tickcell.model.recording import Recording
+
+Seen = Callable[[Recording], np.ndarray]
 
 TRAINING_SEEDS = range(100, 107)
 TEST_SEEDS = range(200, 206)
@@ -45,7 +49,7 @@ def last_seconds(recorded: Recording) -> np.ndarray:
 def trailing_mean(series: np.ndarray, window: int) -> np.ndarray:
     padded = np.concatenate([np.repeat(series[:1], window, axis=0), series])
     sums = np.cumsum(padded, axis=0)
-    return (sums[window:] - sums[:-window]) / window
+    return np.asarray((sums[window:] - sums[:-window]) / window)
 
 
 def logistic(rows: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -77,7 +81,7 @@ def recordings_of_drives() -> tuple[list[Recording], list[Recording]]:
     )
 
 
-def held_out_auc(parts: tuple[list[Recording], list[Recording]], seen) -> float:
+def held_out_auc(parts: tuple[list[Recording], list[Recording]], seen: Seen) -> float:
     """Trains on one part of the drives and returns the ROC AUC on the other."""
     (train, train_labels), (test, test_labels) = (
         (

@@ -6,7 +6,7 @@ import io
 import pathlib
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -15,11 +15,13 @@ from tickcell.model import drive, recording
 from tickcell.model.interface import Sensor
 from tickcell.model.recording import Recording, RecordingError
 
+Write = Callable[[str], pathlib.Path]
+
 SENSORS = (Sensor("a", "m", -9.0, 9.0), Sensor("b", "m", -9.0, 9.0))
 
 
 @pytest.fixture
-def write(tmp_path: pathlib.Path):
+def write(tmp_path: pathlib.Path) -> Write:
     """Writes a text to a file, and names it."""
 
     def write_text(text: str) -> pathlib.Path:
@@ -30,14 +32,14 @@ def write(tmp_path: pathlib.Path):
     return write_text
 
 
-def refusal(path: pathlib.Path, **options) -> str:
+def refusal(path: pathlib.Path, *, rate_hz: float | None = None, dropouts: bool = False) -> str:
     """Returns the message with which a file is refused, without the directory it is in."""
     with pytest.raises(RecordingError) as refused:
-        recording.read(path, SENSORS, **options)
+        recording.read(path, SENSORS, rate_hz=rate_hz, dropouts=dropouts)
     return str(refused.value).replace(f"{path.parent}/", "")
 
 
-def test_columns_are_found_by_name_and_the_others_are_told(write) -> None:
+def test_columns_are_found_by_name_and_the_others_are_told(write: Write) -> None:
     read = recording.read(write("note,b,t,aggressive,a\nx,2,0.5,1,1\ny,4,0.7,0,3\n"), SENSORS)
 
     assert read.frames.tolist() == [[1, 2], [3, 4]]
@@ -50,37 +52,37 @@ def test_columns_are_found_by_name_and_the_others_are_told(write) -> None:
     assert read.name == "drive.csv"
 
 
-def test_iterating_over_a_recording_gives_its_frames(write) -> None:
+def test_iterating_over_a_recording_gives_its_frames(write: Write) -> None:
     read = recording.read(write("a,b,t\n1,2,0\n3,4,1\n"), SENSORS)
 
     assert [frame.tolist() for frame in read] == [[1, 2], [3, 4]]
     assert len(read) == 2
 
 
-def test_the_rate_is_the_median_one(write) -> None:
+def test_the_rate_is_the_median_one(write: Write) -> None:
     read = recording.read(write("a,b,t\n1,2,0\n1,2,0.1\n1,2,0.2\n1,2,5\n"), SENSORS)
 
     assert read.rate_hz == pytest.approx(10)
 
 
-def test_one_frame_has_no_rate(write) -> None:
+def test_one_frame_has_no_rate(write: Write) -> None:
     assert np.isnan(recording.read(write("a,b,t\n1,2,0\n"), SENSORS).rate_hz)
 
 
-def test_without_times_they_come_from_the_rate(write) -> None:
+def test_without_times_they_come_from_the_rate(write: Write) -> None:
     read = recording.read(write("a,b\n1,2\n3,4\n"), SENSORS, rate_hz=50)
 
     assert read.times.tolist() == [0, 0.02]
 
 
-def test_the_label_may_have_another_name(write) -> None:
+def test_the_label_may_have_another_name(write: Write) -> None:
     read = recording.read(write("a,b,t,harsh,aggressive\n1,2,0,1,x\n"), SENSORS, label="harsh")
 
     assert read.labels is not None
     assert read.labels.tolist() == [1]
 
 
-def test_spreadsheets_quotes_marks_and_blank_rows_are_read(write) -> None:
+def test_spreadsheets_quotes_marks_and_blank_rows_are_read(write: Write) -> None:
     text = '\ufeffa, b ,t,"note, long"\r\n1,2,0,"x, y"\r\n\r\n"3",4,1,\r\n'
 
     read = recording.read(write(text), SENSORS)
@@ -142,7 +144,9 @@ def test_standard_input_is_a_csv(monkeypatch: pytest.MonkeyPatch) -> None:
         ("a,b\n1,2\n", "drive.csv: has no times (a column 't'); name its rate in Hz."),
     ],
 )
-def test_a_csv_is_refused_with_the_place_of_what_is_wrong(write, text: str, message: str) -> None:
+def test_a_csv_is_refused_with_the_place_of_what_is_wrong(
+    write: Write, text: str, message: str
+) -> None:
     assert refusal(write(text)) == message
 
 
@@ -159,13 +163,13 @@ def test_a_missing_file_is_named(tmp_path: pathlib.Path) -> None:
     assert message == "none.csv: cannot be read: No such file or directory."
 
 
-def test_a_rate_that_is_none_is_refused(write) -> None:
+def test_a_rate_that_is_none_is_refused(write: Write) -> None:
     message = refusal(write("a,b\n1,2\n"), rate_hz=0.0)
 
     assert message == "drive.csv: got the rate 0.0 Hz, expected a number above 0."
 
 
-def test_where_readings_may_drop_out_they_are_nan(write) -> None:
+def test_where_readings_may_drop_out_they_are_nan(write: Write) -> None:
     text = "a,b,t\n1,2,0\n,4,1\n5,inf,2\n7,nan,3\n"
 
     frames = recording.read(write(text), SENSORS, dropouts=True).frames
@@ -179,7 +183,7 @@ def test_where_readings_may_drop_out_they_are_nan(write) -> None:
     assert frames[1, 1] == 4
 
 
-def test_where_readings_may_drop_out_words_are_still_refused(write) -> None:
+def test_where_readings_may_drop_out_words_are_still_refused(write: Write) -> None:
     message = refusal(write("a,b,t\n1,two,0\n"), dropouts=True)
 
     assert message == "drive.csv: row 2, column 'b': got 'two', expected a number."

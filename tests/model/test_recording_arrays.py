@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,15 +13,17 @@ from tickcell.model import recording
 from tickcell.model.interface import Sensor
 from tickcell.model.recording import RecordingError
 
+Save = Callable[..., pathlib.Path]
+
 SENSORS = (Sensor("a", "m", -9.0, 9.0), Sensor("b", "m", -9.0, 9.0))
 FRAMES = np.array([[1, 2], [3, 4], [5, 6]])
 
 
 @pytest.fixture
-def save(tmp_path: pathlib.Path):
+def save(tmp_path: pathlib.Path) -> Save:
     """Saves arrays to an NPZ, and names it."""
 
-    def save_arrays(**arrays) -> pathlib.Path:
+    def save_arrays(**arrays: Any) -> pathlib.Path:
         path = tmp_path / "drive.npz"
         np.savez(path, **arrays)
         return path
@@ -27,9 +31,9 @@ def save(tmp_path: pathlib.Path):
     return save_arrays
 
 
-def refusal(path: pathlib.Path, **options) -> str:
+def refusal(path: pathlib.Path) -> str:
     with pytest.raises(RecordingError) as refused:
-        recording.read(path, SENSORS, **options)
+        recording.read(path, SENSORS)
     return str(refused.value).replace(f"{path.parent}/", "")
 
 
@@ -44,7 +48,7 @@ def test_an_npy_holds_frames(tmp_path: pathlib.Path) -> None:
     assert read.labels is None
 
 
-def test_an_npz_may_hold_times_and_labels(save) -> None:
+def test_an_npz_may_hold_times_and_labels(save: Save) -> None:
     path = save(frames=FRAMES, times=np.array([0, 1, 2]), labels=np.array([0, 1, 1]), extra=FRAMES)
 
     read = recording.read(path, SENSORS)
@@ -55,7 +59,7 @@ def test_an_npz_may_hold_times_and_labels(save) -> None:
     assert read.ignored == ("extra",)
 
 
-def test_where_readings_may_drop_out_they_are_nan(save) -> None:
+def test_where_readings_may_drop_out_they_are_nan(save: Save) -> None:
     path = save(frames=np.array([[1, np.inf], [np.nan, 1e300]]), times=np.array([0, 1]))
 
     frames = recording.read(path, SENSORS, dropouts=True).frames
@@ -101,12 +105,12 @@ def test_where_readings_may_drop_out_they_are_nan(save) -> None:
     ],
 )
 def test_an_npz_is_refused_with_the_place_of_what_is_wrong(
-    save, arrays: dict[str, np.ndarray], message: str
+    save: Save, arrays: dict[str, np.ndarray], message: str
 ) -> None:
     assert refusal(save(**arrays)) == message
 
 
-def test_pickled_objects_are_never_loaded(save) -> None:
+def test_pickled_objects_are_never_loaded(save: Save) -> None:
     message = refusal(save(frames=np.array([[print, 1]], dtype=object)))
 
     assert message.startswith("drive.npz: is not a file of plain arrays: Object arrays")
