@@ -21,6 +21,7 @@ from tickcell.server.store import (
     StoreDamagedError,
     StoreInUseError,
     StoreStartError,
+    entries,
     premises,
 )
 
@@ -125,6 +126,13 @@ def test_truncated_store_is_refused_as_damaged(tmp_path: pathlib.Path) -> None:
         LmdbStore.open(tmp_path, check=store_records.version)
 
 
+def test_lock_file_has_its_place_on_the_disk(tmp_path: pathlib.Path) -> None:
+    # LMDB writes to it as memory: a sparse one would be a SIGBUS once the disk is full.
+    LmdbStore.open(tmp_path).close()
+    lock = (tmp_path / "lock.mdb").stat()
+    assert lock.st_blocks * 512 >= lock.st_size
+
+
 def test_store_is_the_users_own(tmp_path: pathlib.Path) -> None:
     LmdbStore.open(tmp_path / "store").close()
     paths = [tmp_path / "store", *(tmp_path / "store").rglob("*")]
@@ -176,6 +184,16 @@ def test_servers_that_start_at_once_all_serve(tmp_path: pathlib.Path) -> None:
         assert [process.answer() for process in (one, two, three)] == ["open"] * 3
         one.ask("set 000000 5")
         assert [process.ask("get 000000") for process in (two, three)] == ["5", "5"]
+
+
+def test_start_waits_while_another_process_opens_or_recovers_the_store(
+    tmp_path: pathlib.Path,
+) -> None:
+    with StoreProcess(tmp_path) as process:
+        with entries.guard(tmp_path):
+            process.tell("open")
+            assert not process.has_answered(within_s=0.5)
+        assert process.answer() == "open"
 
 
 def test_of_servers_that_start_at_once_after_a_power_cut_the_first_examines(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pathlib
 import random
 import re
+import struct
 import subprocess
 import sys
 from typing import TYPE_CHECKING, NamedTuple
@@ -208,6 +209,35 @@ def test_recovery_needs_no_branch_page(tmp_path: pathlib.Path) -> None:
     _zero(tmp_path, pages=branches)
     assert branches
     assert recovery.recover(tmp_path, store_records.version).record_count == 300
+
+
+def test_damaged_list_of_free_pages_is_damage_too(tmp_path: pathlib.Path) -> None:
+    _make(tmp_path)
+    data = (tmp_path / "data.mdb").read_bytes()
+    # In a meta page: the root of the tree of free pages, and the transaction's id.
+    metas = [struct.unpack_from("=Q56xQ", data, page * PAGE + 80) for page in (0, 1)]
+    root, _ = max(metas, key=lambda meta: meta[1])
+    _zero(tmp_path, pages=[root])
+    assert soundness.examine(tmp_path, store_records.version).problems
+    assert recovery.recover(tmp_path, store_records.version).record_count == 300
+    assert soundness.examine(tmp_path, store_records.version) == (300, [])
+
+
+def test_page_that_holds_another_ones_records_is_lost_and_not_read(
+    tmp_path: pathlib.Path,
+) -> None:
+    store = _open(tmp_path)
+    record = store_records.encode(1)
+    store.commit([Change(b"%05d" % index, None, record) for index in range(300)])
+    store.close()
+    data = bytearray((tmp_path / "data.mdb").read_bytes())
+    # Both in one file: the pages of keys 100 and 200, found by a key's own bytes.
+    one, other = (data.index(b"%05d" % key + record) // PAGE * PAGE for key in (100, 200))
+    data[other + 8 : other + PAGE] = data[one + 8 : one + PAGE]
+    (tmp_path / "data.mdb").write_bytes(data)
+    recovered = recovery.recover(tmp_path, store_records.version)
+    assert recovered.lost_ranges == [f"page {other // PAGE} has keys outside its range"]
+    assert b"00100" in _versions(tmp_path)
 
 
 def test_record_that_does_not_check_out_is_lost_by_name_and_no_other(
