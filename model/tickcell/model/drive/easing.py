@@ -16,6 +16,8 @@ class Easing:
     Attributes:
       pedal: the share of the driver's pedal that acts.
       acceleration, braking: the most that acts, m/s2.
+      slowing: how hard the driver slows down where the car is merely too fast, m/s2; without
+        easing, by lifting the foot.
       lateral: the lateral acceleration down to which the car slows in a bend, m/s2.
       speed: the share of the driver's cruising speed.
       lane_change: the share of the driver's pace in changing lanes.
@@ -24,10 +26,21 @@ class Easing:
     pedal: float
     acceleration: float
     braking: float
+    slowing: float
     lateral: float
     speed: float
     lane_change: float
 
 
-NONE = Easing(1.0, 20.0, 20.0, 20.0, 1.0, 1.0)
-EASED = Easing(pedal=0.6, acceleration=1.2, braking=2.0, lateral=2.2, speed=0.9, lane_change=0.6)
+NONE = Easing(
+    pedal=1.0,
+    acceleration=20.0,
+    braking=20.0,
+    slowing=1.0,
+    lateral=20.0,
+    speed=1.0,
+    lane_change=1.0,
+)
+EASED = Easing(
+    pedal=0.6, acceleration=1.2, braking=2.0, slowing=3.0, lateral=2.2, speed=0.9, lane_change=0.6
+)

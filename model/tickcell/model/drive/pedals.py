@@ -25,7 +25,6 @@ _SHIFT_S = 0.7
 _AGGRESSIVE_SHIFT_S = 0.45
 _RELEASE_JERK = 5.0  # m/s3; a foot leaves the brake faster than it presses it
 _CLUTCH_JERK = 12.0  # m/s3, in anyone's feet
-_LIFT_OFF = 1.0  # m/s2, the most by which a driver lets the car slow down without the brake
 _SOFTEST_BRAKING = 0.4  # m/s2, on the last metre before a line
 _REACTION_S = 0.2  # from the pedal to the brakes
 _HALTED = 0.15  # m/s
@@ -96,7 +95,7 @@ class Pedals:
         else:
             bound = limit if approached is None else min(limit, approached.speed)
             wanted = min(bound, _bend_speed(ahead[0], station, easing)) * easing.speed
-            target, jerk = self._pull(speed, wanted, dt)
+            target, jerk = self._pull(speed, wanted, easing.slowing, dt)
         if self._pedal < min(0.0, target):
             jerk = max(jerk, _RELEASE_JERK)
         reach = jerk * dt
@@ -136,14 +135,14 @@ class Pedals:
             self._waited_s += dt
         return -0.5, 8.0
 
-    def _pull(self, speed: float, wanted: float, dt: float) -> tuple[float, float]:
+    def _pull(self, speed: float, wanted: float, slowing: float, dt: float) -> tuple[float, float]:
         style = self._launch
         while speed < _GEAR_SPEEDS[self._gear - 1] - 1.0 and self._gear > 0:
             self._gear -= 1
         if speed > 0.82 * wanted:
             self._launch = CRUISE
         if speed > wanted:
-            return -min(_LIFT_OFF, 0.4 * (speed - wanted)), style.jerk
+            return -slowing * min(1.0, 0.4 * (speed - wanted)), style.jerk
         target = style.level * (1 - (speed / wanted) ** 4)
         if self._shift_s > 0:
             self._shift_s -= dt
