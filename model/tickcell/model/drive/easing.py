@@ -1,7 +1,8 @@
 """What the supervisor allows while it eases the driver's pedals and steering.
 
 Easing never takes the car out of its lane or past the line where it has to stop: braking that
-the place ahead asks for is granted, and a bend is eased by slowing down in it.
+a bend or a line asks for is granted, and a bend is eased by slowing down in it. Braking for a
+lower limit is eased, so an eased car may pass its sign too fast, which can even save time.
 """
 
 from __future__ import annotations
