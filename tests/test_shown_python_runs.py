@@ -1,0 +1,64 @@
+"""The Python that README and the client's guide show does what they say, as it stands there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import documents
+from tickcell.client import Session, samples, server_process
+from tickcell.model import Bundle
+
+PROJECT = Path(__file__).resolve().parents[1]
+SHOWN_ADDRESS = '"localhost:50061"'
+BLOCKS = [
+    pytest.param(block.code, id=f"{name}:{block.line}")
+    for name in ("README.md", "docs/client.md")
+    for block in documents.Document.read(PROJECT / name).blocks
+    if block.language == "python"
+]
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with server_process.temporary() as server:
+        yield server.address
+
+
+class Countdown:
+    """True a few times, then false."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    def __bool__(self) -> bool:
+        self.left -= 1
+        return self.left >= 0
+
+
+@pytest.mark.parametrize("code", BLOCKS)
+def test_shown_python_gives_the_outputs_of_the_plain_loop(code: str, address: str) -> None:
+    frames = samples.shipped().frames[:5]
+    readings, acted = iter(frames), list[Any]()
+    with Session.create(address) as session:
+        # What the documents take for granted, and no more.
+        names: dict[str, Any] = {
+            "recording": frames,
+            "session": session,
+            "driving": Countdown(len(frames)),
+            "read_sensors": lambda: next(readings),
+            "act": acted.append,
+            "SAFE": None,
+        }
+        exec(code.replace(SHOWN_ADDRESS, repr(address)), names)
+    cell = Bundle.load().cell()
+    state = cell.initial_state()
+    for frame in frames:
+        output, state = cell.step(frame, state)
+    # A tick of the paced loop may be late; then its action is the safe one.
+    if names["output"] is not None:
+        np.testing.assert_array_equal(np.ravel(names["output"]), np.ravel(output))
