@@ -101,6 +101,7 @@ def live(record: Record | None, session: str, now_ns: int, retention_ns: int) ->
             generation=record.life.generation,
             next_step=record.next_step,
             expire_time_ns=record.expire_ns,
+            idle_ttl_s=record.life.idle_ttl_ns / 1e9,
         )
     return record
 
