@@ -28,7 +28,8 @@ class ServedModel:
       cell: its step.
       fingerprint: in hexadecimal.
       numerics: the cell's numerics digest, 8 bytes.
-      lowest, highest: the sensors' hard ranges, inclusive.
+      lowest, highest: the sensors' hard ranges, inclusive; as float32, like readings, so
+        that a reading clipped to its range is within.
     """
 
     card: Card
@@ -47,8 +48,8 @@ class ServedModel:
             cell=cell,
             fingerprint=fingerprint,
             numerics=bytes.fromhex(cell.numerics_digest),
-            lowest=tuple(sensor.min_reading for sensor in sensors),
-            highest=tuple(sensor.max_reading for sensor in sensors),
+            lowest=tuple(float(np.float32(sensor.min_reading)) for sensor in sensors),
+            highest=tuple(float(np.float32(sensor.max_reading)) for sensor in sensors),
         )
 
     def out_of_range(self, frames: bytes) -> NDArray[np.bool_] | None:
