@@ -73,8 +73,9 @@ def parse(twin: Any, encoded: bytes) -> Any:
     # A vector in several pieces counts only once in the twin, and its size tells;
     # an unpacked one is a field that the twin does not know, and leaves it empty.
     # (Of one that is in part packed and in part not, as nobody's encoder writes it,
-    # the packed part counts.)
-    if parsed.ByteSize() == len(encoded) and getattr(parsed, _VECTORS[twin]):
+    # the packed part counts.) What is no whole number of float32, it refuses.
+    vector = getattr(parsed, _VECTORS[twin])
+    if vector and not len(vector) & 3 and parsed.ByteSize() == len(encoded):
         return parsed
     return _parse_as_public(twin, encoded)
 
