@@ -1,0 +1,172 @@
+"""A session under test: its frames, and what the plain loop makes of them."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from typing import Any
+
+import numpy as np
+import pytest
+from google.protobuf.message import Message
+from numpy.typing import NDArray
+
+from protocol.caller import PATIENCE_S, Caller, Path, Refused
+from tickcell.model import Bundle
+
+# Enough for every test, and short enough for a loop per subject.
+STEPS = 80
+# Small, so that steps leave it soon.
+WINDOW = 8
+
+
+class Subject:
+    """A session, fed with some of the bundle's golden frames.
+
+    Attributes:
+      session: as it was created.
+      frames: `[N, B, F]`.
+      outputs: `[N, B, O]`, those of the loop.
+      next_step: of the first frame that it has not been given yet.
+    """
+
+    def __init__(self, caller: Caller, bundle: Bundle, *, series_count: int = 1, **fields: Any):
+        self.caller = caller
+        self.session = caller.create(
+            **{
+                "session": f"subject-{uuid.uuid4()}",
+                "model": bundle.card.name,
+                "model_version": bundle.card.version,
+                "series_count": series_count,
+                "window_step_count": WINDOW,
+                **fields,
+            }
+        )
+        self.id = self.session.id
+        self.generation = self.session.generation
+        self.frames = _frames(bundle, series_count)
+        self.outputs = _loop(bundle, self.frames)
+        self.next_step = 0
+
+    @property
+    def now(self) -> Any:
+        """The session as the server shows it."""
+        return self.caller.get(self.id)
+
+    def clear(self) -> None:
+        """Deletes the session in whatever life it is, if it is in one."""
+        with contextlib.suppress(Refused):
+            self.caller.delete(self.id, self.now.generation)
+
+    def wait_until_ended(self) -> None:
+        """Waits until its time to live is over."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            try:
+                self.caller.get(self.id)
+            except Refused:
+                return
+        raise AssertionError("the session does not expire")
+
+    def request(
+        self,
+        path: Path,
+        step: int,
+        count: int = 1,
+        *,
+        frames: NDArray[np.float32] | None = None,
+        **fields: Any,
+    ) -> Message:
+        """Returns a request for some steps: right in all that the arguments do not change."""
+        if frames is None:
+            frames = self.frames[step : step + count]
+        return path.request_class(
+            **{
+                "session": self.id,
+                "generation": self.generation,
+                "first_step": step,
+                "step_count": count,
+                "frames": frames.ravel().tolist(),
+                **fields,
+            }
+        )
+
+    def advance(self, path: Path, count: int = 1) -> None:
+        """Gives it its next frames in one request, and holds the answer to the loop."""
+        self.repeat(path, self.next_step, count)
+        self.next_step += count
+
+    def repeat(self, path: Path, first_step: int, count: int = 1) -> None:
+        """Sends some steps, and holds the answer to the loop."""
+        self.hold_answer(
+            path.send(encoded(self.request(path, first_step, count))), first_step, count
+        )
+
+    def hold_answer(self, answer: Any, first_step: int, count: int = 1) -> None:
+        """Holds an answer to the loop, bit for bit."""
+        assert (answer.session, answer.generation) == (self.id, self.generation)
+        assert (answer.first_step, answer.step_count) == (first_step, count)
+        got = np.array(answer.outputs, np.float32)
+        expected = self.outputs[first_step : first_step + count].ravel()
+        assert got.tobytes() == expected.tobytes(), f"step {first_step}: {got} is not {expected}"
+
+
+class Scene:
+    """What each refusal is tried on: a subject in the midst of its life, and a bystander.
+
+    Attributes:
+      path: how steps are sent, and on a stream the one that the two sessions share.
+      subject: the session that the refused request names.
+      bystander: another session, which nothing is to happen to.
+    """
+
+    def __init__(self, path: Path, subject: Subject, bystander: Subject) -> None:
+        self.path = path
+        self.subject = subject
+        self.bystander = bystander
+        for session in (subject, bystander):
+            for _ in range(WINDOW + WINDOW // 2):
+                session.advance(path)
+
+    def refused(self, reason: str, request: Message | bytes) -> Refused:
+        """Sends a request that must be refused, and must not have changed anything.
+
+        The session is as it was, its next right step has the loop's output, and so has
+        the bystander's.
+        """
+        before = self.subject.now
+        refusal = refused(self.path, reason, request)
+        assert self.subject.now == before
+        self.bystander.advance(self.path)
+        self.subject.advance(self.path)
+        return refusal
+
+
+def refused(path: Path, reason: str, request: Message | bytes) -> Refused:
+    """Sends a request that must be refused for this reason; returns the refusal."""
+    with pytest.raises(Refused) as caught:
+        path.send(request if isinstance(request, bytes) else encoded(request))
+    assert caught.value.reason == reason, caught.value
+    return caught.value
+
+
+def encoded(message: Message) -> bytes:
+    """Returns a message's bytes."""
+    return message.SerializeToString()
+
+
+def _frames(bundle: Bundle, series_count: int) -> NDArray[np.float32]:
+    golden = bundle.golden.frames
+    starts = np.random.default_rng().integers(0, len(golden) - STEPS, series_count)
+    return np.stack([golden[start : start + STEPS] for start in starts], axis=1)
+
+
+def _loop(bundle: Bundle, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    cell = bundle.cell()
+    state = cell.initial_state(frames.shape[1])
+    outputs = []
+    for frame in frames:
+        output, state = cell.step(frame, state)
+        outputs.append(output)
+    return np.stack(outputs)
