@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 from collections.abc import Callable
 from typing import Any, TypeVar, get_args
@@ -12,17 +11,12 @@ import click
 from tickcell.model import BundleError, MissingExtraError
 from tickcell.server import config as config_module
 from tickcell.server import logs
-from tickcell.server.config import Config, ConfigError, Limits
+from tickcell.server.config import Config, ConfigError, Limits, default_store
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _LIMITS = Limits()
 _CONFIG = Config(durability="none")
-
-
-def _default_store() -> pathlib.Path:
-    state = os.environ.get("XDG_STATE_HOME") or pathlib.Path.home() / ".local" / "state"
-    return pathlib.Path(state) / "tickcell"
 
 
 def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Command]:
@@ -135,7 +129,7 @@ def serve(
     """
     try:
         if store is None and durability != "none":
-            store = _default_store()
+            store = default_store()
         config = Config(
             bundles=bundles,
             store=store,

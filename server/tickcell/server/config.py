@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Literal, get_args
-
-if TYPE_CHECKING:
-    import pathlib
+import os
+import pathlib
+from typing import Literal, get_args
 
 Durability = Literal["process-crash", "power-loss", "none"]
 OnUnclean = Literal["refuse", "recover"]
@@ -17,6 +16,12 @@ Numerics = Literal["serve", "strict"]
 DEFAULT_LISTEN = "localhost:50061"
 
 NANOSECONDS = 1_000_000_000
+
+
+def default_store() -> pathlib.Path:
+    """Returns the directory of the store when none is named."""
+    state = os.environ.get("XDG_STATE_HOME") or pathlib.Path.home() / ".local" / "state"
+    return pathlib.Path(state) / "tickcell"
 
 
 class ConfigError(ValueError):

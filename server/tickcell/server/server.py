@@ -125,8 +125,8 @@ class Server:
         while True:
             await asyncio.sleep(_UPKEEP_PERIOD_S)
             try:
-                if self._config.durability == "process-crash":
-                    await loop.run_in_executor(None, self._store.sync)
+                # Elsewhere, since a slow disk must not hold up the ticks.
+                await loop.run_in_executor(None, self._store.sync)
                 removed = self._sessions.sweep()
                 if removed:
                     _log.info("removed %d ended sessions", removed)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import pathlib
 from typing import TYPE_CHECKING
 
 import click
 
+from tickcell.server import config
 from tickcell.server.store import entries, premises
 from tickcell.server.store.backup import backup as make_backup
 from tickcell.server.store.errors import StoreError
@@ -25,18 +25,13 @@ if TYPE_CHECKING:
 _PROBLEMS_SHOWN = 8
 
 
-def _default_directory() -> pathlib.Path:
-    state = os.environ.get("XDG_STATE_HOME") or pathlib.Path.home() / ".local" / "state"
-    return pathlib.Path(state) / "tickcell"
-
-
 _directory_option = click.option(
     "--store",
     "directory",
     type=click.Path(path_type=pathlib.Path),
     envvar="TICKCELL_STORE",
     show_envvar=True,
-    default=_default_directory,
+    default=config.default_store,
     show_default="$XDG_STATE_HOME/tickcell",
     help="The directory that keeps the sessions.",
 )
