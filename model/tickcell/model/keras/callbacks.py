@@ -25,7 +25,7 @@ class EpochSeeds(keras.callbacks.Callback):  # type: ignore[misc]
         self._windows = windows
         self._seed = seed
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
         self._windows.epoch = epoch
         generators = [variable for variable in self.model.variables if variable.name == _SEED_STATE]
         for number, variable in enumerate(generators):
@@ -40,10 +40,10 @@ class Averaged(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self._stack = contextlib.ExitStack()
 
-    def on_test_begin(self, logs: Any = None) -> None:
+    def on_test_begin(self, logs: Any = None) -> None:  # noqa: ARG002
         self._stack.enter_context(averaged(self.model))
 
-    def on_test_end(self, logs: Any = None) -> None:
+    def on_test_end(self, logs: Any = None) -> None:  # noqa: ARG002
         self._stack.close()
 
 

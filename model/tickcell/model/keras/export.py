@@ -61,7 +61,7 @@ def export(
     step = Step(model)
     generator = np.random.default_rng(0)
     if golden_frames is None:
-        golden_frames = generator.standard_normal((1000, step.plan.sensor_count))
+        golden_frames = generator.standard_normal((1000, step.plan.sensor_count), np.float32)
     golden_frames = np.ascontiguousarray(golden_frames, np.float32)
     frames = _random_frames(generator, golden_frames)
     expected = sequence.outputs(model, frames)
@@ -113,7 +113,8 @@ def _random_frames(
     """Returns `[B, T, F]` on the golden's own scale: elsewhere a model may be saturated."""
     shape = (_SERIES_COUNT, _RANDOM_STEP_COUNT, golden_frames.shape[1])
     frames = generator.standard_normal(shape, np.float32)
-    return frames * golden_frames.std(axis=0) + golden_frames.mean(axis=0)
+    scaled = frames * golden_frames.std(axis=0) + golden_frames.mean(axis=0)
+    return np.asarray(scaled, np.float32)
 
 
 def _output_names(step: Step, name: str) -> tuple[str, ...]:

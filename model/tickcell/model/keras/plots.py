@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tickcell.model import extras
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
+    from tickcell.model.keras.evaluation import Streamed
     from tickcell.model.keras.history import History
+
+_ROW_S = 120.0
 
 
 def curves(history: History, path: pathlib.Path) -> None:
@@ -42,3 +44,27 @@ def _figure(
     )
     yield figure.subplots(rows, columns, squeeze=False).ravel()
     figure.savefig(path, dpi=120)
+
+
+def outputs(streamed: Sequence[Streamed], threshold: float, path: pathlib.Path) -> None:
+    """Draws each recording's output over time, its events shaded, in rows of two minutes."""
+    parts = [
+        (part, start)
+        for part in streamed
+        for start in np.arange(part.recording.times[0], part.recording.times[-1], _ROW_S)
+    ]
+    with _figure(path, rows=len(parts), columns=1, size=(12, 1.5 * len(parts) + 0.5)) as axes:
+        for axis, (part, start) in zip(axes, parts, strict=True):
+            recording = part.recording
+            shown = (recording.times >= start) & (recording.times < start + _ROW_S)
+            times = recording.times[shown]
+            if recording.labels is not None:
+                events = recording.labels[shown] == 1
+                axis.fill_between(
+                    times, 0, 1, where=events, color="tab:orange", alpha=0.3, lw=0, label="event"
+                )
+            axis.plot(times, part.outputs[shown], lw=0.8, label="output")
+            axis.axhline(threshold, color="grey", lw=0.6, ls="--")
+            axis.set(xlim=(start, start + _ROW_S), ylim=(0, 1), ylabel=recording.name)
+        axes[0].legend(loc="upper right", ncols=2)
+        axes[-1].set_xlabel("seconds")

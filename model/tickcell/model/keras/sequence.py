@@ -30,7 +30,8 @@ def full_sequence(path: str | os.PathLike[str], frames: NDArray[np.float32]) -> 
       ModelFileError: the file cannot be loaded.
       UnstreamableError: the model has no output at each frame.
     """
-    return outputs(archive.load(path), frames[np.newaxis])[0]
+    whole = outputs(archive.load(path), frames[np.newaxis])
+    return np.asarray(whole[0], np.float32)
 
 
 def outputs(model: Any, frames: NDArray[np.float32]) -> NDArray[np.float32]:

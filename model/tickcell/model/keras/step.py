@@ -18,7 +18,6 @@ from tickcell.model.interface import TensorSpec
 from tickcell.model.keras import plan
 from tickcell.model.keras.plan import Call, UnstreamableError
 
-
 # Layers that do the same to `[B, F]` as to each frame of `[B, T, F]`, wherever they were
 # built; calling them without the axis of time keeps the graph free of reshapes.
 _ANY_RANK_LAYERS = (

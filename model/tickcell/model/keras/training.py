@@ -85,6 +85,8 @@ def train(
         model.fit(
             windows,
             validation_data=validation_windows,
+            # The windows have an order of their own, which Keras must not shuffle again.
+            shuffle=False,
             initial_epoch=done,
             epochs=recipe.epochs,
             callbacks=[

@@ -189,4 +189,4 @@ def _starts(recordings: Sequence[Recording], windowing: Windowing) -> NDArray[np
 def _label_weights(positive: float, count: int) -> NDArray[np.float32]:
     """Returns the weights of labels 0 and 1 that make both count for half of the total."""
     counts = np.array([count - positive, positive])
-    return (count / (2 * np.maximum(counts, 1))).astype(np.float32)
+    return np.asarray(count / (2 * np.maximum(counts, 1)), np.float32)

@@ -1,0 +1,128 @@
+"""How a bundle does on labelled recordings, streamed one frame at a time as in production."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tickcell.model.bundle import Bundle
+from tickcell.model.cell import Cell
+from tickcell.model.keras import scores
+from tickcell.model.keras.scores import ScoreError, Scores
+from tickcell.model.recording import Recording
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# The carried state is compared at stream lengths that double.
+_FIRST_LENGTH_S = 15.0
+_PUSH = 0.5
+_SAME = 1e-3
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Streamed:
+    """A recording and the outputs of its frames, `[T]`."""
+
+    recording: Recording
+    outputs: NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How a bundle does.
+
+    Attributes:
+      overall: over the frames of all recordings.
+      by_recording: by a recording's name; without those in which a label is missing.
+      by_stream_age: the ROC AUC by the seconds since the stream began, so that a network
+        which loses its way over time is found out.
+      forgetting_s: seconds until outputs are the same after the state was pushed hard.
+    """
+
+    overall: Scores
+    by_recording: dict[str, Scores]
+    by_stream_age: dict[str, float]
+    forgetting_s: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the evaluation as plain data."""
+        return dataclasses.asdict(self)
+
+
+def stream(cell: Cell, recording: Recording) -> Streamed:
+    """Steps through a recording from the initial state; takes the first output."""
+    outputs = np.empty(len(recording), np.float32)
+    state = cell.initial_state()
+    for index, frame in enumerate(recording):
+        output, state = cell.step(frame, state)
+        outputs[index] = output[0]
+    return Streamed(recording, outputs)
+
+
+def evaluate(bundle: Bundle, recordings: Sequence[Recording]) -> tuple[Evaluation, list[Streamed]]:
+    """Streams labelled recordings and scores the outputs.
+
+    Raises:
+      ScoreError: a recording has no labels, or all of them together lack one of the two.
+    """
+    for recording in recordings:
+        if recording.labels is None:
+            raise ScoreError(f"{recording.name}: has no labels to compare the outputs with.")
+    cell = bundle.cell()
+    threshold = bundle.card.threshold
+    streamed = [stream(cell, recording) for recording in recordings]
+    outputs = np.concatenate([part.outputs for part in streamed])
+    labels = np.concatenate([_labels(part) for part in streamed])
+    by_recording = {
+        part.recording.name: scores.score(part.outputs, _labels(part), threshold)
+        for part in streamed
+        if 0 < _labels(part).mean() < 1
+    }
+    evaluation = Evaluation(
+        overall=scores.score(outputs, labels, threshold),
+        by_recording=by_recording,
+        by_stream_age=_by_stream_age(streamed),
+        forgetting_s=_forgetting_s(cell, recordings[0]),
+    )
+    return evaluation, streamed
+
+
+def _labels(streamed: Streamed) -> NDArray[np.float32]:
+    assert streamed.recording.labels is not None
+    return streamed.recording.labels
+
+
+def _by_stream_age(streamed: Sequence[Streamed]) -> dict[str, float]:
+    """Returns the ROC AUC of the frames between two ages of the stream, both in seconds."""
+    ages = np.concatenate([part.recording.times - part.recording.times[0] for part in streamed])
+    outputs = np.concatenate([part.outputs for part in streamed])
+    positive = np.concatenate([_labels(part) for part in streamed]) == 1
+    by_age = {}
+    start, end = 0.0, _FIRST_LENGTH_S
+    while start <= ages.max():
+        chosen = (ages >= start) & (ages < end)
+        if 0 < positive[chosen].sum() < chosen.sum():
+            auc = scores.roc_auc(outputs[chosen], positive[chosen])
+            by_age[f"{start:.0f}-{end:.0f} s"] = auc
+        start, end = end, 2 * end
+    return by_age
+
+
+def _forgetting_s(cell: Cell, recording: Recording) -> float:
+    """Returns how long a hard push to the state, half-way through, shows in the outputs."""
+    half = len(recording) // 2
+    state = cell.initial_state()
+    for frame in recording.frames[:half]:
+        _, state = cell.step(frame, state)
+    pushed = state + np.float32(_PUSH)
+    last = 0
+    for index, frame in enumerate(recording.frames[half:]):
+        output, state = cell.step(frame, state)
+        pushed_output, pushed = cell.step(frame, pushed)
+        if abs(pushed_output - output).max() > _SAME:
+            last = index + 1
+    return last / recording.rate_hz
