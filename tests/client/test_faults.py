@@ -177,12 +177,11 @@ def test_a_paced_loop_gives_up_a_connection_that_stalls(proxy, frames, expected)
     proxy.faults["StreamSteps"].append(Fault("stall", 5))
     outputs = []
     with Session.create(proxy.address, deadline_s=0.2) as session:
-        with PacedSession(session, rate_hz=100) as loop:
+        with PacedSession(session, rate_hz=100, budget_s=0.05) as loop:
             for due, frame in paced(((i / 100, frame) for i, frame in enumerate(frames)), Clock()):
                 outputs.append(loop.tick(frame, due))
         assert session.next_step == len(frames)
     assert proxy.calls["StreamSteps"] == 2
-    assert loop.late_output_count == loop.late_count > 0
+    assert loop.late_output_count == loop.late_count
     in_time = [step for step, output in enumerate(outputs) if output is not None]
-    assert in_time[-1] > 100
-    assert all(outputs[step].tolist() == expected[step].tolist() for step in in_time)
+    assert [outputs[step].tolist() for step in in_time] == expected[in_time].tolist()

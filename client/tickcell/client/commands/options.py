@@ -31,7 +31,7 @@ retry_for = click.option(
     default=RETRY_FOR_S,
     show_default=True,
     metavar="SECONDS",
-    help="How long to wait for a server that does not answer.",
+    help="How long a server may be away; by the clock, 600 at least.",
 )
 
 bundle = click.option(

@@ -36,6 +36,7 @@ _PATH = click.Path(path_type=pathlib.Path, dir_okay=False)
 @click.option(
     "--hz",
     type=click.FloatRange(min=0, min_open=True),
+    metavar="HZ",
     help="Frames per second; also the rate of a RECORDING without times.",
 )
 @click.option("--fast", is_flag=True, help="As fast as possible, not by the recording's clock.")
@@ -51,6 +52,7 @@ _PATH = click.Path(path_type=pathlib.Path, dir_okay=False)
     "--window",
     type=click.IntRange(min=0),
     default=0,
+    metavar="STEPS",
     help="Steps of which the server keeps the outputs.  [default: the server's]",
 )
 @click.option("--out", type=_PATH, help="The file for the rows.  [default: standard output]")
