@@ -1,5 +1,7 @@
 """What a model is, and how to run it in process.
 
+The loop that every other way of running a model must equal:
+
     from tickcell.model import Bundle
 
     cell = Bundle.load().cell()
