@@ -9,9 +9,11 @@ from pathlib import Path
 
 import click
 import pytest
+from google.protobuf import json_format, message_factory
 
 import documents
 from tickcell.client import cli
+from tickcell.v1 import model_service_pb2, session_service_pb2
 
 PROJECT = Path(__file__).resolve().parents[1]
 DOCUMENTS = documents.read_all(PROJECT)
@@ -22,6 +24,13 @@ WORDS = (
     *("frame", "tick", "step", "state", "session", "series", "chunk"),
     *("window", "generation", "recording", "bundle"),
 )
+# The methods of the wire contract, as grpcurl names them.
+METHODS = {
+    (service.full_name, method.name): method
+    for contract in (model_service_pb2, session_service_pb2)
+    for service in contract.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+}
 
 
 @EACH_DOCUMENT
@@ -104,6 +113,17 @@ def test_flags_that_are_shown_exist(document: documents.Document) -> None:
         not in {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
     ]
     assert unknown == []
+
+
+@EACH_DOCUMENT
+def test_calls_by_grpcurl_that_are_shown_are_of_the_contract(document: documents.Document) -> None:
+    for command in document.commands:
+        if command.startswith("grpcurl "):
+            words = shlex.split(command)
+            service, _, method = words[-1].partition("/")
+            request = METHODS[service, method].input_type
+            body = words[words.index("-d") + 1] if "-d" in words else "{}"
+            json_format.Parse(body, message_factory.GetMessageClass(request)())
 
 
 @EACH_DOCUMENT
