@@ -116,6 +116,8 @@ class Catalogue:
         ]
         if len(found) == 1:
             return found[0]
+        # In the answer, no more of it than fits a status.
+        name, version = name[:80], version[:80]
         served = ", ".join(f"{name} {version}" for name, version in sorted(self._models))
         if not found:
             raise errors.ModelUnknown(

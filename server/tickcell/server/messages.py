@@ -33,6 +33,8 @@ _MAX_LABEL_VALUE_BYTES = 255
 _DEFAULT_WINDOW = 32
 _DEFAULT_PAGE_SIZE = 50
 _MAX_PAGE_SIZE = 1000
+# Where a page begins: a session's id, or a model's name and version.
+_MAX_PLACE = 127
 
 
 def status(error: errors.TickcellError) -> status_pb2.Status:
@@ -157,6 +159,8 @@ def page(message: Any) -> tuple[str, int]:
         )
     try:
         after = base64.b64decode(message.page_token, altchars=b"-_", validate=True).decode()
+        if len(after) > _MAX_PLACE:
+            raise ValueError("longer than any place")
     except ValueError as error:
         raise errors.ArgumentInvalid(
             f"page_token: got {message.page_token[:80]!r}, expected the next_page_token of the "
