@@ -113,7 +113,7 @@ class Caller:
     def __exit__(self, *_: object) -> None:
         self.channel.close()
 
-    def call(self, method: Any, request: Message) -> Any:
+    def call(self, method: Any, request: Message | bytes) -> Any:
         """Calls a method of one of the two stubs; raises Refused."""
         try:
             return method(request, timeout=PATIENCE_S)
