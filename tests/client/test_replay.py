@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import time
 import numpy as np
 import pytest
 
-from tickcell.client import Session, calls, cli, errors, samples
+from tickcell.client import Session, calls, cli, comparison, errors, samples
 from tickcell.client.link import Link
 from tickcell.model import recording
 
@@ -67,8 +68,6 @@ def outputs_in(text: str) -> np.ndarray:
 @pytest.fixture(scope="module")
 def whole(cell):
     """The outputs of the whole sample, by the plain loop."""
-    from tickcell.client import comparison
-
     return comparison.loop(cell, samples.shipped().frames)
 
 
@@ -172,12 +171,8 @@ def test_rows_that_the_window_still_holds_are_made_up_for(run, drive, half, whol
 
 def test_another_recording_is_refused_by_its_content(run, drive, half, tmp_path):
     other = tmp_path / "other.csv"
-    lines = drive.read_text().splitlines(keepends=True)
-    other.write_text(lines[0] + "".join(reversed(lines[1:])).replace("\r", ""))
-    times = samples.shipped()
-    reversed_ = recording.Recording(
-        times.frames[::-1], times.times, times.labels, times.sensor_names, "other"
-    )
+    sample = samples.shipped()
+    reversed_ = dataclasses.replace(sample, frames=sample.frames[::-1])
     with other.open("w") as file:
         recording.write_csv(reversed_, file)
     before = half.read_bytes()
@@ -313,3 +308,17 @@ def test_ctrl_c_while_a_pipe_is_silent_ends_it(server, drive):
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 130
         assert "tickcell sessions delete silent" in process.stderr.read()
+
+
+def test_a_server_that_stays_away_keeps_the_rows_and_says_how_to_go_on(
+    mortal_server, drive, tmp_path
+):
+    out = tmp_path / "outputs.csv"
+    process = spawn(mortal_server, "replay", drive, "--hz", "500", "--out", out)
+    wait_for_rows(out, 20)
+    mortal_server.kill()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    rows = out.read_text().count("\n") - 1
+    assert f"stopped at step {rows}; session " in err
+    assert "Traceback" not in err

@@ -119,3 +119,23 @@ def test_a_file_of_something_else_is_refused_and_left_alone(three_rows, old, new
     ):
         pass
     assert three_rows.read_bytes() == before
+
+
+def test_a_file_that_got_no_row_because_of_an_error_is_removed(path):
+    with (
+        pytest.raises(ZeroDivisionError),
+        rows.create(path, NAMES, has_labels=True),
+    ):
+        raise ZeroDivisionError
+    assert not path.exists()
+
+
+def test_a_file_that_has_rows_stays_whatever_happens(path):
+    def crash():
+        with rows.create(path, NAMES, has_labels=False) as sink:
+            sink.write(0.0, output(0.5), None)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        crash()
+    assert path.read_text() == "step,t,output\n0,0.0,0.5\n"

@@ -3,7 +3,8 @@
     step,t,output,label
     0,0.0,0.013,0
 
-A crash leaves at most a torn last row behind, which `resume` cuts off.
+The crash of any process leaves at most a torn last row behind, which `resume` cuts
+off. A power cut may take more rows than the window makes up for; `resume` says so.
 """
 
 from __future__ import annotations
@@ -91,6 +92,8 @@ def create(
 ) -> Iterator[Rows]:
     """Opens a new file of rows; None for standard output.
 
+    A file that got no row because of an error is removed again.
+
     Raises:
       RowsError: the file exists.
     """
@@ -103,8 +106,18 @@ def create(
         raise RowsError(
             f"{path}: exists; go on with it by --resume, or name another file."
         ) from error
-    with file:
-        yield Rows(file, output_names, has_labels=has_labels)
+    with file, _removed_if_empty(path, Rows(file, output_names, has_labels=has_labels)) as sink:
+        yield sink
+
+
+@contextlib.contextmanager
+def _removed_if_empty(path: pathlib.Path, sink: Rows) -> Iterator[Rows]:
+    try:
+        yield sink
+    except BaseException:
+        if sink.next_step == 0:
+            path.unlink()
+        raise
 
 
 @contextlib.contextmanager

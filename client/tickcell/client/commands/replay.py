@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tickcell.client.resources import Model
+    from tickcell.model.recording import Recording
 
 _PATH = click.Path(path_type=pathlib.Path, dir_okay=False)
 
@@ -91,14 +92,23 @@ def replay(context: click.Context, /, **_: Any) -> int:
         session = context.params["session"]
         raise click.ClickException(f"{name}: is not what {session} was sent: {error}") from error
     except errors.TickcellError as error:
-        if run.session is None:
+        if run.session is None or not _may_go_on(error):
             raise
         raise click.ClickException(f"{error}\n{run.way_on()}") from error
     return 0
 
 
 class _Run:
-    """One replay, from the command line to the last row."""
+    """One replay, from the command line to the last row.
+
+    Attributes:
+      session: once it is open.
+    """
+
+    # Once the rows are open, which they are before the session is.
+    _sink: rows.Rows
+    # Where it is a file that is replayed.
+    _recording: Recording
 
     def __init__(self, context: click.Context) -> None:
         self._context = context
@@ -226,6 +236,13 @@ class _Run:
             clock = Clock() if is_paced else None
             run = Replay(session, self._sink, clock, self._options["hz"], on_row=on_row)
             run.run(played.samples(session.next_step), played.rate_hz)
+
+
+def _may_go_on(error: errors.TickcellError) -> bool:
+    """Says whether the same command may get further later."""
+    if isinstance(error, errors.RefusedError):
+        return error.may_pass
+    return isinstance(error, errors.UnavailableError | errors.BacklogError | errors.CallError)
 
 
 def _word(value: object) -> str:
