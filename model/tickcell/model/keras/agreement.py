@@ -24,6 +24,10 @@ TOLERANCE = 1e-5
 _PUSH = 1e-6
 
 
+class AgreementError(ValueError):
+    """A step does not give the outputs of the model that it was made from."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Agreement:
     """The largest |delta| between two outputs of the same frames.

@@ -7,17 +7,15 @@ reads them from handles that nothing ever fills.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import pathlib
 import tempfile
-from collections.abc import Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated
 
+from tickcell.model.keras.quiet import held_stderr
 from tickcell.model.keras.step import Step
 
 
@@ -49,7 +47,7 @@ def convert(step: Step) -> bytes:
     archive = keras.export.ExportArchive()
     archive.track(step.model)
     archive.add_endpoint("step", function)
-    with tempfile.TemporaryDirectory() as directory, _quiet():
+    with tempfile.TemporaryDirectory() as directory, held_stderr():
         path = pathlib.Path(directory) / "saved_model"
         archive.write_out(path, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(str(path), signature_keys=["step"])
@@ -65,23 +63,3 @@ def operators(graph: bytes) -> set[int]:
     return {
         model.OperatorCodes(index).BuiltinCode() for index in range(model.OperatorCodesLength())
     }
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps what TensorFlow's C++ side prints of a conversion that goes well.
-
-    It writes to the process's standard error itself, whatever the log level is.
-    """
-    with tempfile.TemporaryFile() as held:
-        error = os.dup(2)
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            held.seek(0)
-            os.write(error, held.read())
-            raise
-        finally:
-            os.dup2(error, 2)
-            os.close(error)

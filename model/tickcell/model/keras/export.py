@@ -17,7 +17,7 @@ from tickcell.model.bundle import Bundle, Card, Golden
 from tickcell.model.cell import LiteRTCell
 from tickcell.model.interface import Interface
 from tickcell.model.keras import agreement, conversion, sequence
-from tickcell.model.keras.agreement import TOLERANCE, Agreement
+from tickcell.model.keras.agreement import TOLERANCE, Agreement, AgreementError
 from tickcell.model.keras.step import Step
 
 if TYPE_CHECKING:
@@ -32,10 +32,6 @@ _PUSHED_STEP_COUNT = 1000
 
 # A push that has grown a hundredfold after so many steps is not forgotten.
 _AMPLIFIES = 100.0
-
-
-class AgreementError(ValueError):
-    """A step does not give the outputs of the model that it was made from."""
 
 
 def export(

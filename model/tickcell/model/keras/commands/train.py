@@ -1,0 +1,230 @@
+"""`tickcell train`."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import importlib.metadata
+import pathlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tickcell.model.keras.commands.sentences import expected_trouble, read_sensors
+
+if TYPE_CHECKING:
+    from tickcell.model.keras.datasets import Dataset, Source
+    from tickcell.model.keras.description import Description
+    from tickcell.model.keras.recipe import Recipe
+
+_WINDOWING = ("step_count", "stride", "burn_in", "batch_size", "batch_count", "balanced")
+_AUGMENTATION = ("turn", "gain", "gyro_dropout", "noise")
+_RECIPE = (
+    "epochs",
+    "recurrent_units_1",
+    "recurrent_units_2",
+    "learning_rate",
+    "dropout",
+    "averaging",
+    "patience",
+    "checkpoint_epochs",
+    "seed",
+)
+_SOURCE = ("validation_share", "label", "drive_count", "drive_s")
+
+_Path = click.Path(path_type=pathlib.Path)
+_Directory = click.Path(path_type=pathlib.Path, file_okay=False)
+
+
+@click.command(epilog="Flags that are left out have a default for each kind of data.")
+@click.option("--data", multiple=True, help="'noise', 'drive', or a recording; repeatable.")
+@click.option("--validation", multiple=True, help="A recording to validate on; repeatable.")
+@click.option("--validation-share", type=click.FloatRange(0, 0.9), help="Else, each one's end.")
+@click.option("--sensors", type=_Path, help="JSON list of sensors; the phone's ten without it.")
+@click.option("--label", help="The recordings' column of labels.  [aggressive]")
+@click.option("--rate-hz", type=float, help="Recordings are brought to this rate.  [10]")
+@click.option("--drive-count", type=click.IntRange(1), help="Simulated drives to learn from.")
+@click.option("--drive-s", type=click.FloatRange(1), help="Seconds of each of them.")
+@click.option("--each-step/--last-step", default=None, help="An output per frame, or at the end.")
+@click.option("--steps", "step_count", type=int, help="Frames in a window.")
+@click.option("--stride", type=int, help="Frames between the starts of two windows.")
+@click.option("--burn-in", type=int, help="First frames of a window that count for nothing.")
+@click.option("--batch", "batch_size", type=int, help="Windows in a batch.")
+@click.option("--batches", "batch_count", type=int, help="Batches in an epoch; all without it.")
+@click.option("--balanced/--as-it-is", default=None, help="Weighs the rarer label up.")
+@click.option("--turn/--no-turn", default=None, help="Turns each window's horizontal axes.")
+@click.option("--gain", type=float, help="Scales each window by up to this factor.")
+@click.option("--gyro-dropout", type=float, help="Share of windows without a gyroscope.")
+@click.option("--noise", type=float, help="Noise on readings, in deviations of each.")
+@click.option("--units", "units", type=int, nargs=2, help="Widths of the two layers.  [24 48]")
+@click.option("--learning-rate", type=float, help="Of Adam.")
+@click.option("--dropout", type=float, help="Share of the recurrent output hidden.")
+@click.option("--averaging", type=float, help="Momentum of the weights' running average; 0: none.")
+@click.option("--patience", type=click.IntRange(1), help="Epochs without gain before stopping.")
+@click.option("--checkpoint-epochs", type=click.IntRange(1), help="Between kept checkpoints.")
+@click.option("--seed", type=click.IntRange(0), help="Of all that is random.  [0]")
+@click.option("--epochs", type=click.IntRange(1), help="Epochs in all.")
+@click.option("--out", type=_Directory, help="Directory for model, history and curves.")
+@click.option("--resume", type=_Directory, help="Goes on with the run in this directory.")
+@click.option("--name", help="Names the model.  [the data's kind]")
+@click.option("--logs", type=_Directory, default="logs", show_default=True, help="TensorBoard's.")
+@click.option("--no-logs", is_flag=True, help="Writes no logs for TensorBoard.")
+def train(**options: Any) -> None:
+    r"""Trains the recurrent network of two layers.
+
+    Writes model.keras, description.json, history.csv and curves.png to a directory;
+    `tickcell export` makes a bundle of it.
+
+    \b
+    tickcell train --data noise --out run
+    tickcell train --data drive --out run
+    tickcell train --data trip17.csv --data trip20.csv --out run
+    tickcell train --resume run --epochs 50
+    tensorboard --logdir logs
+    """
+    with expected_trouble():
+        _train(options)
+
+
+def _train(options: dict[str, Any]) -> None:
+    from tickcell.model.keras import datasets, training
+    from tickcell.model.keras.description import FILE_NAME, Description
+    from tickcell.model.keras.recipe import Recipe
+
+    directory = options["resume"] or options["out"]
+    if options["resume"]:
+        _refuse_with_resume(options)
+        earlier = Description.read(directory / FILE_NAME)
+        source = datasets.Source.from_dict(earlier.training["source"])
+        recipe = Recipe.from_dict(earlier.training["recipe"])
+        recipe = dataclasses.replace(recipe, epochs=options["epochs"] or recipe.epochs)
+        sensors, name = earlier.sensors, earlier.name
+    else:
+        source, recipe = _source(options), _recipe(options)
+        sensors, name = read_sensors(options["sensors"]), options["name"] or source.kind
+        _claim(directory)
+    click.echo(f"reading {', '.join(source.data)}", err=True)
+    dataset = datasets.load(source, sensors)
+    description = _description(name, source, recipe, dataset)
+    directory.mkdir(parents=True, exist_ok=True)
+    description.write(directory / FILE_NAME)
+    history = training.train(
+        recipe,
+        dataset.training,
+        dataset.validation,
+        directory,
+        resume=options["resume"] is not None,
+        callbacks=[] if options["no_logs"] else [_tensorboard(options["logs"], name)],
+        verbose=1 if sys.stderr.isatty() else 2,
+    )
+    if source.kind == datasets.DRIVE:
+        description = _with_quality(description, dataset, directory)
+        description.write(directory / FILE_NAME)
+    last = history.rows[-1]
+    measures = ", ".join(f"{key} {value:.4f}" for key, value in last.items() if key != "epoch")
+    click.echo(f"{directory / 'model.keras'}: epoch {len(history.rows)}: {measures}")
+
+
+def _refuse_with_resume(options: dict[str, Any]) -> None:
+    """Refuses flags that would make the resumed run another one."""
+    allowed = {"resume", "epochs", "logs", "no_logs"}
+    given = [key for key, value in options.items() if value not in (None, (), False)]
+    if others := sorted(set(given) - allowed):
+        raise click.UsageError(
+            f"a run goes on as it began: --resume takes --epochs only, not {', '.join(others)}."
+        )
+
+
+def _claim(directory: pathlib.Path | None) -> None:
+    if directory is None:
+        raise click.UsageError("name a new directory with --out, or one to go on with: --resume.")
+    if (directory / "checkpoints").exists():
+        raise click.ClickException(
+            f"{directory}: holds a run; go on with it (--resume {directory}) or name a new one."
+        )
+
+
+def _source(options: dict[str, Any]) -> Source:
+    from tickcell.model.keras.datasets import DRIVE, NOISE, Source
+
+    data = options["data"]
+    if not data:
+        raise click.UsageError("name the data with --data: 'noise', 'drive', or recordings.")
+    if len(data) > 1 and {NOISE, DRIVE} & set(data):
+        raise click.UsageError("'noise' and 'drive' do not mix with other data.")
+    rate_hz = options["rate_hz"] or 10.0
+    given = {key: options[key] for key in _SOURCE if options[key] is not None}
+    return Source(data=data, validation=options["validation"], rate_hz=rate_hz, **given)
+
+
+def _recipe(options: dict[str, Any]) -> Recipe:
+    from tickcell.model.keras import recipe as recipes
+    from tickcell.model.keras.datasets import DRIVE, NOISE
+
+    kinds = {(NOISE,): recipes.NOISE, (DRIVE,): recipes.DRIVE}
+    recipe = kinds.get(options["data"], recipes.RECORDINGS)
+    if options["units"]:
+        first, second = options["units"]
+        options = {**options, "recurrent_units_1": first, "recurrent_units_2": second}
+    given = {key: value for key, value in options.items() if value is not None}
+    return dataclasses.replace(
+        recipe,
+        windowing=dataclasses.replace(
+            recipe.windowing,
+            **{key: given[key] for key in (*_WINDOWING, "each_step") if key in given},
+        ),
+        augmentation=dataclasses.replace(
+            recipe.augmentation, **{key: given[key] for key in _AUGMENTATION if key in given}
+        ),
+        **{key: given[key] for key in _RECIPE if key in given},
+    )
+
+
+def _description(name: str, source: Source, recipe: Recipe, dataset: Dataset) -> Description:
+    from tickcell.model.keras.datasets import NOISE
+    from tickcell.model.keras.description import Description
+
+    meaning = "An aggressive manoeuvre is under way."
+    output_name = "aggressive"
+    if source.kind == NOISE:
+        meaning, output_name = "Nothing: the labels were random.", "output"
+    elif source.label != "aggressive":
+        meaning, output_name = f"The label {source.label!r} is 1.", source.label
+    return Description(
+        name=name,
+        version=str(recipe.seed + 1),
+        sensors=dataset.sensors,
+        rate_hz=dataset.rate_hz,
+        output_meaning=meaning,
+        output_name=output_name,
+        training={
+            "source": source.to_dict(),
+            "recipe": recipe.to_dict(),
+            "training_frames": sum(map(len, dataset.training)),
+            "versions": {
+                package: importlib.metadata.version(package)
+                for package in ("tickcell", "tensorflow", "keras")
+            },
+        },
+    )
+
+
+def _tensorboard(logs: pathlib.Path, experiment: str) -> Any:
+    import keras
+
+    now = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    return keras.callbacks.TensorBoard(log_dir=str(logs / experiment / now))
+
+
+def _with_quality(
+    description: Description, dataset: Dataset, directory: pathlib.Path
+) -> Description:
+    """Adds how the network does on held-out drives; one that is not good enough is refused."""
+    from tickcell.model.keras import archive, export, quality
+
+    click.echo("streaming held-out drives, and training the single-frame network", err=True)
+    single_frame = quality.single_frame_roc_auc(dataset.training, quality.held_out())
+    bundle = export.export(archive.load(directory / "model.keras"), description)
+    metrics = {"held_out_drives": quality.measure(bundle, single_frame)}
+    return dataclasses.replace(description, metrics=metrics)

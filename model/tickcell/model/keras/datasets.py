@@ -1,0 +1,154 @@
+"""What a network is trained on: noise, simulated drives, or recordings."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tickcell.model import drive
+from tickcell.model import recording as recordings_of
+from tickcell.model.interface import Sensor
+from tickcell.model.keras import windows
+from tickcell.model.keras.description import unnamed_sensors
+from tickcell.model.recording import Recording
+
+NOISE = "noise"
+DRIVE = "drive"
+
+# The tutorial's data set, and its rate, of which it says nothing.
+_NOISE_COUNTS = (1024, 512)
+_NOISE_STEPS = 28
+_NOISE_SENSORS = 10
+
+# Seeds of simulated drives; no drive is in two of these parts.
+_TRAINING_SEED = 1
+VALIDATION_SEED = 9001
+HELD_OUT_SEED = 9501
+GOLDEN_SEED = 9901
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Source:
+    """Where training data comes from; plain data, so that a run can be resumed.
+
+    Attributes:
+      data: "noise", "drive", or paths of recordings.
+      validation: paths of recordings to validate on.
+      validation_share: without such paths, the last share of each recording.
+      rate_hz: recordings are brought to this rate, anti-aliased; None keeps theirs.
+      label: the column of labels.
+      drive_count: how many simulated drives.
+      drive_s: how long each lasts, in seconds.
+    """
+
+    data: tuple[str, ...]
+    validation: tuple[str, ...] = ()
+    validation_share: float = 0.0
+    rate_hz: float | None = None
+    label: str = "aggressive"
+    drive_count: int = 60
+    drive_s: float = 300.0
+
+    @property
+    def kind(self) -> str:
+        """What it is: "noise", "drive" or "recordings"."""
+        return self.data[0] if self.data in ((NOISE,), (DRIVE,)) else "recordings"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the source as plain data."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Source:
+        """Makes a source of what `to_dict` gave, from JSON too."""
+        return cls(
+            **{
+                **fields,
+                "data": tuple(fields["data"]),
+                "validation": tuple(fields["validation"]),
+            }
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """Recordings to train on and to validate on, all of the same sensors and rate."""
+
+    training: list[Recording]
+    validation: list[Recording]
+    sensors: tuple[Sensor, ...]
+    rate_hz: float
+
+
+def load(source: Source, sensors: Sequence[Sensor] = drive.SENSORS) -> Dataset:
+    """Reads or makes the recordings of a source.
+
+    Args:
+      source: which.
+      sensors: whose readings make a frame of a recording.
+
+    Raises:
+      RecordingError: a file cannot be read, or has something in it that is no recording.
+      WindowError: recordings do not have the same rate.
+    """
+    if source.kind == NOISE:
+        training, validation = (_noise(seed, count) for seed, count in enumerate(_NOISE_COUNTS))
+        return Dataset(training, validation, unnamed_sensors(_NOISE_SENSORS), drive.RATE_HZ)
+    if source.kind == DRIVE:
+        return Dataset(
+            simulated(_TRAINING_SEED, source.drive_count, source.drive_s),
+            simulated(VALIDATION_SEED, max(1, source.drive_count // 10), source.drive_s),
+            drive.SENSORS,
+            drive.RATE_HZ,
+        )
+    training = [read(path, sensors, source.rate_hz, source.label) for path in source.data]
+    validation = [read(path, sensors, source.rate_hz, source.label) for path in source.validation]
+    if not validation and source.validation_share:
+        training, validation = windows.split_by_time(training, source.validation_share)
+    return Dataset(training, validation, tuple(sensors), _common_rate(training + validation))
+
+
+def read(
+    path: str, sensors: Sequence[Sensor], rate_hz: float | None, label: str = "aggressive"
+) -> Recording:
+    """Reads a recording, and brings it to a rate if one is given."""
+    recording = recordings_of.read(pathlib.Path(path), sensors, label=label)
+    if rate_hz is None or abs(recording.rate_hz / rate_hz - 1) < 0.01:
+        return recording
+    return recordings_of.resample(recording, rate_hz)
+
+
+def simulated(first_seed: int, count: int, seconds: float) -> list[Recording]:
+    """Records simulated drives of successive seeds."""
+    return [drive.record(first_seed + number, seconds) for number in range(count)]
+
+
+def _noise(seed: int, count: int) -> list[Recording]:
+    """Makes normal readings, and a label for each whole sequence that they say nothing of."""
+    generator = np.random.default_rng(seed)
+    frames = generator.standard_normal((count, _NOISE_STEPS, _NOISE_SENSORS), np.float32)
+    labels = generator.integers(0, 2, count)
+    return [
+        Recording(
+            frames=frames[number],
+            times=np.arange(_NOISE_STEPS) / drive.RATE_HZ,
+            labels=np.full(_NOISE_STEPS, labels[number], np.float32),
+            sensor_names=tuple(sensor.name for sensor in unnamed_sensors(_NOISE_SENSORS)),
+            name=f"noise-{number}",
+        )
+        for number in range(count)
+    ]
+
+
+def _common_rate(recordings: Sequence[Recording]) -> float:
+    rates = [recording.rate_hz for recording in recordings]
+    if max(rates) > 1.01 * min(rates):
+        raise windows.WindowError(
+            f"recordings: got rates from {min(rates):g} to {max(rates):g} Hz, expected one; "
+            "bring them to the same with --rate-hz."
+        )
+    return float(np.median(rates))
