@@ -70,12 +70,11 @@ def parse(twin: Any, encoded: bytes) -> Any:
       DecodeError: the bytes are not the message.
     """
     parsed = twin.FromString(encoded)
-    # A vector in several pieces counts only once in the twin, and its size tells;
-    # an unpacked one is a field that the twin does not know, and leaves it empty.
-    # (Of one that is in part packed and in part not, as nobody's encoder writes it,
-    # the packed part counts.) What is no whole number of float32, it refuses.
-    vector = getattr(parsed, _VECTORS[twin])
-    if vector and not len(vector) & 3 and parsed.ByteSize() == len(encoded):
+    # A vector in several pieces counts only once in the twin, an unpacked one is a field
+    # that it does not know, and one of no whole number of float32 is for the public
+    # class to refuse. The first two show in the size, once what is unknown is left out.
+    parsed.DiscardUnknownFields()
+    if parsed.ByteSize() == len(encoded) and not len(getattr(parsed, _VECTORS[twin])) & 3:
         return parsed
     return _parse_as_public(twin, encoded)
 
