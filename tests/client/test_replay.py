@@ -144,6 +144,21 @@ def test_a_killed_replay_is_resumed_without_a_gap_or_a_double(server, drive, tmp
     assert outputs_in(out.read_text()).tobytes() == whole.tobytes()
 
 
+def test_resuming_what_is_through_says_so(run, drive, tmp_path):
+    arguments = ["replay", drive, "--fast", "--session", "through", "--out", tmp_path / "out.csv"]
+    assert run(*arguments)[0] == 0
+    status, _, err = run(*arguments, "--resume")
+    assert status == 0
+    assert "the row of each: there is nothing left to go on with." in err
+
+
+def test_resuming_what_was_deleted_before_its_rows_were_written_is_refused(run, drive, half):
+    run("sessions", "delete", "half")
+    status, _, err = run("replay", drive, "--fast", "--session", "half", "--out", half, "--resume")
+    assert status == 1
+    assert "half: was deleted after 200 steps" in err
+
+
 @pytest.fixture
 def half(run, drive, tmp_path, server):
     """A session at step 200 with the first 190 rows of its outputs."""

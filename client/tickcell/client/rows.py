@@ -120,6 +120,14 @@ def _removed_if_empty(path: pathlib.Path, sink: Rows) -> Iterator[Rows]:
         raise
 
 
+def count(path: pathlib.Path) -> int:
+    """Returns how many whole rows a file has below its header; 0 if there is none."""
+    try:
+        return max(0, path.read_bytes().count(b"\n") - 1)
+    except FileNotFoundError:
+        return 0
+
+
 @contextlib.contextmanager
 def resume(path: pathlib.Path, output_names: Sequence[str], *, has_labels: bool) -> Iterator[Rows]:
     """Opens a file of rows to go on after the last whole one; a torn one is cut off.

@@ -129,7 +129,12 @@ class _Run:
         given = self._options
         if given["plot"]:
             plots.check_installed()
-        model = self._model()
+        try:
+            model = self._model()
+        except errors.SessionDeletedError as error:
+            if not self._is_through(error):
+                raise
+            return
         dropouts = dropout.Dropouts(given["on_dropout"], model.sensors)
         played = self._source(model, dropouts)
         for note in played.notes():
@@ -149,6 +154,22 @@ class _Run:
         if given["plot"]:
             outputs = np.concatenate([self._sink.outputs[:first], np.array(self._outputs)])
             plots.replay(given["plot"], self._recording, outputs, model)
+
+    def _is_through(self, error: errors.SessionDeletedError) -> bool:
+        """Says whether the replay to resume came to its end, and tells so.
+
+        It deletes its session when every row is written, and may be killed after that.
+        """
+        out, session = self._options["out"], self._options["session"]
+        steps = int(error.metadata["next_step"])
+        if not self._options["resume"] or rows.count(out) != steps:
+            return False
+        click.echo(
+            f"tickcell: {session} was deleted after {steps} steps, and {out} has the row of each: "
+            "there is nothing left to go on with.",
+            err=True,
+        )
+        return True
 
     def way_on(self) -> str:
         """Says where the replay stands and how to go on with it."""
