@@ -9,6 +9,7 @@ value: a cell never changes one, it returns the next.
 from __future__ import annotations
 
 import abc
+import ctypes
 import hashlib
 from typing import TYPE_CHECKING, Any
 
@@ -215,11 +216,11 @@ class _Kernel:
         self._interpreter = _interpreter(graph)
         self._input, self._output = _signature(self._interpreter)
         shape = (size, interface.sensor_count + interface.state_size)
-        self._rows = np.zeros(shape, np.float32)
-        self._bytes = self._rows.data.cast("B")
         self._interpreter.resize_tensor_input(self._input, shape)
         try:
             self._interpreter.allocate_tensors()
+            # An output whose size is only known once it is computed has its place then.
+            self._interpreter.invoke()
         except (RuntimeError, ValueError) as error:
             raise CellError(f"the graph does not take the interface's shapes: {error}") from error
         got = self._interpreter.get_tensor(self._output).shape
@@ -228,21 +229,29 @@ class _Kernel:
                 f"graph output: got shape {list(got)}, expected "
                 f"[{size}, {interface.output_count} + {interface.state_size}]."
             )
+        self._rows = _memory(self._interpreter, self._input)
+        self._next_rows = _memory(self._interpreter, self._output)
 
     def step(self, rows: bytes) -> bytes:
         """Steps up to `size` rows; the rest of the batch is padding."""
-        # Into an array that stays: what is left there of other rows is computed in
-        # vain, and changes no bit of these.
-        self._bytes[: len(rows)] = rows
-        interpreter = self._interpreter
-        interpreter.set_tensor(self._input, self._rows)
-        interpreter.invoke()
-        stepped: bytes = interpreter.get_tensor(self._output).tobytes()
-        return stepped if len(rows) == len(self._bytes) else self._cut(stepped, len(rows))
+        # What is left there of other rows is computed in vain, and changes no bit of these.
+        size = len(rows)
+        self._rows[:size] = rows
+        self._interpreter.invoke()
+        if size == len(self._rows):
+            return self._next_rows.tobytes()
+        return self._next_rows[: size * len(self._next_rows) // len(self._rows)].tobytes()
 
-    def _cut(self, stepped: bytes, size_in: int) -> bytes:
-        """Returns the results of the rows that are not padding."""
-        return stepped[: len(stepped) * size_in // len(self._bytes)]
+
+def _memory(interpreter: Any, index: int) -> memoryview:
+    """Returns the bytes of a tensor where the graph reads or writes them.
+
+    A copy through the interpreter would cost as much as the graph. It refuses to run
+    while a view of its own making lives, since one that outlives the interpreter, or
+    new shapes, would be of freed memory. Those of a kernel do neither.
+    """
+    view = interpreter.tensor(index)()
+    return memoryview((ctypes.c_char * view.nbytes).from_address(view.ctypes.data)).cast("B")
 
 
 def _interpreter(graph: bytes) -> Any:

@@ -81,29 +81,9 @@ def live(record: Record | None, session: str, now_ns: int, retention_ns: int) ->
       SessionDeleted: the session was deleted.
       SessionExpired: it was idle for too long.
     """
-    if record is None or is_forgotten(record, now_ns, retention_ns):
-        raise errors.SessionUnknown(
-            f"{session}: no such session; create it first.", session=session
-        )
-    if record.life.is_deleted:
-        raise errors.SessionDeleted(
-            f"{session}: was deleted after {record.next_step} steps; create it anew.",
-            session=session,
-            generation=record.life.generation,
-            next_step=record.next_step,
-            delete_time_ns=record.life.delete_ns,
-        )
-    if is_expired(record, now_ns):
-        raise errors.SessionExpired(
-            f"{session}: expired after {record.next_step} steps, idle for more than "
-            f"{record.life.idle_ttl_ns / 1e9:g} s; create it anew, with a longer time to live.",
-            session=session,
-            generation=record.life.generation,
-            next_step=record.next_step,
-            expire_time_ns=record.expire_ns,
-            idle_ttl_s=record.life.idle_ttl_ns / 1e9,
-        )
-    return record
+    if record is not None and not record.life.delete_ns and not is_expired(record, now_ns):
+        return record
+    raise _ended(record, session, now_ns, retention_ns)
 
 
 def is_expired(record: Record, now_ns: int) -> bool:
@@ -140,12 +120,23 @@ def decide(record: Record, request: StepRequest, max_rows: int) -> tuple[int, in
       StepGap: steps before the first are missing.
       StepConflict: a stored step had another frame.
     """
-    _check_generation(record, request.session, request.generation)
-    _check_shape(record.life, request, max_rows)
-    if not is_finite(request.frames):
-        raise _not_finite(record.life, request)
+    life = record.life
+    if request.generation != life.generation and request.generation is not None:
+        raise _restarted(record, request.session, request.generation)
+    steps = request.step_count
+    frames = request.frames
+    if not (
+        0 < steps <= life.window
+        and steps * life.series_count <= max_rows
+        and len(frames) == steps * life.frame_size
+    ):
+        raise _misshapen(life, request, max_rows)
+    if not is_finite(frames):
+        raise _not_finite(life, request)
     expected = record.next_step
-    first = expected if request.first_step is None else request.first_step
+    first = request.first_step
+    if first == expected or first is None:
+        return expected, 0, digest(frames) if steps == 1 else _digests(request)
     if first < 0:
         raise errors.ArgumentInvalid(
             f"{request.session}: first_step: got {first}, expected 0 or more.",
@@ -171,8 +162,6 @@ def decide(record: Record, request: StepRequest, max_rows: int) -> tuple[int, in
             next_step=expected,
         )
     digests = _digests(request)
-    if first == expected:
-        return first, 0, digests
     stored = min(request.step_count, expected - first)
     _check_digests(record, request, first, digests[: stored * DIGEST_SIZE])
     return first, stored, digests[stored * DIGEST_SIZE :]
@@ -305,41 +294,70 @@ def _beginning(life: Life, state: bytes, numerics: bytes, now_ns: int) -> Record
     )
 
 
-def _check_generation(record: Record, session: str, generation: int | None) -> None:
-    if generation is not None and generation != record.life.generation:
-        raise errors.SessionRestarted(
-            f"{session}: got generation {generation}, but the session was restarted and is now "
-            f"{record.life.generation}, at step {record.next_step}; attach to it anew.",
+def _ended(
+    record: Record | None, session: str, now_ns: int, retention_ns: int
+) -> errors.TickcellError:
+    if record is None or is_forgotten(record, now_ns, retention_ns):
+        return errors.SessionUnknown(
+            f"{session}: no such session; create it first.", session=session
+        )
+    if record.life.is_deleted:
+        return errors.SessionDeleted(
+            f"{session}: was deleted after {record.next_step} steps; create it anew.",
             session=session,
-            got_generation=generation,
             generation=record.life.generation,
             next_step=record.next_step,
+            delete_time_ns=record.life.delete_ns,
         )
+    return errors.SessionExpired(
+        f"{session}: expired after {record.next_step} steps, idle for more than "
+        f"{record.life.idle_ttl_ns / 1e9:g} s; create it anew, with a longer time to live.",
+        session=session,
+        generation=record.life.generation,
+        next_step=record.next_step,
+        expire_time_ns=record.expire_ns,
+        idle_ttl_s=record.life.idle_ttl_ns / 1e9,
+    )
 
 
-def _check_shape(life: Life, request: StepRequest, max_rows: int) -> None:
+def _check_generation(record: Record, session: str, generation: int) -> None:
+    if generation != record.life.generation:
+        raise _restarted(record, session, generation)
+
+
+def _restarted(record: Record, session: str, generation: int) -> errors.SessionRestarted:
+    return errors.SessionRestarted(
+        f"{session}: got generation {generation}, but the session was restarted and is now "
+        f"{record.life.generation}, at step {record.next_step}; attach to it anew.",
+        session=session,
+        got_generation=generation,
+        generation=record.life.generation,
+        next_step=record.next_step,
+    )
+
+
+def _misshapen(life: Life, request: StepRequest, max_rows: int) -> errors.FrameShape:
     steps = request.step_count
-    if not (1 <= steps <= life.window and steps * life.series_count <= max_rows):
-        most = min(life.window, max_rows // life.series_count)
-        raise errors.FrameShape(
+    most = min(life.window, max_rows // life.series_count)
+    if not 1 <= steps <= most:
+        return errors.FrameShape(
             f"{request.session}: got step_count {steps}, expected 1 to {most}; send longer "
             "stretches in several requests.",
             session=request.session,
             step_count=steps,
             max_step_count=most,
         )
-    if len(request.frames) != steps * life.frame_size:
-        expected = steps * life.frame_size // 4
-        raise errors.FrameShape(
-            f"{request.session}: got {len(request.frames) // 4} readings, expected {expected}: "
-            f"{steps} steps x {life.series_count} series x {life.sensor_count} sensors.",
-            session=request.session,
-            reading_count=len(request.frames) // 4,
-            expected_reading_count=expected,
-            step_count=steps,
-            series_count=life.series_count,
-            sensor_count=life.sensor_count,
-        )
+    expected = steps * life.frame_size // 4
+    return errors.FrameShape(
+        f"{request.session}: got {len(request.frames) // 4} readings, expected {expected}: "
+        f"{steps} steps x {life.series_count} series x {life.sensor_count} sensors.",
+        session=request.session,
+        reading_count=len(request.frames) // 4,
+        expected_reading_count=expected,
+        step_count=steps,
+        series_count=life.series_count,
+        sensor_count=life.sensor_count,
+    )
 
 
 def _not_finite(life: Life, request: StepRequest) -> errors.FrameNotFinite:
@@ -371,8 +389,6 @@ def locate(readings: NDArray[np.float32], is_wrong: NDArray[np.bool_], life: Lif
 
 def _digests(request: StepRequest) -> bytes:
     frames = request.frames
-    if request.step_count == 1:
-        return digest(frames)
     size = len(frames) // request.step_count
     return b"".join([digest(frames[start : start + size]) for start in range(0, len(frames), size)])
 

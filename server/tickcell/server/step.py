@@ -32,7 +32,7 @@ class Step(rules.StepRequest):
       start_step: the index of its first frame, once it is decided what "next" means.
       outputs: the answer, `[T, B, O]` float32.
       encoded: the bytes of the record that was loaded.
-      record: that record.
+      record: that record; once it is finished, the one that follows.
       model: the model to which the session is pinned, once there are new steps.
       stored: how many of the T steps are stored; the rest are new.
       digests: of the new steps.
@@ -94,6 +94,12 @@ class Step(rules.StepRequest):
         if is_outside is not None:
             raise self._out_of_range(np.frombuffer(frames, _F4), is_outside)
 
+    def compute(self) -> None:
+        """Computes the new steps."""
+        step_rows = self.model.cell.step_rows
+        for _ in range(self.step_count - self.stored):
+            self.take(step_rows(self.rows()))
+
     def rows(self) -> bytes:
         """Returns the rows in of the next new step, `[B, F + S]` float32."""
         life = self.record.life
@@ -123,23 +129,25 @@ class Step(rules.StepRequest):
         self.state = table[:, life.output_count :].tobytes()
 
     def finish(self, now_ns: int) -> bytes:
-        """Completes the outputs, and returns the bytes of the record after the new steps.
+        """Completes the outputs and the record, and returns the record's bytes.
 
         Raises:
-          OutputNotFinite: an output is not finite.
+          OutputNotFinite: an output, or the next state, is not finite.
         """
         new_outputs = b"".join(self.new_outputs)
-        if not record.is_finite(new_outputs):
+        # A state that is not finite would make every later output so, and is no state
+        # from which a session could go on.
+        if not record.is_finite(new_outputs + self.state):
             raise errors.OutputNotFinite(
-                f"{self.session}: the cell gives an output that is not finite for the frames from "
-                f"step {self.record.next_step} on; nothing was applied.",
+                f"{self.session}: the cell gives an output or a state that is not finite for the "
+                f"frames from step {self.record.next_step} on; nothing was applied.",
                 session=self.session,
                 next_step=self.record.next_step,
             )
         self.outputs = new_outputs
         if self.stored:
             self.outputs = self.stored_outputs() + new_outputs
-        advanced = record.advance(
+        self.record = record.advance(
             self.record,
             state=self.state,
             digests=self.digests,
@@ -147,7 +155,7 @@ class Step(rules.StepRequest):
             numerics=self.model.numerics,
             now_ns=now_ns,
         )
-        return record.encode(advanced)
+        return record.encode(self.record)
 
     def stored_outputs(self) -> bytes:
         """Returns the outputs of the stored steps."""
@@ -178,12 +186,6 @@ class Step(rules.StepRequest):
 
 def compute(steps: Sequence[Step]) -> None:
     """Computes all new steps: per model and time step, one call for all sessions."""
-    if len(steps) == 1:
-        (step,) = steps
-        step_rows = step.model.cell.step_rows
-        for _ in range(step.step_count - step.stored):
-            step.take(step_rows(step.rows()))
-        return
     by_model: dict[str, list[Step]] = {}
     for step in steps:
         by_model.setdefault(step.model.fingerprint, []).append(step)

@@ -128,7 +128,7 @@ class StepServicer:
                 continue
             if self._caller_count == 1:
                 # Nobody else can have sent anything that has arrived.
-                self._turn.run([asked])
+                self._turn.run_alone(asked)
             else:
                 self._turn.enter(asked)
                 await asyncio.sleep(0)

@@ -8,8 +8,12 @@ request per session, in the order of arrival:
     load the records -> decide -> step the cells, rows stacked -> commit
 
 A commit compares each record with what was loaded. Who lost to another server
-goes round again from the load. Nothing stays in the process between turns, and
+goes round again from the load. No state stays in the process between turns, and
 within one there is no await: whatever happens to a caller, a turn is whole.
+
+A request that is alone in its round, as one agent's tick is, takes the same parts
+in a straight line: at 50 Hz all has gone cold since the tick before, and each
+further call and list is paid for.
 """
 
 from __future__ import annotations
@@ -18,7 +22,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from tickcell.server import errors, record, rules, step, store
+from tickcell.server import errors, rules, step, store
+from tickcell.server.recent import Recent
 
 if TYPE_CHECKING:
     from tickcell.server.catalogue import Catalogue, ServedModel
@@ -48,6 +53,7 @@ class Turn:
         self._retention_ns = retention_ns
         self._max_request_rows = max_request_rows
         self._strict_numerics = strict_numerics
+        self._recent = Recent()
         self._entered: list[Step] = []
 
     def enter(self, asked: Step) -> None:
@@ -62,8 +68,6 @@ class Turn:
 
     def run(self, steps: list[Step]) -> None:
         """Runs a turn of these requests, in their order, at once."""
-        while len(steps) == 1:
-            steps = self._run_round(steps)
         while steps:
             # A session's second request waits for the next round, as does a loser.
             taken: set[bytes] = set()
@@ -74,52 +78,84 @@ class Turn:
                 taken.add(asked.key)
             steps = self._run_round(this_round) + later
 
+    def run_alone(self, asked: Step) -> None:
+        """Runs a turn of one request, at once."""
+        while not self._run_one(asked):
+            pass
+
     def _run_round(self, steps: list[Step]) -> list[Step]:
-        """Answers the requests, and returns those whose commit was lost."""
-        try:
-            now_ns = self._clock.now_ns()
-            new = self._decide(steps, now_ns)
-            if not new:
-                return []
-            step.compute(new)
-            return self._commit(new, now_ns)
-        except Exception:  # noqa: BLE001 - the edge, see below.
-            if len(steps) > 1:
+        """Answers requests of different sessions, and returns those whose commit was lost."""
+        if len(steps) > 1:
+            try:
+                return self._run_together(steps)
+            except Exception as error:  # noqa: BLE001 - told apart below.
                 # One of them did it. Alone, each fails or succeeds by itself; what was
                 # committed already is found stored.
-                return [loser for asked in steps for loser in self._run_round([asked])]
+                _log.warning("%d steps failed together, each runs alone: %r", len(steps), error)
+        return [asked for asked in steps if not self._run_one(asked)]
+
+    def _run_one(self, asked: Step) -> bool:
+        """Answers a request, and returns True, unless its commit was lost."""
+        try:
+            now_ns = self._clock.now_ns()
+            (encoded,) = self._store.load((asked.key,))
+            if not self._begin(asked, encoded, now_ns):
+                return True
+            asked.compute()
+            advanced = asked.finish(now_ns)
+            (is_committed,) = self._store.commit((store.Change(asked.key, encoded, advanced),))
+            if is_committed:
+                self._recent.keep(asked.key, advanced, asked.record)
+            return is_committed
+        except errors.TickcellError as error:
+            asked.error = error
+        except store.StoreFullError as error:
+            asked.error = full(asked.session, error)
+        except Exception:  # noqa: BLE001 - the edge, see below.
             # The edge for what no rule foresees: a fault of ours must not end the loop
             # that serves everybody.
-            _log.exception("%s: a step failed", steps[0].session)
-            steps[0].error = errors.Internal(
-                f"{steps[0].session}: the server failed on this step, and its log says why; "
+            _log.exception("%s: a step failed", asked.session)
+            asked.error = errors.Internal(
+                f"{asked.session}: the server failed on this step, and its log says why; "
                 "sending it again is safe.",
-                session=steps[0].session,
+                session=asked.session,
             )
-            return []
+        return True
 
-    def _decide(self, steps: list[Step], now_ns: int) -> list[Step]:
-        """Answers what needs no cell, and returns the requests that have new steps."""
+    def _run_together(self, steps: list[Step]) -> list[Step]:
+        """Does for several what `_run_one` does for one; returns those that lost."""
+        now_ns = self._clock.now_ns()
         new = []
         loaded = self._store.load([asked.key for asked in steps])
         for asked, encoded in zip(steps, loaded, strict=True):
-            asked.error = None
             try:
-                found = None if encoded is None else record.decode(encoded)
-                current = rules.live(found, asked.session, now_ns, self._retention_ns)
-                asked.start_step, asked.stored, asked.digests = rules.decide(
-                    current, asked, self._max_request_rows
-                )
-                asked.encoded, asked.record = encoded, current
-                if asked.stored == asked.step_count:
-                    asked.outputs = asked.stored_outputs()
-                    continue
-                asked.begin(self._served(current, asked.session))
+                if self._begin(asked, encoded, now_ns):
+                    new.append(asked)
             except errors.TickcellError as error:
                 asked.error = error
-            else:
-                new.append(asked)
-        return new
+        if not new:
+            return []
+        step.compute(new)
+        return self._commit(new, now_ns)
+
+    def _begin(self, asked: Step, encoded: bytes | None, now_ns: int) -> bool:
+        """Answers what needs no cell; returns whether there are new steps to compute.
+
+        Raises:
+          TickcellError: the request is refused.
+        """
+        asked.error = None
+        found = None if encoded is None else self._recent.decode(asked.key, encoded)
+        current = rules.live(found, asked.session, now_ns, self._retention_ns)
+        asked.start_step, asked.stored, asked.digests = rules.decide(
+            current, asked, self._max_request_rows
+        )
+        asked.encoded, asked.record = encoded, current
+        if asked.stored == asked.step_count:
+            asked.outputs = asked.stored_outputs()
+            return False
+        asked.begin(self._served(current, asked.session))
+        return True
 
     def _served(self, current: Record, session: str) -> ServedModel:
         """Returns the model that the session is pinned to, if it may be used."""
@@ -150,31 +186,33 @@ class Turn:
 
     def _commit(self, steps: list[Step], now_ns: int) -> list[Step]:
         """Stores what was computed; returns the requests that lost."""
-        changes = []
-        finished = []
+        finished, records = [], []
         for computed in steps:
             try:
-                advanced = computed.finish(now_ns)
+                records.append(computed.finish(now_ns))
+                finished.append(computed)
             except errors.OutputNotFinite as error:
                 computed.error = error
-                continue
-            changes.append(store.Change(computed.key, computed.encoded, advanced))
-            finished.append(computed)
-        if not changes:
+        if not finished:
             return []
         try:
-            committed = self._store.commit(changes)
+            committed = self._store.commit(
+                [
+                    store.Change(computed.key, computed.encoded, advanced)
+                    for computed, advanced in zip(finished, records, strict=True)
+                ]
+            )
         except store.StoreFullError as error:
             for computed in finished:
                 computed.error = full(computed.session, error)
             return []
-        if all(committed):
-            return []
-        return [
-            loser
-            for loser, is_committed in zip(finished, committed, strict=True)
-            if not is_committed
-        ]
+        lost = []
+        for computed, advanced, is_committed in zip(finished, records, committed, strict=True):
+            if is_committed:
+                self._recent.keep(computed.key, advanced, computed.record)
+            else:
+                lost.append(computed)
+        return lost
 
 
 def served(models: dict[str, ServedModel], current: Record, session: str) -> ServedModel:
