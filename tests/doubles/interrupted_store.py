@@ -1,0 +1,31 @@
+"""A store in memory with another writer, which comes between a load and its commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tickcell.server.store import Change, MemoryStore, StoreFullError
+
+
+class InterruptedStore(MemoryStore):
+    """Keeps records as `MemoryStore` does.
+
+    Attributes:
+      interruptions: what to do before each of the next commits.
+      change_counts: of each commit so far, the interruptions' own included.
+      is_full: whether commits are refused.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.interruptions: list[Callable[[], object]] = []
+        self.change_counts: list[int] = []
+        self.is_full = False
+
+    def commit(self, changes: Sequence[Change]) -> list[bool]:
+        if self.interruptions:
+            self.interruptions.pop(0)()
+        self.change_counts.append(len(changes))
+        if self.is_full:
+            raise StoreFullError("store: no room to write; make room.")
+        return super().commit(changes)
