@@ -29,12 +29,12 @@ class Recent:
         """Returns the record that the bytes hold, which were loaded from a key.
 
         Raises:
-          RecordDamaged: see `record.decode`.
+          RecordDamaged: see `record.loaded`.
         """
         committed = self._committed.get(key)
         if committed is not None and committed[0] == encoded:
             return committed[1]
-        return record.decode(encoded)
+        return record.loaded(key, encoded)
 
     def keep(self, key: bytes, encoded: bytes, committed: Record) -> None:
         """Remembers a record that was committed, and its bytes."""

@@ -195,6 +195,21 @@ def decode(encoded: bytes) -> Record:
     )
 
 
+def loaded(key: bytes, encoded: bytes) -> Record:
+    """Returns the record that the bytes hold, which were loaded from a key.
+
+    Raises:
+      RecordDamaged: see `decode`; it names the session.
+    """
+    try:
+        return decode(encoded)
+    except errors.RecordDamaged as error:
+        session = session_of(key)
+        raise errors.RecordDamaged(
+            f"{session}: {error}", session=session, **error.metadata
+        ) from error
+
+
 # Most loads are of a session whose last step is a moment ago. It is a function of
 # the bytes alone, so nothing is remembered that the store does not hold.
 @functools.lru_cache(maxsize=4096)

@@ -6,6 +6,7 @@ to another server loads again.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from tickcell.server.catalogue import Catalogue, ServedModel
     from tickcell.server.clock import Clock
     from tickcell.server.record import Record
+
+_log = logging.getLogger(__name__)
 
 # Records looked at in one piece: about a millisecond.
 SCAN_LIMIT = 256
@@ -90,6 +93,7 @@ class Sessions:
 
         Raises:
           SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
+          RecordDamaged: its record is not as it was written; so for all that follow.
         """
         return self._live(session, self._load(session)[1])
 
@@ -104,7 +108,12 @@ class Sessions:
         found = self._store.scan(record.key(after), limit)
         live = []
         for key, encoded in found:
-            current = record.decode(encoded)
+            try:
+                current = record.loaded(key, encoded)
+            except errors.RecordDamaged as error:
+                # Not known to be alive, and no reason to hide those that are.
+                _log.error("%s", error)
+                continue
             if not (current.life.is_deleted or rules.is_expired(current, now_ns)):
                 live.append((record.session_of(key), current))
         return live, record.session_of(found[-1][0]) if len(found) == limit else ""
@@ -192,8 +201,9 @@ class Sessions:
             raise turn.full("sweep", error) from error
 
     def _load(self, session: str) -> tuple[bytes | None, Record | None]:
-        (encoded,) = self._store.load([record.key(session)])
-        return encoded, None if encoded is None else record.decode(encoded)
+        key = record.key(session)
+        (encoded,) = self._store.load([key])
+        return encoded, None if encoded is None else record.loaded(key, encoded)
 
     def _live(self, session: str, old: Record | None) -> Record:
         return rules.live(old, session, self._clock.now_ns(), self._retention_ns)
