@@ -64,8 +64,12 @@ class World:
         *,
         window: int = 8,
         model: ServedModel | None = None,
+        idle_ttl_ns: int = 0,
+        request_id: str = "",
     ) -> record.Record:
-        wanted = Creation(session, str(uuid.uuid4()), series_count, window, 10**18, {})
+        wanted = Creation(
+            session, request_id or str(uuid.uuid4()), series_count, window, idle_ttl_ns, {}
+        )
         return self.sessions.create(model or self.model, wanted)
 
     def create_all(self, *sessions: str) -> None:

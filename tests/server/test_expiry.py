@@ -1,0 +1,230 @@
+"""Sessions expire when they were idle for their time, never earlier, and are then forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from server.turns import RETENTION_NS, World, assert_counted
+from tickcell.server import errors
+from tickcell.server.record import Record
+from tickcell.server.sessions import SCAN_LIMIT
+from tickcell.server.store import Change
+
+TTL_NS = 60 * 10**9
+
+
+@pytest.fixture
+def world() -> World:
+    """A world with a session "a", created now, that expires after a minute."""
+    made = World()
+    made.create("a", idle_ttl_ns=TTL_NS, request_id="first")
+    return made
+
+
+def is_alive(world: World) -> bool:
+    try:
+        world.sessions.get("a")
+    except errors.SessionExpired:
+        return False
+    return True
+
+
+def assert_expires_after(world: World, nanoseconds: int) -> None:
+    """Holds the session to the very nanosecond of its end."""
+    world.clock.advance_ns(nanoseconds - 1)
+    assert is_alive(world)
+    world.clock.advance_ns(1)
+    assert not is_alive(world)
+
+
+def test_idle_session_expires_after_its_time_to_live_and_not_before(world: World) -> None:
+    assert_expires_after(world, TTL_NS)
+
+
+def test_session_is_stepped_in_its_last_moment_and_not_a_moment_later(world: World) -> None:
+    request = world.request("a", 0, [1.0])
+    world.clock.advance_ns(TTL_NS - 1)
+    world.run(request)
+    assert_counted(request, 0, [1.0])
+    late = world.request("a", 1, [2.0])
+    world.clock.advance_ns(TTL_NS)
+    world.run(late)
+    assert isinstance(late.error, errors.SessionExpired)
+
+
+@pytest.mark.parametrize(
+    "renew",
+    [
+        lambda world, life: world.run(world.request("a", 1, [2.0])),
+        lambda world, life: world.run(world.request("a", 0, [1.0, 2.0])),
+        lambda world, life: world.sessions.touch("a", life.generation),
+        lambda world, life: world.sessions.reset("a", life.generation, "again"),
+    ],
+    ids=["step", "partly new step", "touch", "reset"],
+)
+def test_what_changes_a_session_renews_it(
+    world: World, renew: Callable[[World, object], object]
+) -> None:
+    world.run(world.request("a", 0, [1.0]))
+    world.clock.advance_ns(TTL_NS - 1)
+    renew(world, world.sessions.get("a").life)
+    assert_expires_after(world, TTL_NS)
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda world: world.sessions.get("a"),
+        lambda world: world.sessions.list("", 10),
+        lambda world: world.run(world.request("a", 0, [1.0])),
+        lambda world: world.run(world.request("a", 0, [9.0])),
+        lambda world: world.run(world.request("a", 7, [1.0])),
+        lambda world: world.create("a", request_id="first"),
+    ],
+    ids=["get", "list", "duplicate", "conflict", "gap", "same creation"],
+)
+def test_what_changes_nothing_does_not_renew(world: World, look: Callable[[World], object]) -> None:
+    world.run(world.request("a", 0, [1.0]))
+    world.clock.advance_ns(TTL_NS // 2)
+    look(world)
+    assert_expires_after(world, TTL_NS - TTL_NS // 2)
+
+
+def test_session_that_never_expires_does_not(world: World) -> None:
+    world.create("b")
+    world.clock.advance_ns(1000 * TTL_NS)
+    assert world.sessions.get("b").next_step == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda world, generation: world.sessions.touch("a", generation),
+        lambda world, generation: world.sessions.reset("a", generation, "again"),
+        lambda world, generation: world.sessions.delete("a", generation),
+        lambda world, generation: world.create("a", request_id="first"),
+    ],
+    ids=["touch", "reset", "delete", "same creation"],
+)
+def test_nothing_revives_an_expired_session(
+    world: World, change: Callable[[World, int], object]
+) -> None:
+    generation = world.sessions.get("a").life.generation
+    world.clock.advance_ns(TTL_NS)
+    with pytest.raises(errors.SessionExpired):
+        change(world, generation)
+    assert not is_alive(world)
+
+
+def test_clock_that_goes_back_ends_no_session_early(world: World) -> None:
+    world.clock.advance_ns(-TTL_NS)
+    world.run(world.request("a", 0, [1.0]))
+    world.clock.advance_ns(TTL_NS)
+    assert_expires_after(world, TTL_NS)
+
+
+def expire(world: World) -> Record:
+    """Lets the session expire; returns what it was."""
+    before = world.sessions.get("a")
+    world.clock.advance_ns(TTL_NS)
+    return before
+
+
+def delete(world: World) -> Record:
+    """Deletes the session; returns what it was."""
+    before = world.sessions.get("a")
+    world.sessions.delete("a", before.life.generation)
+    return before
+
+
+ENDS = pytest.mark.parametrize(
+    ("end", "reason"), [(expire, errors.SessionExpired), (delete, errors.SessionDeleted)]
+)
+
+
+@ENDS
+def test_end_is_remembered_for_the_retention(
+    world: World, end: Callable[[World], Record], reason: type[Exception]
+) -> None:
+    end(world)
+    world.clock.advance_ns(RETENTION_NS - 1)
+    with pytest.raises(reason):
+        world.sessions.get("a")
+    world.clock.advance_ns(1)
+    with pytest.raises(errors.SessionUnknown):
+        world.sessions.get("a")
+
+
+@ENDS
+def test_id_can_be_used_anew_at_once(
+    world: World, end: Callable[[World], Record], reason: type[Exception]
+) -> None:
+    before = end(world)
+    assert world.create("a").life.generation != before.life.generation
+
+
+@ENDS
+def test_ended_session_is_not_listed(
+    world: World, end: Callable[[World], Record], reason: type[Exception]
+) -> None:
+    end(world)
+    assert world.sessions.list("", 10) == ([], "")
+
+
+@ENDS
+def test_sweep_removes_the_end_when_it_is_forgotten_and_not_before(
+    world: World, end: Callable[[World], Record], reason: type[Exception]
+) -> None:
+    end(world)
+    world.clock.advance_ns(RETENTION_NS - 1)
+    assert world.sessions.sweep() == 0
+    world.clock.advance_ns(1)
+    assert world.sessions.sweep() == 1
+    assert world.store.count() == 0
+
+
+def test_sweep_leaves_the_living_alone(world: World) -> None:
+    world.clock.advance_ns(RETENTION_NS + TTL_NS // 2)
+    world.create("b", idle_ttl_ns=TTL_NS)
+    world.clock.advance_ns(TTL_NS // 2)
+    assert world.sessions.sweep() == 1
+    assert [session for session, _ in world.sessions.list("", 10)[0]] == ["b"]
+
+
+def test_sweep_looks_at_so_many_records_at_once_and_at_all_in_turn(world: World) -> None:
+    count = 2 * SCAN_LIMIT + 10
+    for index in range(count - 1):
+        world.create(f"b{index}", idle_ttl_ns=TTL_NS if index % 2 else 0)
+    world.clock.advance_ns(TTL_NS + RETENTION_NS)
+    removed = [world.sessions.sweep() for _ in range(3)]
+    # Of 256 records looked at, about every second one is forgotten.
+    assert max(removed) <= SCAN_LIMIT // 2 + 1
+    assert world.store.count() == count - sum(removed) == count // 2
+    assert world.sessions.sweep() == 0
+
+
+def test_session_that_steps_during_the_sweep_stays(world: World) -> None:
+    world.clock.advance_ns(TTL_NS + RETENTION_NS)
+    world.store.interruptions.append(lambda: world.create("a"))
+    assert world.sessions.sweep() == 0
+    assert world.sessions.get("a").next_step == 0
+
+
+def test_sweep_passes_over_a_damaged_record(world: World) -> None:
+    world.create("b")
+    (encoded,) = world.store.load([b"\0b"])
+    world.store.commit([Change(b"\0b", encoded, b"damage")])
+    world.clock.advance_ns(TTL_NS + RETENTION_NS)
+    assert world.sessions.sweep() == 1
+    assert world.store.load([b"\0b"]) == [b"damage"]
+
+
+def test_full_store_keeps_what_cannot_be_swept(world: World) -> None:
+    world.clock.advance_ns(TTL_NS + RETENTION_NS)
+    world.store.is_full = True
+    with pytest.raises(errors.StoreFull):
+        world.sessions.sweep()
+    world.store.is_full = False
+    assert world.sessions.sweep() == 1
