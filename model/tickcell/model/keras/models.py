@@ -24,7 +24,7 @@ class UnrolledRNN(keras.Model):  # type: ignore[misc]
     def __init__(
         self, sensor_count: int = 10, *, return_sequences: bool = False, **kwargs: Any
     ) -> None:
-        """Creates and compiles the network.
+        """Creates the network.
 
         Args:
           sensor_count: F, the readings in a frame.
@@ -40,7 +40,6 @@ class UnrolledRNN(keras.Model):  # type: ignore[misc]
         )
         output = keras.layers.Dense(1, activation="sigmoid", name="output")
         super().__init__(frames, output(recurrent(frames)), **kwargs)
-        compile_for_labels(self)
 
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name, "trainable": self.trainable, **self._arguments}
@@ -67,7 +66,7 @@ class RNNModel(keras.Model):  # type: ignore[misc]
         dropout: float = 0.0,
         **kwargs: Any,
     ) -> None:
-        """Creates and compiles the network.
+        """Creates the network.
 
         Args:
           recurrent_units_1: the width of the first recurrent layer.
@@ -100,7 +99,6 @@ class RNNModel(keras.Model):  # type: ignore[misc]
         kept = keras.layers.Dropout(dropout, name="dropout")(recurrent)
         output = keras.layers.Dense(1, activation="sigmoid", name="output")(kept)
         super().__init__(frames, output, **kwargs)
-        compile_for_labels(self)
 
     @property
     def normalisation(self) -> Any:
@@ -109,12 +107,3 @@ class RNNModel(keras.Model):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name, "trainable": self.trainable, **self._arguments}
-
-
-def compile_for_labels(model: Any, learning_rate: float = 1e-3) -> None:
-    """Compiles a network for labels of 0 and 1: Adam, cross-entropy and accuracy."""
-    model.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
-        loss=keras.losses.BinaryCrossentropy(),
-        metrics=[keras.metrics.BinaryAccuracy()],
-    )

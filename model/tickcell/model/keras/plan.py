@@ -183,6 +183,9 @@ class _Reader:
             return value
         if not isinstance(model, keras.Function):
             raise _refusal(model, "it is neither Sequential nor functional")
+        # First, since a mask shows in the calls only as operations of nobody's.
+        for operation in model.operations:
+            _check_kind(operation)
         values: dict[int, int] = {}
         kept: list[Any] = []  # A tensor's id is only its own while the tensor lives.
 
@@ -236,11 +239,16 @@ class _Reader:
         return unique
 
 
-def _check(layer: Any, on_sequences: bool, keywords: dict[str, Any]) -> None:
-    """Refuses a layer that does not give the same frame by frame."""
+def _check_kind(layer: Any) -> None:
+    """Refuses a layer of a kind that never can be streamed."""
     for kind, reason in _REASONS.items():
         if isinstance(layer, kind):
             raise _refusal(layer, reason)
+
+
+def _check(layer: Any, on_sequences: bool, keywords: dict[str, Any]) -> None:
+    """Refuses a layer that does not give the same frame by frame."""
+    _check_kind(layer)
     if not isinstance(layer, keras.layers.Layer):
         raise _refusal(layer, "it is an operation outside any layer")
     if any(value is not None and value is not False for value in keywords.values()):
