@@ -17,6 +17,7 @@ TICKCELL := $(VENV)/bin/tickcell
 PLACE := $(VENV)/.stamp-place
 SERVED := $(VENV)/.stamp-served
 DEVELOPED := $(VENV)/.stamp-developed
+TRAINED := build/drive
 
 # What would send an install elsewhere, or lend it another environment's modules.
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV PIP_PREFIX PIP_ROOT PIP_TARGET
@@ -68,6 +69,13 @@ check: $(DEVELOPED)  ## Check format, lint, types and the generated code
 
 prove: $(DEVELOPED)  ## Run the long proofs that the tests have in short
 	$(PY) -m pytest -m slow
+
+train: $(DEVELOPED)  ## Train the shipped model again, on simulated drives, into build/drive
+	$(TICKCELL) train --data drive --out $(TRAINED)
+
+bundle: $(DEVELOPED)  ## Make the shipped bundle of build/drive
+	$(TICKCELL) export $(TRAINED)/model.keras --golden drive --replace \
+	  --out model/tickcell/model/bundles/drive
 
 bench: $(DEVELOPED)  ## Measure a tick against a bare echo
 	$(PY) -m bench
