@@ -91,12 +91,22 @@ def test_demo_survives_its_kill(serving: EmptyEnvironment) -> None:
     assert "0 of" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["serve", "store", "train", "export", "evaluate"])
+@pytest.mark.parametrize(
+    ("extra", "command"),
+    [
+        ("server", "serve"),
+        ("server", "store inspect"),
+        ("train", "train --data noise --out run"),
+        ("train", "export model.keras --out bundle"),
+        ("train", "evaluate bundle drive.csv"),
+    ],
+)
 def test_command_without_its_extra_names_the_install_command(
-    command: str, base: EmptyEnvironment
+    extra: str, command: str, base: EmptyEnvironment
 ) -> None:
-    extra = "server" if command in ("serve", "store") else "train"
-    done = base.run(base.tickcell, command)
+    # An argument that must be there, or its absence is all that is said.
+    (base.directory / "model.keras").touch()
+    done = base.run(base.tickcell, *command.split())
     assert done.returncode != 0
     assert f"pip install 'tickcell[{extra}]'" in done.stderr
     assert "Traceback" not in done.stderr
