@@ -74,6 +74,18 @@ def step(message: Any, *, is_stream: bool) -> Step:
     return Step(session, generation, first_step, message.step_count, message.frames)
 
 
+def answer(twin: Any, answered: Step) -> bytes:
+    """Returns the encoded response to a request that was applied, as this twin."""
+    encoded: bytes = twin(
+        session=answered.session,
+        generation=answered.record.life.generation,
+        first_step=answered.start_step,
+        step_count=answered.step_count,
+        outputs=answered.outputs,
+    ).SerializeToString()
+    return encoded
+
+
 def session_id(text: str) -> str:
     """Returns a session's id if it is well formed.
 

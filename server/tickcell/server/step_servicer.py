@@ -10,9 +10,9 @@ import grpc
 
 from tickcell import wire
 from tickcell.server import calls, errors, messages
+from tickcell.server.succession import Succession
 
 if TYPE_CHECKING:
-    from tickcell.server.step import Step
     from tickcell.server.turn import Turn
 
 _log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class StepServicer:
             await calls.abort(context, error)
         finally:
             self._caller_count -= 1
-        return _response(wire.StepSessionResponse, asked)
+        return messages.answer(wire.StepSessionResponse, asked)
 
     async def _stream(self, _: object, context: calls.Context) -> None:
         try:
@@ -107,6 +107,7 @@ class StepServicer:
                 self._no_stream.set()
 
     async def _answer_all(self, context: calls.Context, stream: _Stream) -> None:
+        succession = Succession()
         while self._gate.is_open:
             stream.is_idle = True
             try:
@@ -119,13 +120,15 @@ class StepServicer:
             stream.is_idle = False
             if encoded is grpc.aio.EOF:
                 return
-            message = None
-            try:
-                message = _parse(wire.StreamStepsRequest, encoded)
-                asked = messages.step(message, is_stream=True)
-            except errors.TickcellError as error:
-                await context.write(_refusal(message, error))
-                continue
+            asked = succession.read(encoded)
+            if asked is None:
+                message = None
+                try:
+                    message = _parse(wire.StreamStepsRequest, encoded)
+                    asked = messages.step(message, is_stream=True)
+                except errors.TickcellError as error:
+                    await context.write(_refusal(message, error))
+                    continue
             if self._caller_count == 1:
                 # Nobody else can have sent anything that has arrived.
                 self._turn.run_alone(asked)
@@ -133,9 +136,7 @@ class StepServicer:
                 self._turn.enter(asked)
                 await asyncio.sleep(0)
             await context.write(
-                _response(wire.StreamStepsResponse, asked)
-                if asked.error is None
-                else _refusal(message, asked.error)
+                succession.answer(asked) if asked.error is None else _refusal(asked, asked.error)
             )
         await calls.abort(context, calls.draining())
 
@@ -147,23 +148,12 @@ def _parse(twin: Any, encoded: bytes) -> Any:
         raise calls.malformed(twin.DESCRIPTOR.name, error) from error
 
 
-def _response(twin: Any, answered: Step) -> bytes:
-    encoded: bytes = twin(
-        session=answered.session,
-        generation=answered.record.life.generation,
-        first_step=answered.start_step,
-        step_count=answered.step_count,
-        outputs=answered.outputs,
-    ).SerializeToString()
-    return encoded
-
-
-def _refusal(message: Any, error: errors.TickcellError) -> bytes:
-    """Returns the answer to a refused request; `message` is None if it could not be parsed."""
+def _refusal(refused: Any, error: errors.TickcellError) -> bytes:
+    """Returns the answer to a refused request: a message, a step, or None if it was neither."""
     response = wire.StreamStepsResponse(error=messages.status(error))
-    if message is not None:
-        response.session = message.session
-        response.generation = message.generation
-        response.first_step = message.first_step
+    if refused is not None:
+        response.session = refused.session
+        response.generation = refused.generation
+        response.first_step = refused.first_step
     encoded: bytes = response.SerializeToString()
     return encoded
