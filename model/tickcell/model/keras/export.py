@@ -55,6 +55,11 @@ def export(
       AgreementError: the step does not give the outputs of the model.
     """
     step = Step(model)
+    if len(description.sensors) != step.plan.sensor_count:
+        raise AgreementError(
+            f"{model.name}: takes {step.plan.sensor_count} readings, and the description names "
+            f"{len(description.sensors)} sensors; name them with --sensors."
+        )
     generator = np.random.default_rng(0)
     if golden_frames is None:
         golden_frames = generator.standard_normal((1000, step.plan.sensor_count), np.float32)

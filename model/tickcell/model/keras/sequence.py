@@ -48,11 +48,23 @@ def outputs(model: Any, frames: NDArray[np.float32]) -> NDArray[np.float32]:
       `[B, T, O]` float32.
     """
     read = plan.read(model)
-    whole = read.gives_each_step and read.step_count is None and read.series_count is None
     # Of unknown length while it is traced, lest a layer lays its loop over time out.
     any_length = tf.TensorSpec((None, None, read.sensor_count), tf.float32)
-    run = tf.function(model if whole else _EachStep(read), [any_length], autograph=False)
+    run = tf.function(
+        model if _takes_any_length(read) else _EachStep(read), [any_length], autograph=False
+    )
     return np.asarray(run(tf.constant(frames)))
+
+
+def _takes_any_length(read: Plan) -> bool:
+    """Says whether the model itself gives an output at each frame of any sequence."""
+    return (
+        read.gives_each_step
+        and read.step_count is None
+        and read.series_count is None
+        # TimeDistributed loses the axis of time where its length is not known.
+        and all(call.on_sequences for call in read.calls)
+    )
 
 
 class _EachStep:
