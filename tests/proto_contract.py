@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,9 +51,16 @@ def read(root: Path, scratch: Path) -> Contract:
     paths = {str(path.relative_to(root)): path for path in sorted(root.rglob("*.proto"))}
     includes = (root, Path(status_pb2.__file__).parents[2], Path(protoc.__file__).parent / "_proto")
     target = scratch / "descriptors"
-    arguments = [*(f"--proto_path={include}" for include in includes), *paths]
-    if protoc.main(["", "--include_source_info", f"--descriptor_set_out={target}", *arguments]):
-        raise ValueError(f"protoc does not accept the files below {root}")
+    # Not in this process: TensorFlow, once loaded, and protoc do not share one.
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "grpc_tools.protoc", "--include_source_info"),
+            *(f"--proto_path={include}" for include in includes),
+            f"--descriptor_set_out={target}",
+            *paths,
+        ],
+        check=True,
+    )
     files = descriptor_pb2.FileDescriptorSet.FromString(target.read_bytes()).file
     return Contract(
         texts={name: path.read_text(encoding="utf-8") for name, path in paths.items()},
