@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf import duration_pb2
 
+from tickcell import wire
 from tickcell.client import methods, resources
 from tickcell.v1 import model_service_pb2, session_service_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from tickcell.client.life import Chunk, Life
     from tickcell.client.link import Link
     from tickcell.client.methods import Method
     from tickcell.client.resources import Model, SessionInfo
@@ -98,6 +100,20 @@ def delete_session(link: Link, session: str, generation: int) -> None:
     """
     request = session_service_pb2.DeleteSessionRequest(session=session, generation=generation)
     link.call(methods.DELETE_SESSION, request)
+
+
+def step_session(link: Link, life: Life, chunk: Chunk) -> bytes:
+    """Advances a session by a chunk.
+
+    Returns:
+      The outputs, `[T, B, O]` float32, little-endian.
+
+    Raises:
+      RefusedError: the chunk was refused.
+      ReplyError: the reply is to something else.
+    """
+    request = life.request(wire.StepSessionRequest, chunk)
+    return life.outputs(link.call(methods.STEP_SESSION, request), chunk)
 
 
 def get_model(link: Link, name: str = "", version: str = "") -> Model:

@@ -21,17 +21,8 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from typing import NamedTuple
 
-from tickcell.client import errors
-
-
-class Chunk(NamedTuple):
-    """Consecutive steps that go in one request."""
-
-    first_step: int
-    step_count: int
-    frames: bytes
+from tickcell.client.life import Chunk
 
 
 class Flight:
@@ -52,7 +43,7 @@ class Flight:
         self._frames: deque[bytes] = deque()
         self._outputs: deque[bytes] = deque()
         # What was sent and not answered, in order.
-        self._chunks: deque[tuple[int, int]] = deque()
+        self._chunks: deque[Chunk] = deque()
 
     @property
     def in_flight(self) -> int:
@@ -81,31 +72,20 @@ class Flight:
         count = min(max_steps, self.end - self.sent, self._window - start)
         frames = b"".join(itertools.islice(self._frames, start, start + count))
         chunk = Chunk(self.sent, count, frames)
-        self._chunks.append((self.sent, count))
+        self._chunks.append(chunk)
         self.sent += count
         return chunk
 
-    def answer(self, first_step: int, step_count: int, outputs: bytes) -> None:
-        """Takes the reply to the oldest chunk that is not answered.
+    @property
+    def unanswered(self) -> Chunk | None:
+        """The oldest chunk that is sent and not answered; None if there is none."""
+        return self._chunks[0] if self._chunks else None
 
-        Raises:
-          ReplyError: it is the reply to something else.
-        """
-        expected = self._chunks[0] if self._chunks else None
-        if (first_step, step_count) != expected:
-            raise errors.ReplyError(
-                f"got a reply to {step_count} steps from step {first_step}, expected "
-                + ("none." if expected is None else f"{expected[1]} from step {expected[0]}.")
-            )
+    def answer(self, outputs: bytes) -> None:
+        """Takes the outputs of the chunk `unanswered`."""
         size = self._output_size
-        if len(outputs) != step_count * size:
-            raise errors.ReplyError(
-                f"step {first_step}: got {len(outputs) // 4} outputs, expected "
-                f"{step_count * size // 4} for {step_count} steps."
-            )
-        self._chunks.popleft()
         self._outputs.extend(outputs[at : at + size] for at in range(0, len(outputs), size))
-        self.answered += step_count
+        self.answered += self._chunks.popleft().step_count
 
     def rewind(self) -> None:
         """Marks all that is not answered as not sent: the connection is another one."""

@@ -13,7 +13,6 @@ ended (`_opened` counts the streams); a step that is sent before an earlier one.
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,22 +27,8 @@ from tickcell.client.patience import Patience
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tickcell.client.life import Life
     from tickcell.client.link import Link
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Life:
-    """What every request of one session's life says, and the sizes that follow from it.
-
-    Attributes:
-      window: W, in steps.
-      output_size: the bytes of one step's outputs, `[B, O]` float32.
-    """
-
-    session: str
-    generation: int
-    window: int
-    output_size: int
 
 
 class Output(NamedTuple):
@@ -298,7 +283,6 @@ class Pipeline:
 
     def _requests(self, opened: int) -> Iterator[Any]:
         """Yields the requests of one stream, in gRPC's thread."""
-        life = self._life
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._opened != opened or self._can_draw)
@@ -307,13 +291,7 @@ class Pipeline:
                 if not self._flight.in_flight:
                     self._owed_since = time.monotonic()
                 chunk = self._flight.send(self._max_chunk)
-            yield wire.StreamStepsRequest(
-                session=life.session,
-                generation=life.generation,
-                first_step=chunk.first_step,
-                step_count=chunk.step_count,
-                frames=chunk.frames,
-            )
+            yield self._life.request(wire.StreamStepsRequest, chunk)
 
     @property
     def _can_draw(self) -> bool:
@@ -331,21 +309,7 @@ class Pipeline:
         if reply.HasField("error"):
             refused = status.from_status(reply.error)
             raise refused or errors.ReplyError(f"{self._life.session}: {reply.error.message}")
-        check_reply(reply, self._life)
         with self._changed:
-            self._flight.answer(reply.first_step, reply.step_count, reply.outputs)
+            self._flight.answer(self._life.outputs(reply, self._flight.unanswered))
             self._owed_since = time.monotonic()
             self._changed.notify_all()
-
-
-def check_reply(reply: Any, life: Life) -> None:
-    """Checks that a reply is about a life of a session.
-
-    Raises:
-      ReplyError: it is about another.
-    """
-    if (reply.session, reply.generation) != (life.session, life.generation):
-        raise errors.ReplyError(
-            f"got a reply to session {reply.session!r}, generation {reply.generation}, expected "
-            f"{life.session!r}, {life.generation}."
-        )

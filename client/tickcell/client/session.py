@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tickcell import wire
-from tickcell.client import calls, errors, methods
+from tickcell.client import calls, errors
 from tickcell.client.feeder import Feeder
+from tickcell.client.life import Chunk, Life
 from tickcell.client.link import DEADLINE_S, RETRY_FOR_S, Link
 from tickcell.client.patience import BACKLOG_S
-from tickcell.client.pipeline import Life, Pipeline, check_reply
+from tickcell.client.pipeline import Pipeline
 from tickcell.client.shapes import Shapes
 
 if TYPE_CHECKING:
@@ -384,21 +384,7 @@ class Session:
     def _send(self, frames: bytes, step_count: int) -> NDArray[np.float32]:
         """Sends steps by a unary call, which costs less than a turn of a stream in Python."""
         self._check_open()
-        request = wire.StepSessionRequest(
-            session=self.id,
-            generation=self._life.generation,
-            first_step=self._next_step,
-            step_count=step_count,
-            frames=frames,
-        )
-        reply: Any = self._link.call(methods.STEP_SESSION, request)
-        check_reply(reply, self._life)
-        expected = (self._next_step, step_count, step_count * self._life.output_size)
-        got = (reply.first_step, reply.step_count, len(reply.outputs))
-        if got != expected:
-            raise errors.ReplyError(
-                f"{self.id}: got first step, step count and bytes of outputs {list(got)}, "
-                f"expected {list(expected)}."
-            )
+        chunk = Chunk(self._next_step, step_count, frames)
+        outputs = calls.step_session(self._link, self._life, chunk)
         self._next_step += step_count
-        return np.frombuffer(reply.outputs, "<f4").copy()
+        return np.frombuffer(outputs, "<f4").copy()

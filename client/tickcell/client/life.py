@@ -1,0 +1,72 @@
+"""One life of a session, and the messages that step it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+from tickcell.client import errors
+
+
+class Chunk(NamedTuple):
+    """Consecutive steps that go in one request; `frames` is `[T, B, F]` float32 as bytes."""
+
+    first_step: int
+    step_count: int
+    frames: bytes
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Life:
+    """What every request of one session's life says, and the sizes that follow from it.
+
+    Attributes:
+      window: W, in steps.
+      output_size: the bytes of one step's outputs, `[B, O]` float32.
+    """
+
+    session: str
+    generation: int
+    window: int
+    output_size: int
+
+    def request(self, kind: type[Any], chunk: Chunk) -> Any:
+        """Returns the request, of either step method, that sends a chunk."""
+        return kind(
+            session=self.session,
+            generation=self.generation,
+            first_step=chunk.first_step,
+            step_count=chunk.step_count,
+            frames=chunk.frames,
+        )
+
+    def outputs(self, reply: Any, chunk: Chunk | None) -> bytes:
+        """Returns the outputs in a reply, once it is seen to answer a chunk.
+
+        Args:
+          reply: of either step method.
+          chunk: the oldest that has no answer; None if all have one.
+
+        Raises:
+          ReplyError: it answers something else.
+        """
+        if (reply.session, reply.generation) != (self.session, self.generation):
+            raise errors.ReplyError(
+                f"got a reply to session {reply.session!r}, generation {reply.generation}, "
+                f"expected {self.session!r}, {self.generation}."
+            )
+        expected = None if chunk is None else (chunk.first_step, chunk.step_count)
+        if (reply.first_step, reply.step_count) != expected:
+            raise errors.ReplyError(
+                f"{self.session}: got a reply to {reply.step_count} steps from step "
+                f"{reply.first_step}, expected "
+                + ("none." if expected is None else f"{expected[1]} from step {expected[0]}.")
+            )
+        outputs: bytes = reply.outputs
+        size = reply.step_count * self.output_size
+        if len(outputs) != size:
+            raise errors.ReplyError(
+                f"{self.session}: step {reply.first_step}: got {len(outputs) // 4} outputs, "
+                f"expected {size // 4} for {reply.step_count} steps."
+            )
+        return outputs

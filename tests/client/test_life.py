@@ -1,0 +1,50 @@
+"""A reply is taken for what it says that it answers, or not at all."""
+
+from __future__ import annotations
+
+import pytest
+
+from tickcell import wire
+from tickcell.client import errors
+from tickcell.client.life import Chunk, Life
+
+LIFE = Life("car-7", generation=5, window=4, output_size=4)
+CHUNK = Chunk(2, 2, bytes(8))
+
+
+def reply(**fields) -> wire.StepSessionResponse:
+    right = {"session": "car-7", "generation": 5, "first_step": 2, "step_count": 2}
+    return wire.StepSessionResponse(**{**right, "outputs": bytes(range(8)), **fields})
+
+
+@pytest.mark.parametrize("kind", [wire.StepSessionRequest, wire.StreamStepsRequest])
+def test_a_request_names_its_life_and_its_steps(kind):
+    request = LIFE.request(kind, CHUNK)
+    assert (request.session, request.generation) == ("car-7", 5)
+    assert (request.first_step, request.step_count, request.frames) == CHUNK
+
+
+@pytest.mark.parametrize("kind", [wire.StepSessionResponse, wire.StreamStepsResponse])
+def test_the_reply_to_a_chunk_has_its_outputs(kind):
+    answered = kind.FromString(reply().SerializeToString())
+    assert LIFE.outputs(answered, CHUNK) == bytes(range(8))
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"session": "car-8"}, "got a reply to session 'car-8', generation 5, expected 'car-7', 5"),
+        ({"generation": 6}, "generation 6, expected 'car-7', 5"),
+        ({"first_step": 4}, "car-7: got a reply to 2 steps from step 4, expected 2 from step 2"),
+        ({"step_count": 1}, "got a reply to 1 steps from step 2, expected 2 from step 2"),
+        ({"outputs": bytes(4)}, "car-7: step 2: got 1 outputs, expected 2 for 2 steps"),
+    ],
+)
+def test_a_reply_to_something_else_is_refused(fields, sentence):
+    with pytest.raises(errors.ReplyError, match=sentence):
+        LIFE.outputs(reply(**fields), CHUNK)
+
+
+def test_a_reply_to_nothing_is_refused():
+    with pytest.raises(errors.ReplyError, match="2 steps from step 2, expected none"):
+        LIFE.outputs(reply(), None)
