@@ -1,0 +1,74 @@
+"""A tick and an echo, alternating: how long each takes, one at a time."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from bench import caller, echo
+from tickcell.model import Bundle
+
+# So that nothing is still cold for the first time.
+_WARM_UP = 200
+
+
+class Pairs(NamedTuple):
+    """Round trips in microseconds, `[N]` each: the n-th echo is just before the n-th tick."""
+
+    echoes: NDArray[np.float64]
+    ticks: NDArray[np.float64]
+
+    def percentile(self, percent: float) -> tuple[float, float]:
+        """Returns that of the echoes and that of the ticks."""
+        return float(np.percentile(self.echoes, percent)), float(np.percentile(self.ticks, percent))
+
+    def ratio(self, percent: float) -> float:
+        """Returns that of the ticks over that of the echoes."""
+        echoes, ticks = self.percentile(percent)
+        return ticks / echoes
+
+    def ratios(self, parts: int) -> list[float]:
+        """Returns the ratios at p50 of as many parts of the run, which tell how steady it was."""
+        return [
+            float(np.median(ticks) / np.median(echoes))
+            for echoes, ticks in zip(
+                np.array_split(self.echoes, parts), np.array_split(self.ticks, parts), strict=True
+            )
+        ]
+
+
+async def measure(address: str, bundle: Bundle, count: int) -> Pairs:
+    """Sends so many echoes and ticks, alternating; holds the outputs to the cell's own."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        session = await caller.Session.create(channel, bundle.golden.frames)
+        echoes = caller.Stream(channel, echo.METHOD)
+        ticks = caller.Stream(channel, caller.TICKS)
+        times = np.empty((2, _WARM_UP + count))
+        responses = []
+        for step in range(_WARM_UP + count):
+            request = session.request(step)
+            start = time.perf_counter()
+            await echoes.exchange(request)
+            times[0, step] = time.perf_counter() - start
+            start = time.perf_counter()
+            response = await ticks.exchange(request)
+            times[1, step] = time.perf_counter() - start
+            responses.append(response)
+        await echoes.close()
+        await ticks.close()
+    _hold(session, bundle, responses)
+    return Pairs(*(1e6 * times[:, _WARM_UP:]))
+
+
+def _hold(session: caller.Session, bundle: Bundle, responses: list[bytes]) -> None:
+    """Raises RuntimeError unless the outputs are those of the loop in process."""
+    cell = bundle.cell()
+    state = cell.initial_state()
+    for step, response in enumerate(responses):
+        output, state = cell.step(session.frame(step), state)
+        if output.tobytes() != caller.output(response):
+            raise RuntimeError(f"step {step} has another output than the cell in process.")
