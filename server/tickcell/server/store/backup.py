@@ -54,8 +54,6 @@ def backup(
     opened = Opening(
         directory=directory,
         role="backup",
-        durability="none",
-        on_unclean="refuse",
         map_size=map_size,
         check=check,
         boot_id=boot_id,

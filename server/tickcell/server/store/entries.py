@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 State = Literal["live", "killed", "unclean"]
 
-_GUARD = "guard"
-_ENTRIES = "servers"
+GUARD = "guard"
+ENTRIES = "servers"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def pid_namespace() -> str:
 @contextlib.contextmanager
 def guard(directory: pathlib.Path) -> Iterator[None]:
     """Holds the guard of a store; waits for it while another process opens the store."""
-    descriptor = os.open(directory / _GUARD, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(directory / GUARD, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -111,7 +111,7 @@ def guard(directory: pathlib.Path) -> Iterator[None]:
 def find(directory: pathlib.Path, boot_id: str) -> list[Found]:
     """Reads the entries of a store, whose guard the caller holds."""
     found = []
-    for path in sorted((directory / _ENTRIES).glob("*")):
+    for path in sorted((directory / ENTRIES).glob("*")):
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -148,7 +148,7 @@ def add(directory: pathlib.Path, entry: Entry, dead: list[Found]) -> HeldEntry:
     Raises:
       OSError: it cannot be written.
     """
-    folder = directory / _ENTRIES
+    folder = directory / ENTRIES
     folder.mkdir(mode=0o700, exist_ok=True)
     path = dead[0].path if dead else folder / f"{entry.pid}-{uuid.uuid4().hex[:8]}"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -53,8 +53,6 @@ def inspect(
     opened = Opening(
         directory=directory,
         role="inspect",
-        durability="none",
-        on_unclean="refuse",
         map_size=map_size,
         check=check,
         boot_id=boot_id,

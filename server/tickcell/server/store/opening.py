@@ -64,15 +64,18 @@ class Opened:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Opening:
-    """How a process wants a store opened; see `LmdbStore.open` for the fields."""
+    """How a process wants a store opened; see `LmdbStore.open` for the fields.
+
+    The defaults are for a process that only reads.
+    """
 
     directory: pathlib.Path
     role: str
-    durability: str
-    on_unclean: OnUnclean
     map_size: int
     check: Callable[[bytes], Any]
     boot_id: str
+    durability: str = "none"
+    on_unclean: OnUnclean = "refuse"
 
     def open(self) -> Opened:
         """Opens the environment.

@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 
+from tickcell.server.store import entries
 from tickcell.server.store.errors import (
     NetworkFilesystemError,
     NotAStoreError,
@@ -74,13 +75,8 @@ def require(directory: pathlib.Path, *, may_be_new: bool = False) -> None:
     if has_content(directory) or (may_be_new and (directory / DATA).exists()):
         return
     # What a start that was cut short can have left, and what a new volume holds.
-    others = {path.name for path in directory.iterdir()} - {
-        "guard",
-        "servers",
-        DATA,
-        LOCK,
-        "lost+found",
-    }
+    harmless = {entries.GUARD, entries.ENTRIES, DATA, LOCK, "lost+found"}
+    others = {path.name for path in directory.iterdir()} - harmless
     if others or not may_be_new:
         found = f"{sorted(others)[0]!r} but no" if others else "no"
         raise NotAStoreError(f"{directory}: is not a store's directory: it holds {found} {DATA}.")
