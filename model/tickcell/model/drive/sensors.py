@@ -43,12 +43,15 @@ SENSORS: tuple[Sensor, ...] = (
     Sensor("lin_acc_horizontal", "m/s2", 0.0, 110.9496),  # both axes at their limit
 )
 
+_LOWEST = np.array([sensor.min_reading for sensor in SENSORS], np.float32)
+_HIGHEST = np.array([sensor.max_reading for sensor in SENSORS], np.float32)
+
 _BLOCK = 1024  # ticks of noise drawn at a time
 
 # Vibration at 20 m/s, standard deviations: forward, left, up in m/s2; gyro x, y, z in rad/s.
-_VIBRATION = np.array([0.65, 0.65, 0.60, 0.085, 0.085, 0.045])
+_VIBRATION = (0.65, 0.65, 0.60, 0.085, 0.085, 0.045)
 # Of a standing car with its engine running.
-_IDLE = np.array([0.06, 0.06, 0.10, 0.010, 0.010, 0.006])
+_IDLE = (0.06, 0.06, 0.10, 0.010, 0.010, 0.006)
 # The sensors' own noise, and the bias of one trip.
 _NOISE = np.array([0.03, 0.03, 0.04, 0.003, 0.003, 0.003])
 _BIAS = np.array([0.05, 0.05, 0.08, 0.004, 0.004, 0.004])
@@ -133,7 +136,7 @@ class Phone:
         shake = [
             vibration * (idle + road * at_speed) + noise + bias
             for vibration, noise, bias, idle, at_speed in zip(
-                row[:6], row[6:12], self._bias, _IDLE_LIST, _VIBRATION_LIST, strict=True
+                row[:6], row[6:12], self._bias, _IDLE, _VIBRATION, strict=True
             )
         ]
         forward = vehicle.acceleration + jolt[0] + shake[0]
@@ -156,9 +159,3 @@ class Phone:
             math.hypot(x, y),
         )
         return np.clip(np.array(readings, np.float32), _LOWEST, _HIGHEST)
-
-
-_IDLE_LIST: list[float] = _IDLE.tolist()
-_VIBRATION_LIST: list[float] = _VIBRATION.tolist()
-_LOWEST = np.array([sensor.min_reading for sensor in SENSORS], np.float32)
-_HIGHEST = np.array([sensor.max_reading for sensor in SENSORS], np.float32)
