@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tickcell.client import Session, cli, samples
-from tickcell.model import Bundle, recording
+from tickcell.model import recording
 
 TRAINING = [name for name, place in cli.COMMANDS.items() if place.extra == "train"]
 
@@ -236,7 +236,3 @@ def test_a_program_that_imports_the_client_needs_no_server_and_no_plots():
         [sys.executable, "-c", source], capture_output=True, text=True, check=True
     )
     assert done.stdout == "set()\n"
-
-
-def test_the_shipped_bundle_is_the_default(bundle):
-    assert samples.load(None).fingerprint == Bundle.load().fingerprint == bundle.fingerprint

@@ -63,7 +63,7 @@ class Trace:
 
     @property
     def harsh_s(self) -> float:
-        """The time above 3 m/s2."""
+        """The time above `HARSH`."""
         return sum(each > HARSH for each in self.accelerations) * self.tick_s
 
     @property

@@ -59,7 +59,6 @@ class Link:
         *,
         deadline_s: float = DEADLINE_S,
         retry_for_s: float | None = RETRY_FOR_S,
-        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         """Prepares a connection; the first call makes it.
 
@@ -67,7 +66,6 @@ class Link:
           address: `HOST:PORT` or `unix:PATH`.
           deadline_s: how long one try of a call may take.
           retry_for_s: how long to try again after a failure; None for ever.
-          sleep: waits between tries; it may raise to give up.
 
         Raises:
           AddressError: the address is neither.
@@ -80,7 +78,6 @@ class Link:
         self.address = address
         self.deadline_s = deadline_s
         self.retry_for_s = retry_for_s
-        self._sleep = sleep
         # What is on this machine is not reached through a proxy.
         proxy = [("grpc.enable_http_proxy", 0)] if match["host"] in _LOOPBACK else []
         self._options = [*_OPTIONS, *proxy]
@@ -111,8 +108,7 @@ class Link:
             try:
                 response = self._unary_call(method)(request, timeout=self.deadline_s)
             except grpc.RpcError as error:
-                delay_s = self.wait_after(status.from_call(error), patience)
-                self._sleep(delay_s)
+                time.sleep(self.wait_after(status.from_call(error), patience))
             else:
                 self.note_answer(patience)
                 return response

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tickcell.client.agent import HARSH
 from tickcell.model import extras
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def agent(path: str | os.PathLike[str], uneased: Trace, eased: Trace, threshold:
     figure, (above, below) = _figure(2)
     for trace, name, colour in ((uneased, "never eased", "grey"), (eased, "agent", _OUTPUT_COLOUR)):
         above.plot(trace.times, trace.accelerations, linewidth=0.8, color=colour, label=name)
-    above.axhline(3.0, color="grey", linestyle=":", linewidth=0.8)
+    above.axhline(HARSH, color="grey", linestyle=":", linewidth=0.8)
     above.set_ylabel("horizontal acceleration, m/s2")
     _legend(above)
     below.plot(eased.times, eased.outputs, linewidth=0.8, color=_OUTPUT_COLOUR, label="output")

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from tickcell.model import Bundle
 from tickcell.model.recording import Recording
-
-if TYPE_CHECKING:
-    import os
 
 
 def golden(bundle: Bundle) -> Recording:
@@ -28,8 +23,3 @@ def golden(bundle: Bundle) -> Recording:
 def shipped() -> Recording:
     """Returns the sample recording."""
     return golden(Bundle.load())
-
-
-def load(path: str | os.PathLike[str] | None) -> Bundle:
-    """Loads a bundle; without a path, the shipped one."""
-    return Bundle.load() if path is None else Bundle.load(path)

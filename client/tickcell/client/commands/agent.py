@@ -8,7 +8,7 @@ import pathlib
 import click
 import numpy as np
 
-from tickcell.client import agent, calls, plots, progress, server_process
+from tickcell.client import agent, plots, progress, server_process
 from tickcell.client.commands import contact, options
 from tickcell.client.session import Session
 from tickcell.client.tables import columns
@@ -17,7 +17,7 @@ from tickcell.model import Sensor, drive
 
 @click.command("agent")
 @options.own_server
-@click.option("--model", default="", metavar="NAME[:VERSION]", help="The model, where more are.")
+@options.model
 @click.option("--seconds", type=click.FloatRange(min=1), default=60.0, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
 @click.option("--realtime", is_flag=True, help="Drive by the clock, and count late ticks.")
@@ -54,8 +54,7 @@ def agent_command(
         if server is None:
             server = stack.enter_context(server_process.temporary()).address
         with contact.link(server) as link:
-            name, _, version = model.partition(":")
-            served = calls.get_model(link, name, version)
+            served = contact.model(link, model)
         if _names(served.sensors) != _names(drive.SENSORS):
             raise click.ClickException(
                 f"{served.name} {served.version} has other sensors than the simulated car; name "

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tickcell.client import errors
+from tickcell.client import calls, errors
 from tickcell.client.link import Link
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tickcell.client.resources import Model
 
 # A server that is just starting serves in less.
 _RETRY_FOR_S = 2.0
@@ -31,3 +33,13 @@ def link(server: str) -> Iterator[Link]:
         raise click.ClickException(
             f"{server}: no server answers; start one with: tickcell serve"
         ) from error
+
+
+def model(link: Link, name_and_version: str) -> Model:
+    """Gets the model that the option --model names.
+
+    Raises:
+      ModelUnknownError: it is not served.
+    """
+    name, _, version = name_and_version.partition(":")
+    return calls.get_model(link, name, version)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from tickcell.client import samples
 from tickcell.client.commands import options
 from tickcell.client.demo import Demo
+
+if TYPE_CHECKING:
+    import pathlib
 
 
 @click.command("demo")
 @options.bundle
-def demo(bundle: str | None) -> int:
+def demo(bundle: pathlib.Path) -> int:
     r"""Starts a server, replays the sample, kills the server in the middle, and goes on.
 
     Compares every output with a loop that never saw a server. Exits with 1 if any
@@ -20,4 +24,4 @@ def demo(bundle: str | None) -> int:
     \b
     tickcell demo
     """
-    return 0 if Demo(samples.load(bundle), click.echo).run() else 1
+    return 0 if Demo(bundle, click.echo).run() else 1

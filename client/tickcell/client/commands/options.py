@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pathlib
+
 import click
 
 from tickcell.client.link import DEFAULT_ADDRESS, RETRY_FOR_S
+from tickcell.model.bundle import SHIPPED
 
 server = click.option(
     "--server",
@@ -36,6 +39,11 @@ retry_for = click.option(
 
 bundle = click.option(
     "--bundle",
-    type=click.Path(exists=True, file_okay=False),
+    type=click.Path(exists=True, file_okay=False, path_type=pathlib.Path),
+    default=SHIPPED,
     help="The bundle's directory.  [default: the one that ships with tickcell]",
+)
+
+model = click.option(
+    "--model", default="", metavar="NAME[:VERSION]", help="The model, where several are served."
 )

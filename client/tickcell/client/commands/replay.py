@@ -31,9 +31,7 @@ _PATH = click.Path(path_type=pathlib.Path, dir_okay=False)
 @click.argument("recording", required=False)
 @options.server
 @click.option("--session", default="", metavar="ID", help="The session's id.  [default: a new one]")
-@click.option(
-    "--model", default="", metavar="NAME[:VERSION]", help="The model, where several are served."
-)
+@options.model
 @click.option(
     "--hz",
     type=click.FloatRange(min=0, min_open=True),
@@ -206,8 +204,7 @@ class _Run:
             if given["resume"]:
                 info = calls.get_session(link, given["session"])
                 return calls.get_model(link, info.model, info.model_version)
-            name, _, version = given["model"].partition(":")
-            return calls.get_model(link, name, version)
+            return contact.model(link, given["model"])
 
     def _source(self, model: Model, dropouts: dropout.Dropouts) -> source.Source:
         given = self._options

@@ -10,12 +10,14 @@ import numpy as np
 
 from tickcell.client import dropout, samples, server_process, source, verification
 from tickcell.client.commands import options
+from tickcell.model import Bundle
 
 if TYPE_CHECKING:
+    import pathlib
+
     from numpy.typing import NDArray
 
     from tickcell.client.comparison import Comparison
-    from tickcell.model import Bundle
 
 
 @click.command()
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     help="Compare with Keras over the whole recording.  [default: if TensorFlow is installed]",
 )
 def verify(
-    recording: str | None, server: str | None, bundle: str | None, with_keras: bool | None
+    recording: str | None, server: str | None, bundle: pathlib.Path, with_keras: bool | None
 ) -> int:
     r"""Checks the one promise on a recording: streamed outputs are those of the plain loop.
 
@@ -43,11 +45,11 @@ def verify(
     tickcell verify drive.csv --no-keras
     tickcell verify drive.csv --server localhost:50061 --bundle my-model
     """
-    loaded = samples.load(bundle)
+    loaded = Bundle.load(bundle)
     with contextlib.ExitStack() as stack:
         if server is None:
-            arguments = [] if bundle is None else ["--bundle", bundle]
-            server = stack.enter_context(server_process.temporary(*arguments)).address
+            own = server_process.temporary("--bundle", str(bundle))
+            server = stack.enter_context(own).address
         return 0 if _verify(server, loaded, recording, with_keras) else 1
 
 
