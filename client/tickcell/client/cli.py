@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tickcell.client import errors
-from tickcell.model import BundleError, MissingExtraError
+from tickcell.model import BundleError, MissingExtraError, extras
 from tickcell.model.recording import RecordingError
 
 if TYPE_CHECKING:
@@ -148,12 +148,10 @@ def _load(place: Place) -> click.Command:
     try:
         command: click.Command = getattr(importlib.import_module(place.module), place.name)
     except ModuleNotFoundError as error:
-        if not place.extra or (error.name or "tickcell").startswith("tickcell"):
+        package = (error.name or "tickcell").partition(".")[0]
+        if not place.extra or package == "tickcell":
             raise
-        raise MissingExtraError(
-            f"{error.name} is not installed; run: pip install 'tickcell[{place.extra}]'",
-            name=error.name,
-        ) from error
+        raise extras.missing(package, place.extra) from error
     _keep_lines(command)
     return command
 

@@ -22,6 +22,11 @@ def load(module: str, *, extra: str) -> ModuleType:
         package = module.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != package:
             raise
-        raise MissingExtraError(
-            f"{package} is not installed; run: pip install 'tickcell[{extra}]'", name=package
-        ) from error
+        raise missing(package, extra) from error
+
+
+def missing(package: str, extra: str) -> MissingExtraError:
+    """Returns the error of a package that an extra brings and that is not installed."""
+    return MissingExtraError(
+        f"{package} is not installed; run: pip install 'tickcell[{extra}]'", name=package
+    )
