@@ -12,7 +12,6 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2
 from google.rpc import status_pb2
-from grpc_tools import protoc
 
 File = descriptor_pb2.FileDescriptorProto
 
@@ -49,7 +48,8 @@ class Contract:
 def read(root: Path, scratch: Path) -> Contract:
     """Reads all .proto files below `root`; writes a descriptor file below `scratch`."""
     paths = {str(path.relative_to(root)): path for path in sorted(root.rglob("*.proto"))}
-    includes = (root, Path(status_pb2.__file__).parents[2], Path(protoc.__file__).parent / "_proto")
+    # googleapis-common-protos brings google/rpc/*.proto.
+    includes = (root, Path(status_pb2.__file__).parents[2])
     target = scratch / "descriptors"
     # Not in this process: TensorFlow, once loaded, and protoc do not share one.
     subprocess.run(
