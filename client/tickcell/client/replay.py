@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from tickcell.client import rows
 from tickcell.client.clock import Clock, paced
+from tickcell.client.output_rows import RowsError
 from tickcell.client.patience import BACKLOG_S
 
 if TYPE_CHECKING:
@@ -23,27 +23,18 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from tickcell.client.output_rows import OutputRows
     from tickcell.client.resources import SessionInfo
     from tickcell.client.session import Session
     from tickcell.client.source import Sample
 
 
-class Sink(Protocol):
-    """Takes each step's output once, in order."""
-
-    next_step: int
-    outputs: NDArray[np.float32]
-
-    def write(self, t: float, output: NDArray[np.float32], label: float | None) -> None:
-        """Takes the output of the step `next_step`."""
-
-
-def start_step(info: SessionInfo, sink: Sink, frame_count: int | None) -> int:
+def start_step(info: SessionInfo, rows: OutputRows, frame_count: int | None) -> int:
     """Returns the step from which frames must be sent (again).
 
     Args:
       info: of the session as it stands.
-      sink: the rows that are written.
+      rows: the rows that are written.
       frame_count: the frames of the recording; None if it is not known.
 
     Raises:
@@ -51,19 +42,19 @@ def start_step(info: SessionInfo, sink: Sink, frame_count: int | None) -> int:
     """
     oldest = max(0, info.next_step - info.window_step_count)
     if frame_count is not None and frame_count < info.next_step:
-        raise rows.RowsError(
+        raise RowsError(
             f"{info.id}: stands at step {info.next_step}, and the recording has {frame_count} "
             "frames: it is not the recording of this session."
         )
-    if sink.next_step > info.next_step:
-        raise rows.RowsError(
+    if rows.next_step > info.next_step:
+        raise RowsError(
             f"{info.id}: stands at step {info.next_step}, and the rows end at step "
-            f"{sink.next_step}: they are another session's, or its store was restored; start anew."
+            f"{rows.next_step}: they are another session's, or its store was restored; start anew."
         )
-    if sink.next_step < oldest:
-        raise rows.RowsError(
+    if rows.next_step < oldest:
+        raise RowsError(
             f"{info.id}: stands at step {info.next_step} and keeps the outputs of "
-            f"{info.window_step_count} steps, but the rows end at step {sink.next_step}: the "
+            f"{info.window_step_count} steps, but the rows end at step {rows.next_step}: the "
             "outputs in between are gone; start anew."
         )
     return oldest
@@ -75,7 +66,7 @@ class Replay:
 
     Attributes:
       session: at the step of the first sample.
-      sink: takes the outputs; those that it has already are compared.
+      rows: takes the outputs; those that it has already are compared.
       clock: to wait by; None to go as fast as possible.
       hz: the rate at which frames are sent by the clock, if not at their own times.
       backlog_s: how long the server may be away while the clock runs.
@@ -83,7 +74,7 @@ class Replay:
     """
 
     session: Session
-    sink: Sink
+    rows: OutputRows
     clock: Clock | None = None
     hz: float | None = None
     backlog_s: float = BACKLOG_S
@@ -107,10 +98,10 @@ class Replay:
         step = self.session.next_step
         for output in self.session.stream(self._frames(samples, sent), backlog=backlog):
             sample = sent.popleft()
-            if step < self.sink.next_step:
+            if step < self.rows.next_step:
                 self._compare(step, output)
             else:
-                self.sink.write(sample.t, output, sample.label)
+                self.rows.write(sample.t, output, sample.label)
             step += 1
             self.on_row(output)
 
@@ -131,9 +122,9 @@ class Replay:
 
     def _compare(self, step: int, output: NDArray[np.float32]) -> None:
         """Compares an output with the row that has it already."""
-        row = self.sink.outputs[step]
+        row = self.rows.outputs[step]
         if row.tobytes() != output.tobytes():
-            raise rows.RowsError(
+            raise RowsError(
                 f"step {step}: the row has {row}, session {self.session.id} had {output}: the rows "
                 "are another session's."
             )

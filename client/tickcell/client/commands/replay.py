@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import pathlib
 import shlex
 from typing import TYPE_CHECKING, Any, get_args
@@ -11,7 +12,7 @@ import click
 import numpy as np
 from click.core import ParameterSource
 
-from tickcell.client import calls, dropout, errors, plots, progress, rows, source
+from tickcell.client import calls, dropout, errors, output_rows, plots, progress, source
 from tickcell.client.clock import Clock
 from tickcell.client.commands import contact, options
 from tickcell.client.replay import Replay, start_step
@@ -21,6 +22,7 @@ from tickcell.model.recording import STANDARD_INPUT
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from tickcell.client.output_rows import OutputRows
     from tickcell.client.resources import Model
     from tickcell.model.recording import Recording
 
@@ -74,7 +76,8 @@ def replay(context: click.Context, /, **_: Any) -> int:
     tickcell replay drive.csv --session car-7 --out outputs.csv --resume
     robot | tickcell replay - --session robot-1 --keep
     """
-    run = _Run(context)
+    asked = _Options(**context.params)
+    run = _Run(asked, context)
     try:
         run.run()
     except KeyboardInterrupt:
@@ -84,16 +87,52 @@ def replay(context: click.Context, /, **_: Any) -> int:
         click.echo(f"tickcell: {run.way_on()}", err=True)
         raise
     except errors.StepConflictError as error:
-        if not context.params["resume"]:
+        if not asked.resume:
             raise
-        name = context.params["recording"] or "the sample"
-        session = context.params["session"]
-        raise click.ClickException(f"{name}: is not what {session} was sent: {error}") from error
+        name = asked.recording or "the sample"
+        raise click.ClickException(
+            f"{name}: is not what {asked.session} was sent: {error}"
+        ) from error
     except errors.TickcellError as error:
         if run.session is None or not _may_go_on(error):
             raise
         raise click.ClickException(f"{error}\n{run.way_on()}") from error
     return 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Options:
+    """What was asked for; the fields are the command's parameters."""
+
+    recording: str | None
+    server: str
+    session: str
+    model: str
+    hz: float | None
+    fast: bool
+    resample: bool
+    on_dropout: dropout.Policy
+    window: int
+    out: pathlib.Path | None
+    plot: pathlib.Path | None
+    resume: bool
+    keep: bool
+    retry_for_s: float
+
+    def __post_init__(self) -> None:
+        if self.fast and self.hz:
+            raise click.UsageError("--fast and --hz exclude each other.")
+        if self.resume and not (self.session and self.out):
+            raise click.UsageError("--resume needs the --session and the --out to go on with.")
+        if self.is_live and self.plot:
+            raise click.UsageError("--plot needs a recording in a file.")
+        if self.is_live and self.resample:
+            raise click.UsageError("--resample needs a recording in a file.")
+
+    @property
+    def is_live(self) -> bool:
+        """Whether frames are replayed as they arrive on standard input."""
+        return self.recording == STANDARD_INPUT
 
 
 class _Run:
@@ -104,28 +143,20 @@ class _Run:
     """
 
     # Once the rows are open, which they are before the session is.
-    _sink: rows.Rows
+    _rows: OutputRows
     # Where it is a file that is replayed.
     _recording: Recording
 
-    def __init__(self, context: click.Context) -> None:
+    def __init__(self, asked: _Options, context: click.Context) -> None:
+        self._asked = asked
         self._context = context
-        self._options = context.params
         self.session: Session | None = None
         self._outputs: list[NDArray[np.float32]] = []
-        if self._options["fast"] and self._options["hz"]:
-            raise click.UsageError("--fast and --hz exclude each other.")
-        if self._options["resume"] and not (self._options["session"] and self._options["out"]):
-            raise click.UsageError("--resume needs the --session and the --out to go on with.")
-        if self._options["recording"] == STANDARD_INPUT:
-            for name in ("plot", "resample"):
-                if self._options[name]:
-                    raise click.UsageError(f"--{name} needs a recording in a file.")
 
     def run(self) -> None:
         """Replays, and deletes the session at the end unless it is to be kept."""
-        given = self._options
-        if given["plot"]:
+        asked = self._asked
+        if asked.plot:
             plots.check_installed()
         try:
             model = self._model()
@@ -133,38 +164,37 @@ class _Run:
             if not self._is_through(error):
                 raise
             return
-        dropouts = dropout.Dropouts(given["on_dropout"], model.sensors)
+        dropouts = dropout.Dropouts(asked.on_dropout, model.sensors)
         played = self._source(model, dropouts)
         for note in played.notes():
             click.echo(f"tickcell: {note}", err=True)
-        with self._rows(model, played) as self._sink, self._open(model) as session:
+        with self._open_rows(model, played) as self._rows, self._open(model) as session:
             self.session = session
             first = session.next_step
-            if given["resume"]:
-                first = start_step(session.info, self._sink, played.length)
+            if asked.resume:
+                first = start_step(session.info, self._rows, played.length)
                 session.rewind(first)
             self._replay(session, played)
-            if given["keep"]:
+            if asked.keep:
                 session.detach()
         if dropouts.count:
             counts = ", ".join(f"{name} {count}" for name, count in dropouts.counts.items())
             click.echo(f"tickcell: {dropouts.count} readings dropped out: {counts}", err=True)
-        if given["plot"]:
-            outputs = np.concatenate([self._sink.outputs[:first], np.array(self._outputs)])
-            plots.replay(given["plot"], self._recording, outputs, model)
+        if asked.plot:
+            outputs = np.concatenate([self._rows.outputs[:first], np.array(self._outputs)])
+            plots.replay(asked.plot, self._recording, outputs, model)
 
     def _is_through(self, error: errors.SessionDeletedError) -> bool:
         """Says whether the replay to resume came to its end, and tells so.
 
         It deletes its session when every row is written, and may be killed after that.
         """
-        out, session = self._options["out"], self._options["session"]
-        steps = int(error.metadata["next_step"])
-        if not self._options["resume"] or rows.count(out) != steps:
+        asked, steps = self._asked, int(error.metadata["next_step"])
+        if asked.out is None or not asked.resume or output_rows.count(asked.out) != steps:
             return False
         click.echo(
-            f"tickcell: {session} was deleted after {steps} steps, and {out} has the row of each: "
-            "there is nothing left to go on with.",
+            f"tickcell: {asked.session} was deleted after {steps} steps, and {asked.out} has the "
+            "row of each: there is nothing left to go on with.",
             err=True,
         )
         return True
@@ -173,11 +203,11 @@ class _Run:
         """Says where the replay stands and how to go on with it."""
         if self.session is None:
             return "stopped before the first step"
-        stands = f"stopped at step {self._sink.next_step}; session {self.session.id} is kept"
-        if self._options["out"] is None:
+        stands = f"stopped at step {self._rows.next_step}; session {self.session.id} is kept"
+        if self._asked.out is None:
             command = ["tickcell", "sessions", "delete", self.session.id, *self._given("server")]
             return f"{stands}; delete it with:\n  {shlex.join(command)}"
-        recording = self._options["recording"]
+        recording = self._asked.recording
         flags = [
             option.name
             for option in self._context.command.params
@@ -194,65 +224,62 @@ class _Run:
             name = option.name or ""
             source_ = self._context.get_parameter_source(name)
             if name in names and source_ is ParameterSource.COMMANDLINE:
-                value = self._options[name]
+                value = self._context.params[name]
                 words += [option.opts[0], *([] if value is True else [_word(value)])]
         return words
 
     def _model(self) -> Model:
-        given = self._options
-        with contact.link(given["server"]) as link:
-            if given["resume"]:
-                info = calls.get_session(link, given["session"])
+        with contact.link(self._asked.server) as link:
+            if self._asked.resume:
+                info = calls.get_session(link, self._asked.session)
                 return calls.get_model(link, info.model, info.model_version)
-            return contact.model(link, given["model"])
+            return contact.model(link, self._asked.model)
 
     def _source(self, model: Model, dropouts: dropout.Dropouts) -> source.Source:
-        given = self._options
-        if given["recording"] == STANDARD_INPUT:
-            return source.live(model, dropouts, given["hz"])
+        asked = self._asked
+        if asked.is_live:
+            return source.live(model, dropouts, asked.hz)
         read = source.from_file(
-            given["recording"], model, dropouts, hz=given["hz"], resample=given["resample"]
+            asked.recording, model, dropouts, hz=asked.hz, resample=asked.resample
         )
         self._recording = read.recording
         return read
 
-    def _rows(
+    def _open_rows(
         self, model: Model, played: source.Source
-    ) -> contextlib.AbstractContextManager[rows.Rows]:
-        out, has_labels = self._options["out"], played.has_labels
-        if self._options["resume"]:
-            return rows.resume(out, model.output_names, has_labels=has_labels)
-        return rows.create(out, model.output_names, has_labels=has_labels)
+    ) -> contextlib.AbstractContextManager[OutputRows]:
+        out, has_labels = self._asked.out, played.has_labels
+        if out is not None and self._asked.resume:
+            return output_rows.resume(out, model.output_names, has_labels=has_labels)
+        return output_rows.create(out, model.output_names, has_labels=has_labels)
 
     def _open(self, model: Model) -> Session:
-        given = self._options
-        if given["resume"]:
-            return Session.attach(
-                given["server"], given["session"], retry_for_s=given["retry_for_s"]
-            )
+        asked = self._asked
+        if asked.resume:
+            return Session.attach(asked.server, asked.session, retry_for_s=asked.retry_for_s)
         return Session.create(
-            given["server"],
-            given["session"],
+            asked.server,
+            asked.session,
             model=model.name,
             model_version=model.version,
-            window=given["window"],
-            retry_for_s=given["retry_for_s"],
+            window=asked.window,
+            retry_for_s=asked.retry_for_s,
         )
 
     def _replay(self, session: Session, played: source.Source) -> None:
         left = None if played.length is None else played.length - session.next_step
         # What arrives live has its own clock.
-        is_paced = not self._options["fast"] and played.length is not None
-        writes_output = self._options["out"] is None
+        is_paced = not self._asked.fast and played.length is not None
+        writes_output = self._asked.out is None
         with progress.bar(played.name, left, writes_output=writes_output) as advance:
 
             def on_row(output: NDArray[np.float32]) -> None:
-                if self._options["plot"]:
+                if self._asked.plot:
                     self._outputs.append(output)
                 advance()
 
             clock = Clock() if is_paced else None
-            run = Replay(session, self._sink, clock, self._options["hz"], on_row=on_row)
+            run = Replay(session, self._rows, clock, self._asked.hz, on_row=on_row)
             run.run(played.samples(session.next_step), played.rate_hz)
 
 

@@ -29,7 +29,7 @@ class RowsError(errors.TickcellError):
     """A file of outputs is not one, or is another recording's."""
 
 
-class Rows:
+class OutputRows:
     """Writes rows, one per step.
 
     Attributes:
@@ -89,7 +89,7 @@ def header(output_names: Sequence[str], *, has_labels: bool) -> str:
 @contextlib.contextmanager
 def create(
     path: pathlib.Path | None, output_names: Sequence[str], *, has_labels: bool
-) -> Iterator[Rows]:
+) -> Iterator[OutputRows]:
     """Opens a new file of rows; None for standard output.
 
     A file that got no row because of an error is removed again.
@@ -98,7 +98,7 @@ def create(
       RowsError: the file exists.
     """
     if path is None:
-        yield Rows(sys.stdout, output_names, has_labels=has_labels)
+        yield OutputRows(sys.stdout, output_names, has_labels=has_labels)
         return
     try:
         file = path.open("x", encoding="utf-8", newline="")
@@ -106,18 +106,14 @@ def create(
         raise RowsError(
             f"{path}: exists; go on with it by --resume, or name another file."
         ) from error
-    with file, _removed_if_empty(path, Rows(file, output_names, has_labels=has_labels)) as sink:
-        yield sink
-
-
-@contextlib.contextmanager
-def _removed_if_empty(path: pathlib.Path, sink: Rows) -> Iterator[Rows]:
-    try:
-        yield sink
-    except BaseException:
-        if sink.next_step == 0:
-            path.unlink()
-        raise
+    with file:
+        rows = OutputRows(file, output_names, has_labels=has_labels)
+        try:
+            yield rows
+        except BaseException:
+            if rows.next_step == 0:
+                path.unlink()
+            raise
 
 
 def count(path: pathlib.Path) -> int:
@@ -129,7 +125,9 @@ def count(path: pathlib.Path) -> int:
 
 
 @contextlib.contextmanager
-def resume(path: pathlib.Path, output_names: Sequence[str], *, has_labels: bool) -> Iterator[Rows]:
+def resume(
+    path: pathlib.Path, output_names: Sequence[str], *, has_labels: bool
+) -> Iterator[OutputRows]:
     """Opens a file of rows to go on after the last whole one; a torn one is cut off.
 
     A file that does not exist, or was torn in its header, is begun.
@@ -150,7 +148,7 @@ def resume(path: pathlib.Path, output_names: Sequence[str], *, has_labels: bool)
         binary.truncate(len(whole) + len(newline))
     with path.open("a", encoding="utf-8", newline="") as file:
         array = np.array(outputs, np.float32).reshape(-1, len(output_names)) if lines else None
-        yield Rows(file, output_names, has_labels=has_labels, outputs=array)
+        yield OutputRows(file, output_names, has_labels=has_labels, outputs=array)
 
 
 def _outputs(path: os.PathLike[str], step: int, line: str, count: int) -> list[float]:
