@@ -50,7 +50,7 @@ class Averaged(keras.callbacks.Callback):  # type: ignore[misc]
 class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
     """Adds each epoch to the history, keeps checkpoints, and stops a run that gains nothing.
 
-    An epoch that went wrong is not kept; `failed_epoch` says which.
+    An epoch that went wrong is not kept; `failed_epoch` says which, from 1.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         row = {name: float(value) for name, value in (logs or {}).items()}
         if not _is_finite(self.model, row):
-            self.failed_epoch = epoch
+            self.failed_epoch = epoch + 1
             self.model.stop_training = True
             return
         self._history.add(row)

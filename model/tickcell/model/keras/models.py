@@ -64,6 +64,7 @@ class RNNModel(keras.Model):  # type: ignore[misc]
         return_sequences: bool = False,
         unroll: bool = False,
         dropout: float = 0.0,
+        projection_scale: float = 1.0,
         **kwargs: Any,
     ) -> None:
         """Creates the network.
@@ -77,6 +78,7 @@ class RNNModel(keras.Model):  # type: ignore[misc]
           unroll: lays the loop over time out in the graph: faster for short sequences,
             at the cost of memory and of the time to build it; needs `step_count`.
           dropout: the share of the recurrent output that training hides from the head.
+          projection_scale: see `RNNCell`.
           **kwargs: see `keras.Model`.
         """
         self._arguments = {
@@ -87,11 +89,17 @@ class RNNModel(keras.Model):  # type: ignore[misc]
             "return_sequences": return_sequences,
             "unroll": unroll,
             "dropout": dropout,
+            "projection_scale": projection_scale,
         }
         frames = keras.Input((step_count, sensor_count), name="frames")
         normalised = keras.layers.Normalization(name="normalisation")(frames)
         recurrent = keras.layers.RNN(
-            RNNCell(recurrent_units_1, recurrent_units_2, name="cell"),
+            RNNCell(
+                recurrent_units_1,
+                recurrent_units_2,
+                projection_scale=projection_scale,
+                name="cell",
+            ),
             return_sequences=return_sequences,
             unroll=unroll,
             name="recurrent",

@@ -19,8 +19,10 @@ class Recipe:
       epochs: passes over the windows.
       recurrent_units_1: the width of the first recurrent layer.
       recurrent_units_2: the width of the second recurrent layer.
+      projection_scale: what the linear projections start with; see `RNNCell`.
       unroll: lays the loop over a window's steps out in the graph.
-      learning_rate: of Adam.
+      learning_rate: of Adam, at the beginning.
+      halving_epochs: epochs in which the learning rate halves; None keeps it.
       dropout: the share of the recurrent output that is hidden from the head.
       averaging: keeps a running average of the weights with this momentum, from 0 (none)
         up to 1; the average is what is validated and kept.
@@ -35,8 +37,10 @@ class Recipe:
     epochs: int = 25
     recurrent_units_1: int = 24
     recurrent_units_2: int = 48
+    projection_scale: float = 1.0
     unroll: bool = False
     learning_rate: float = 1e-3
+    halving_epochs: float | None = None
     dropout: float = 0.0
     averaging: float = 0.0
     patience: int | None = None
@@ -60,12 +64,16 @@ class Recipe:
 # The tutorial's: 1024 sequences of 28 frames with a label each.
 NOISE = Recipe(Windowing(step_count=28, stride=28, each_step=False), unroll=True)
 
-# The simulated drive, at 50 Hz.
+# The simulated drive, at 50 Hz. A manoeuvre lasts some seconds, hundreds of steps; which way
+# is north says nothing of it.
 DRIVE = Recipe(
-    Windowing(step_count=300, burn_in=100, batch_size=32, batch_count=100),
-    epochs=20,
+    Windowing(step_count=300, burn_in=60, batch_size=96, batch_count=30),
+    Augmentation(turn=True),
+    epochs=16,
+    projection_scale=0.01,
     learning_rate=3e-3,
-    dropout=0.2,
+    halving_epochs=3,
+    dropout=0.1,
     averaging=0.98,
 )
 

@@ -77,7 +77,7 @@ def train(
             raise TrainingError(f"{last}: is not there, so there is nothing to resume.")
         model = archive.load(last, compiled=True)
     else:
-        model = _new_model(recipe, training)
+        model = _new_model(recipe, training, windows)
     done = int(model.optimizer.iterations) // len(windows)
     history = History(directory / "history.csv", keep=done)
     keeper = Checkpoints(checkpoints, history, recipe.patience, recipe.checkpoint_epochs)
@@ -114,7 +114,7 @@ def train(
     return history
 
 
-def _new_model(recipe: Recipe, training: Sequence[Recording]) -> RNNModel:
+def _new_model(recipe: Recipe, training: Sequence[Recording], windows: Windows) -> RNNModel:
     """Makes a network that has the training part's normalisation, ready to fit."""
     windowing = recipe.windowing
     frames = np.concatenate([recording.frames for recording in training])
@@ -126,11 +126,12 @@ def _new_model(recipe: Recipe, training: Sequence[Recording]) -> RNNModel:
         return_sequences=windowing.each_step,
         unroll=recipe.unroll,
         dropout=recipe.dropout,
+        projection_scale=recipe.projection_scale,
     )
     model.normalisation.adapt(frames[np.newaxis])
     model.compile(
         optimizer=keras.optimizers.Adam(
-            recipe.learning_rate,
+            _learning_rate(recipe, len(windows)),
             # One steep window must not throw a recurrent network off.
             global_clipnorm=1.0,
             use_ema=recipe.averaging > 0,
@@ -140,6 +141,15 @@ def _new_model(recipe: Recipe, training: Sequence[Recording]) -> RNNModel:
         weighted_metrics=[keras.metrics.BinaryAccuracy()],
     )
     return model
+
+
+def _learning_rate(recipe: Recipe, batch_count: int) -> Any:
+    """Returns a rate or a schedule that does not depend on when the run ends."""
+    if recipe.halving_epochs is None:
+        return recipe.learning_rate
+    return keras.optimizers.schedules.ExponentialDecay(
+        recipe.learning_rate, decay_steps=recipe.halving_epochs * batch_count, decay_rate=0.5
+    )
 
 
 def _validation_windows(recipe: Recipe, validation: Sequence[Recording]) -> Windows | None:

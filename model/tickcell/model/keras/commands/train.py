@@ -24,7 +24,9 @@ _RECIPE = (
     "epochs",
     "recurrent_units_1",
     "recurrent_units_2",
+    "projection_scale",
     "learning_rate",
+    "halving_epochs",
     "dropout",
     "averaging",
     "patience",
@@ -58,7 +60,9 @@ _Directory = click.Path(path_type=pathlib.Path, file_okay=False)
 @click.option("--gyro-dropout", type=float, help="Share of windows without a gyroscope.")
 @click.option("--noise", type=float, help="Noise on readings, in deviations of each.")
 @click.option("--units", "units", type=int, nargs=2, help="Widths of the two layers.  [24 48]")
-@click.option("--learning-rate", type=float, help="Of Adam.")
+@click.option("--projection-scale", type=float, help="Starts smaller to remember longer.")
+@click.option("--learning-rate", type=float, help="Of Adam, at the beginning.")
+@click.option("--halving-epochs", type=float, help="Epochs in which the learning rate halves.")
 @click.option("--dropout", type=float, help="Share of the recurrent output hidden.")
 @click.option("--averaging", type=float, help="Momentum of the weights' running average; 0: none.")
 @click.option("--patience", type=click.IntRange(1), help="Epochs without gain before stopping.")
@@ -222,9 +226,11 @@ def _with_quality(
 ) -> Description:
     """Adds how the network does on held-out drives; one that is not good enough is refused."""
     from tickcell.model.keras import archive, export, quality
+    from tickcell.model.keras.quiet import held_stderr
 
     click.echo("streaming held-out drives, and training the single-frame network", err=True)
-    single_frame = quality.single_frame_roc_auc(dataset.training, quality.held_out())
+    with held_stderr():
+        single_frame = quality.single_frame_roc_auc(dataset.training, quality.held_out())
     bundle = export.export(archive.load(directory / "model.keras"), description)
     metrics = {"held_out_drives": quality.measure(bundle, single_frame)}
     return dataclasses.replace(description, metrics=metrics)
