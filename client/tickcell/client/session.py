@@ -359,7 +359,7 @@ class Session:
         self._info = info
         self._shapes = Shapes(info)
         size = self._shapes.output_size
-        self._life = Life(info.id, info.generation, info.window_step_count, size)
+        self._life: Life = Life(info.id, info.generation, info.window_step_count, size)
         self._next_step = info.next_step
         self._unanswered = b""
 
