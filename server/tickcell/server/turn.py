@@ -239,6 +239,7 @@ def served(models: dict[str, ServedModel], current: Record, session: str) -> Ser
 def full(session: str, error: store.StoreFullError) -> errors.StoreFull:
     """Returns the answer to a request that the store had no room for."""
     return errors.StoreFull(
-        f"{session}: nothing was applied: {error}; send it again once there is room.",
+        f"{session}: nothing was applied: {error}",
         session=session,
+        store=error,
     )
