@@ -34,7 +34,12 @@ DOORS: dict[str, tuple[str, ...]] = {
 }
 # What pure modules keep out: the network, the disk, the clock, chance, the environment.
 IMPURE = {"grpc", "lmdb", "os", "pathlib", "random", "secrets", "socket", "threading", "time"}
-PURE = ("tickcell.server.rules", "tickcell.server.record", "tickcell.model.interface")
+PURE = (
+    "tickcell.model.interface",
+    "tickcell.server.lives",
+    "tickcell.server.record",
+    "tickcell.server.rules",
+)
 
 
 def misdirected(project: Path) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from doubles.counting_cell import CountingCell
 from doubles.plain_session import Answer
-from tickcell.server import errors, record, rules
+from tickcell.server import errors, lives, record, rules
 
 CELL = CountingCell()
 FINGERPRINT = 64 * "0"
@@ -42,7 +42,7 @@ class RuledSession:
         return None if self.stored is None else record.decode(self.stored)
 
     def create(self, request: str, generation: int, now: int) -> tuple[RuledSession, Answer]:
-        wanted = rules.CreateRequest(
+        wanted = lives.CreateRequest(
             session="s",
             request_id=request,
             generation=generation,
@@ -58,7 +58,7 @@ class RuledSession:
             idle_ttl_ns=self.ttl,
             labels={},
         )
-        return self._change(lambda old: rules.create(old, wanted, now, self.retention))
+        return self._change(lambda old: lives.create(old, wanted, now, self.retention))
 
     def step(
         self, generation: int | None, first: int | None, frames: tuple[float, ...], now: int
@@ -66,8 +66,10 @@ class RuledSession:
         readings = np.array(frames, np.float32)
         request = rules.StepRequest("s", generation, first, len(frames), readings.tobytes())
         try:
-            old = rules.live(self.record, "s", now, self.retention)
-            first_step, stored, digests = rules.decide(old, request, max_rows=64)
+            old = lives.live(self.record, "s", now, self.retention)
+            first_step, stored, digests = rules.decide(
+                old, request, max_rows=64, name_sensor=lambda _, index: str(index)
+            )
         except errors.TickcellError as error:
             return self, _answer(error)
         new, outputs = _apply(old, readings[stored:], digests, now)
@@ -79,7 +81,7 @@ class RuledSession:
 
     def touch(self, generation: int, now: int) -> tuple[RuledSession, Answer]:
         return self._change(
-            lambda old: rules.touch(rules.live(old, "s", now, self.retention), "s", generation, now)
+            lambda old: lives.touch(lives.live(old, "s", now, self.retention), "s", generation, now)
         )
 
     def reset(
@@ -89,14 +91,14 @@ class RuledSession:
             return new_generation, CELL.initial_state().tobytes(), NUMERICS
 
         return self._change(
-            lambda old: rules.reset(
-                rules.live(old, "s", now, self.retention), "s", generation, request, begin, now
+            lambda old: lives.reset(
+                lives.live(old, "s", now, self.retention), "s", generation, request, begin, now
             )
         )
 
     def delete(self, generation: int, now: int) -> tuple[RuledSession, Answer]:
         new, answer = self._change(
-            lambda old: rules.delete(old, "s", generation, now, self.retention)
+            lambda old: lives.delete(old, "s", generation, now, self.retention)
         )
         return new, answer[:1]
 

@@ -10,7 +10,7 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
-from tickcell.server import errors, record, rules, store, turn
+from tickcell.server import errors, lives, record, store, turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,11 +59,11 @@ class Sessions:
         """Creates a session, or returns the one that the same request created.
 
         Raises:
-          SessionExists, SessionDeleted, SessionExpired: see `rules.create`.
+          SessionExists, SessionDeleted, SessionExpired: see `lives.create`.
           SessionsFull: the store keeps as many as it may.
           StoreFull: its disk or map is full.
         """
-        request = rules.CreateRequest(
+        request = lives.CreateRequest(
             session=wanted.session,
             request_id=wanted.request_id,
             generation=_generation(),
@@ -81,7 +81,7 @@ class Sessions:
         )
 
         def create(old: Record | None) -> Record:
-            new = rules.create(old, request, self._clock.now_ns(), self._retention_ns)
+            new = lives.create(old, request, self._clock.now_ns(), self._retention_ns)
             if old is None:
                 self._check_room(wanted.session)
             return new
@@ -114,7 +114,7 @@ class Sessions:
                 # Not known to be alive, and no reason to hide those that are.
                 _log.error("%s", error)
                 continue
-            if not (current.life.is_deleted or rules.is_expired(current, now_ns)):
+            if not (current.life.is_deleted or lives.is_expired(current, now_ns)):
                 live.append((record.session_of(key), current))
         return live, record.session_of(found[-1][0]) if len(found) == limit else ""
 
@@ -128,7 +128,7 @@ class Sessions:
         """
         return self._change(
             session,
-            lambda old: rules.touch(
+            lambda old: lives.touch(
                 self._live(session, old), session, generation, self._clock.now_ns()
             ),
         )
@@ -150,7 +150,7 @@ class Sessions:
 
         return self._change(
             session,
-            lambda old: rules.reset(
+            lambda old: lives.reset(
                 self._live(session, old),
                 session,
                 generation,
@@ -170,7 +170,7 @@ class Sessions:
         """
         self._change(
             session,
-            lambda old: rules.delete(
+            lambda old: lives.delete(
                 old, session, generation, self._clock.now_ns(), self._retention_ns
             ),
         )
@@ -191,7 +191,7 @@ class Sessions:
             except errors.RecordDamaged:
                 # Not ours to remove: whoever asks for the session is told.
                 continue
-            if rules.is_forgotten(current, now_ns, self._retention_ns):
+            if lives.is_forgotten(current, now_ns, self._retention_ns):
                 changes.append(store.Change(key, encoded, None))
         if not changes:
             return 0
@@ -206,7 +206,7 @@ class Sessions:
         return encoded, None if encoded is None else record.loaded(key, encoded)
 
     def _live(self, session: str, old: Record | None) -> Record:
-        return rules.live(old, session, self._clock.now_ns(), self._retention_ns)
+        return lives.live(old, session, self._clock.now_ns(), self._retention_ns)
 
     def _change(self, session: str, rule: Callable[[Record | None], Record]) -> Record:
         """Exchanges a session's record for the one that the rule makes of it."""

@@ -22,13 +22,13 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from tickcell.server import errors, rules, step, store
+from tickcell.server import errors, lives, rules, step, store
 from tickcell.server.recent import Recent
 
 if TYPE_CHECKING:
     from tickcell.server.catalogue import Catalogue, ServedModel
     from tickcell.server.clock import Clock
-    from tickcell.server.record import Record
+    from tickcell.server.record import Life, Record
     from tickcell.server.step import Step
 
 _log = logging.getLogger(__name__)
@@ -146,9 +146,9 @@ class Turn:
         """
         asked.error = None
         found = None if encoded is None else self._recent.decode(asked.key, encoded)
-        current = rules.live(found, asked.session, now_ns, self._retention_ns)
+        current = lives.live(found, asked.session, now_ns, self._retention_ns)
         asked.start_step, asked.stored, asked.digests = rules.decide(
-            current, asked, self._max_request_rows
+            current, asked, self._max_request_rows, self._name_sensor
         )
         asked.encoded, asked.record = encoded, current
         if asked.stored == asked.step_count:
@@ -156,6 +156,11 @@ class Turn:
             return False
         asked.begin(self._served(current, asked.session))
         return True
+
+    def _name_sensor(self, life: Life, index: int) -> str:
+        """Returns a sensor's name, or its index where nothing served knows it."""
+        model = self._models.get(life.fingerprint)
+        return str(index) if model is None else model.cell.interface.sensors[index].name
 
     def _served(self, current: Record, session: str) -> ServedModel:
         """Returns the model that the session is pinned to, if it may be used."""
