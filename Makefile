@@ -77,7 +77,7 @@ bundle: $(DEVELOPED)  ## Make the shipped bundle of build/drive
 	$(TICKCELL) export $(TRAINED)/model.keras --golden drive --replace \
 	  --out model/tickcell/model/bundles/drive
 
-bench: $(DEVELOPED)  ## Measure a tick against a bare echo
+bench: $(SERVED)  ## Measure a tick against a bare echo
 	$(PY) -m bench
 
 proto: $(DEVELOPED)  ## Generate the code of the wire contract again
