@@ -17,8 +17,6 @@ from tickcell.client.clock import Clock
 from tickcell.client.patience import BACKLOG_S
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from numpy.typing import ArrayLike, NDArray
 
     from tickcell.client.pipeline import Output
@@ -133,12 +131,7 @@ class PacedSession:
     def __enter__(self) -> PacedSession:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
                 self._pacer.finish()

@@ -19,7 +19,6 @@ from tickcell.client import errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
 # A cold disk and a loaded machine included.
 START_S = 60.0
@@ -55,12 +54,7 @@ class ServerProcess:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property
