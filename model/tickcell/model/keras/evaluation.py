@@ -10,7 +10,7 @@ import numpy as np
 
 from tickcell.model.bundle import Bundle
 from tickcell.model.cell import Cell
-from tickcell.model.keras import scores
+from tickcell.model.keras import agreement, scores
 from tickcell.model.keras.scores import ScoreError, Scores
 from tickcell.model.recording import Recording
 
@@ -40,7 +40,8 @@ class Evaluation:
       by_recording: by a recording's name; without those in which a label is missing.
       by_stream_age: the ROC AUC by the seconds since the stream began, so that a network
         which loses its way over time is found out.
-      forgetting_s: seconds until outputs are the same after the state was pushed hard.
+      forgetting_s: seconds until outputs are the same to 0.001 after the state was pushed
+        hard, at the worst of some places in the first recording.
     """
 
     overall: Scores
@@ -82,11 +83,13 @@ def evaluate(bundle: Bundle, recordings: Sequence[Recording]) -> tuple[Evaluatio
         for part in streamed
         if 0 < _labels(part).mean() < 1
     }
+    first = recordings[0]
+    forgetting_steps = agreement.forgetting_steps(cell, first.frames, push=_PUSH, within=_SAME)
     evaluation = Evaluation(
         overall=scores.score(outputs, labels, threshold),
         by_recording=by_recording,
         by_stream_age=_by_stream_age(streamed),
-        forgetting_s=_forgetting_s(cell, recordings[0]),
+        forgetting_s=forgetting_steps / first.rate_hz,
     )
     return evaluation, streamed
 
@@ -110,19 +113,3 @@ def _by_stream_age(streamed: Sequence[Streamed]) -> dict[str, float]:
             by_age[f"{start:.0f}-{end:.0f} s"] = auc
         start, end = end, 2 * end
     return by_age
-
-
-def _forgetting_s(cell: Cell, recording: Recording) -> float:
-    """Returns how long a hard push to the state, half-way through, shows in the outputs."""
-    half = len(recording) // 2
-    state = cell.initial_state()
-    for frame in recording.frames[:half]:
-        _, state = cell.step(frame, state)
-    pushed = state + np.float32(_PUSH)
-    last = 0
-    for index, frame in enumerate(recording.frames[half:]):
-        output, state = cell.step(frame, state)
-        pushed_output, pushed = cell.step(frame, pushed)
-        if abs(pushed_output - output).max() > _SAME:
-            last = index + 1
-    return last / recording.rate_hz
