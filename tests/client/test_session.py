@@ -74,9 +74,18 @@ def test_frames_may_be_lists_and_of_any_number_type(server, frames, expected):
 
 def test_a_frame_of_another_width_is_refused_by_the_sensors_names(server, frames):
     with Session.create(server.address) as session:
+        assert len(session.model.sensors) == 10
         with pytest.raises(errors.FrameShapeError, match=r"shape \[9\], expected \[10\].*gyro_z"):
             session.step(frames[0][:9])
         assert session.next_step == 0
+
+
+def test_a_frame_of_another_width_is_refused_without_a_server(mortal_server, frames):
+    session = Session.create(mortal_server.address, retry_for_s=0)
+    mortal_server.kill()
+    with pytest.raises(errors.FrameShapeError, match=r"\[10\]; session\.model names the sensors"):
+        session.step(frames[0][:9])
+    session.detach()
 
 
 def test_a_chunk_of_another_shape_is_refused(server, frames):

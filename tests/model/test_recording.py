@@ -14,6 +14,7 @@ import pytest
 from tickcell.model import drive, recording
 from tickcell.model.interface import Sensor
 from tickcell.model.recording import Recording, RecordingError
+from tickcell.model.rows import Rows
 
 Write = Callable[[str], pathlib.Path]
 
@@ -229,8 +230,8 @@ def test_frames_come_as_their_lines_arrive() -> None:
             yield line
 
     def take() -> None:
-        for frame in recording.stream_csv(arriving(), SENSORS):
-            frames.put(frame.tolist())
+        for row in Rows(arriving(), SENSORS, source="a pipe"):
+            frames.put(row.frame.tolist())
 
     taker = threading.Thread(target=take)
     taker.start()
@@ -243,11 +244,11 @@ def test_frames_come_as_their_lines_arrive() -> None:
 
 
 def test_frames_before_a_bad_line_are_given() -> None:
-    frames = recording.stream_csv(["a,b\n", "1,2\n", "3,x\n"], SENSORS)
+    rows = iter(Rows(["a,b\n", "1,2\n", "3,x\n"], SENSORS, source="a pipe"))
 
-    assert next(frames).tolist() == [1, 2]
-    with pytest.raises(RecordingError, match="standard input: row 3, column 'b': got 'x'"):
-        next(frames)
+    assert next(rows).frame.tolist() == [1, 2]
+    with pytest.raises(RecordingError, match="a pipe: row 3, column 'b': got 'x'"):
+        next(rows)
 
 
 def test_a_real_recording_is_read_whole(recordings: pathlib.Path) -> None:

@@ -371,7 +371,9 @@ class Session:
         """Returns frames as contiguous float32, checked."""
         readings = self._shapes.readings(frames, time_axes=time_axes)
         if readings is None:
-            names = [sensor.name for sensor in self.model.sensors]
+            # A wrong shape is found out here, and must not wait for a server that is away.
+            model = vars(self).get("model")
+            names = [sensor.name for sensor in model.sensors] if model else None
             raise self._shapes.refusal(frames, time_axes=time_axes, sensor_names=names)
         return readings
 

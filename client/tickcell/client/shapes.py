@@ -44,15 +44,18 @@ class Shapes:
         return readings if fits else None
 
     def refusal(
-        self, frames: ArrayLike, *, time_axes: int, sensor_names: list[str]
+        self, frames: ArrayLike, *, time_axes: int, sensor_names: list[str] | None
     ) -> errors.FrameShapeError:
         """Returns the error of frames whose shape does not fit."""
         got = list(np.shape(frames))
         series = [self._series] if self._series > 1 else []
         expected = [*["T"] * time_axes, *series, self._width]
+        named = "session.model names the sensors"
+        if sensor_names is not None:
+            named = f"the sensors are {', '.join(sensor_names)}"
         return errors.FrameShapeError(
             f"{self._session}: got frames of shape {got}, expected "
-            f"[{', '.join(map(str, expected))}]; the sensors are {', '.join(sensor_names)}.",
+            f"[{', '.join(map(str, expected))}]; {named}.",
             {"got": str(got), "expected": str(expected)},
         )
 

@@ -18,7 +18,6 @@ import numpy as np
 from tickcell.model import arrays
 from tickcell.model.resampling import Resampler
 from tickcell.model.rows import LABEL, TIME, RecordingError, Rows
-from tickcell.model.rows import stream_csv as stream_csv
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
     from tickcell.model.interface import Sensor
 
-__all__ = ["Recording", "RecordingError", "read", "resample", "stream_csv", "write_csv"]
+__all__ = ["Recording", "RecordingError", "read", "resample", "write_csv"]
 
 STANDARD_INPUT = "-"
 

@@ -206,28 +206,6 @@ class Rows:
         )
 
 
-def stream_csv(
-    lines: Iterable[str],
-    sensors: Sequence[Sensor],
-    *,
-    source: str = "standard input",
-    dropouts: bool = False,
-) -> Iterator[NDArray[np.float32]]:
-    """Yields `[F]` frames as the lines of a CSV arrive, as from a robot's pipe.
-
-    Args:
-      lines: of the CSV, such as `sys.stdin`.
-      sensors: whose readings make a frame, in its order.
-      source: what to call it in messages.
-      dropouts: whether a reading may be missing; see `Rows`.
-
-    Raises:
-      RecordingError: a row cannot be read; the frames before it have been yielded.
-    """
-    for row in Rows(lines, sensors, source=source, dropouts=dropouts):
-        yield row.frame
-
-
 def _parsed(cell: str) -> float | None:
     try:
         return float(cell)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from tickcell.model import BundleError, MissingExtraError
+from tickcell.model import BundleError, MissingExtraError, extras
 from tickcell.server import config as config_module
 from tickcell.server import logs
 from tickcell.server.config import Config, ConfigError, Limits, default_store
@@ -158,9 +158,9 @@ def _run(config: Config) -> None:
         from tickcell.server import listening, process, store
         from tickcell.server.catalogue import CatalogueError
     except ModuleNotFoundError as error:
-        raise click.ClickException(
-            f"{error.name} is not installed; run: pip install 'tickcell[server]'"
-        ) from error
+        if error.name is None or error.name.startswith("tickcell"):
+            raise
+        raise click.ClickException(str(extras.missing(error.name, "server"))) from error
     try:
         process.run(config)
     except (
