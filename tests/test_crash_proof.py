@@ -17,11 +17,14 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tickcell.client import Session, server_process
+from tickcell.client.server_process import ServerProcess
 from tickcell.model import Bundle
 
 # Longer than any of this takes, so that a hang is a failure and not a night.
@@ -37,7 +40,7 @@ class Replay:
     outputs: list[np.ndarray] = dataclasses.field(default_factory=list)
     error: BaseException | None = None
 
-    def frames(self, golden: np.ndarray, stop: threading.Event):
+    def frames(self, golden: np.ndarray, stop: threading.Event) -> Iterator[np.ndarray]:
         """Yields the sample's frames from an offset on, round and round."""
         step = 0
         while not stop.is_set():
@@ -67,7 +70,9 @@ def loop(bundle: Bundle, offset: int, steps: int) -> np.ndarray:
     ("kills", "sessions"),
     [(5, 4), pytest.param(100, 20, marks=pytest.mark.slow)],
 )
-def test_killed_servers_lose_nothing_and_apply_nothing_twice(tmp_path, kills, sessions):
+def test_killed_servers_lose_nothing_and_apply_nothing_twice(
+    tmp_path: Path, kills: int, sessions: int
+) -> None:
     bundle = Bundle.load()
     chance = random.Random(kills)
     stop = threading.Event()
@@ -119,7 +124,7 @@ def test_killed_servers_lose_nothing_and_apply_nothing_twice(tmp_path, kills, se
     assert found_steps > 0
 
 
-def kill_in_flight(server, replays: list[Replay], chance: random.Random) -> None:
+def kill_in_flight(server: ServerProcess, replays: list[Replay], chance: random.Random) -> None:
     """Kills the server once every session has moved and one has a request unanswered."""
     watched = chance.choice(replays)
     goal = len(watched.outputs) + chance.randint(1, 60)
@@ -136,7 +141,9 @@ def kill_in_flight(server, replays: list[Replay], chance: random.Random) -> None
     ("kills", "clients"),
     [(3, 2), pytest.param(100, 20, marks=pytest.mark.slow)],
 )
-def test_killed_clients_resume_where_their_files_end(tmp_path, kills, clients):
+def test_killed_clients_resume_where_their_files_end(
+    tmp_path: Path, kills: int, clients: int
+) -> None:
     bundle = Bundle.load()
     chance = random.Random(kills)
     steps = len(bundle.golden.frames)

@@ -14,11 +14,15 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 from tickcell.client import Session, server_process
+from tickcell.client.server_process import ServerProcess
 from tickcell.model import Bundle
 
 # Two implementations of the same float32 arithmetic: their last bits differ, and the
@@ -46,14 +50,14 @@ def expected(bundle: Bundle, recording: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def server():
+def server() -> Iterator[ServerProcess]:
     with server_process.temporary() as process:
         yield process
 
 
 def loop(bundle: Bundle, frames: np.ndarray) -> np.ndarray:
     cell = bundle.cell()
-    outputs = []
+    outputs: list[np.ndarray] = []
     state = cell.initial_state()
     for frame in frames:
         output, state = cell.step(frame, state)
@@ -61,7 +65,7 @@ def loop(bundle: Bundle, frames: np.ndarray) -> np.ndarray:
     return np.stack(outputs)
 
 
-def assert_same_bits(streamed: np.ndarray, expected: np.ndarray) -> None:
+def assert_same_bits(streamed: ArrayLike, expected: np.ndarray) -> None:
     streamed, expected = np.asarray(streamed), np.asarray(expected)
     assert streamed.shape == expected.shape
     if streamed.tobytes() == expected.tobytes():
@@ -74,20 +78,22 @@ def assert_same_bits(streamed: np.ndarray, expected: np.ndarray) -> None:
     )
 
 
-def test_tick_by_tick(server, recording, expected):
+def test_tick_by_tick(server: ServerProcess, recording: np.ndarray, expected: np.ndarray) -> None:
     with Session.create(server.address) as session:
         assert_same_bits([session.step(frame) for frame in recording], expected)
 
 
-def test_over_a_stream(server, recording, expected):
+def test_over_a_stream(server: ServerProcess, recording: np.ndarray, expected: np.ndarray) -> None:
     with Session.create(server.address) as session:
         assert_same_bits(list(session.stream(recording)), expected)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_in_chunks_of_any_length(server, recording, expected, seed):
+def test_in_chunks_of_any_length(
+    server: ServerProcess, recording: np.ndarray, expected: np.ndarray, seed: int
+) -> None:
     chance = random.Random(seed)
-    outputs = []
+    outputs: list[np.ndarray] = []
     with Session.create(server.address) as session:
         while session.next_step < len(recording):
             step = session.next_step
@@ -95,7 +101,9 @@ def test_in_chunks_of_any_length(server, recording, expected, seed):
     assert_same_bits(outputs, expected)
 
 
-def test_several_series_in_one_session(server, bundle, recording):
+def test_several_series_in_one_session(
+    server: ServerProcess, bundle: Bundle, recording: np.ndarray
+) -> None:
     offsets = (0, 7, 100, 333)
     length = STEPS - max(offsets)
     series = np.stack([recording[start : start + length] for start in offsets], axis=1)
@@ -106,7 +114,9 @@ def test_several_series_in_one_session(server, bundle, recording):
         assert_same_bits(outputs[:, index], alone)
 
 
-def test_among_other_sessions_in_the_same_turns(server, recording, expected):
+def test_among_other_sessions_in_the_same_turns(
+    server: ServerProcess, recording: np.ndarray, expected: np.ndarray
+) -> None:
     with (
         Session.create(server.address) as first,
         Session.create(server.address) as second,
@@ -122,9 +132,11 @@ def test_among_other_sessions_in_the_same_turns(server, recording, expected):
     assert_same_bits([five[4] for _, _, five in outputs], expected)
 
 
-def test_over_a_new_connection_for_each_stretch(server, recording, expected):
+def test_over_a_new_connection_for_each_stretch(
+    server: ServerProcess, recording: np.ndarray, expected: np.ndarray
+) -> None:
     session = Session.create(server.address)
-    outputs = []
+    outputs: list[np.ndarray] = []
     for start in range(0, STEPS, 60):
         outputs.extend(session.step(frame) for frame in recording[start : start + 60])
         session.detach()
@@ -133,8 +145,10 @@ def test_over_a_new_connection_for_each_stretch(server, recording, expected):
     assert_same_bits(outputs, expected)
 
 
-def test_with_every_step_sent_twice(server, recording, expected):
-    outputs = []
+def test_with_every_step_sent_twice(
+    server: ServerProcess, recording: np.ndarray, expected: np.ndarray
+) -> None:
+    outputs: list[np.ndarray] = []
     with Session.create(server.address) as session:
         for step, frame in enumerate(recording):
             first = session.step(frame)
@@ -145,8 +159,10 @@ def test_with_every_step_sent_twice(server, recording, expected):
     assert_same_bits(outputs, expected)
 
 
-def test_by_two_servers_on_one_store_in_turn(server, recording, expected, tmp_path):
-    outputs = []
+def test_by_two_servers_on_one_store_in_turn(
+    server: ServerProcess, recording: np.ndarray, expected: np.ndarray, tmp_path: Path
+) -> None:
+    outputs: list[np.ndarray] = []
     with server_process.ServerProcess(
         tmp_path, "--store", str(server.store), listen="localhost:0"
     ) as other:
@@ -162,10 +178,12 @@ def test_by_two_servers_on_one_store_in_turn(server, recording, expected, tmp_pa
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_through_kills_of_the_server_at_random_moments(recording, expected, seed):
+def test_through_kills_of_the_server_at_random_moments(
+    recording: np.ndarray, expected: np.ndarray, seed: int
+) -> None:
     chance = random.Random(seed)
     kills = sorted(chance.sample(range(STEPS), 3))
-    outputs = []
+    outputs: list[np.ndarray] = []
     with (
         server_process.temporary() as server,
         Session.create(server.address) as session,
@@ -179,7 +197,7 @@ def test_through_kills_of_the_server_at_random_moments(recording, expected, seed
     assert_same_bits(outputs, expected)
 
 
-def test_against_keras_over_the_whole_sequence(server, bundle):
+def test_against_keras_over_the_whole_sequence(server: ServerProcess, bundle: Bundle) -> None:
     golden = bundle.golden
     with Session.create(server.address) as session:
         streamed = session.steps(golden.frames)
@@ -189,7 +207,9 @@ def test_against_keras_over_the_whole_sequence(server, bundle):
 
 
 @pytest.mark.parametrize("trip", ["trip17", "trip20"])
-def test_a_real_recording_at_the_bundle_s_rate(server, bundle, recordings, trip):
+def test_a_real_recording_at_the_bundle_s_rate(
+    server: ServerProcess, bundle: Bundle, recordings: Path, trip: str
+) -> None:
     from tickcell.model import recording as recording_module
 
     frames = recording_module.read(
@@ -200,7 +220,9 @@ def test_a_real_recording_at_the_bundle_s_rate(server, bundle, recordings, trip)
 
 
 @pytest.mark.parametrize("fault", ["dropped", "doubled", "swapped", "flipped"])
-def test_a_fault_on_purpose_would_be_noticed(bundle, recording, expected, fault):
+def test_a_fault_on_purpose_would_be_noticed(
+    bundle: Bundle, recording: np.ndarray, expected: np.ndarray, fault: str
+) -> None:
     """The tests' own test: each thing that must never happen does change what is compared."""
     frames, outputs = recording, expected
     if fault == "dropped":

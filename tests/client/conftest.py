@@ -2,51 +2,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import numpy as np
 import pytest
 
 from doubles.faulty_proxy import FaultyProxy
 from tickcell.client import comparison, server_process
-from tickcell.model import Bundle
+from tickcell.client.server_process import ServerProcess
+from tickcell.model import Bundle, LiteRTCell
 
 
 @pytest.fixture(scope="session")
-def bundle():
+def bundle() -> Bundle:
     return Bundle.load()
 
 
 @pytest.fixture(scope="session")
-def cell(bundle):
+def cell(bundle: Bundle) -> LiteRTCell:
     return bundle.cell()
 
 
 @pytest.fixture(scope="session")
-def frames(bundle):
+def frames(bundle: Bundle) -> np.ndarray:
     """A few hundred frames, `[T, F]`."""
     return bundle.golden.frames[:300]
 
 
 @pytest.fixture(scope="session")
-def expected(cell, frames):
+def expected(cell: LiteRTCell, frames: np.ndarray) -> np.ndarray:
     """What the plain loop makes of the frames, `[T, O]`."""
     return comparison.loop(cell, frames)
 
 
 @pytest.fixture(scope="session")
-def server():
+def server() -> Iterator[ServerProcess]:
     """A server that nobody kills."""
     with server_process.temporary() as process:
         yield process
 
 
 @pytest.fixture
-def mortal_server():
+def mortal_server() -> Iterator[ServerProcess]:
     """A server to kill, pause and start again."""
     with server_process.temporary() as process:
         yield process
 
 
 @pytest.fixture
-def proxy(server):
+def proxy(server: ServerProcess) -> Iterator[FaultyProxy]:
     """The server behind a network that fails when told."""
     opened = FaultyProxy(server.address)
     yield opened

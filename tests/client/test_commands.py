@@ -6,22 +6,27 @@ import dataclasses
 import importlib
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tickcell.client import Session, cli, samples
-from tickcell.model import recording
+from tickcell.client.server_process import ServerProcess
+from tickcell.model import Bundle, LiteRTCell, recording
 
 TRAINING = [name for name, place in cli.COMMANDS.items() if place.extra == "train"]
 
+Run = Callable[..., tuple[int, str, str]]
+
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Runs the command line in this process; gives status, output and errors."""
     monkeypatch.delenv("TICKCELL_SERVER", raising=False)
 
-    def call(*arguments: object):
+    def call(*arguments: object) -> tuple[int, str, str]:
         status = cli.main([str(argument) for argument in arguments])
         captured = capsys.readouterr()
         return status, captured.out, captured.err
@@ -30,12 +35,14 @@ def run(monkeypatch, capsys):
 
 
 @pytest.fixture(scope="session")
-def short_bundle(bundle, tmp_path_factory):
+def short_bundle(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The shipped bundle with a short golden, as a directory."""
     return write_bundle(bundle, tmp_path_factory, bundle.golden.outputs[:200])
 
 
-def write_bundle(bundle, factory, outputs, first=0):
+def write_bundle(
+    bundle: Bundle, factory: pytest.TempPathFactory, outputs: np.ndarray, first: int = 0
+) -> Path:
     path = factory.mktemp("bundle") / "short"
     end = first + len(outputs)
     labels = bundle.golden.labels
@@ -49,25 +56,25 @@ def write_bundle(bundle, factory, outputs, first=0):
     return path
 
 
-def test_the_version_is_that_of_the_package(run):
+def test_the_version_is_that_of_the_package(run: Run) -> None:
     assert run("--version") == (0, f"tickcell {importlib.metadata.version('tickcell')}\n", "")
 
 
-def test_help_lists_every_command(run):
+def test_help_lists_every_command(run: Run) -> None:
     status, out, _ = run("--help")
     assert status == 0
     assert [name for name in cli.COMMANDS if f"\n  {name} " not in out] == []
 
 
 @pytest.mark.parametrize("name", [name for name in cli.COMMANDS if name not in TRAINING])
-def test_every_command_has_help_with_its_lines_kept(run, name):
+def test_every_command_has_help_with_its_lines_kept(run: Run, name: str) -> None:
     status, out, err = run(name, "--help")
     assert (status, err) == (0, "")
     assert "\\b" not in out
 
 
 @pytest.mark.parametrize("name", TRAINING)
-def test_every_training_command_has_help(name):
+def test_every_training_command_has_help(name: str) -> None:
     # In a process of its own, since TensorFlow is not to be in this one.
     done = subprocess.run(
         [sys.executable, "-m", "tickcell.client", name, "--help"],
@@ -78,13 +85,13 @@ def test_every_training_command_has_help(name):
     assert "\\b" not in done.stdout
 
 
-def test_an_unknown_command_is_a_matter_of_usage(run):
+def test_an_unknown_command_is_a_matter_of_usage(run: Run) -> None:
     status, _, err = run("dance")
     assert status == 2
     assert "No such command 'dance'" in err
 
 
-def test_where_no_server_answers_it_says_how_to_start_one(run, tmp_path):
+def test_where_no_server_answers_it_says_how_to_start_one(run: Run, tmp_path: Path) -> None:
     address = f"unix:{tmp_path}/nobody"
     assert run("models", "list", "--server", address) == (
         1,
@@ -93,7 +100,9 @@ def test_where_no_server_answers_it_says_how_to_start_one(run, tmp_path):
     )
 
 
-def test_a_missing_extra_is_named_with_its_command(run, monkeypatch):
+def test_a_missing_extra_is_named_with_its_command(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "lmdb", None)
     monkeypatch.delitem(sys.modules, "tickcell.server.store.commands", raising=False)
     for name in [name for name in sys.modules if name.startswith("tickcell.server")]:
@@ -103,21 +112,21 @@ def test_a_missing_extra_is_named_with_its_command(run, monkeypatch):
     assert err == "tickcell: lmdb is not installed; run: pip install 'tickcell[server]'\n"
 
 
-def test_a_file_that_is_not_there_is_one_sentence(run, server):
+def test_a_file_that_is_not_there_is_one_sentence(run: Run, server: ServerProcess) -> None:
     status, _, err = run("replay", "no-such-file.csv", "--server", server.address)
     assert status == 1
     assert err == "tickcell: no-such-file.csv: cannot be read: No such file or directory.\n"
 
 
-def test_the_sample_reads_back_as_the_golden(run, bundle, tmp_path):
+def test_the_sample_reads_back_as_the_golden(run: Run, bundle: Bundle, tmp_path: Path) -> None:
     path = tmp_path / "drive.csv"
     path.write_text(run("sample")[1])
     read = recording.read(path, bundle.interface.sensors)
     assert read.frames.tobytes() == bundle.golden.frames.tobytes()
-    assert read.labels.tolist() == samples.shipped().labels.tolist()
+    assert np.asarray(read.labels).tolist() == np.asarray(samples.shipped().labels).tolist()
 
 
-def test_models_are_listed_and_shown(run, server, bundle):
+def test_models_are_listed_and_shown(run: Run, server: ServerProcess, bundle: Bundle) -> None:
     listed = run("models", "list", "--server", server.address)[1].splitlines()
     assert listed[0].split()[:2] == ["MODEL", "VERSION"]
     assert listed[1].split()[:2] == [bundle.card.name, bundle.card.version]
@@ -126,7 +135,9 @@ def test_models_are_listed_and_shown(run, server, bundle):
     assert [each.name for each in bundle.interface.sensors if each.name not in shown] == []
 
 
-def test_sessions_are_listed_shown_reset_and_deleted(run, server, frames):
+def test_sessions_are_listed_shown_reset_and_deleted(
+    run: Run, server: ServerProcess, frames: np.ndarray
+) -> None:
     session = Session.create(server.address, "car-7", labels={"owner": "test"})
     session.steps(frames[:40])
     session.detach()
@@ -140,14 +151,14 @@ def test_sessions_are_listed_shown_reset_and_deleted(run, server, frames):
     assert run("sessions", "delete", "car-7", *at)[0] == 1
 
 
-def test_the_demonstration_shows_that_nothing_shows(run, short_bundle):
+def test_the_demonstration_shows_that_nothing_shows(run: Run, short_bundle: Path) -> None:
     status, out, _ = run("demo", "--bundle", short_bundle)
     assert status == 0
     assert "kill -9 " in out
     assert out.splitlines()[-1].endswith("; 0 of 200 outputs differ")
 
 
-def test_the_promise_is_verified_on_the_golden(run, short_bundle):
+def test_the_promise_is_verified_on_the_golden(run: Run, short_bundle: Path) -> None:
     status, out, _ = run("verify", "--no-keras", "--bundle", short_bundle)
     lines = out.splitlines()
     assert status == 0
@@ -155,7 +166,9 @@ def test_the_promise_is_verified_on_the_golden(run, short_bundle):
     assert "tick by tick   Keras over the whole sequence" in out
 
 
-def test_the_promise_is_verified_on_a_recording(run, server, tmp_path):
+def test_the_promise_is_verified_on_a_recording(
+    run: Run, server: ServerProcess, tmp_path: Path
+) -> None:
     path = tmp_path / "drive.npz"
     np.savez(path, frames=samples.shipped().frames[:150], times=np.arange(150) / 50)
     status, out, _ = run("verify", path, "--no-keras", "--server", server.address)
@@ -163,7 +176,9 @@ def test_the_promise_is_verified_on_a_recording(run, server, tmp_path):
     assert "drive.npz itself was not compared with Keras" in out
 
 
-def test_outputs_that_are_not_keras_s_fail(run, bundle, tmp_path_factory):
+def test_outputs_that_are_not_keras_s_fail(
+    run: Run, bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     wrong = bundle.golden.outputs[:100] + np.float32(1e-3)
     path = write_bundle(bundle, tmp_path_factory, wrong)
     status, out, _ = run("verify", "--no-keras", "--bundle", path)
@@ -172,8 +187,12 @@ def test_outputs_that_are_not_keras_s_fail(run, bundle, tmp_path_factory):
 
 
 def test_another_machine_s_bits_are_compared_by_tolerance(
-    run, server, bundle, tmp_path_factory, cell
-):
+    run: Run,
+    server: ServerProcess,
+    bundle: Bundle,
+    tmp_path_factory: pytest.TempPathFactory,
+    cell: LiteRTCell,
+) -> None:
     # Other golden frames are another probe, so the digest is another one.
     path = write_bundle(bundle, tmp_path_factory, bundle.golden.outputs[100:200], first=100)
     status, out, _ = run("verify", "--no-keras", "--bundle", path, "--server", server.address)
@@ -183,7 +202,9 @@ def test_another_machine_s_bits_are_compared_by_tolerance(
     assert status == 1
 
 
-def test_another_model_of_the_same_name_is_not_verified(run, server, bundle, tmp_path):
+def test_another_model_of_the_same_name_is_not_verified(
+    run: Run, server: ServerProcess, bundle: Bundle, tmp_path: Path
+) -> None:
     interface = dataclasses.replace(bundle.interface, output_names=("other",))
     dataclasses.replace(bundle, interface=interface).write(tmp_path / "other")
     status, _, err = run("verify", "--bundle", tmp_path / "other", "--server", server.address)
@@ -191,7 +212,9 @@ def test_another_model_of_the_same_name_is_not_verified(run, server, bundle, tmp
     assert "name the bundle that is served by --bundle" in err
 
 
-def test_the_agent_says_how_harsh_late_and_long_the_drive_was(run, server, tmp_path):
+def test_the_agent_says_how_harsh_late_and_long_the_drive_was(
+    run: Run, server: ServerProcess, tmp_path: Path
+) -> None:
     plot = tmp_path / "agent.png"
     status, out, _ = run("agent", "--server", server.address, "--seconds", "5", "--plot", plot)
     lines = out.splitlines()
@@ -201,7 +224,7 @@ def test_the_agent_says_how_harsh_late_and_long_the_drive_was(run, server, tmp_p
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_agent_keeps_to_the_clock(run, server):
+def test_the_agent_keeps_to_the_clock(run: Run, server: ServerProcess) -> None:
     status, out, _ = run(
         *("agent", "--server", server.address, "--seconds", "2", "--realtime", "--hz", "200")
     )
@@ -209,7 +232,9 @@ def test_the_agent_keeps_to_the_clock(run, server):
     assert "ticks late at 200 Hz" in out
 
 
-def test_the_agent_refuses_a_model_of_other_sensors(run, bundle, tmp_path):
+def test_the_agent_refuses_a_model_of_other_sensors(
+    run: Run, bundle: Bundle, tmp_path: Path
+) -> None:
     from tickcell.client import server_process
 
     sensors = tuple(
@@ -224,13 +249,13 @@ def test_the_agent_refuses_a_model_of_other_sensors(run, bundle, tmp_path):
     assert "name a RECORDING" in replay[2]
 
 
-def test_an_address_that_cannot_be_one_is_refused(run):
+def test_an_address_that_cannot_be_one_is_refused(run: Run) -> None:
     status, _, err = run("agent", "--server", "nowhere")
     assert status == 1
     assert "expected HOST:PORT or unix:PATH" in err
 
 
-def test_a_program_that_imports_the_client_needs_no_server_and_no_plots():
+def test_a_program_that_imports_the_client_needs_no_server_and_no_plots() -> None:
     source = "import sys, tickcell.client; print({'lmdb', 'matplotlib', 'tqdm'} & {*sys.modules})"
     done = subprocess.run(
         [sys.executable, "-c", source], capture_output=True, text=True, check=True

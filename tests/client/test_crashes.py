@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 from tickcell.client import Session, errors
+from tickcell.client.server_process import ServerProcess
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_stream_outlives_servers_that_are_killed(mortal_server, frames, expected, seed):
+def test_a_stream_outlives_servers_that_are_killed(
+    mortal_server: ServerProcess, frames: np.ndarray, expected: np.ndarray, seed: int
+) -> None:
     chance = random.Random(seed)
     kill_at = sorted(chance.sample(range(10, 280), 3))
     outputs = []
@@ -26,7 +30,9 @@ def test_a_stream_outlives_servers_that_are_killed(mortal_server, frames, expect
     assert np.stack(outputs).tobytes() == expected.tobytes()
 
 
-def test_a_step_waits_for_a_server_to_come_back(mortal_server, frames, expected):
+def test_a_step_waits_for_a_server_to_come_back(
+    mortal_server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
     with Session.create(mortal_server.address) as session:
         session.step(frames[0])
         mortal_server.kill()
@@ -36,7 +42,9 @@ def test_a_step_waits_for_a_server_to_come_back(mortal_server, frames, expected)
         back.join()
 
 
-def test_a_drained_server_s_stream_goes_on_at_the_next(mortal_server, frames, expected):
+def test_a_drained_server_s_stream_goes_on_at_the_next(
+    mortal_server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
     outputs = []
     with Session.create(mortal_server.address) as session:
         for step, output in enumerate(session.stream(frames)):
@@ -47,7 +55,9 @@ def test_a_drained_server_s_stream_goes_on_at_the_next(mortal_server, frames, ex
     assert np.stack(outputs).tobytes() == expected.tobytes()
 
 
-def test_a_paused_server_is_given_up_after_the_deadline(mortal_server, frames, expected):
+def test_a_paused_server_is_given_up_after_the_deadline(
+    mortal_server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
     with Session.create(mortal_server.address, deadline_s=0.2, retry_for_s=0.0) as session:
         session.step(frames[0])
         with mortal_server.paused(), pytest.raises(errors.UnavailableError, match="DEADLINE"):
@@ -55,7 +65,9 @@ def test_a_paused_server_is_given_up_after_the_deadline(mortal_server, frames, e
         assert session.step(frames[1]) == expected[1]
 
 
-def test_a_stream_over_a_paused_server_is_given_up_after_the_deadline(mortal_server, frames):
+def test_a_stream_over_a_paused_server_is_given_up_after_the_deadline(
+    mortal_server: ServerProcess, frames: np.ndarray
+) -> None:
     with Session.create(mortal_server.address, deadline_s=0.2, retry_for_s=0.0) as session:
         session.step(frames[0])
         with (
@@ -66,11 +78,14 @@ def test_a_stream_over_a_paused_server_is_given_up_after_the_deadline(mortal_ser
 
 
 def test_a_server_that_goes_away_while_nothing_is_asked_is_no_news(
-    mortal_server, frames, expected, caplog
-):
+    mortal_server: ServerProcess,
+    frames: np.ndarray,
+    expected: np.ndarray,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     go_on = threading.Event()
 
-    def source():
+    def source() -> Iterator[np.ndarray]:
         yield from frames[:5]
         go_on.wait()
         yield from frames[5:10]
@@ -86,7 +101,9 @@ def test_a_server_that_goes_away_while_nothing_is_asked_is_no_news(
     assert np.stack(outputs).tobytes() == expected[:10].tobytes()
 
 
-def test_an_outage_is_noted_once_and_its_end_too(mortal_server, frames, caplog):
+def test_an_outage_is_noted_once_and_its_end_too(
+    mortal_server: ServerProcess, frames: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
     with Session.create(mortal_server.address) as session:
         mortal_server.kill()
         back = threading.Thread(target=mortal_server.restart)

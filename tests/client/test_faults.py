@@ -8,7 +8,7 @@ import grpc
 import numpy as np
 import pytest
 
-from doubles.faulty_proxy import Fault
+from doubles.faulty_proxy import Fault, FaultyProxy, Kind
 from tickcell.client import PacedSession, Session, calls, errors
 from tickcell.client.clock import Clock, paced
 from tickcell.client.link import Link
@@ -30,7 +30,9 @@ def name(fault: Fault) -> str:
 
 
 @pytest.mark.parametrize("fault", LOST, ids=name)
-def test_a_step_whose_outcome_is_unknown_is_sent_again(proxy, frames, expected, fault):
+def test_a_step_whose_outcome_is_unknown_is_sent_again(
+    proxy: FaultyProxy, frames: np.ndarray, expected: np.ndarray, fault: Fault
+) -> None:
     with Session.create(proxy.address, deadline_s=0.3) as session:
         session.step(frames[0])
         proxy.faults["StepSession"].append(fault)
@@ -40,7 +42,9 @@ def test_a_step_whose_outcome_is_unknown_is_sent_again(proxy, frames, expected, 
     assert (len(again), again[1]) == (6, again[2])
 
 
-def test_a_request_says_generation_and_step_each_time(proxy, frames):
+def test_a_request_says_generation_and_step_each_time(
+    proxy: FaultyProxy, frames: np.ndarray
+) -> None:
     with Session.create(proxy.address) as session:
         session.step(frames[0])
         session.step(frames[1])
@@ -53,7 +57,9 @@ def test_a_request_says_generation_and_step_each_time(proxy, frames):
 
 
 @pytest.mark.parametrize("fault", LOST, ids=name)
-def test_a_broken_stream_goes_on_from_the_first_unanswered_step(proxy, frames, expected, fault):
+def test_a_broken_stream_goes_on_from_the_first_unanswered_step(
+    proxy: FaultyProxy, frames: np.ndarray, expected: np.ndarray, fault: Fault
+) -> None:
     for after in (0, 3, 20):
         proxy.faults["StreamSteps"].append(Fault(fault.kind, after, fault.code))
     with Session.create(proxy.address, deadline_s=0.3) as session:
@@ -63,17 +69,20 @@ def test_a_broken_stream_goes_on_from_the_first_unanswered_step(proxy, frames, e
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_network_of_nothing_but_faults_loses_nothing(proxy, frames, expected, seed):
+def test_a_network_of_nothing_but_faults_loses_nothing(
+    proxy: FaultyProxy, frames: np.ndarray, expected: np.ndarray, seed: int
+) -> None:
     chance = random.Random(seed)
     for _ in range(12):
-        kind = chance.choice(["lose request", "lose reply", "lose reply"])
+        kinds: list[Kind] = ["lose request", "lose reply", "lose reply"]
+        kind = chance.choice(kinds)
         proxy.faults["StreamSteps"].append(Fault(kind, chance.randint(0, 12)))
     with Session.create(proxy.address, window=chance.choice([1, 4, 32])) as session:
         outputs = np.stack(list(session.stream(frames)))
     assert outputs.tobytes() == expected.tobytes()
 
 
-def test_a_session_whose_creation_was_not_answered_is_not_created_twice(proxy):
+def test_a_session_whose_creation_was_not_answered_is_not_created_twice(proxy: FaultyProxy) -> None:
     proxy.faults["CreateSession"].append(Fault("lose reply"))
     with Session.create(proxy.address, labels={"test": "twice"}):
         with Link(proxy.address) as link:
@@ -81,7 +90,9 @@ def test_a_session_whose_creation_was_not_answered_is_not_created_twice(proxy):
         assert len(found) == 1
 
 
-def test_a_reset_that_was_not_answered_is_one_reset(proxy, frames, expected):
+def test_a_reset_that_was_not_answered_is_one_reset(
+    proxy: FaultyProxy, frames: np.ndarray, expected: np.ndarray
+) -> None:
     with Session.create(proxy.address) as session:
         session.step(frames[0])
         proxy.faults["ResetSession"].append(Fault("lose reply"))
@@ -91,12 +102,12 @@ def test_a_reset_that_was_not_answered_is_one_reset(proxy, frames, expected):
     assert first == second
 
 
-def test_a_deletion_that_was_not_answered_is_fine(proxy):
+def test_a_deletion_that_was_not_answered_is_fine(proxy: FaultyProxy) -> None:
     with Session.create(proxy.address):
         proxy.faults["DeleteSession"].append(Fault("lose reply"))
 
 
-def test_a_conflict_is_never_healed(proxy, frames):
+def test_a_conflict_is_never_healed(proxy: FaultyProxy, frames: np.ndarray) -> None:
     with Session.create(proxy.address) as session:
         other = Session.attach(proxy.address, session.id)
         session.step(frames[0])
@@ -108,7 +119,7 @@ def test_a_conflict_is_never_healed(proxy, frames):
         other.detach()
 
 
-def test_a_step_that_is_refused_is_not_sent_again(proxy):
+def test_a_step_that_is_refused_is_not_sent_again(proxy: FaultyProxy) -> None:
     with (
         Session.create(proxy.address) as session,
         pytest.raises(errors.FrameNotFiniteError),
@@ -120,7 +131,9 @@ def test_a_step_that_is_refused_is_not_sent_again(proxy):
 @pytest.mark.parametrize(
     "code", [grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.RESOURCE_EXHAUSTED]
 )
-def test_what_grpc_refuses_is_told_at_once(proxy, frames, code):
+def test_what_grpc_refuses_is_told_at_once(
+    proxy: FaultyProxy, frames: np.ndarray, code: grpc.StatusCode
+) -> None:
     with Session.create(proxy.address) as session:
         proxy.faults["StepSession"].append(Fault("lose request", code=code))
         with pytest.raises(errors.CallError) as refused:
@@ -129,7 +142,9 @@ def test_what_grpc_refuses_is_told_at_once(proxy, frames, code):
         assert len(proxy.requests["StepSession"]) == 1
 
 
-def test_patience_ends_and_the_same_frame_is_still_due(proxy, frames, expected):
+def test_patience_ends_and_the_same_frame_is_still_due(
+    proxy: FaultyProxy, frames: np.ndarray, expected: np.ndarray
+) -> None:
     with Session.create(proxy.address, retry_for_s=0.1) as session:
         session.step(frames[0])
         proxy.faults["StepSession"].extend([Fault("lose reply")] * 20)
@@ -140,8 +155,10 @@ def test_patience_ends_and_the_same_frame_is_still_due(proxy, frames, expected):
         assert session.step(frames[1]) == expected[1]
 
 
-def test_a_stream_whose_patience_ends_can_be_gone_on_with(proxy, frames, expected):
-    got = []
+def test_a_stream_whose_patience_ends_can_be_gone_on_with(
+    proxy: FaultyProxy, frames: np.ndarray, expected: np.ndarray
+) -> None:
+    got: list[np.ndarray] = []
     source = iter(frames)
     with Session.create(proxy.address, retry_for_s=0.1) as session:
         proxy.faults["StreamSteps"].append(Fault("lose reply", 10))
@@ -155,7 +172,9 @@ def test_a_stream_whose_patience_ends_can_be_gone_on_with(proxy, frames, expecte
 
 
 @pytest.mark.parametrize("reason", ["STORE_FULL", "STREAMS_FULL", "DRAINING", "INTERNAL"])
-def test_a_refusal_that_may_pass_is_sent_again(proxy, frames, expected, reason):
+def test_a_refusal_that_may_pass_is_sent_again(
+    proxy: FaultyProxy, frames: np.ndarray, expected: np.ndarray, reason: str
+) -> None:
     proxy.faults["StepSession"].extend([Fault("refuse", reason=reason)] * 3)
     proxy.faults["StreamSteps"].extend([Fault("refuse", after, reason=reason) for after in (0, 2)])
     with Session.create(proxy.address) as session:
@@ -164,7 +183,9 @@ def test_a_refusal_that_may_pass_is_sent_again(proxy, frames, expected, reason):
     assert (proxy.calls["StepSession"], proxy.calls["StreamSteps"]) == (4, 3)
 
 
-def test_a_refusal_that_does_not_pass_is_told_by_its_reason(proxy, frames):
+def test_a_refusal_that_does_not_pass_is_told_by_its_reason(
+    proxy: FaultyProxy, frames: np.ndarray
+) -> None:
     proxy.faults["StepSession"].extend([Fault("refuse", reason="STORE_FULL")] * 20)
     with (
         Session.create(proxy.address, retry_for_s=0.1) as session,
@@ -173,7 +194,9 @@ def test_a_refusal_that_does_not_pass_is_told_by_its_reason(proxy, frames):
         session.step(frames[0])
 
 
-def test_a_paced_loop_gives_up_a_connection_that_stalls(proxy, frames, expected):
+def test_a_paced_loop_gives_up_a_connection_that_stalls(
+    proxy: FaultyProxy, frames: np.ndarray, expected: np.ndarray
+) -> None:
     proxy.faults["StreamSteps"].append(Fault("stall", 5))
     outputs = []
     with Session.create(proxy.address, deadline_s=0.2) as session:
@@ -184,4 +207,4 @@ def test_a_paced_loop_gives_up_a_connection_that_stalls(proxy, frames, expected)
     assert proxy.calls["StreamSteps"] == 2
     assert loop.late_output_count == loop.late_count
     in_time = [step for step, output in enumerate(outputs) if output is not None]
-    assert [outputs[step].tolist() for step in in_time] == expected[in_time].tolist()
+    assert [np.asarray(outputs[step]).tolist() for step in in_time] == expected[in_time].tolist()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import random
 import struct
+from typing import Any
 
 import pytest
 
 from tickcell.client.flight import Flight
+from tickcell.client.life import Chunk
 
 
 def frame(step: int) -> bytes:
@@ -21,13 +23,13 @@ def flight_of(frames: int, window: int = 4, first_step: int = 0) -> Flight:
     return flight
 
 
-def answer(flight: Flight, chunk) -> None:
+def answer(flight: Flight, chunk: Chunk) -> None:
     """Answers a chunk as a server does that returns its frames."""
     assert flight.unanswered == chunk
     flight.answer(chunk.frames)
 
 
-def test_steps_go_out_in_order_in_chunks():
+def test_steps_go_out_in_order_in_chunks() -> None:
     flight = flight_of(4)
     assert [flight.send(3), flight.send(3)] == [
         (0, 3, frame(0) + frame(1) + frame(2)),
@@ -35,25 +37,25 @@ def test_steps_go_out_in_order_in_chunks():
     ]
 
 
-def test_no_more_than_the_window_is_sent():
+def test_no_more_than_the_window_is_sent() -> None:
     flight = flight_of(9, window=4)
     assert (flight.send(100).step_count, flight.can_send) == (4, False)
 
 
-def test_an_answer_alone_makes_no_room():
+def test_an_answer_alone_makes_no_room() -> None:
     flight = flight_of(9, window=4)
     answer(flight, flight.send(4))
     assert not flight.can_send
 
 
-def test_an_output_that_the_caller_has_makes_room():
+def test_an_output_that_the_caller_has_makes_room() -> None:
     flight = flight_of(9, window=4)
     answer(flight, flight.send(4))
     flight.release()
     assert flight.send(4).first_step == 4
 
 
-def test_outputs_come_in_order():
+def test_outputs_come_in_order() -> None:
     flight = flight_of(3)
     answer(flight, flight.send(2))
     answer(flight, flight.send(2))
@@ -64,7 +66,7 @@ def test_outputs_come_in_order():
     assert outputs == [frame(0), frame(1), frame(2)]
 
 
-def test_after_a_rewind_the_unanswered_steps_are_sent_again():
+def test_after_a_rewind_the_unanswered_steps_are_sent_again() -> None:
     flight = flight_of(4)
     answer(flight, flight.send(1))
     lost = flight.send(3)
@@ -72,21 +74,21 @@ def test_after_a_rewind_the_unanswered_steps_are_sent_again():
     assert flight.send(3) == lost
 
 
-def test_after_a_rewind_nothing_is_waited_for():
+def test_after_a_rewind_nothing_is_waited_for() -> None:
     flight = flight_of(4)
     flight.send(3)
     flight.rewind()
     assert flight.unanswered is None
 
 
-def test_the_oldest_chunk_is_answered_first():
+def test_the_oldest_chunk_is_answered_first() -> None:
     flight = flight_of(4)
     first = flight.send(2)
     flight.send(2)
     assert flight.unanswered == first
 
 
-def test_frames_are_kept_until_the_caller_has_the_output():
+def test_frames_are_kept_until_the_caller_has_the_output() -> None:
     flight = flight_of(2)
     answer(flight, flight.send(2))
     flight.release()
@@ -94,11 +96,12 @@ def test_frames_are_kept_until_the_caller_has_the_output():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_whatever_is_lost_every_step_comes_once_and_the_server_still_has_it(seed):
+def test_whatever_is_lost_every_step_comes_once_and_the_server_still_has_it(seed: int) -> None:
     chance = random.Random(seed)
     window, steps = chance.randint(1, 8), 300
     flight = Flight(0, window, output_size=4)
-    applied, outputs, on_the_way = 0, [], []
+    applied, on_the_way = 0, []
+    outputs: list[Any] = []
     while len(outputs) < steps:
         match chance.choice(["push", "push", "send", "send", "apply", "pop", "cut"]):
             case "push" if flight.end < steps:

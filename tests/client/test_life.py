@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tickcell import wire
@@ -12,20 +14,20 @@ LIFE = Life("car-7", generation=5, window=4, output_size=4)
 CHUNK = Chunk(2, 2, bytes(8))
 
 
-def reply(**fields) -> wire.StepSessionResponse:
+def reply(**fields: Any) -> wire.StepSessionResponse:
     right = {"session": "car-7", "generation": 5, "first_step": 2, "step_count": 2}
     return wire.StepSessionResponse(**{**right, "outputs": bytes(range(8)), **fields})
 
 
 @pytest.mark.parametrize("kind", [wire.StepSessionRequest, wire.StreamStepsRequest])
-def test_a_request_names_its_life_and_its_steps(kind):
+def test_a_request_names_its_life_and_its_steps(kind: Any) -> None:
     request = LIFE.request(kind, CHUNK)
     assert (request.session, request.generation) == ("car-7", 5)
     assert (request.first_step, request.step_count, request.frames) == CHUNK
 
 
 @pytest.mark.parametrize("kind", [wire.StepSessionResponse, wire.StreamStepsResponse])
-def test_the_reply_to_a_chunk_has_its_outputs(kind):
+def test_the_reply_to_a_chunk_has_its_outputs(kind: Any) -> None:
     answered = kind.FromString(reply().SerializeToString())
     assert LIFE.outputs(answered, CHUNK) == bytes(range(8))
 
@@ -40,11 +42,11 @@ def test_the_reply_to_a_chunk_has_its_outputs(kind):
         ({"outputs": bytes(4)}, "car-7: step 2: got 1 outputs, expected 2 for 2 steps"),
     ],
 )
-def test_a_reply_to_something_else_is_refused(fields, sentence):
+def test_a_reply_to_something_else_is_refused(fields: dict[str, Any], sentence: str) -> None:
     with pytest.raises(errors.ReplyError, match=sentence):
         LIFE.outputs(reply(**fields), CHUNK)
 
 
-def test_a_reply_to_nothing_is_refused():
+def test_a_reply_to_nothing_is_refused() -> None:
     with pytest.raises(errors.ReplyError, match="2 steps from step 2, expected none"):
         LIFE.outputs(reply(), None)

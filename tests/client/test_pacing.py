@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tickcell.client import PacedSession, Session, errors
 from tickcell.client.clock import Clock, paced
 from tickcell.client.pacing import Pacer
 from tickcell.client.pipeline import Output
+from tickcell.client.server_process import ServerProcess
 
 BUDGET = 0.02
 
@@ -15,7 +17,7 @@ BUDGET = 0.02
 class Time:
     """A time that moves when somebody waits for it."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.now = 1000.0
 
     def clock(self) -> Clock:
@@ -28,7 +30,7 @@ class Time:
 class SlowSteps:
     """A pipeline whose server answers each step after a time of its own."""
 
-    def __init__(self, time: Time, delays: list[float]):
+    def __init__(self, time: Time, delays: list[float]) -> None:
         self._time = time
         self._delays = delays
         self._due: list[float] = []
@@ -43,7 +45,7 @@ class SlowSteps:
         self.pushed.append(frame)
         return step
 
-    def pop(self, timeout_s=None) -> Output | None:
+    def pop(self, timeout_s: float | None = None) -> Output | None:
         if self._released == len(self.pushed):
             return None
         due = self._due[self._released]
@@ -60,7 +62,7 @@ class SlowSteps:
         pass
 
 
-def drive(delays: list[float], finish: bool = True):
+def drive(delays: list[float], finish: bool = True) -> tuple[list[str | None], Pacer, SlowSteps]:
     """Runs a paced loop over a server of these delays."""
     time = Time()
     steps = SlowSteps(time, delays)
@@ -75,43 +77,43 @@ def drive(delays: list[float], finish: bool = True):
     return outputs, pacer, steps
 
 
-def test_in_time_each_tick_has_its_own_output():
+def test_in_time_each_tick_has_its_own_output() -> None:
     outputs, pacer, _ = drive([0.001, 0.001, 0.001])
     assert outputs == [f"output of frame {index}" for index in range(3)]
     assert (pacer.ticks, pacer.late, pacer.late_outputs) == (3, 0, 0)
 
 
-def test_a_late_tick_has_no_output_and_the_next_has_its_own():
+def test_a_late_tick_has_no_output_and_the_next_has_its_own() -> None:
     outputs, pacer, _ = drive([0.001, 0.025, 0.001, 0.001])
     assert outputs == ["output of frame 0", None, "output of frame 2", "output of frame 3"]
     assert (pacer.late, pacer.late_outputs) == (1, 1)
 
 
-def test_no_frame_is_skipped_or_sent_twice_however_late():
+def test_no_frame_is_skipped_or_sent_twice_however_late() -> None:
     delays = [0.001, 0.2, *[0.001] * 20]
     _, _, steps = drive(delays)
     assert steps.pushed == [b"frame %d" % index for index in range(len(delays))]
 
 
-def test_after_an_outage_the_newest_output_is_the_tick_s():
+def test_after_an_outage_the_newest_output_is_the_tick_s() -> None:
     outputs, pacer, _ = drive([0.001, 0.105, *[0.001] * 8])
     assert outputs[1:6] == [None] * 5
     assert outputs[6] == "output of frame 6"
     assert (pacer.late, pacer.late_outputs) == (5, 5)
 
 
-def test_at_the_end_late_outputs_are_waited_for():
+def test_at_the_end_late_outputs_are_waited_for() -> None:
     _, pacer, _ = drive([0.001, 0.5, 0.001])
     assert (pacer.late, pacer.late_outputs) == (2, 2)
 
 
-def test_items_are_yielded_at_their_times():
+def test_items_are_yielded_at_their_times() -> None:
     time = Time()
     got = [(time.now, due, item) for due, item in paced([(7.0, "a"), (7.5, "b")], time.clock())]
     assert got == [(1000.0, 1000.0, "a"), (1000.5, 1000.5, "b")]
 
 
-def test_who_is_late_gets_what_is_past_without_waiting_and_the_clock_does_not_slip():
+def test_who_is_late_gets_what_is_past_without_waiting_and_the_clock_does_not_slip() -> None:
     time = Time()
     got = []
     for due, _ in paced(((index / 10, index) for index in range(5)), time.clock()):
@@ -121,17 +123,21 @@ def test_who_is_late_gets_what_is_past_without_waiting_and_the_clock_does_not_sl
     assert got == [(0.0, 0.0), (0.1, 0.1), (0.35, 0.2), (0.35, 0.3), (0.4, 0.4)]
 
 
-def test_against_a_server_each_tick_has_its_own_output(server, frames, expected):
+def test_against_a_server_each_tick_has_its_own_output(
+    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
     with (
         Session.create(server.address) as session,
         PacedSession(session, rate_hz=50, budget_s=10.0) as loop,
     ):
         outputs = [loop.tick(frame) for frame in frames[:50]]
-    assert [output.tolist() for output in outputs] == expected[:50].tolist()
+    assert [np.asarray(output).tolist() for output in outputs] == expected[:50].tolist()
     assert (loop.tick_count, loop.late_count) == (50, 0)
 
 
-def test_while_the_server_is_away_frames_wait_and_are_all_applied(mortal_server, frames, expected):
+def test_while_the_server_is_away_frames_wait_and_are_all_applied(
+    mortal_server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
     with Session.create(mortal_server.address) as session:
         with PacedSession(session, rate_hz=50, budget_s=0.001) as loop:
             loop.tick(frames[0])
@@ -144,7 +150,9 @@ def test_while_the_server_is_away_frames_wait_and_are_all_applied(mortal_server,
     assert loop.late_output_count == loop.late_count
 
 
-def test_a_bounded_number_of_frames_waits(mortal_server, frames, expected):
+def test_a_bounded_number_of_frames_waits(
+    mortal_server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
     with Session.create(mortal_server.address) as session:
         with pytest.raises(errors.BacklogError, match="step 51 was not taken"):
             fill_backlog(session, mortal_server, frames)
@@ -155,7 +163,7 @@ def test_a_bounded_number_of_frames_waits(mortal_server, frames, expected):
         assert session.step(frames[51]) == expected[51]
 
 
-def fill_backlog(session, server, frames):
+def fill_backlog(session: Session, server: ServerProcess, frames: np.ndarray) -> None:
     with PacedSession(session, rate_hz=50, budget_s=5.0, backlog_s=1.0) as loop:
         loop.tick(frames[0])
         server.kill()
@@ -164,7 +172,9 @@ def fill_backlog(session, server, frames):
             loop.tick(frame)
 
 
-def test_a_stream_of_a_source_that_cannot_wait_has_a_bound_too(mortal_server, frames):
+def test_a_stream_of_a_source_that_cannot_wait_has_a_bound_too(
+    mortal_server: ServerProcess, frames: np.ndarray
+) -> None:
     with Session.create(mortal_server.address) as session:
         mortal_server.kill()
         with pytest.raises(errors.BacklogError):

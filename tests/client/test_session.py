@@ -5,47 +5,62 @@ from __future__ import annotations
 import itertools
 import math
 import queue
+from collections.abc import Generator, Iterator
 
 import numpy as np
 import pytest
 
 from tickcell.client import Session, comparison, errors
+from tickcell.client.server_process import ServerProcess
+from tickcell.model import Bundle, LiteRTCell
 
 
-def test_frame_by_frame_equals_the_loop(server, frames, expected):
+def test_frame_by_frame_equals_the_loop(
+    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
     with Session.create(server.address) as session:
         outputs = np.stack([session.step(frame) for frame in frames])
     assert outputs.tobytes() == expected.tobytes()
 
 
-def test_chunks_of_any_length_equal_the_loop(server, frames, expected):
+def test_chunks_of_any_length_equal_the_loop(
+    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
     with Session.create(server.address) as session:
         outputs = np.concatenate([session.steps(frames[:1]), session.steps(frames[1:])])
     assert outputs.tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("max_chunk", [None, 1, 5, 1000])
-def test_a_stream_equals_the_loop(server, frames, expected, max_chunk):
+def test_a_stream_equals_the_loop(
+    server: ServerProcess, frames: np.ndarray, expected: np.ndarray, max_chunk: int | None
+) -> None:
     with Session.create(server.address) as session:
         outputs = np.stack(list(session.stream(frames, max_chunk=max_chunk)))
     assert outputs.tobytes() == expected.tobytes()
 
 
-def test_steps_chunks_and_streams_follow_each_other(server, frames, expected):
+def test_steps_chunks_and_streams_follow_each_other(
+    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
     with Session.create(server.address) as session:
         outputs = [*session.stream(frames[:100]), session.step(frames[100])]
         outputs += [*session.steps(frames[101:200]), *session.stream(frames[200:])]
     assert np.stack(outputs).tobytes() == expected.tobytes()
 
 
-def test_a_window_of_one_step_streams(server, frames, expected):
+def test_a_window_of_one_step_streams(
+    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
     with Session.create(server.address, window=1) as session:
         outputs = np.stack(list(session.stream(frames)))
     assert outputs.tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("way", ["step", "steps", "stream"])
-def test_series_advance_in_lockstep(server, cell, frames, way):
+def test_series_advance_in_lockstep(
+    server: ServerProcess, cell: LiteRTCell, frames: np.ndarray, way: str
+) -> None:
     starts = [0, 40, 70]
     series = np.stack([frames[start : start + 200] for start in starts], axis=1)
     with Session.create(server.address, series_count=3) as session:
@@ -60,19 +75,25 @@ def test_series_advance_in_lockstep(server, cell, frames, way):
         assert np.ascontiguousarray(outputs[:, index]).tobytes() == alone.tobytes()
 
 
-def test_one_series_may_have_its_axis(server, frames, expected):
+def test_one_series_may_have_its_axis(
+    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
     with Session.create(server.address) as session:
         assert session.step(frames[:1]).tolist() == expected[:1].tolist()
         assert session.steps(frames[1:5, np.newaxis]).shape == (4, 1, 1)
 
 
-def test_frames_may_be_lists_and_of_any_number_type(server, frames, expected):
+def test_frames_may_be_lists_and_of_any_number_type(
+    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
     with Session.create(server.address) as session:
         assert session.step(frames[0].tolist()) == expected[0]
         assert session.step(frames[1].astype(np.float64)) == expected[1]
 
 
-def test_a_frame_of_another_width_is_refused_by_the_sensors_names(server, frames):
+def test_a_frame_of_another_width_is_refused_by_the_sensors_names(
+    server: ServerProcess, frames: np.ndarray
+) -> None:
     with Session.create(server.address) as session:
         assert len(session.model.sensors) == 10
         with pytest.raises(errors.FrameShapeError, match=r"shape \[9\], expected \[10\].*gyro_z"):
@@ -80,7 +101,9 @@ def test_a_frame_of_another_width_is_refused_by_the_sensors_names(server, frames
         assert session.next_step == 0
 
 
-def test_a_frame_of_another_width_is_refused_without_a_server(mortal_server, frames):
+def test_a_frame_of_another_width_is_refused_without_a_server(
+    mortal_server: ServerProcess, frames: np.ndarray
+) -> None:
     session = Session.create(mortal_server.address, retry_for_s=0)
     mortal_server.kill()
     with pytest.raises(errors.FrameShapeError, match=r"\[10\]; session\.model names the sensors"):
@@ -88,7 +111,7 @@ def test_a_frame_of_another_width_is_refused_without_a_server(mortal_server, fra
     session.detach()
 
 
-def test_a_chunk_of_another_shape_is_refused(server, frames):
+def test_a_chunk_of_another_shape_is_refused(server: ServerProcess, frames: np.ndarray) -> None:
     with (
         Session.create(server.address, series_count=2) as session,
         pytest.raises(errors.FrameShapeError, match=r"expected \[T, 2, 10\]"),
@@ -96,7 +119,9 @@ def test_a_chunk_of_another_shape_is_refused(server, frames):
         session.steps(frames)
 
 
-def test_a_refused_step_leaves_the_session_where_it_was(server, frames, expected):
+def test_a_refused_step_leaves_the_session_where_it_was(
+    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
     with Session.create(server.address) as session:
         session.step(frames[0])
         with pytest.raises(errors.FrameNotFiniteError):
@@ -104,7 +129,7 @@ def test_a_refused_step_leaves_the_session_where_it_was(server, frames, expected
         assert session.step(frames[1]) == expected[1]
 
 
-def test_a_reading_too_large_for_float32_is_not_finite(server):
+def test_a_reading_too_large_for_float32_is_not_finite(server: ServerProcess) -> None:
     with (
         Session.create(server.address) as session,
         pytest.raises(errors.FrameNotFiniteError),
@@ -112,9 +137,11 @@ def test_a_reading_too_large_for_float32_is_not_finite(server):
         session.step(np.full(10, 1e300))
 
 
-def test_a_refused_frame_in_a_stream_comes_after_the_outputs_before_it(server, frames, expected):
+def test_a_refused_frame_in_a_stream_comes_after_the_outputs_before_it(
+    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
     bad = [*frames[:50], np.full(10, math.nan), *frames[51:60]]
-    got = []
+    got: list[np.ndarray] = []
     with Session.create(server.address) as session:
         with pytest.raises(errors.FrameNotFiniteError):
             got.extend(session.stream(bad))
@@ -123,7 +150,9 @@ def test_a_refused_frame_in_a_stream_comes_after_the_outputs_before_it(server, f
     assert np.stack(got).tobytes() == expected.tobytes()
 
 
-def test_after_an_error_steps_leaves_what_was_answered(server, frames, expected):
+def test_after_an_error_steps_leaves_what_was_answered(
+    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
     bad = frames.copy()
     bad[100] = math.nan
     out = np.zeros((300, 1), np.float32)
@@ -135,7 +164,9 @@ def test_after_an_error_steps_leaves_what_was_answered(server, frames, expected)
     assert out[:done].tobytes() == expected[:done].tobytes()
 
 
-def test_an_array_of_another_shape_cannot_take_the_outputs(server, frames):
+def test_an_array_of_another_shape_cannot_take_the_outputs(
+    server: ServerProcess, frames: np.ndarray
+) -> None:
     with (
         Session.create(server.address) as session,
         pytest.raises(errors.UsageError, match=r"expected float32 \[300, 1\]"),
@@ -143,7 +174,7 @@ def test_an_array_of_another_shape_cannot_take_the_outputs(server, frames):
         session.steps(frames, np.zeros(300, np.float32))
 
 
-def test_a_stream_draws_at_most_the_window_ahead(server, frames):
+def test_a_stream_draws_at_most_the_window_ahead(server: ServerProcess, frames: np.ndarray) -> None:
     drawn = itertools.count()
     source = (frames[next(drawn)] for _ in range(300))
     with Session.create(server.address, window=8) as session:
@@ -155,7 +186,9 @@ def test_a_stream_draws_at_most_the_window_ahead(server, frames):
     assert next(drawn) <= 101 + 8
 
 
-def test_who_leaves_a_stream_early_goes_on_with_what_it_drew(server, frames, expected):
+def test_who_leaves_a_stream_early_goes_on_with_what_it_drew(
+    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
     source = iter(frames)
     with Session.create(server.address) as session:
         outputs = list(itertools.islice(session.stream(source), 20))
@@ -164,12 +197,14 @@ def test_who_leaves_a_stream_early_goes_on_with_what_it_drew(server, frames, exp
     assert np.stack(outputs).tobytes() == expected.tobytes()
 
 
-def test_an_error_of_the_source_comes_after_its_outputs(server, frames, expected):
-    def source():
+def test_an_error_of_the_source_comes_after_its_outputs(
+    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
+    def source() -> Iterator[np.ndarray]:
         yield from frames[:30]
         raise RuntimeError("the sensor is gone")
 
-    got = []
+    got: list[np.ndarray] = []
     with Session.create(server.address) as session:
         with pytest.raises(RuntimeError, match="the sensor is gone"):
             got.extend(session.stream(source()))
@@ -177,16 +212,19 @@ def test_an_error_of_the_source_comes_after_its_outputs(server, frames, expected
     assert np.stack(got).tobytes() == expected[:30].tobytes()
 
 
-def test_an_empty_stream_is_nothing(server):
+def test_an_empty_stream_is_nothing(server: ServerProcess) -> None:
     with Session.create(server.address) as session:
         assert list(session.stream([])) == []
 
 
-def test_outputs_do_not_wait_for_the_next_frame(server, frames, expected):
+def test_outputs_do_not_wait_for_the_next_frame(
+    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
     """As from a robot's pipe: the next frame comes only after the output."""
-    got, go_on = [], queue.SimpleQueue()
+    got: list[np.ndarray] = []
+    go_on = queue.SimpleQueue[None]()
 
-    def source():
+    def source() -> Iterator[np.ndarray]:
         for frame in frames[:20]:
             yield frame
             go_on.get(timeout=10)
@@ -198,26 +236,31 @@ def test_outputs_do_not_wait_for_the_next_frame(server, frames, expected):
     assert np.stack(got).tobytes() == expected[:20].tobytes()
 
 
-def test_while_a_stream_is_open_steps_go_by_it_alone(server, frames):
+def test_while_a_stream_is_open_steps_go_by_it_alone(
+    server: ServerProcess, frames: np.ndarray
+) -> None:
     with Session.create(server.address) as session:
         stream = session.stream(frames)
+        assert isinstance(stream, Generator)
         next(stream)
         with pytest.raises(errors.UsageError, match="a stream is open"):
             session.step(frames[1])
         stream.close()
 
 
-def test_leaving_the_block_deletes_the_session(server, frames):
+def test_leaving_the_block_deletes_the_session(server: ServerProcess, frames: np.ndarray) -> None:
     with Session.create(server.address) as session:
         session.step(frames[0])
     with pytest.raises(errors.SessionDeletedError):
         Session.attach(server.address, session.id)
 
 
-def test_an_exception_keeps_the_session(server, frames, expected):
+def test_an_exception_keeps_the_session(
+    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
     session = Session.create(server.address)
 
-    def crash():
+    def crash() -> None:
         with session:
             session.step(frames[0])
             raise ZeroDivisionError
@@ -228,7 +271,9 @@ def test_an_exception_keeps_the_session(server, frames, expected):
         assert (again.next_step, again.step(frames[1])) == (1, expected[1])
 
 
-def test_a_detached_session_goes_on_elsewhere(server, frames, expected):
+def test_a_detached_session_goes_on_elsewhere(
+    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
     session = Session.create(server.address, labels={"car": "7"})
     session.steps(frames[:10])
     session.detach()
@@ -237,7 +282,7 @@ def test_a_detached_session_goes_on_elsewhere(server, frames, expected):
         assert again.step(frames[10]) == expected[10]
 
 
-def test_a_closed_session_says_so(server, frames):
+def test_a_closed_session_says_so(server: ServerProcess, frames: np.ndarray) -> None:
     session = Session.create(server.address)
     session.close()
     session.close()
@@ -245,12 +290,12 @@ def test_a_closed_session_says_so(server, frames):
         session.step(frames[0])
 
 
-def test_closing_a_session_that_has_ended_is_fine(server):
+def test_closing_a_session_that_has_ended_is_fine(server: ServerProcess) -> None:
     with Session.create(server.address, idle_ttl_s=0.001):
         pass
 
 
-def test_closing_does_not_end_another_life(server):
+def test_closing_does_not_end_another_life(server: ServerProcess) -> None:
     session = Session.create(server.address)
     other = Session.attach(server.address, session.id)
     other.reset()
@@ -260,7 +305,7 @@ def test_closing_does_not_end_another_life(server):
     session.detach()
 
 
-def test_a_live_session_s_id_is_taken(server):
+def test_a_live_session_s_id_is_taken(server: ServerProcess) -> None:
     with (
         Session.create(server.address) as session,
         pytest.raises(errors.SessionExistsError),
@@ -268,7 +313,9 @@ def test_a_live_session_s_id_is_taken(server):
         Session.create(server.address, session.id)
 
 
-def test_reset_starts_again(server, frames, expected):
+def test_reset_starts_again(
+    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
     with Session.create(server.address) as session:
         session.steps(frames[:10])
         before = session.info.generation
@@ -277,7 +324,7 @@ def test_reset_starts_again(server, frames, expected):
         assert session.info.generation != before
 
 
-def test_touch_renews(server):
+def test_touch_renews(server: ServerProcess) -> None:
     with Session.create(server.address, idle_ttl_s=1000.0) as session:
         before = session.info
         session.touch()
@@ -285,19 +332,23 @@ def test_touch_renews(server):
         assert session.info.idle_ttl_s == 1000.0
 
 
-def test_a_session_may_live_for_ever(server):
+def test_a_session_may_live_for_ever(server: ServerProcess) -> None:
     with Session.create(server.address, idle_ttl_s=math.inf) as session:
         assert (session.info.idle_ttl_s, session.info.expire_time) == (None, None)
 
 
-def test_rewound_steps_give_the_outputs_they_had(server, frames, expected):
+def test_rewound_steps_give_the_outputs_they_had(
+    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
     with Session.create(server.address) as session:
         session.steps(frames[:100])
         session.rewind(80)
         assert session.steps(frames[80:120]).tobytes() == expected[80:120].tobytes()
 
 
-def test_rewound_steps_with_other_frames_are_a_conflict(server, frames):
+def test_rewound_steps_with_other_frames_are_a_conflict(
+    server: ServerProcess, frames: np.ndarray
+) -> None:
     with Session.create(server.address) as session:
         session.steps(frames[:100])
         session.rewind(80)
@@ -306,14 +357,18 @@ def test_rewound_steps_with_other_frames_are_a_conflict(server, frames):
 
 
 @pytest.mark.parametrize("step", [-1, 101])
-def test_a_session_cannot_be_rewound_to_where_it_never_was(server, frames, step):
+def test_a_session_cannot_be_rewound_to_where_it_never_was(
+    server: ServerProcess, frames: np.ndarray, step: int
+) -> None:
     with Session.create(server.address) as session:
         session.steps(frames[:100])
         with pytest.raises(errors.UsageError, match="expected 0 to 100"):
             session.rewind(step)
 
 
-def test_of_two_writers_with_different_frames_one_wins_and_the_other_is_told(server, frames):
+def test_of_two_writers_with_different_frames_one_wins_and_the_other_is_told(
+    server: ServerProcess, frames: np.ndarray
+) -> None:
     with Session.create(server.address) as session:
         other = Session.attach(server.address, session.id)
         session.step(frames[0])
@@ -323,13 +378,13 @@ def test_of_two_writers_with_different_frames_one_wins_and_the_other_is_told(ser
         other.detach()
 
 
-def test_the_model_names_its_sensors(server, bundle):
+def test_the_model_names_its_sensors(server: ServerProcess, bundle: Bundle) -> None:
     with Session.create(server.address) as session:
         assert session.model.sensors == bundle.interface.sensors
         assert session.model.fingerprint == bundle.fingerprint
 
 
 @pytest.mark.parametrize("address", ["", "nowhere", "host:port", "http://host:1", "unix:"])
-def test_what_cannot_be_an_address_is_refused_at_once(address):
+def test_what_cannot_be_an_address_is_refused_at_once(address: str) -> None:
     with pytest.raises(errors.AddressError, match="expected HOST:PORT or unix:PATH"):
         Session.create(address)

@@ -6,8 +6,9 @@ import collections
 import contextlib
 import dataclasses
 import threading
+from collections.abc import Callable, Iterator
 from concurrent import futures
-from typing import Literal
+from typing import Any, Literal
 
 import grpc
 from google.protobuf import any_pb2
@@ -56,9 +57,9 @@ class FaultyProxy(grpc.GenericRpcHandler):
     """
 
     def __init__(self, target: str) -> None:
-        self.faults = collections.defaultdict(collections.deque)
-        self.requests = collections.defaultdict(list)
-        self.calls = collections.Counter()
+        self.faults = collections.defaultdict[str, collections.deque[Fault]](collections.deque)
+        self.requests = collections.defaultdict[str, list[bytes]](list)
+        self.calls = collections.Counter[str]()
         self._target = grpc.insecure_channel(target, [("grpc.use_local_subchannel_pool", 1)])
         self._server = grpc.server(futures.ThreadPoolExecutor(16), [self])
         port = self._server.add_insecure_port("127.0.0.1:0")
@@ -71,7 +72,7 @@ class FaultyProxy(grpc.GenericRpcHandler):
         self._server.stop(None).wait()
         self._target.close()
 
-    def service(self, details):
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
         path = details.method
         if path.endswith("/StreamSteps"):
             return grpc.stream_stream_rpc_method_handler(self._stream(path))
@@ -81,10 +82,11 @@ class FaultyProxy(grpc.GenericRpcHandler):
         self.calls[name] += 1
         return self.faults[name].popleft() if self.faults[name] else None
 
-    def _unary(self, path):
+    def _unary(self, path: str) -> Callable[[bytes, grpc.ServicerContext], bytes]:
         name = path.rpartition("/")[2]
+        call: grpc.UnaryUnaryMultiCallable[bytes, Any] = self._target.unary_unary(path)
 
-        def handle(request, context):
+        def handle(request: bytes, context: grpc.ServicerContext) -> bytes:
             self.requests[name].append(request)
             fault = self._fault(name)
             if fault and fault.kind == "lose request":
@@ -94,7 +96,7 @@ class FaultyProxy(grpc.GenericRpcHandler):
                 context.set_trailing_metadata((("grpc-status-details-bin", details),))
                 context.abort(fault.code, "refused on purpose")
             try:
-                reply = self._target.unary_unary(path)(request, timeout=5)
+                reply: bytes = call(request, timeout=5)
             except grpc.RpcError as error:
                 forward(error, context)
             if fault:
@@ -103,12 +105,16 @@ class FaultyProxy(grpc.GenericRpcHandler):
 
         return handle
 
-    def _stream(self, path):
-        def handle(requests, context):
+    def _stream(
+        self, path: str
+    ) -> Callable[[Iterator[bytes], grpc.ServicerContext], Iterator[bytes]]:
+        call: grpc.StreamStreamMultiCallable[bytes, Any] = self._target.stream_stream(path)
+
+        def handle(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
             fault = self._fault("StreamSteps")
             if fault and fault.kind == "lose request":
                 context.abort(fault.code, "the requests were lost on purpose")
-            upstream = self._target.stream_stream(path)(self._noted(requests))
+            upstream: Any = call(self._noted(requests))
             context.add_callback(upstream.cancel)
             try:
                 for index, reply in enumerate(upstream):
@@ -125,14 +131,14 @@ class FaultyProxy(grpc.GenericRpcHandler):
 
         return handle
 
-    def _noted(self, requests):
+    def _noted(self, requests: Iterator[bytes]) -> Iterator[bytes]:
         # When the caller goes, so does the iterator, by an error of no type.
         with contextlib.suppress(Exception):
             for request in requests:
                 self.requests["StreamSteps"].append(request)
                 yield request
 
-    def _fail(self, fault: Fault, context) -> None:
+    def _fail(self, fault: Fault, context: grpc.ServicerContext) -> None:
         if fault.kind == "stall":
             gone = threading.Event()
             if context.add_callback(gone.set):
@@ -142,7 +148,7 @@ class FaultyProxy(grpc.GenericRpcHandler):
             context.abort(fault.code, "the reply was lost on purpose")
 
 
-def forward(error: grpc.RpcError, context) -> None:
+def forward(error: Any, context: grpc.ServicerContext) -> None:
     """Ends the caller's call as the server ended ours."""
     context.set_trailing_metadata(error.trailing_metadata() or ())
     context.abort(error.code(), error.details())

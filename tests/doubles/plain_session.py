@@ -45,6 +45,12 @@ class PlainSession:
             return "unknown"
         return "deleted" if self.deleted is not None else "expired"
 
+    @property
+    def lived(self) -> Life:
+        """The life that there is, or was."""
+        assert self.life is not None
+        return self.life
+
     def create(self, request: str, generation: int, now: int) -> tuple[PlainSession, Answer]:
         end = self.end(now)
         if end != "unknown" and request == self.create_request:
@@ -62,7 +68,7 @@ class PlainSession:
         end = self.end(now)
         if end is not None:
             return self, (end,)
-        life = self.life
+        life = self.lived
         if generation is not None and generation != life.generation:
             return self, ("restarted",)
         if not 1 <= len(frames) <= self.window:
@@ -90,7 +96,7 @@ class PlainSession:
         end = self.end(now)
         if end is not None:
             return self, (end,)
-        if generation != self.life.generation:
+        if generation != self.lived.generation:
             return self, ("restarted",)
         return dataclasses.replace(self, renewed=now), ("ok", *self.view())
 
@@ -100,22 +106,22 @@ class PlainSession:
         end = self.end(now)
         if end is not None:
             return self, (end,)
-        if request == self.life.reset_request:
+        if request == self.lived.reset_request:
             return self, ("ok", *self.view())
-        if generation != self.life.generation:
+        if generation != self.lived.generation:
             return self, ("restarted",)
         new = dataclasses.replace(self, life=Life(new_generation, (), request), renewed=now)
         return new, ("ok", *new.view())
 
     def delete(self, generation: int, now: int) -> tuple[PlainSession, Answer]:
         end = self.end(now)
-        if end == "deleted" and generation == self.life.generation:
+        if end == "deleted" and generation == self.lived.generation:
             return self, ("ok",)
         if end is not None:
             return self, (end,)
-        if generation != self.life.generation:
+        if generation != self.lived.generation:
             return self, ("restarted",)
         return dataclasses.replace(self, deleted=now), ("ok",)
 
-    def view(self) -> Answer:
-        return self.life.generation, len(self.life.frames)
+    def view(self) -> tuple[int, int]:
+        return self.lived.generation, len(self.lived.frames)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
 from doubles.counting_cell import CountingCell
 from doubles.plain_session import Answer
 from tickcell.server import errors, lives, record, rules
+from tickcell.server.record import Record
 
 CELL = CountingCell()
 FINGERPRINT = 64 * "0"
@@ -102,7 +104,7 @@ class RuledSession:
         )
         return new, answer[:1]
 
-    def _change(self, change) -> tuple[RuledSession, Answer]:
+    def _change(self, change: Callable[[Record | None], Record]) -> tuple[RuledSession, Answer]:
         try:
             new = change(self.record)
         except errors.TickcellError as error:
@@ -111,7 +113,9 @@ class RuledSession:
         return changed, ("ok", new.life.generation, new.next_step)
 
 
-def _apply(old, fresh, digests, now):
+def _apply(
+    old: record.Record, fresh: np.ndarray, digests: bytes, now: int
+) -> tuple[record.Record, bytes]:
     """Advances the record by new readings, as the server's turn does."""
     if not len(fresh):
         return old, b""

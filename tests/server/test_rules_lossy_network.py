@@ -6,6 +6,8 @@ no step of a generation is ever acknowledged with two frames or two outputs.
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -25,7 +27,7 @@ class LossyNetwork(RuleBasedStateMachine):
         self.ruled = RuledSession(window, ttl, retention)
         self.now = 1000
         self.lives = 0
-        self.sent: list[tuple] = []
+        self.sent: list[tuple[Any, ...]] = []
         # What each of the two clients believes: generation and next step.
         self.beliefs = [(1, 0), (1, 0)]
         self.acknowledged: dict[tuple[int, int], tuple[float, float]] = {}
@@ -92,9 +94,9 @@ class LossyNetwork(RuleBasedStateMachine):
         if got[0] != "ok":
             assert self.ruled.stored == before
             return
-        self.lives = max(self.lives, self.plain.life.generation)
+        self.lives = max(self.lives, self.plain.lived.generation)
         if name == "step":
-            generation, frames = self.plain.life.generation, arguments[2]
+            generation, frames = self.plain.lived.generation, arguments[2]
             _, first, outputs = got
             for step, pair in enumerate(zip(frames, outputs, strict=True), first):
                 assert self.acknowledged.setdefault((generation, step), pair) == pair

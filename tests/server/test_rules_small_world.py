@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 import struct
+from typing import Any
 
 from doubles.plain_session import PlainSession
 from doubles.ruled_session import RuledSession
@@ -24,10 +25,10 @@ CHUNKS = [frames for length in (1, 2) for frames in itertools.product((1.0, 2.0)
 IMPOSSIBLE_CHUNKS = [(), (1.0, 1.0, 1.0), (math.nan,), (1.0, math.inf)]
 
 
-def requests(lives: int) -> list[tuple]:
+def requests(lives: int) -> list[tuple[Any, ...]]:
     """Every request that could be on its way when so many lives have begun."""
     generations = [None, *range(1, lives + 1)]
-    asked = [
+    asked: list[tuple[Any, ...]] = [
         ("step", generation, first, frames)
         for generation in generations
         for first in ([None] if generation is None else range(STEPS + 1))
@@ -54,11 +55,11 @@ def assert_holds(ruled: RuledSession, plain: PlainSession) -> None:
     assert (record is None) == (plain.life is None)
     if record is None:
         return
-    life, frames = record.life, plain.life.frames
+    life, frames = record.life, plain.lived.frames
     assert (life.generation, record.next_step) == plain.view()
     assert (life.request_id, life.reset_request_id) == (
         plain.create_request,
-        plain.life.reset_request,
+        plain.lived.reset_request,
     )
     assert record.renew_ns == plain.renewed
     assert life.delete_ns == (plain.deleted or 0)
@@ -72,14 +73,14 @@ def assert_holds(ruled: RuledSession, plain: PlainSession) -> None:
     assert record.state == (b"" if life.is_deleted else struct.pack("<f", len(frames)))
 
 
-def key(plain: PlainSession, lives: int, now: int) -> tuple:
+def key(plain: PlainSession, lives: int, now: int) -> tuple[object, ...]:
     """What the future can depend on: times count only relative to now."""
     deleted = None if plain.deleted is None else min(now - plain.deleted, RETENTION)
     idle = min(now - plain.renewed, TTL + RETENTION)
     return plain.life, plain.create_request, deleted, idle, lives
 
 
-def test_every_request_in_every_state_is_answered_as_plain_python_says():
+def test_every_request_in_every_state_is_answered_as_plain_python_says() -> None:
     start = (PlainSession(WINDOW, TTL, RETENTION), RuledSession(WINDOW, TTL, RETENTION), 0, 10)
     seen, frontier, tried = {key(start[0], 0, 10)}, [start], 0
     words = set()
