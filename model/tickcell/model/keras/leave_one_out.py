@@ -34,6 +34,9 @@ class Mark:
     roc_auc: float
     average_precision: float
 
+    def __str__(self) -> str:
+        return f"{self.roc_auc:7.3f}  {self.average_precision:5.3f}"
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LeftOut:
@@ -57,6 +60,17 @@ class LeftOut:
             float(np.mean([mark.roc_auc for mark in marks])),
             float(np.mean([mark.average_precision for mark in marks])),
         )
+
+    def to_table(self) -> str:
+        """Returns lines for a person, each baseline's with how the network's mean compares."""
+        width = max(len(name) for name in self.by_baseline)
+        lines = [f"left out: {self.name}", f"{'':{width}}  ROC AUC     AP"]
+        for seed, mark in self.by_seed.items():
+            lines.append(f"{f'network, seed {seed}':{width}}  {mark}")
+        lines.append(f"{'network, mean':{width}}  {self.mean}")
+        for name, mark in self.by_baseline.items():
+            lines.append(f"{name:{width}}  {mark}  {_compared(self.mean, mark)}")
+        return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns it as plain data, the mean included."""
@@ -121,3 +135,16 @@ def _mark(outputs: Any, recording: Recording) -> Mark:
     assert recording.labels is not None
     positive = recording.labels == 1
     return Mark(scores.roc_auc(outputs, positive), scores.average_precision(outputs, positive))
+
+
+def _compared(network: Mark, baseline: Mark) -> str:
+    """Says in which of the two measures a network beats a baseline."""
+    beaten = [
+        name
+        for name, ours, theirs in (
+            ("ROC AUC", network.roc_auc, baseline.roc_auc),
+            ("AP", network.average_precision, baseline.average_precision),
+        )
+        if ours > theirs
+    ]
+    return f"beaten by the network in {' and '.join(beaten)}" if beaten else "not beaten"

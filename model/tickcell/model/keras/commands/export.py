@@ -54,6 +54,7 @@ def _export(model: pathlib.Path, out: pathlib.Path, replace: bool, options: dict
     from tickcell.model.keras import archive, quality
     from tickcell.model.keras import export as exporting
 
+    _check_place(out, replace)
     loaded = archive.load(model)
     description = _describe(model, loaded, options)
     golden = _golden(options["golden"], description)
@@ -68,8 +69,8 @@ def _export(model: pathlib.Path, out: pathlib.Path, replace: bool, options: dict
         metrics = {**bundle.card.metrics, "held_out_drives": measured}
         bundle = dataclasses.replace(bundle, card=dataclasses.replace(bundle.card, metrics=metrics))
     content = model.read_bytes()
-    if replace:
-        _remove(out)
+    for path in out.iterdir() if out.exists() else ():
+        path.unlink()
     bundle.write(out, content)
     _say(bundle, out)
 
@@ -109,15 +110,17 @@ def _golden(golden: str | None, description: Description) -> Recording | None:
     return datasets.read(golden, description.sensors, description.rate_hz, label)
 
 
-def _remove(directory: pathlib.Path) -> None:
-    if not directory.exists():
-        return
-    if strangers := sorted({path.name for path in directory.iterdir()} - _FILES):
+def _check_place(directory: pathlib.Path, replace: bool) -> None:
+    """Refuses a place that has something in it, unless a bundle is to be replaced."""
+    present = {path.name for path in directory.iterdir()} if directory.exists() else set()
+    if present and not replace:
+        raise click.ClickException(
+            f"{directory}: is not empty; name a new directory, or replace the bundle (--replace)."
+        )
+    if strangers := sorted(present - _FILES):
         raise click.ClickException(
             f"{directory}: is not replaced, because it holds more than a bundle: {strangers}."
         )
-    for path in directory.iterdir():
-        path.unlink()
 
 
 def _say(bundle: Bundle, out: pathlib.Path) -> None:

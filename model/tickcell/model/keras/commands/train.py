@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import importlib.metadata
+import json
 import pathlib
 import sys
 from typing import TYPE_CHECKING, Any
@@ -71,6 +72,8 @@ _Directory = click.Path(path_type=pathlib.Path, file_okay=False)
 @click.option("--epochs", type=click.IntRange(1), help="Epochs in all.")
 @click.option("--out", type=_Directory, help="Directory for model, history and curves.")
 @click.option("--resume", type=_Directory, help="Goes on with the run in this directory.")
+@click.option("--leave-one-out", is_flag=True, help="Leaves each recording out in turn.")
+@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Of these.")
 @click.option("--name", help="Names the model.  [the data's kind]")
 @click.option("--logs", type=_Directory, default="logs", show_default=True, help="TensorBoard's.")
 @click.option("--no-logs", is_flag=True, help="Writes no logs for TensorBoard.")
@@ -85,10 +88,14 @@ def train(**options: Any) -> None:
     tickcell train --data drive --out run
     tickcell train --data trip17.csv --data trip20.csv --out run
     tickcell train --resume run --epochs 50
+    tickcell train --leave-one-out --data trip17.csv --data trip20.csv --out left
     tensorboard --logdir logs
     """
     with expected_trouble():
-        _train(options)
+        if options["leave_one_out"]:
+            _leave_one_out(options)
+        else:
+            _train(options)
 
 
 def _train(options: dict[str, Any]) -> None:
@@ -130,9 +137,37 @@ def _train(options: dict[str, Any]) -> None:
     click.echo(f"{directory / 'model.keras'}: epoch {len(history.rows)}: {measures}")
 
 
+def _leave_one_out(options: dict[str, Any]) -> None:
+    from tickcell.model.keras import datasets, plots
+    from tickcell.model.keras import leave_one_out as leaving
+
+    directory = options["out"]
+    _claim(directory)
+    source, recipe = _source(options), _recipe(options)
+    if source.kind != "recordings" or source.validation:
+        raise click.UsageError("--leave-one-out takes recordings as --data, and no --validation.")
+    dataset = datasets.load(source, read_sensors(options["sensors"]))
+    description = _description(options["name"] or source.kind, source, recipe, dataset)
+    results = leaving.leave_one_out(
+        dataset.training,
+        recipe,
+        range(recipe.seed, recipe.seed + options["seeds"]),
+        description,
+        directory,
+        lambda line: click.echo(line, err=True),
+    )
+    for left, _ in results:
+        click.echo(left.to_table())
+    report = directory / "leave_one_out.json"
+    report.write_text(json.dumps([left.to_dict() for left, _ in results], indent=2) + "\n")
+    streamed = [outputs for _, outputs in results]
+    plots.outputs(streamed, description.threshold, directory / "leave_one_out.png")
+    click.echo(f"{report}, {report.with_suffix('.png')}")
+
+
 def _refuse_with_resume(options: dict[str, Any]) -> None:
     """Refuses flags that would make the resumed run another one."""
-    allowed = {"resume", "epochs", "logs", "no_logs"}
+    allowed = {"resume", "epochs", "logs", "no_logs", "seeds"}
     given = [key for key, value in options.items() if value not in (None, (), False)]
     if others := sorted(set(given) - allowed):
         raise click.UsageError(
