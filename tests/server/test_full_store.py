@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import pathlib
-import subprocess
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -14,6 +12,7 @@ import pytest
 from doubles.counting_cell import CountingCell, counting_outputs
 from doubles.in_process_server import InProcessServer, served
 from protocol.caller import Caller, Refused, StreamPath
+from server import small_disk
 from tickcell import wire
 from tickcell.server import record
 from tickcell.server.store import LmdbStore
@@ -39,18 +38,15 @@ class Filled(NamedTuple):
 
 
 @pytest.fixture
-def small_disk(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tickcell-test", str(tmp_path)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a small disk needs the right to mount a tmpfs")
-    yield tmp_path
-    subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
+def disk(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
+    with small_disk.mounted(tmp_path, SIZE):
+        yield tmp_path
 
 
 @pytest.fixture(params=["disk", "map"])
 def filled(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[Filled]:
     if request.param == "disk":
-        directory = request.getfixturevalue("small_disk")
+        directory = request.getfixturevalue("disk")
         records = LmdbStore.open(directory / "store")
     else:
         directory = tmp_path
@@ -149,16 +145,16 @@ def test_no_record_is_lost_or_torn(filled: Filled) -> None:
         np.testing.assert_array_equal(outputs, series + 1000 * steps)
 
 
-def test_disk_that_others_fill_refuses_until_they_make_room(small_disk: pathlib.Path) -> None:
-    records = LmdbStore.open(small_disk / "store")
-    logs = small_disk / "logs"
+def test_disk_that_others_fill_refuses_until_they_make_room(disk: pathlib.Path) -> None:
+    records = LmdbStore.open(disk / "store")
+    logs = disk / "logs"
     with (
         InProcessServer([served(CountingCell())], records) as server,
         Caller(server.address) as caller,
         StreamPath(caller) as path,
     ):
         session = begin(caller, path)
-        fill_disk(logs)
+        small_disk.fill(logs)
         with pytest.raises(Refused) as caught:
             fill(caller, path, [])
         assert caught.value.reason == "STORE_FULL"
@@ -167,10 +163,3 @@ def test_disk_that_others_fill_refuses_until_they_make_room(small_disk: pathlib.
         for _ in range(20):
             begin(caller, path)
     records.close()
-
-
-def fill_disk(path: pathlib.Path) -> None:
-    """Writes a file until the disk has no byte left."""
-    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(4096))
