@@ -7,7 +7,9 @@ stream.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import grpc
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 _Request = TypeVar("_Request", bound=Message)
 
+# A few turns of a loop under load.
+_QUIET_S = 0.02
+
 _log = logging.getLogger(__name__)
 
 
@@ -31,6 +36,7 @@ class Gate:
 
     def __init__(self) -> None:
         self.is_open = True
+        self._refused_count = 0
 
     def close(self) -> None:
         """Refuses what comes from now on."""
@@ -39,7 +45,19 @@ class Gate:
     def check(self) -> None:
         """Raises Draining if the gate is closed."""
         if not self.is_open:
+            self._refused_count += 1
             raise draining()
+
+    async def wait_until_quiet(self, limit_s: float) -> None:
+        """Waits until no more calls come to be refused, but no longer than that.
+
+        A server that stops cancels, without a word, what it has not taken up yet.
+        """
+        deadline = time.monotonic() + limit_s
+        seen = -1
+        while seen != self._refused_count and time.monotonic() < deadline:
+            seen = self._refused_count
+            await asyncio.sleep(_QUIET_S)
 
 
 def draining() -> errors.Draining:

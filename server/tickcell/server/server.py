@@ -32,6 +32,9 @@ MODEL_SERVICE = "tickcell.v1.ModelService"
 # are looked at for forgotten ones.
 _UPKEEP_PERIOD_S = 1.0
 
+# For calls that have arrived by the end of the streams: far longer than they need.
+_LAST_CALLS_S = 0.25
+
 _log = logging.getLogger(__name__)
 
 
@@ -113,8 +116,10 @@ class Server:
         await self._health.enter_graceful_shutdown()
         self._gate.close()
         await self._steps.drain(self._config.grace_s)
-        # Whatever is still open is not ours to wait for, such as a watch of our health.
-        await self._server.stop(grace=None)
+        last_calls_s = min(_LAST_CALLS_S, self._config.grace_s)
+        await self._gate.wait_until_quiet(last_calls_s)
+        # What stays open longer is not ours to wait for, such as a watch of our health.
+        await self._server.stop(last_calls_s)
         if self._upkeep is not None:
             self._upkeep.cancel()
             await asyncio.gather(self._upkeep, return_exceptions=True)
