@@ -100,10 +100,11 @@ class Refused(Exception):
 class Caller:
     """One connection to a server."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *options: tuple[str, int]) -> None:
         # Else channels of one process share connections, and their fate.
-        options = [("grpc.use_local_subchannel_pool", 1)]
-        self.channel = grpc.insecure_channel(address, options)
+        self.channel = grpc.insecure_channel(
+            address, [("grpc.use_local_subchannel_pool", 1), *options]
+        )
         self.sessions = session_service_pb2_grpc.SessionServiceStub(self.channel)  # type: ignore[no-untyped-call]
         self.models = model_service_pb2_grpc.ModelServiceStub(self.channel)  # type: ignore[no-untyped-call]
 
