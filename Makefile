@@ -27,8 +27,7 @@ export PYTHONNOUSERSITE := 1
 
 # Without build isolation, even what builds the package is of a pinned version.
 INSTALL := $(PY) -m pip install --constraint constraints.txt --no-build-isolation
-TYPED := proto server client model bench
-ROOTS := $(TYPED) tests
+ROOTS := proto server client model tests bench
 
 # The version of a Python as 3.11; nothing if it does not run.
 VERSION_OF = $(shell "$(1)" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || :)
@@ -64,7 +63,7 @@ test: $(DEVELOPED)  ## Run the tests
 check: $(DEVELOPED)  ## Check format, lint, types and the generated code
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
-	$(PY) -m mypy $(TYPED)
+	$(PY) -m mypy $(ROOTS)
 	$(PY) -m pytest --quiet tests/test_generated_code.py
 
 prove: $(DEVELOPED)  ## Run the long proofs that the tests have in short
