@@ -1,0 +1,73 @@
+"""What a serving process is made of: no TensorFlow, little memory, and soon there."""
+
+from __future__ import annotations
+
+import importlib.util
+import pathlib
+import time
+from collections.abc import Iterator
+from concurrent import futures
+
+import pytest
+
+from protocol.caller import Caller, StreamPath
+from protocol.subject import Subject
+from server.serve_process import ServeProcess, resident_bytes
+from tickcell.model import Bundle
+
+STREAMS = 32
+# It would be 525 MB with TensorFlow.
+MAX_RESIDENT_BYTES = 100_000_000
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return Bundle.load()
+
+
+@pytest.fixture
+def server(tmp_path: pathlib.Path) -> Iterator[ServeProcess]:
+    begin = time.monotonic()
+    with ServeProcess("--listen", "localhost:0", "--store", str(tmp_path / "store")) as process:
+        print(f"serving {time.monotonic() - begin:.2f} s after its start")
+        yield process
+
+
+def run_streams(server: ServeProcess, bundle: Bundle, seconds: float) -> int:
+    """Runs streams as fast as they go, for so long or one recording; returns how many steps."""
+    end = time.monotonic() + seconds
+
+    def run() -> int:
+        steps = 0
+        with Caller(server.address) as caller, StreamPath(caller) as stream:
+            while time.monotonic() < end:
+                subject = Subject(caller, bundle)
+                for _ in subject.frames:
+                    subject.advance(stream)
+                    steps += 1
+                subject.clear()
+        return steps
+
+    with futures.ThreadPoolExecutor(STREAMS) as pool:
+        return sum(each.result() for each in [pool.submit(run) for _ in range(STREAMS)])
+
+
+def test_serving_process_has_no_tensorflow_in_it(server: ServeProcess, bundle: Bundle) -> None:
+    if importlib.util.find_spec("tensorflow") is None:
+        pytest.skip("TensorFlow is not installed, so that nothing could import it")
+    run_streams(server, bundle, 0.0)
+    maps = pathlib.Path(f"/proc/{server.pid}/maps").read_text()
+    assert "ai_edge_litert" in maps
+    assert "tensorflow" not in maps.lower()
+
+
+@pytest.mark.parametrize("seconds", [1.0, pytest.param(10.0, marks=pytest.mark.slow)])
+def test_serving_process_stays_small(server: ServeProcess, bundle: Bundle, seconds: float) -> None:
+    before = resident_bytes(server.pid)
+    steps = run_streams(server, bundle, seconds)
+    after = resident_bytes(server.pid)
+    print(
+        f"resident: {before / 1e6:.0f} MB before, {after / 1e6:.0f} MB after {steps} steps over "
+        f"{STREAMS} streams in {seconds:g} s or more"
+    )
+    assert after < MAX_RESIDENT_BYTES
