@@ -1,0 +1,132 @@
+"""The bounds that keep one caller from taking the server from the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import grpc
+import numpy as np
+import pytest
+
+from doubles.counting_cell import CountingCell
+from doubles.in_process_server import InProcessServer, served
+from protocol.caller import PATHS, PATIENCE_S, Caller, Path, Refused, StreamPath
+from tickcell.server.config import Limits
+from tickcell.v1 import session_service_pb2 as pb
+
+LIMITS = Limits(
+    max_sessions=50, max_window=16, max_request_rows=32, max_message_bytes=1000, max_streams=2
+)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with InProcessServer([served(CountingCell())], limits=LIMITS) as server:
+        yield server.address
+
+
+@pytest.fixture
+def caller(address: str) -> Iterator[Caller]:
+    with Caller(address) as opened:
+        yield opened
+
+
+@pytest.fixture(params=PATHS)
+def path(request: pytest.FixtureRequest, caller: Caller) -> Iterator[Path]:
+    with PATHS[request.param](caller) as opened:
+        yield opened
+        if isinstance(opened, StreamPath):
+            # Its place is free once it has ended, not when it is told to.
+            opened.half_close()
+            assert opened.ends()
+
+
+def send(path: Path, session: pb.Session, steps: int) -> int:
+    """Sends the first steps of a session; returns how many were answered."""
+    request = path.request_class(
+        session=session.id,
+        generation=session.generation,
+        first_step=0,
+        step_count=steps,
+        frames=[1.0] * (steps * session.series_count),
+    )
+    return int(path.send(request.SerializeToString()).step_count)
+
+
+def test_window_is_bounded(caller: Caller) -> None:
+    assert caller.create(window_step_count=16).window_step_count == 16
+    with pytest.raises(Refused) as caught:
+        caller.create(window_step_count=17)
+    assert caught.value.metadata["max"] == "16"
+
+
+def test_window_by_default_is_within_the_bound(caller: Caller) -> None:
+    assert caller.create().window_step_count == 16
+
+
+def test_series_are_bounded(caller: Caller) -> None:
+    assert caller.create(series_count=32).series_count == 32
+    with pytest.raises(Refused) as caught:
+        caller.create(series_count=33)
+    assert caught.value.metadata["max"] == "32"
+
+
+def test_rows_of_a_request_are_bounded(path: Path, caller: Caller) -> None:
+    session = caller.create(series_count=8)
+    with pytest.raises(Refused) as caught:
+        send(path, session, 5)
+    assert caught.value.reason == "FRAME_SHAPE"
+    assert caught.value.metadata["max_step_count"] == "4"
+    assert send(path, session, 4) == 4
+
+
+def test_overlong_message_is_for_grpc_to_refuse_and_harms_no_other_stream(caller: Caller) -> None:
+    session = caller.create()
+    with StreamPath(caller) as stream, StreamPath(caller) as other:
+        assert send(other, session, 1) == 1
+        with pytest.raises(grpc.RpcError) as caught:
+            stream.send(bytes(1001))
+        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert send(other, session, 2) == 2
+        other.half_close()
+        assert other.ends()
+
+
+def test_streams_are_bounded_and_there_is_room_once_one_ends(caller: Caller) -> None:
+    session = caller.create()
+    with StreamPath(caller) as first, StreamPath(caller) as second:
+        assert send(first, session, 1) == 1
+        assert send(second, session, 1) == 1
+        with StreamPath(caller) as third, pytest.raises(Refused) as caught:
+            third.receive()
+        assert caught.value.reason == "STREAMS_FULL"
+        assert caught.value.metadata == {"max_stream_count": "2"}
+        first.half_close()
+        assert first.ends()
+        with StreamPath(caller) as third:
+            assert send(third, session, 2) == 2
+            third.half_close()
+            assert third.ends()
+        second.half_close()
+        assert second.ends()
+
+
+def test_sessions_are_bounded(address: str) -> None:
+    with (
+        InProcessServer([served(CountingCell())], limits=Limits(max_sessions=2)) as server,
+        Caller(server.address) as caller,
+    ):
+        first, _ = caller.create(), caller.create()
+        with pytest.raises(Refused) as caught:
+            caller.create()
+        assert caught.value.reason == "SESSIONS_FULL"
+        assert caller.get(first.id) == first
+
+
+def test_longest_request_within_the_bounds_is_answered(caller: Caller) -> None:
+    session = caller.create(series_count=2)
+    frames = np.arange(32, dtype=np.float32)
+    request = pb.StepSessionRequest(session=session.id, step_count=16, frames=frames.tolist())
+    answered = caller.sessions.StepSession(request, timeout=PATIENCE_S)
+    expected = frames.reshape(16, 2) + 1000 * np.arange(16)[:, np.newaxis]
+    np.testing.assert_array_equal(np.array(answered.outputs), expected.ravel())
