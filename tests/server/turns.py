@@ -13,6 +13,7 @@ from doubles.in_process_server import served
 from doubles.interrupted_store import InterruptedStore
 from doubles.manual_clock import ManualClock
 from doubles.moody_cell import MoodyCell
+from tickcell.model import Cell
 from tickcell.server import record
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.sessions import Creation, Sessions
@@ -26,12 +27,17 @@ class World:
     """A store, models, and a turn over both.
 
     Attributes:
-      cell: of the model "counting", one sensor wide.
+      cell: of the model "counting", unless that was given another; one sensor wide.
     """
 
-    def __init__(self, *more_models: ServedModel, max_request_rows: int = 1000) -> None:
+    def __init__(
+        self,
+        *more_models: ServedModel,
+        cell: Cell | None = None,
+        max_request_rows: int = 1000,
+    ) -> None:
         self.cell = MoodyCell()
-        self.model = served(self.cell)
+        self.model = served(cell or self.cell)
         self.store = InterruptedStore()
         self.clock = ManualClock()
         self.catalogue = Catalogue([self.model, *more_models])
