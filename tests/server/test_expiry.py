@@ -118,9 +118,20 @@ def test_nothing_revives_an_expired_session(
     assert not is_alive(world)
 
 
-def test_clock_that_goes_back_ends_no_session_early(world: World) -> None:
+@pytest.mark.parametrize(
+    "renew",
+    [
+        lambda world, life: world.run(world.request("a", 0, [1.0])),
+        lambda world, life: world.sessions.touch("a", life.generation),
+        lambda world, life: world.sessions.reset("a", life.generation, "again"),
+    ],
+    ids=["step", "touch", "reset"],
+)
+def test_clock_that_goes_back_ends_no_session_early(
+    world: World, renew: Callable[[World, object], object]
+) -> None:
     world.clock.advance_ns(-TTL_NS)
-    world.run(world.request("a", 0, [1.0]))
+    renew(world, world.sessions.get("a").life)
     world.clock.advance_ns(TTL_NS)
     assert_expires_after(world, TTL_NS)
 
@@ -202,7 +213,10 @@ def test_sweep_looks_at_so_many_records_at_once_and_at_all_in_turn(world: World)
     # Of 256 records looked at, about every second one is forgotten.
     assert max(removed) <= SCAN_LIMIT // 2 + 1
     assert world.store.count() == count - sum(removed) == count // 2
-    assert world.sessions.sweep() == 0
+    # And then from the beginning.
+    world.create("a", idle_ttl_ns=TTL_NS)
+    world.clock.advance_ns(TTL_NS + RETENTION_NS)
+    assert sum(world.sessions.sweep() for _ in range(3)) == 1
 
 
 def test_session_that_steps_during_the_sweep_stays(world: World) -> None:

@@ -33,9 +33,14 @@ AHEAD = 6
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def cell() -> MoodyCell:
+    return MoodyCell()
+
+
+@pytest.fixture(scope="module")
+def address(cell: MoodyCell, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     records = LmdbStore.open(tmp_path_factory.mktemp("isolation") / "store")
-    with InProcessServer([served(MoodyCell())], records) as server:
+    with InProcessServer([served(cell)], records) as server:
         yield server.address
     records.close()
 
@@ -150,7 +155,9 @@ NUISANCES: tuple[Callable[[Caller], None], ...] = (
 )
 
 
-def test_sessions_on_shared_streams_keep_to_themselves_whatever_others_do(address: str) -> None:
+def test_sessions_on_shared_streams_keep_to_themselves_whatever_others_do(
+    address: str, cell: MoodyCell
+) -> None:
     done = threading.Event()
 
     def be_a_nuisance() -> int:
@@ -170,8 +177,11 @@ def test_sessions_on_shared_streams_keep_to_themselves_whatever_others_do(addres
                 steps += stream.result(4 * PATIENCE_S)
         finally:
             done.set()
-        print(f"{steps} steps beside {nuisance.result(PATIENCE_S)} nuisances")
+    together = sum(count for count in cell.row_counts if count > 1)
+    print(f"{steps} steps, {together} of them together, {nuisance.result()} nuisances")
     assert steps > STREAMS * REQUESTS_PER_STREAM
+    # Else nothing was shown of those that share a turn.
+    assert together > steps // 10
 
 
 def test_step_whose_caller_gave_up_is_found_when_it_is_sent_again(address: str) -> None:

@@ -238,6 +238,16 @@ class TestOtherWriters:
         assert_counted(ours, 0, frames)
         assert world.next_step("a") == 5
 
+    def test_who_lost_goes_before_what_its_session_sent_later(self) -> None:
+        world = World()
+        generation = world.create("a").life.generation
+        requests = [world.request("a", step, [float(step)]) for step in range(3)]
+        world.clock.advance(1.0)
+        world.store.interruptions.append(lambda: world.sessions.touch("a", generation))
+        world.run(*requests)
+        for step, request in enumerate(requests):
+            assert_counted(request, step, [float(step)])
+
     def test_step_of_a_session_deleted_meanwhile_is_refused(self) -> None:
         world = World()
         generation = world.create("a").life.generation
