@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +13,10 @@ import numpy as np
 import pytest
 from keras import layers
 
+from tickcell.client import Session, server_process
 from tickcell.model import drive
 from tickcell.model import recording as recordings_of
+from tickcell.model.bundle import Bundle
 from tickcell.model.cell import BATCH_SHAPES
 from tickcell.model.keras import agreement, archive, conversion, export, sequence
 from tickcell.model.keras.description import Description
@@ -105,20 +109,52 @@ def trained(build: Callable[[], Any], frames: np.ndarray, path: pathlib.Path) ->
     return archive.load(path)
 
 
+@pytest.fixture(scope="module")
+def bundles(
+    frames: np.ndarray, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Bundle]:
+    """Trains and exports a model by its name, once."""
+    directory = tmp_path_factory.mktemp("models")
+
+    @functools.cache
+    def exported(name: str) -> Bundle:
+        model = trained(MODELS[name], frames, directory / f"{name}.keras")
+        return export.export(model, dataclasses.replace(DESCRIPTION, name=name), frames)
+
+    return exported
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_streamed_outputs_are_those_of_the_whole_sequence(
-    name: str, frames: np.ndarray, tmp_path: pathlib.Path
+    name: str, frames: np.ndarray, bundles: Callable[[str], Bundle]
 ) -> None:
-    model = trained(MODELS[name], frames, tmp_path / "model.keras")
-
-    bundle = export.export(model, DESCRIPTION, frames)
+    bundle = bundles(name)
 
     streamed = agreement.stream(bundle.cell(), frames[np.newaxis])
+
     measured = agreement.compare(streamed, bundle.golden.outputs[np.newaxis])
     print(f"{name}: max |delta| {measured.max_delta:.2g} at step {measured.at_step}")
     assert measured.max_delta <= 1e-5
     assert bundle.card.keras_max_delta_steps == 10_000
     assert bundle.cell().batch_shapes == BATCH_SHAPES
+
+
+def test_each_model_is_served_as_it_runs_in_process(
+    frames: np.ndarray, bundles: Callable[[str], Bundle], tmp_path: pathlib.Path
+) -> None:
+    arguments = []
+    for name in MODELS:
+        bundles(name).write(tmp_path / name)
+        arguments += ["--bundle", str(tmp_path / name)]
+
+    with server_process.temporary(*arguments) as server:
+        for name in MODELS:
+            with Session.create(server.address, model=name) as session:
+                outputs = session.steps(frames)
+            streamed = agreement.stream(bundles(name).cell(), frames[np.newaxis])[0]
+            delta = np.abs(outputs - bundles(name).golden.outputs)
+            assert outputs.tobytes() == streamed.tobytes(), name
+            assert delta.max() <= 1e-5, f"{name}: max |delta| {delta.max()} at {delta.argmax()}"
 
 
 @pytest.mark.slow

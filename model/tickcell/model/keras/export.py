@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _SERIES_COUNT = 4
 _RANDOM_STEP_COUNT = 10_000
+_AS_TRAINED_STEP_COUNT = 50
 _KERAS_STEP_COUNT = 200
 _PUSHED_STEP_COUNT = 1000
 
@@ -130,7 +131,7 @@ def _check_as_trained(
     """Compares the model, called as it was trained, with its layers over any length."""
     plan = step.plan
     series_count = plan.series_count or len(frames)
-    step_count = plan.step_count or _KERAS_STEP_COUNT
+    step_count = plan.step_count or _AS_TRAINED_STEP_COUNT
     rows = np.resize(frames, (series_count, *frames.shape[1:]))[:, :step_count]
     for call in plan.calls:
         if call.is_recurrent and call.layer.stateful:
