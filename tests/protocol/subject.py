@@ -125,7 +125,8 @@ class Scene:
         self.path = path
         self.subject = subject
         self.bystander = bystander
-        for session in (subject, bystander):
+        # The subject last: what follows on the stream is then what a server could foresee.
+        for session in (bystander, subject):
             for _ in range(WINDOW + WINDOW // 2):
                 session.advance(path)
 

@@ -123,6 +123,17 @@ def test_sessions_are_bounded(address: str) -> None:
         assert caller.get(first.id) == first
 
 
+def test_page_of_a_list_is_bounded() -> None:
+    with InProcessServer([served(CountingCell())]) as server, Caller(server.address) as caller:
+        for _ in range(1001):
+            caller.create()
+        wanted = pb.ListSessionsRequest(page_size=5000)
+        page = caller.call(caller.sessions.ListSessions, wanted)
+        assert len(page.sessions) == 1000
+        wanted.page_token = page.next_page_token
+        assert len(caller.call(caller.sessions.ListSessions, wanted).sessions) == 1
+
+
 def test_longest_request_within_the_bounds_is_answered(caller: Caller) -> None:
     session = caller.create(series_count=2)
     frames = np.arange(32, dtype=np.float32)
