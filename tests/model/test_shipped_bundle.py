@@ -17,6 +17,7 @@ from tickcell.model.cell import BATCH_SHAPES
 from tickcell.model.keras import agreement, archive, datasets, full_sequence, quality
 from tickcell.model.keras.plan import Plan
 from tickcell.model.keras.step import Step
+from tickcell.model.recording import Recording
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
@@ -32,6 +33,11 @@ def shipped() -> Bundle:
 def plan(shipped: Bundle) -> Plan:
     assert shipped.keras_path is not None
     return Step(archive.load(shipped.keras_path)).plan
+
+
+@pytest.fixture(scope="module")
+def held_out() -> list[Recording]:
+    return quality.held_out()
 
 
 def test_converting_the_model_again_gives_the_same_bytes(shipped: Bundle) -> None:
@@ -90,19 +96,21 @@ def test_the_golden_outputs_are_those_of_its_keras_model(shipped: Bundle) -> Non
     assert delta.max() <= 1e-5, f"max |delta| {delta.max()} at step {delta.argmax()}"
 
 
-def test_it_does_on_held_out_drives_what_its_card_says(shipped: Bundle) -> None:
+def test_it_does_on_held_out_drives_what_its_card_says(
+    shipped: Bundle, held_out: list[Recording]
+) -> None:
     stated = shipped.card.metrics["held_out_drives"]
 
-    measured = quality.measure(shipped, stated["single_frame_roc_auc"])
+    measured = quality.measure(shipped, held_out, stated["single_frame_roc_auc"])
 
     assert measured["streamed"]["roc_auc"] == pytest.approx(stated["streamed"]["roc_auc"], abs=1e-3)
     assert measured["streamed"]["roc_auc"] >= 0.9
     assert measured["lead"] >= 0.1
 
 
-def test_a_network_below_the_mark_is_refused(shipped: Bundle) -> None:
+def test_a_network_below_the_mark_is_refused(shipped: Bundle, held_out: list[Recording]) -> None:
     with pytest.raises(quality.QualityError, match=r"expected at least 0\.9 and 0\.1"):
-        quality.measure(shipped, single_frame=0.9)
+        quality.measure(shipped, held_out, single_frame=0.9)
 
 
 @pytest.mark.parametrize("trip", ["trip17.csv", "trip20.csv"])

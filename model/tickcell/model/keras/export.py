@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
     from tickcell.model.keras.description import Description
 
+RANDOM_STEP_COUNT = 10_000
+
 _SERIES_COUNT = 4
-_RANDOM_STEP_COUNT = 10_000
 _AS_TRAINED_STEP_COUNT = 50
 _KERAS_STEP_COUNT = 200
 _PUSHED_STEP_COUNT = 1000
@@ -40,6 +41,8 @@ def export(
     description: Description,
     golden_frames: NDArray[np.float32] | None = None,
     golden_labels: NDArray[np.float32] | None = None,
+    *,
+    random_step_count: int = RANDOM_STEP_COUNT,
 ) -> Bundle:
     """Makes a bundle of a model, and checks it.
 
@@ -49,6 +52,7 @@ def export(
       golden_frames: `[T, F]`, a plausible recording in the sensors' own units; random
         frames without it.
       golden_labels: `[T]`, where the recording has labels.
+      random_step_count: over how many random frames it is checked too, 200 or more.
 
     Raises:
       UnstreamableError: the model has a layer that cannot be streamed.
@@ -65,7 +69,7 @@ def export(
     if golden_frames is None:
         golden_frames = generator.standard_normal((1000, step.plan.sensor_count), np.float32)
     golden_frames = np.ascontiguousarray(golden_frames, np.float32)
-    frames = _random_frames(generator, golden_frames)
+    frames = _random_frames(generator, golden_frames, random_step_count)
     expected = sequence.outputs(model, frames)
     _check_as_trained(step, frames, expected)
     _check_keras_step(step, frames, expected)
@@ -110,10 +114,10 @@ def export(
 
 
 def _random_frames(
-    generator: np.random.Generator, golden_frames: NDArray[np.float32]
+    generator: np.random.Generator, golden_frames: NDArray[np.float32], step_count: int
 ) -> NDArray[np.float32]:
     """Returns `[B, T, F]` on the golden's own scale: elsewhere a model may be saturated."""
-    shape = (_SERIES_COUNT, _RANDOM_STEP_COUNT, golden_frames.shape[1])
+    shape = (_SERIES_COUNT, step_count, golden_frames.shape[1])
     frames = generator.standard_normal(shape, np.float32)
     scaled = frames * golden_frames.std(axis=0) + golden_frames.mean(axis=0)
     return np.asarray(scaled, np.float32)

@@ -36,11 +36,12 @@ def single_frame_roc_auc(training: Sequence[Recording], held_out: Sequence[Recor
     return scores.roc_auc(outputs, _labels(held_out) == 1)
 
 
-def measure(bundle: Bundle, single_frame: float) -> dict[str, Any]:
+def measure(bundle: Bundle, held_out: Sequence[Recording], single_frame: float) -> dict[str, Any]:
     """Streams held-out drives through a bundle.
 
     Args:
       bundle: a network for simulated drives.
+      held_out: what `held_out` gave.
       single_frame: what `single_frame_roc_auc` gave.
 
     Returns:
@@ -49,8 +50,7 @@ def measure(bundle: Bundle, single_frame: float) -> dict[str, Any]:
     Raises:
       QualityError: the network is not good enough.
     """
-    recordings = held_out()
-    measured, _ = evaluation.evaluate(bundle, recordings)
+    measured, _ = evaluation.evaluate(bundle, held_out)
     overall = measured.overall
     lead = overall.roc_auc - single_frame
     if overall.roc_auc < MIN_ROC_AUC or lead < MIN_LEAD:

@@ -64,8 +64,8 @@ def _export(model: pathlib.Path, out: pathlib.Path, replace: bool, options: dict
         None if golden is None else golden.frames,
         None if golden is None else golden.labels,
     )
-    if held_out := description.metrics.get("held_out_drives"):
-        measured = quality.measure(bundle, held_out["single_frame_roc_auc"])
+    if stated := description.metrics.get("held_out_drives"):
+        measured = quality.measure(bundle, quality.held_out(), stated["single_frame_roc_auc"])
         metrics = {**bundle.card.metrics, "held_out_drives": measured}
         bundle = dataclasses.replace(bundle, card=dataclasses.replace(bundle.card, metrics=metrics))
     content = model.read_bytes()

@@ -264,8 +264,9 @@ def _with_quality(
     from tickcell.model.keras.quiet import held_stderr
 
     click.echo("streaming held-out drives, and training the single-frame network", err=True)
+    held_out = quality.held_out()
     with held_stderr():
-        single_frame = quality.single_frame_roc_auc(dataset.training, quality.held_out())
+        single_frame = quality.single_frame_roc_auc(dataset.training, held_out)
     bundle = export.export(archive.load(directory / "model.keras"), description)
-    metrics = {"held_out_drives": quality.measure(bundle, single_frame)}
+    metrics = {"held_out_drives": quality.measure(bundle, held_out, single_frame)}
     return dataclasses.replace(description, metrics=metrics)
