@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import os
 import pathlib
 import sys
@@ -15,7 +16,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from tickcell.model import arrays
+from tickcell.model import arrays, extras
 from tickcell.model.resampling import Resampler
 from tickcell.model.rows import LABEL, TIME, RecordingError, Rows
 
@@ -73,18 +74,19 @@ def read(
     label: str = LABEL,
     dropouts: bool = False,
 ) -> Recording:
-    """Reads a recording: CSV, NPY (`[T, F]`) or NPZ (frames, and maybe times and labels).
+    """Reads a recording: CSV, Parquet, NPY (`[T, F]`) or NPZ (frames, maybe times and labels).
 
     Args:
       path: of the file; its ending tells the format. "-" is a CSV on standard input.
       sensors: whose readings make a frame, in its order.
       rate_hz: the rate of a file that has no times.
-      label: the column of a CSV that holds the labels.
+      label: the column of a CSV or Parquet file that holds the labels.
       dropouts: whether a reading may be missing (an empty cell, NaN or infinite); it is NaN
         in its frame.
 
     Raises:
       RecordingError: the file cannot be read, or has something in it that is no recording.
+      MissingExtraError: it is a Parquet file, and the extra "parquet" is not installed.
     """
     if str(path) == STANDARD_INPUT:
         return _read_csv(sys.stdin, "standard input", sensors, rate_hz, label, dropouts)
@@ -92,6 +94,9 @@ def read(
     try:
         if file.suffix.lower() in (".npy", ".npz"):
             return _read_arrays(file, sensors, rate_hz, dropouts)
+        if file.suffix.lower() == ".parquet":
+            rows = io.StringIO(_parquet_as_csv(file))
+            return _read_csv(rows, str(file), sensors, rate_hz, label, dropouts)
         with file.open(encoding="utf-8", newline="") as lines:
             return _read_csv(lines, str(file), sensors, rate_hz, label, dropouts)
     except OSError as error:
@@ -161,6 +166,20 @@ def _read_csv(
         name=pathlib.Path(source).name,
         ignored=rows.columns.ignored,
     )
+
+
+def _parquet_as_csv(file: pathlib.Path) -> str:
+    """Returns a Parquet file's table as CSV, so that both are held to the same."""
+    parquet = extras.load("pyarrow.parquet", extra="parquet")
+    csv_ = extras.load("pyarrow.csv", extra="parquet")
+    arrow = extras.load("pyarrow", extra="parquet")
+    written = io.BytesIO()
+    try:
+        with file.open("rb") as opened:
+            csv_.write_csv(parquet.read_table(opened), written)
+    except arrow.ArrowException as error:
+        raise RecordingError(f"{file}: is not a Parquet file of plain columns: {error}.") from error
+    return written.getvalue().decode()
 
 
 def _read_arrays(
