@@ -139,6 +139,22 @@ def test_leaving_one_recording_out_stands_beside_the_baselines(
     assert (tmp_path / "run" / "leave_one_out.png").is_file()
 
 
+def test_a_network_for_drives_that_is_not_good_enough_fails_and_is_not_exported(
+    tmp_path: pathlib.Path,
+) -> None:
+    trained = run(
+        "train", "--data", "drive", "--drive-count", 1, "--drive-s", 30, "--epochs", 1,
+        "--out", tmp_path / "run", *QUICK,
+    )  # fmt: skip
+    exported = run("export", tmp_path / "run" / "model.keras", "--out", tmp_path / "bundle")
+
+    assert trained.exit_code == 1
+    assert "held-out drives, streamed: got ROC AUC" in trained.output
+    assert exported.exit_code == 1
+    assert "was not good enough when it was trained" in exported.output
+    assert not (tmp_path / "bundle").exists()
+
+
 def test_any_keras_model_is_exported_with_what_the_flags_say(tmp_path: pathlib.Path) -> None:
     model = keras.Sequential(
         [keras.Input((None, 3)), layers.LSTM(4, return_sequences=True), layers.Dense(1)]

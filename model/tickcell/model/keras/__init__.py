@@ -3,11 +3,16 @@
 The only folder that imports TensorFlow, which comes with the extra `train`. Importing
 the package itself does not: each module below imports what it needs.
 
-    cells       what a network computes in one step
-    models      networks over whole sequences, made of these cells
-    step        one step of any recurrent Keras model
-    conversion  a step as a LiteRT graph
-    export      a trained model as a bundle, behind gates
+    cells         what a network computes in one step
+    models        networks over whole sequences, made of these cells
+    windows       recordings cut into batches; augmentation changes them
+    training      fits a network by a recipe, and goes on with a run that was stopped
+    plan          the calls that any model makes of its layers, or why it cannot be streamed
+    step          one step of any recurrent model; sequence: all its steps at once
+    conversion    a step as a LiteRT graph
+    export        a trained model as a bundle, behind gates
+    evaluation    a bundle streamed over labelled recordings, and scored
+    commands      `tickcell train`, `export` and `evaluate`
 """
 
 from __future__ import annotations

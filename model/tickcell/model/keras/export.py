@@ -79,38 +79,49 @@ def export(
         description.sensors, step.state_tensors, _output_names(step, description.output_name)
     )
     cell = LiteRTCell(graph, interface, golden_frames)
-    golden = Golden(
-        golden_frames, sequence.outputs(model, golden_frames[np.newaxis])[0], golden_labels
-    )
-    on_random = agreement.compare(agreement.stream(cell, frames), expected)
-    on_golden = agreement.compare(
-        agreement.stream(cell, golden_frames[np.newaxis]), golden.outputs[np.newaxis]
-    )
-    growth = agreement.amplification(cell, frames[:, :_PUSHED_STEP_COUNT])
-    for name, measured in (("random frames", on_random), ("golden frames", on_golden)):
-        _check_graph(model, name, measured, growth)
-    metrics = {
-        "keras_agreement": {
-            "random_frames": dataclasses.asdict(on_random),
-            "golden_frames": dataclasses.asdict(on_golden),
-            "push_after_1000_steps": growth,
-            "amplifies": growth > _AMPLIFIES,
-        },
-        "batch_shapes": list(cell.batch_shapes),
+    golden_outputs = sequence.outputs(model, golden_frames[np.newaxis])
+    measured = {
+        "random_frames": agreement.compare(agreement.stream(cell, frames), expected),
+        "golden_frames": agreement.compare(
+            agreement.stream(cell, golden_frames[np.newaxis]), golden_outputs
+        ),
     }
-    card = Card(
+    growth = agreement.amplification(cell, frames[:, :_PUSHED_STEP_COUNT])
+    for name, on_frames in measured.items():
+        _check_graph(model, name.replace("_", " "), on_frames, growth)
+    card = _card(description, measured, growth, cell, golden_frames)
+    return Bundle(interface, card, graph, Golden(golden_frames, golden_outputs[0], golden_labels))
+
+
+def _card(
+    description: Description,
+    measured: dict[str, Agreement],
+    growth: float,
+    cell: LiteRTCell,
+    golden_frames: NDArray[np.float32],
+) -> Card:
+    """Joins what a person says of the model with what was measured."""
+    keras_agreement = {
+        **{name: dataclasses.asdict(on_frames) for name, on_frames in measured.items()},
+        "push_after_1000_steps": growth,
+        "amplifies": growth > _AMPLIFIES,
+    }
+    return Card(
         name=description.name,
         version=description.version,
         rate_hz=description.rate_hz,
         output_meaning=description.output_meaning,
         threshold=description.threshold,
         warm_up_steps=agreement.forgetting_steps(cell, golden_frames),
-        keras_max_delta=max(on_random.max_delta, on_golden.max_delta),
-        keras_max_delta_steps=max(on_random.step_count, on_golden.step_count),
+        keras_max_delta=max(on_frames.max_delta for on_frames in measured.values()),
+        keras_max_delta_steps=max(on_frames.step_count for on_frames in measured.values()),
         training=description.training,
-        metrics={**description.metrics, **metrics},
+        metrics={
+            **description.metrics,
+            "keras_agreement": keras_agreement,
+            "batch_shapes": list(cell.batch_shapes),
+        },
     )
-    return Bundle(interface, card, graph, golden)
 
 
 def _random_frames(

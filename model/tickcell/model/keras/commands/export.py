@@ -51,12 +51,18 @@ def export(model: pathlib.Path, out: pathlib.Path, replace: bool, **options: Any
 
 
 def _export(model: pathlib.Path, out: pathlib.Path, replace: bool, options: dict[str, Any]) -> None:
-    from tickcell.model.keras import archive, quality
+    from tickcell.model.keras import archive, datasets, quality
     from tickcell.model.keras import export as exporting
 
     _check_place(out, replace)
     loaded = archive.load(model)
     description = _describe(model, loaded, options)
+    stated = description.metrics.get("held_out_drives")
+    of_drives = description.training.get("source", {}).get("data") == [datasets.DRIVE]
+    if of_drives and not stated:
+        raise click.ClickException(
+            f"{model}: was not good enough when it was trained; train it again."
+        )
     golden = _golden(options["golden"], description)
     bundle = exporting.export(
         loaded,
@@ -64,7 +70,7 @@ def _export(model: pathlib.Path, out: pathlib.Path, replace: bool, options: dict
         None if golden is None else golden.frames,
         None if golden is None else golden.labels,
     )
-    if stated := description.metrics.get("held_out_drives"):
+    if stated:
         measured = quality.measure(bundle, quality.held_out(), stated["single_frame_roc_auc"])
         metrics = {**bundle.card.metrics, "held_out_drives": measured}
         bundle = dataclasses.replace(bundle, card=dataclasses.replace(bundle.card, metrics=metrics))
