@@ -70,6 +70,7 @@ prove: $(DEVELOPED)  ## Run the long proofs that the tests have in short
 	$(PY) -m pytest -m slow
 
 train: $(DEVELOPED)  ## Train the shipped model again, on simulated drives, into build/drive
+	rm -rf $(TRAINED)
 	$(TICKCELL) train --data drive --out $(TRAINED)
 
 bundle: $(DEVELOPED)  ## Make the shipped bundle of build/drive
