@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import grpc
 import numpy as np
 import pytest
 
 from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, served
 from protocol.caller import PATHS, PATIENCE_S, Caller, Path, Refused, StreamPath
+from protocol.subject import refused_by_grpc
 from tickcell.server.config import Limits
 from tickcell.v1 import session_service_pb2 as pb
 
@@ -84,9 +84,7 @@ def test_overlong_message_is_for_grpc_to_refuse_and_harms_no_other_stream(caller
     session = caller.create()
     with StreamPath(caller) as stream, StreamPath(caller) as other:
         assert send(other, session, 1) == 1
-        with pytest.raises(grpc.RpcError) as caught:
-            stream.send(bytes(1001))
-        assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        refused_by_grpc(stream, bytes(1001))
         assert send(other, session, 2) == 2
         other.half_close()
         assert other.ends()
