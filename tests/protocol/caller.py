@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import grpc
+import pytest
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
@@ -239,3 +241,13 @@ def refusal(error: grpc.RpcError) -> Exception:
     assert status.code == error.code().value[0]
     assert status.message == error.details()
     return Refused(status)
+
+
+@contextlib.contextmanager
+def refused_for(reason: str) -> Iterator[dict[str, str]]:
+    """Expects a refusal, and fills in its metadata."""
+    metadata: dict[str, str] = {}
+    with pytest.raises(Refused) as caught:
+        yield metadata
+    assert caught.value.reason == reason, caught.value
+    metadata.update(caught.value.metadata)

@@ -10,18 +10,21 @@ as this. Without an address it starts a server of its own.
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from doubles.in_process_server import InProcessServer
-from protocol.caller import PATHS, Caller, Path
+from protocol.caller import PATHS, Caller, Path, Refused
 from protocol.subject import Scene, Subject
 from tickcell.model import Bundle
 from tickcell.server.catalogue import ServedModel
 from tickcell.server.store import LmdbStore
 from tickcell.v1 import model_service_pb2
+from tickcell.v1 import session_service_pb2 as pb
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -107,3 +110,25 @@ def vector_scene(path: Path, vector: Subject, bystander: Subject) -> Scene:
 def _lives(subject: Subject) -> Iterator[Subject]:
     yield subject
     subject.clear()
+
+
+@pytest.fixture
+def model(bundle: Bundle) -> dict[str, str]:
+    """The fields that name the model."""
+    return {"model": bundle.card.name, "model_version": bundle.card.version}
+
+
+@pytest.fixture
+def create(caller: Caller, model: dict[str, str]) -> Iterator[Any]:
+    """Creates sessions, and deletes at the end what is left of them."""
+    created: list[str] = []
+
+    def create(**fields: Any) -> pb.Session:
+        session = caller.create(**{**model, **fields})
+        created.append(session.id)
+        return session
+
+    yield create
+    for session in created:
+        with contextlib.suppress(Refused):
+            caller.delete(session, caller.get(session).generation)

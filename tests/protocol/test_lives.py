@@ -1,17 +1,15 @@
-"""How sessions begin, are shown, renewed, begin again and end."""
+"""How sessions are shown, renewed, begin again and end."""
 
 from __future__ import annotations
 
-import contextlib
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import grpc
 import pytest
 from google.protobuf import duration_pb2
 
-from protocol.caller import CODES, Caller, Refused
+from protocol.caller import CODES, Caller, Refused, refused_for
 from protocol.subject import Subject
 from tickcell.model import Bundle
 from tickcell.v1 import session_service_pb2 as pb
@@ -29,218 +27,15 @@ UNARY_METHODS = (
 )
 
 
-@contextlib.contextmanager
-def refused(reason: str) -> Iterator[dict[str, str]]:
-    """Expects a refusal, and fills in its metadata."""
-    metadata: dict[str, str] = {}
-    with pytest.raises(Refused) as caught:
-        yield metadata
-    assert caught.value.reason == reason, caught.value
-    metadata.update(caught.value.metadata)
-
-
-def any_uuid() -> str:
-    return str(uuid.uuid4())
-
-
-@pytest.fixture
-def model(bundle: Bundle) -> dict[str, str]:
-    """The fields that name the model."""
-    return {"model": bundle.card.name, "model_version": bundle.card.version}
-
-
-@pytest.fixture
-def create(caller: Caller, model: dict[str, str]) -> Iterator[Any]:
-    """Creates sessions, and deletes at the end what is left of them."""
-    created: list[str] = []
-
-    def create(**fields: Any) -> pb.Session:
-        session = caller.create(**{**model, **fields})
-        created.append(session.id)
-        return session
-
-    yield create
-    for session in created:
-        with contextlib.suppress(Refused):
-            caller.delete(session, caller.get(session).generation)
-
-
-class TestCreate:
-    def test_what_is_left_out_has_its_default(self, create: Any, bundle: Bundle) -> None:
-        session = create()
-        assert uuid.UUID(session.id).version == 4
-        assert 1 <= session.generation < 2**53
-        assert session.state == pb.SESSION_STATE_ACTIVE
-        assert (session.next_step, session.numerics_start_step) == (0, 0)
-        assert (session.series_count, session.window_step_count) == (1, 32)
-        assert session.sensor_count == bundle.interface.sensor_count
-        assert session.output_count == bundle.interface.output_count
-        assert session.model_fingerprint == bundle.fingerprint
-        assert session.renew_time == session.create_time
-        idle_ns = session.idle_ttl_duration.ToNanoseconds()
-        assert session.expire_time.ToNanoseconds() == session.renew_time.ToNanoseconds() + idle_ns
-        assert not session.labels
-
-    def test_what_is_asked_for_is_what_is_shown(self, create: Any, caller: Caller) -> None:
-        asked = {
-            "session": f"Car_7.{any_uuid()}",
-            "series_count": 3,
-            "window_step_count": 5,
-            "idle_ttl_duration": duration_pb2.Duration(seconds=90, nanos=5),
-            "labels": {"driver": "Zoë", "route": ""},
-        }
-        session = create(**asked)
-        assert session.id == asked["session"]
-        for field, value in asked.items():
-            if field != "session":
-                assert getattr(session, field) == value
-        assert caller.get(session.id) == session
-
-    def test_session_that_never_expires_has_no_end(self, create: Any) -> None:
-        session = create(never_expires=True)
-        assert not session.HasField("expire_time")
-        assert not session.HasField("idle_ttl_duration")
-
-    def test_generations_differ(self, create: Any) -> None:
-        assert create().generation != create().generation
-
-    def test_request_id_becomes_the_id(self, create: Any) -> None:
-        request_id = any_uuid()
-        assert create(request_id=request_id.upper()).id == request_id
-
-    def test_same_request_returns_the_session_it_created(self, create: Any, caller: Caller) -> None:
-        request_id = any_uuid()
-        session = create(request_id=request_id)
-        caller.touch(session.id, session.generation)
-        assert create(request_id=request_id) == caller.get(session.id)
-
-    def test_same_request_returns_a_session_that_has_gone_on(
-        self, path: Any, caller: Caller, bundle: Bundle
-    ) -> None:
-        request_id = any_uuid()
-        subject = Subject(caller, bundle, session=request_id, request_id=request_id)
-        subject.advance(path, 3)
-        again = Subject(caller, bundle, session=request_id, request_id=request_id)
-        assert again.session == subject.now
-        assert again.session.next_step == 3
-        subject.clear()
-
-    def test_another_request_for_a_live_id_is_refused(self, create: Any, caller: Caller) -> None:
-        session = create(request_id=any_uuid())
-        with refused("SESSION_EXISTS") as metadata:
-            create(session=session.id, request_id=any_uuid())
-        assert int(metadata["generation"]) == session.generation
-        with refused("SESSION_EXISTS"):
-            create(session=session.id)
-        assert caller.get(session.id) == session
-
-    def test_ended_id_can_be_created_anew(self, create: Any, caller: Caller) -> None:
-        first = create()
-        caller.delete(first.id, first.generation)
-        second = create(session=first.id, window_step_count=3)
-        assert second.generation != first.generation
-        assert (second.next_step, second.window_step_count) == (0, 3)
-
-    def test_same_request_after_the_end_is_refused(self, create: Any, caller: Caller) -> None:
-        request_id = any_uuid()
-        session = create(request_id=request_id)
-        caller.delete(session.id, session.generation)
-        with refused("SESSION_DELETED"):
-            create(request_id=request_id)
-
-    @pytest.mark.parametrize("identifier", ["-a", ".a", "a b", "a/b", "é", "a\n", "a" * 64, "\0"])
-    def test_malformed_id_is_refused(self, create: Any, identifier: str) -> None:
-        with refused("ARGUMENT_INVALID") as metadata:
-            create(session=identifier)
-        assert metadata["field"] == "session"
-
-    def test_longest_id_is_taken(self, create: Any) -> None:
-        identifier = any_uuid().ljust(63, "z")
-        assert create(session=identifier).id == identifier
-
-    @pytest.mark.parametrize("request_id", ["x", "1234", "z" * 36, "1" * 100_000])
-    def test_malformed_request_id_is_refused(self, create: Any, request_id: str) -> None:
-        with refused("ARGUMENT_INVALID") as metadata:
-            create(request_id=request_id)
-        assert metadata["field"] == "request_id"
-
-    @pytest.mark.parametrize("field", ["window_step_count", "series_count"])
-    @pytest.mark.parametrize("value", [-INT32_MAX, -1, INT32_MAX])
-    def test_number_beyond_its_bounds_is_refused(self, create: Any, field: str, value: int) -> None:
-        with refused("ARGUMENT_INVALID") as metadata:
-            create(**{field: value})
-        assert metadata["field"] == field
-        assert int(metadata["got"]) == value
-        assert int(metadata["min"]) == 1
-
-    @pytest.mark.parametrize(
-        "duration",
-        [
-            duration_pb2.Duration(),
-            duration_pb2.Duration(seconds=-1),
-            duration_pb2.Duration(nanos=-1),
-            duration_pb2.Duration(seconds=2**62),
-            duration_pb2.Duration(seconds=-(2**62)),
-        ],
-        ids=str,
-    )
-    def test_time_to_live_beyond_its_bounds_is_refused(
-        self, create: Any, duration: duration_pb2.Duration
-    ) -> None:
-        with refused("ARGUMENT_INVALID") as metadata:
-            create(idle_ttl_duration=duration)
-        assert metadata["field"] == "idle_ttl_duration"
-
-    def test_time_to_live_of_a_session_that_never_expires_is_refused(self, create: Any) -> None:
-        with refused("ARGUMENT_INVALID"):
-            create(never_expires=True, idle_ttl_duration=duration_pb2.Duration(seconds=1))
-
-    @pytest.mark.parametrize(
-        "labels",
-        [
-            {f"key-{index}": "" for index in range(17)},
-            {"": "value"},
-            {"k" * 64: ""},
-            {"k" * 100_000: ""},
-            {"key": "v" * 256},
-            {"key": "é" * 128},
-        ],
-        ids=["17", "empty key", "long key", "huge key", "long value", "long in bytes"],
-    )
-    def test_labels_beyond_their_bounds_are_refused(
-        self, create: Any, labels: dict[str, str]
-    ) -> None:
-        with refused("ARGUMENT_INVALID") as metadata:
-            create(labels=labels)
-        assert metadata["field"].startswith("labels")
-
-    def test_longest_labels_are_taken(self, create: Any) -> None:
-        labels = {f"{index:063}": "v" * 255 for index in range(16)}
-        assert create(labels=labels).labels == labels
-
-    @pytest.mark.parametrize("field", ["model", "model_version"])
-    @pytest.mark.parametrize("name", ["nothing-of-ours", "x" * 100_000], ids=["short", "huge"])
-    def test_model_that_is_not_served_is_refused(self, create: Any, field: str, name: str) -> None:
-        with refused("MODEL_UNKNOWN"):
-            create(**{field: name})
-
-    def test_refused_creation_creates_nothing(self, create: Any, caller: Caller) -> None:
-        identifier = any_uuid()
-        with refused("ARGUMENT_INVALID"):
-            create(session=identifier, series_count=-1)
-        with refused("SESSION_UNKNOWN"):
-            caller.get(identifier)
-
-
 class TestShow:
     def test_session_that_never_was_is_unknown(self, caller: Caller) -> None:
-        with refused("SESSION_UNKNOWN") as metadata:
+        with refused_for("SESSION_UNKNOWN") as metadata:
             caller.get("nobody")
         assert metadata == {"session": "nobody"}
 
     @pytest.mark.parametrize("identifier", ["", "*", "é", "a" * 64, "x" * 100_000])
     def test_malformed_id_is_refused(self, caller: Caller, identifier: str) -> None:
-        with refused("ARGUMENT_INVALID"):
+        with refused_for("ARGUMENT_INVALID"):
             caller.get(identifier)
 
     def test_showing_a_session_changes_nothing(self, create: Any, caller: Caller) -> None:
@@ -251,7 +46,7 @@ class TestShow:
     def test_pages_list_each_live_session_once_in_order(
         self, create: Any, caller: Caller, size: int
     ) -> None:
-        prefix = any_uuid()
+        prefix = str(uuid.uuid4())
         ours = [create(session=f"{prefix}.{index}") for index in range(5)]
         caller.delete(ours[2].id, ours[2].generation)
         listed: list[pb.Session] = []
@@ -272,7 +67,7 @@ class TestShow:
         ]
 
     def test_negative_page_size_is_refused(self, caller: Caller) -> None:
-        with refused("ARGUMENT_INVALID") as metadata:
+        with refused_for("ARGUMENT_INVALID") as metadata:
             caller.call(caller.sessions.ListSessions, pb.ListSessionsRequest(page_size=-1))
         assert metadata == {"field": "page_size", "got": "-1"}
 
@@ -280,7 +75,7 @@ class TestShow:
         "token", ["no token", "é", "_w==", "YWJj\n", "YQ" * 50_000], ids=lambda token: token[:8]
     )
     def test_foreign_page_token_is_refused(self, caller: Caller, token: str) -> None:
-        with refused("ARGUMENT_INVALID") as metadata:
+        with refused_for("ARGUMENT_INVALID") as metadata:
             caller.call(caller.sessions.ListSessions, pb.ListSessionsRequest(page_token=token))
         assert metadata["field"] == "page_token"
 
@@ -303,7 +98,7 @@ class TestReset:
     ) -> None:
         subject.advance(path, 5)
         before = subject.now
-        started = caller.reset(subject.id, subject.generation, any_uuid())
+        started = caller.reset(subject.id, subject.generation, str(uuid.uuid4()))
         assert started == subject.now
         assert started.generation != before.generation
         assert started.next_step == 0
@@ -319,13 +114,13 @@ class TestReset:
             subject.advance(path, 5)
             subject.repeat(path, 4, 2)
             subject.generation = subject.caller.reset(
-                subject.id, subject.generation, any_uuid()
+                subject.id, subject.generation, str(uuid.uuid4())
             ).generation
 
     def test_same_request_returns_the_life_it_began(
         self, path: Any, subject: Subject, caller: Caller
     ) -> None:
-        request_id = any_uuid()
+        request_id = str(uuid.uuid4())
         old = subject.generation
         subject.generation = caller.reset(subject.id, old, request_id).generation
         subject.advance(path, 2)
@@ -337,9 +132,9 @@ class TestReset:
     def test_another_request_for_the_old_life_is_refused(
         self, subject: Subject, caller: Caller
     ) -> None:
-        now = caller.reset(subject.id, subject.generation, any_uuid())
-        with refused("SESSION_RESTARTED") as metadata:
-            caller.reset(subject.id, subject.generation, any_uuid())
+        now = caller.reset(subject.id, subject.generation, str(uuid.uuid4()))
+        with refused_for("SESSION_RESTARTED") as metadata:
+            caller.reset(subject.id, subject.generation, str(uuid.uuid4()))
         assert int(metadata["generation"]) == now.generation
         assert subject.now == now
 
@@ -347,7 +142,7 @@ class TestReset:
     def test_reset_without_a_request_id_is_refused(
         self, subject: Subject, caller: Caller, request_id: str
     ) -> None:
-        with refused("ARGUMENT_INVALID") as metadata:
+        with refused_for("ARGUMENT_INVALID") as metadata:
             caller.reset(subject.id, subject.generation, request_id)
         assert metadata["field"] == "request_id"
         assert subject.now == subject.session
@@ -358,7 +153,7 @@ class TestDelete:
         self, subject: Subject, caller: Caller
     ) -> None:
         caller.delete(subject.id, subject.generation)
-        with refused("SESSION_DELETED") as metadata:
+        with refused_for("SESSION_DELETED") as metadata:
             caller.get(subject.id)
         assert int(metadata["generation"]) == subject.generation
 
@@ -371,7 +166,7 @@ class TestDelete:
     ) -> None:
         caller.delete(subject.id, subject.generation)
         new = create(session=subject.id)
-        with refused("SESSION_RESTARTED"):
+        with refused_for("SESSION_RESTARTED"):
             caller.delete(subject.id, subject.generation)
         assert caller.get(subject.id) == new
 
@@ -379,7 +174,7 @@ class TestDelete:
         self, subject: Subject, caller: Caller
     ) -> None:
         caller.delete(subject.id, subject.generation)
-        with refused("SESSION_DELETED"):
+        with refused_for("SESSION_DELETED"):
             caller.delete(subject.id, subject.generation + 1)
 
 
@@ -389,11 +184,11 @@ class TestEveryMethod:
     @pytest.fixture(params=["touch", "reset", "delete"])
     def change(self, request: pytest.FixtureRequest, caller: Caller) -> Any:
         if request.param == "reset":
-            return lambda session, generation: caller.reset(session, generation, any_uuid())
+            return lambda session, generation: caller.reset(session, generation, str(uuid.uuid4()))
         return getattr(caller, request.param)
 
     def test_another_generation_is_refused(self, change: Any, subject: Subject) -> None:
-        with refused("SESSION_RESTARTED") as metadata:
+        with refused_for("SESSION_RESTARTED") as metadata:
             change(subject.id, subject.generation + 1)
         assert int(metadata["got_generation"]) == subject.generation + 1
         assert int(metadata["generation"]) == subject.generation
@@ -401,23 +196,23 @@ class TestEveryMethod:
 
     @pytest.mark.parametrize("generation", [0, -1])
     def test_no_generation_is_refused(self, change: Any, subject: Subject, generation: int) -> None:
-        with refused("ARGUMENT_INVALID") as metadata:
+        with refused_for("ARGUMENT_INVALID") as metadata:
             change(subject.id, generation)
         assert metadata["field"] == "generation"
         assert subject.now == subject.session
 
     def test_unknown_session_is_refused(self, change: Any) -> None:
-        with refused("SESSION_UNKNOWN"):
+        with refused_for("SESSION_UNKNOWN"):
             change("nobody", 1)
 
     def test_malformed_id_is_refused(self, change: Any) -> None:
-        with refused("ARGUMENT_INVALID"):
+        with refused_for("ARGUMENT_INVALID"):
             change("*", 1)
 
     def test_expired_session_is_refused(self, change: Any, caller: Caller, bundle: Bundle) -> None:
         subject = Subject(caller, bundle, idle_ttl_duration=duration_pb2.Duration(nanos=50_000_000))
         subject.wait_until_ended()
-        with refused("SESSION_EXPIRED"):
+        with refused_for("SESSION_EXPIRED"):
             change(subject.id, subject.generation)
 
     @pytest.mark.parametrize("method", UNARY_METHODS)
