@@ -9,7 +9,6 @@ value: a cell never changes one, it returns the next.
 from __future__ import annotations
 
 import abc
-import ctypes
 import hashlib
 from typing import TYPE_CHECKING, Any
 
@@ -229,29 +228,23 @@ class _Kernel:
                 f"graph output: got shape {list(got)}, expected "
                 f"[{size}, {interface.output_count} + {interface.state_size}]."
             )
-        self._rows = _memory(self._interpreter, self._input)
-        self._next_rows = _memory(self._interpreter, self._output)
+        # Filled anew at each step; what is left there of other rows is computed in vain,
+        # and changes no bit of these.
+        self._rows = np.zeros(shape, np.float32)
+        self._bytes = self._rows.data.cast("B")
 
     def step(self, rows: bytes) -> bytes:
         """Steps up to `size` rows; the rest of the batch is padding."""
-        # What is left there of other rows is computed in vain, and changes no bit of these.
         size = len(rows)
-        self._rows[:size] = rows
+        self._bytes[:size] = rows
+        # Copies, and not views of the graph's own memory: a graph may move its tensors
+        # when it runs, and only the interpreter knows where they are then.
+        self._interpreter.set_tensor(self._input, self._rows)
         self._interpreter.invoke()
-        if size == len(self._rows):
-            return self._next_rows.tobytes()
-        return self._next_rows[: size * len(self._next_rows) // len(self._rows)].tobytes()
-
-
-def _memory(interpreter: Any, index: int) -> memoryview:
-    """Returns the bytes of a tensor where the graph reads or writes them.
-
-    A copy through the interpreter would cost as much as the graph. It refuses to run
-    while a view of its own making lives, since one that outlives the interpreter, or
-    new shapes, would be of freed memory. Those of a kernel do neither.
-    """
-    view = interpreter.tensor(index)()
-    return memoryview((ctypes.c_char * view.nbytes).from_address(view.ctypes.data)).cast("B")
+        stepped: bytes = self._interpreter.get_tensor(self._output).tobytes()
+        if size == len(self._bytes):
+            return stepped
+        return stepped[: size * len(stepped) // len(self._bytes)]
 
 
 def _interpreter(graph: bytes) -> Any:
