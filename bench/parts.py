@@ -42,7 +42,9 @@ def _store(bundle: Bundle) -> list[Part]:
     catalogue, clock = Catalogue([model]), SteadyClock()
     with tempfile.TemporaryDirectory(prefix="tickcell-bench-") as directory:
         store = LmdbStore.open(directory)
-        sessions = Sessions(store, catalogue, clock, retention_ns=0, max_sessions=1)
+        sessions = Sessions(
+            store, catalogue, clock, retention_ns=0, max_sessions=1, max_record_bytes=2**20
+        )
         turn = Turn(
             store, catalogue, clock, retention_ns=0, max_request_rows=1, strict_numerics=False
         )

@@ -15,7 +15,12 @@ from tickcell.server.config import Limits
 from tickcell.v1 import session_service_pb2 as pb
 
 LIMITS = Limits(
-    max_sessions=50, max_window=16, max_request_rows=32, max_message_bytes=1000, max_streams=2
+    max_sessions=50,
+    max_window=16,
+    max_request_rows=32,
+    max_record_bytes=850,
+    max_message_bytes=1000,
+    max_streams=2,
 )
 
 
@@ -65,10 +70,20 @@ def test_window_by_default_is_within_the_bound(caller: Caller) -> None:
 
 
 def test_series_are_bounded(caller: Caller) -> None:
-    assert caller.create(series_count=32).series_count == 32
+    assert caller.create(series_count=32, window_step_count=1).series_count == 32
     with pytest.raises(Refused) as caught:
         caller.create(series_count=33)
     assert caught.value.metadata["max"] == "32"
+
+
+def test_series_and_window_together_are_bounded(caller: Caller) -> None:
+    # 32 series of a counting cell: 4 bytes of state each, and 8 + 4 x 32 of each step.
+    assert caller.create(series_count=32, window_step_count=5).window_step_count == 5
+    with pytest.raises(Refused) as caught:
+        caller.create(series_count=32, window_step_count=6)
+    assert caught.value.reason == "ARGUMENT_INVALID"
+    assert caught.value.metadata["record_bytes"] == str(4 * 32 + 6 * (8 + 4 * 32))
+    assert caught.value.metadata["max_record_bytes"] == "850"
 
 
 def test_rows_of_a_request_are_bounded(path: Path, caller: Caller) -> None:

@@ -116,8 +116,8 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("arguments", "said"),
         [
-            (("--idle-ttl", "0"), "idle_ttl_s: got 0.0"),
-            (("--max-window", "0"), "max_window: got 0"),
+            (("--idle-ttl", "0"), "--idle-ttl: got 0.0"),
+            (("--max-window", "0"), "--max-window: got 0"),
             (("--durability", "some"), "'some' is not one of"),
             (("--max-streams", "many"), "'many' is not a valid integer"),
             (("--stroe", "x"), "No such option"),

@@ -89,7 +89,12 @@ class TestCrowdedStore:
     def sessions(self, world: World) -> Sessions:
         """Sessions of which there may be two."""
         return Sessions(
-            world.store, world.catalogue, world.clock, retention_ns=RETENTION_NS, max_sessions=2
+            world.store,
+            world.catalogue,
+            world.clock,
+            retention_ns=RETENTION_NS,
+            max_sessions=2,
+            max_record_bytes=2**20,
         )
 
     def create(self, sessions: Sessions, world: World, session: str) -> record.Record:

@@ -47,6 +47,7 @@ class World:
             self.clock,
             retention_ns=RETENTION_NS,
             max_sessions=1000,
+            max_record_bytes=2**20,
         )
         self.turn = self.turn_over(self.catalogue, max_request_rows=max_request_rows)
 

@@ -88,6 +88,12 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
     help="Steps times series in one request.",
 )
 @_option(
+    "--max-record-bytes",
+    type=int,
+    default=_LIMITS.max_record_bytes,
+    help="State and window of one session.",
+)
+@_option(
     "--max-message-bytes", type=int, default=_LIMITS.max_message_bytes, help="The longest request."
 )
 @_option("--max-streams", type=int, default=_LIMITS.max_streams, help="Streams open at once.")
@@ -112,6 +118,7 @@ def serve(
     max_sessions: int,
     max_window: int,
     max_request_rows: int,
+    max_record_bytes: int,
     max_message_bytes: int,
     max_streams: int,
     log_format: logs.Format,
@@ -141,13 +148,15 @@ def serve(
                 max_sessions=max_sessions,
                 max_window=max_window,
                 max_request_rows=max_request_rows,
+                max_record_bytes=max_record_bytes,
                 max_message_bytes=max_message_bytes,
                 max_streams=max_streams,
             ),
             **rest,
         )
     except ConfigError as error:
-        raise click.UsageError(str(error)) from error
+        flag = error.field.removesuffix("_s").replace("_", "-")
+        raise click.UsageError(f"--{flag}: {error.complaint}") from error
     logs.configure(log_format)
     _run(config)
 

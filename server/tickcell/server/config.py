@@ -25,7 +25,17 @@ def default_store() -> pathlib.Path:
 
 
 class ConfigError(ValueError):
-    """An option is out of its range."""
+    """An option is out of its range.
+
+    Attributes:
+      field: of the configuration.
+      complaint: what is wrong with it.
+    """
+
+    def __init__(self, field: str, complaint: str) -> None:
+        super().__init__(f"{field}: {complaint}")
+        self.field = field
+        self.complaint = complaint
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,6 +49,9 @@ class Limits:
         rewritten with each step, so a long one is paid at each tick.
       max_request_rows: steps times series in one request. 8192 rows hold the loop for
         about 3 ms.
+      max_record_bytes: state and window of one session, which are written anew with each
+        step. 512 KiB hold the loop for 1 to 5 ms, by the steps in the request; it is 1024
+        series of the shipped model with the default window.
       max_message_bytes: the longest message that is received. 8192 rows of 10 sensors
         take 0.33 MB; gRPC's own default is 4 MB.
       max_streams: streams open at once.
@@ -49,6 +62,7 @@ class Limits:
     max_sessions: int = 100_000
     max_window: int = 1024
     max_request_rows: int = 8192
+    max_record_bytes: int = 512 * 1024
     max_message_bytes: int = 4 * 1024 * 1024
     max_streams: int = 1024
     max_idle_ttl_s: float = 315_360_000.0
@@ -57,7 +71,7 @@ class Limits:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if not value >= 1:
-                raise ConfigError(f"{field.name}: got {value}, expected at least 1.")
+                raise ConfigError(field.name, f"got {value}, expected at least 1.")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -100,19 +114,25 @@ class Config:
         ):
             if getattr(self, name) not in choices:
                 raise ConfigError(
-                    f"{name}: got {getattr(self, name)!r}, expected one of {', '.join(choices)}."
+                    name, f"got {getattr(self, name)!r}, expected one of {', '.join(choices)}."
                 )
-        if (self.store is None) != (self.durability == "none"):
+        if self.durability == "none" and self.store is not None:
             raise ConfigError(
-                "durability 'none' keeps sessions in memory and takes no store; the others "
-                "need one."
+                "store",
+                f"got {self.store} with durability 'none', which keeps sessions in memory and "
+                "takes no store; leave out one of the two.",
+            )
+        if self.durability != "none" and self.store is None:
+            raise ConfigError(
+                "store", f"got none, expected a directory for durability {self.durability!r}."
             )
         if not 0 < self.idle_ttl_s <= self.limits.max_idle_ttl_s:
             raise ConfigError(
-                f"idle_ttl_s: got {self.idle_ttl_s}, expected above 0 and at most "
-                f"{self.limits.max_idle_ttl_s}."
+                "idle_ttl_s",
+                f"got {self.idle_ttl_s}, expected above 0 and at most "
+                f"{self.limits.max_idle_ttl_s}.",
             )
         for name in ("retention_s", "grace_s"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
-                raise ConfigError(f"{name}: got {value}, expected 0 or more.")
+                raise ConfigError(name, f"got {value}, expected 0 or more.")

@@ -94,6 +94,12 @@ class Life:
         return 4 * self.series_count * self.output_count
 
     @property
+    def full_size(self) -> int:
+        """The bytes of state and window once the window is full, which each step rewrites."""
+        state_size = 4 * self.series_count * self.state_size
+        return state_size + self.window * (DIGEST_SIZE + self.output_size)
+
+    @property
     def is_deleted(self) -> bool:
         """Whether the session was deleted."""
         return self.delete_ns != 0

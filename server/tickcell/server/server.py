@@ -70,6 +70,7 @@ class Server:
             clock,
             retention_ns=retention_ns,
             max_sessions=config.limits.max_sessions,
+            max_record_bytes=config.limits.max_record_bytes,
         )
         self._gate = calls.Gate()
         self._steps = StepServicer(self._gate, turn, max_streams=config.limits.max_streams)

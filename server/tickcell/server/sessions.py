@@ -47,12 +47,14 @@ class Sessions:
         *,
         retention_ns: int,
         max_sessions: int,
+        max_record_bytes: int,
     ) -> None:
         self._store = records
         self._catalogue = catalogue
         self._clock = clock
         self._retention_ns = retention_ns
         self._max_sessions = max_sessions
+        self._max_record_bytes = max_record_bytes
         self._swept = b""
 
     def create(self, model: ServedModel, wanted: Creation) -> Record:
@@ -60,6 +62,7 @@ class Sessions:
 
         Raises:
           SessionExists, SessionDeleted, SessionExpired: see `lives.create`.
+          ArgumentInvalid: its series and window together are too many.
           SessionsFull: the store keeps as many as it may.
           StoreFull: its disk or map is full.
         """
@@ -82,6 +85,8 @@ class Sessions:
 
         def create(old: Record | None) -> Record:
             new = lives.create(old, request, self._clock.now_ns(), self._retention_ns)
+            if new is not old:
+                self._check_size(wanted.session, new)
             if old is None:
                 self._check_room(wanted.session)
             return new
@@ -222,6 +227,21 @@ class Sessions:
                 raise turn.full(session, error) from error
             if is_committed:
                 return new
+
+    def _check_size(self, session: str, new: Record) -> None:
+        life = new.life
+        if life.full_size > self._max_record_bytes:
+            raise errors.ArgumentInvalid(
+                f"{session}: {life.series_count} series with a window of {life.window} steps make "
+                f"a record of {life.full_size} bytes, expected at most {self._max_record_bytes}; "
+                "ask for fewer series or a shorter window, or raise --max-record-bytes.",
+                session=session,
+                field="series_count",
+                series_count=life.series_count,
+                window_step_count=life.window,
+                record_bytes=life.full_size,
+                max_record_bytes=self._max_record_bytes,
+            )
 
     def _check_room(self, session: str) -> None:
         count = self._store.count()

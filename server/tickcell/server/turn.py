@@ -88,7 +88,7 @@ class Turn:
         if len(steps) > 1:
             try:
                 return self._run_together(steps)
-            except Exception as error:  # noqa: BLE001 - told apart below.
+            except Exception as error:  # noqa: BLE001 - each is run again alone.
                 # One of them did it. Alone, each fails or succeeds by itself; what was
                 # committed already is found stored.
                 _log.warning("%d steps failed together, each runs alone: %r", len(steps), error)
@@ -111,7 +111,7 @@ class Turn:
             asked.error = error
         except store.StoreFullError as error:
             asked.error = full(asked.session, error)
-        except Exception:  # noqa: BLE001 - the edge, see below.
+        except Exception:  # noqa: BLE001 - the edge: logged, answered.
             # The edge for what no rule foresees: a fault of ours must not end the loop
             # that serves everybody.
             _log.exception("%s: a step failed", asked.session)
