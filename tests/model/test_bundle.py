@@ -34,7 +34,8 @@ def test_a_bundle_is_read_as_it_was_written(tmp_path: pathlib.Path) -> None:
     assert again.golden.frames.tobytes() == shipped.golden.frames.tobytes()
     assert again.golden.outputs.tobytes() == shipped.golden.outputs.tobytes()
     assert again.golden.labels is not None
-    assert again.golden.labels.tobytes() == shipped.golden.labels.tobytes()  # type: ignore[union-attr]
+    assert shipped.golden.labels is not None
+    assert again.golden.labels.tobytes() == shipped.golden.labels.tobytes()
 
 
 def test_a_bundle_without_labels_and_keras_model_is_whole(tmp_path: pathlib.Path) -> None:

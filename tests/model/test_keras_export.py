@@ -240,7 +240,7 @@ def test_a_recurrence_that_amplifies_its_last_bit_is_exported_and_said_so() -> N
 
 
 @keras.saving.register_keras_serializable(package="tests")
-class Hindsight(layers.Dense):  # type: ignore[misc]
+class Hindsight(layers.Dense):  # type: ignore[misc]  # Keras comes without types
     """Says that it treats each frame on its own, and does not."""
 
     def call(self, frames: Any, training: bool | None = None) -> Any:

@@ -123,7 +123,7 @@ def test_what_cannot_be_streamed_is_named(case: str) -> None:
 
 
 def test_a_model_with_a_call_of_its_own_is_refused() -> None:
-    class Own(keras.Model):  # type: ignore[misc]
+    class Own(keras.Model):  # type: ignore[misc]  # Keras comes without types
         def call(self, frames: Any) -> Any:
             return frames
 

@@ -125,7 +125,7 @@ def test_the_average_of_the_weights_is_what_is_kept(
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(
     tmp_path: pathlib.Path,
 ) -> None:
-    class Spoil(keras.callbacks.Callback):  # type: ignore[misc]
+    class Spoil(keras.callbacks.Callback):  # type: ignore[misc]  # Keras comes without types
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             if epoch == 2:
                 kernel = self.model.get_layer("output").kernel

@@ -70,7 +70,7 @@ class _Commands(click.Group):
 
     def get_command(
         self,
-        ctx: click.Context,  # noqa: ARG002
+        ctx: click.Context,  # noqa: ARG002 - click calls it so
         cmd_name: str,
     ) -> click.Command | None:
         place = COMMANDS.get(cmd_name)
@@ -78,7 +78,7 @@ class _Commands(click.Group):
 
     def format_commands(
         self,
-        ctx: click.Context,  # noqa: ARG002
+        ctx: click.Context,  # noqa: ARG002 - click calls it so
         formatter: click.HelpFormatter,
     ) -> None:
         with formatter.section("Commands"):

@@ -63,7 +63,7 @@ class Demo:
         frames, rate_hz = bundle.golden.frames, bundle.card.rate_hz
         outputs = np.empty((len(frames), bundle.interface.output_count), np.float32)
         # Anywhere in the middle half, another place each time.
-        kill_step = random.randrange(len(frames) // 4, 3 * len(frames) // 4)  # noqa: S311
+        kill_step = random.randrange(len(frames) // 4, 3 * len(frames) // 4)  # noqa: S311 - not a secret
         with Session.create(server.address) as session:
             for step, output in enumerate(session.stream(frames)):
                 outputs[step] = output

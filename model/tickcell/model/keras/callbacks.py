@@ -17,7 +17,7 @@ from tickcell.model.keras.windows import Windows
 _SEED_STATE = "seed_generator_state"
 
 
-class EpochSeeds(keras.callbacks.Callback):  # type: ignore[misc]
+class EpochSeeds(keras.callbacks.Callback):  # type: ignore[misc]  # Keras comes without types
     """Makes all that is random in an epoch follow from the seed and the epoch's number."""
 
     def __init__(self, windows: Windows, seed: int) -> None:
@@ -25,7 +25,7 @@ class EpochSeeds(keras.callbacks.Callback):  # type: ignore[misc]
         self._windows = windows
         self._seed = seed
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002 - Keras calls it so
         self._windows.epoch = epoch
         generators = [variable for variable in self.model.variables if variable.name == _SEED_STATE]
         for number, variable in enumerate(generators):
@@ -33,21 +33,21 @@ class EpochSeeds(keras.callbacks.Callback):  # type: ignore[misc]
             variable.assign(state.astype(variable.dtype))
 
 
-class Averaged(keras.callbacks.Callback):  # type: ignore[misc]
+class Averaged(keras.callbacks.Callback):  # type: ignore[misc]  # Keras comes without types
     """Validates the running average of the weights, and goes on from the weights themselves."""
 
     def __init__(self) -> None:
         super().__init__()
         self._stack = contextlib.ExitStack()
 
-    def on_test_begin(self, logs: Any = None) -> None:  # noqa: ARG002
+    def on_test_begin(self, logs: Any = None) -> None:  # noqa: ARG002 - Keras calls it so
         self._stack.enter_context(averaged(self.model))
 
-    def on_test_end(self, logs: Any = None) -> None:  # noqa: ARG002
+    def on_test_end(self, logs: Any = None) -> None:  # noqa: ARG002 - Keras calls it so
         self._stack.close()
 
 
-class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]
+class Checkpoints(keras.callbacks.Callback):  # type: ignore[misc]  # Keras comes without types
     """Adds each epoch to the history, keeps checkpoints, and stops a run that gains nothing.
 
     An epoch that went wrong is not kept; `failed_epoch` says which, from 1.

@@ -16,7 +16,7 @@ import keras
 
 
 @keras.saving.register_keras_serializable(package="tickcell")
-class AdditiveCell(keras.layers.Layer):  # type: ignore[misc]
+class AdditiveCell(keras.layers.Layer):  # type: ignore[misc]  # Keras comes without types
     """One dense layer, applied again at every step: `state = tanh(W (state + frame) + b)`.
 
     The state is as wide as a frame, since the two are added, and it is the output.
@@ -58,7 +58,7 @@ class AdditiveCell(keras.layers.Layer):  # type: ignore[misc]
 
 
 @keras.saving.register_keras_serializable(package="tickcell")
-class RNNCell(keras.layers.Layer):  # type: ignore[misc]
+class RNNCell(keras.layers.Layer):  # type: ignore[misc]  # Keras comes without types
     r"""Two recurrent layers, each with a linear projection in and layer normalisation out.
 
     With the frame $x_0$ and, for layer $i \in \{1, 2\}$, its state $s_i$:

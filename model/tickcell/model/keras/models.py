@@ -15,7 +15,7 @@ from tickcell.model.keras.cells import AdditiveCell, RNNCell
 
 
 @keras.saving.register_keras_serializable(package="tickcell")
-class UnrolledRNN(keras.Model):  # type: ignore[misc]
+class UnrolledRNN(keras.Model):  # type: ignore[misc]  # Keras comes without types
     """The plainest recurrent network: one dense layer, over and over, and a sigmoid at the end.
 
     Gives `[B, 1]`, the output at the last frame, or `[B, T, 1]` with `return_sequences`.
@@ -46,7 +46,7 @@ class UnrolledRNN(keras.Model):  # type: ignore[misc]
 
 
 @keras.saving.register_keras_serializable(package="tickcell")
-class RNNModel(keras.Model):  # type: ignore[misc]
+class RNNModel(keras.Model):  # type: ignore[misc]  # Keras comes without types
     """Two recurrent layers over normalised readings, and a sigmoid.
 
     Gives `[B, 1]`, the output at the last frame, or `[B, T, 1]` with `return_sequences`.

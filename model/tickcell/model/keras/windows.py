@@ -60,7 +60,7 @@ class Windowing:
             )
 
 
-class Windows(keras.utils.PyDataset):  # type: ignore[misc]
+class Windows(keras.utils.PyDataset):  # type: ignore[misc]  # Keras comes without types
     """Batches of windows: `(frames, labels, weights)` for `fit`."""
 
     def __init__(
