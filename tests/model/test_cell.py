@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent import futures
 
 import numpy as np
 import pytest
@@ -139,3 +140,21 @@ def test_a_missing_extra_is_named_with_its_command() -> None:
 
 def test_interface_survives_json(bundle: Bundle) -> None:
     assert Interface.from_json(bundle.interface.to_json()) == bundle.interface
+
+
+def test_threads_that_share_a_cell_do_not_disturb_each_other(bundle: Bundle) -> None:
+    cell = bundle.cell()
+    frames = bundle.golden.frames[:400]
+
+    def loop(start: int) -> bytes:
+        outputs = []
+        state = cell.initial_state()
+        for frame in np.roll(frames, -start, axis=0):
+            output, state = cell.step(frame, state)
+            outputs.append(output)
+        return np.stack(outputs).tobytes()
+
+    alone = [loop(start) for start in range(8)]
+    with futures.ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            assert list(pool.map(loop, range(8))) == alone

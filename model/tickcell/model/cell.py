@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import abc
 import hashlib
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +41,10 @@ class CellError(ValueError):
 
 
 class Cell(abc.ABC):
-    """One recurrent cell. Pure: a step depends on its arguments alone."""
+    """One recurrent cell. Pure: a step depends on its arguments alone.
+
+    Threads may share one.
+    """
 
     @property
     @abc.abstractmethod
@@ -232,16 +236,20 @@ class _Kernel:
         # and changes no bit of these.
         self._rows = np.zeros(shape, np.float32)
         self._bytes = self._rows.data.cast("B")
+        # The graph lets go of the interpreter lock while it runs, and its tensors and the
+        # rows above are the same for every caller.
+        self._running = threading.Lock()
 
     def step(self, rows: bytes) -> bytes:
         """Steps up to `size` rows; the rest of the batch is padding."""
         size = len(rows)
-        self._bytes[:size] = rows
-        # Copies, and not views of the graph's own memory: a graph may move its tensors
-        # when it runs, and only the interpreter knows where they are then.
-        self._interpreter.set_tensor(self._input, self._rows)
-        self._interpreter.invoke()
-        stepped: bytes = self._interpreter.get_tensor(self._output).tobytes()
+        with self._running:
+            self._bytes[:size] = rows
+            # Copies, and not views of the graph's own memory: a graph may move its tensors
+            # when it runs, and only the interpreter knows where they are then.
+            self._interpreter.set_tensor(self._input, self._rows)
+            self._interpreter.invoke()
+            stepped: bytes = self._interpreter.get_tensor(self._output).tobytes()
         if size == len(self._bytes):
             return stepped
         return stepped[: size * len(stepped) // len(self._bytes)]
