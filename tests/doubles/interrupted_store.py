@@ -12,6 +12,7 @@ class InterruptedStore(MemoryStore):
 
     Attributes:
       interruptions: what to do before each of the next commits.
+      load_count: how many loads there were so far.
       change_counts: of each commit so far, the interruptions' own included.
       is_full: whether commits are refused.
     """
@@ -19,8 +20,13 @@ class InterruptedStore(MemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self.interruptions: list[Callable[[], object]] = []
+        self.load_count = 0
         self.change_counts: list[int] = []
         self.is_full = False
+
+    def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        self.load_count += 1
+        return super().load(keys)
 
     def commit(self, changes: Sequence[Change]) -> list[bool]:
         if self.interruptions:

@@ -1,18 +1,27 @@
-"""What is foreseen on a stream is read and answered as if it had been parsed."""
+"""What is foreseen on a stream is read and answered as if it had been parsed and loaded."""
 
 from __future__ import annotations
+
+import contextlib
+import uuid
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from doubles.counting_cell import CountingCell
+from doubles.moody_cell import GIVES_NAN
 from server.turns import World
 from tickcell import wire
-from tickcell.server import messages
+from tickcell.model import Cell
+from tickcell.server import errors, messages, record
 from tickcell.server.step import Step
+from tickcell.server.store import Change
 from tickcell.server.succession import Succession
 from tickcell.v1 import session_service_pb2 as pb
+
+TTL_S = 100
 
 
 def encoded(step: Step) -> bytes:
@@ -35,25 +44,92 @@ def asked_by(step: Step) -> tuple[object, ...]:
     return step.session, step.generation, step.first_step, step.step_count, step.frames
 
 
+def answer(step: Step) -> tuple[object, ...]:
+    if step.error is not None:
+        return type(step.error), str(step.error)
+    return step.start_step, step.outputs
+
+
+class DeafCell(CountingCell):
+    """Counts, and hears nothing: not even a NaN comes out again."""
+
+    def step_rows(self, rows: bytes) -> bytes:
+        readings = np.nan_to_num(np.frombuffer(rows, "<f4"))
+        return super().step_rows(readings.tobytes())
+
+
 class Stream:
     """A stream of sessions "a" and "b", whose requests are applied as they come."""
 
-    def __init__(self) -> None:
-        self.world = World()
-        self.world.create_all("a", "b")
+    def __init__(self, cell: Cell | None = None) -> None:
+        self.world = World(cell=cell)
+        self.generations = {session: self.create(session) for session in "ab"}
         self.succession = Succession()
 
+    def create(self, session: str) -> int:
+        return self.world.create(session, idle_ttl_ns=TTL_S * 10**9).life.generation
+
+    def record(self, session: str) -> bytes | None:
+        (encoded,) = self.world.store.load([record.key(session)])
+        return encoded
+
+    def next_step(self, session: str) -> int:
+        encoded = self.record(session)
+        return 0 if encoded is None else record.decode(encoded).next_step
+
+    def asked(self, session: str, first_step: int, frames: list[float]) -> Step:
+        readings = np.array(frames, "<f4").tobytes()
+        return Step(session, self.generations[session], first_step, len(frames), readings)
+
     def send(self, session: str, first_step: int, frames: list[float]) -> bool:
-        """Steps a session, holds what is read and answered to the parser; was it foreseen?"""
-        request = encoded(self.world.request(session, first_step, frames))
+        """Steps a session as the servicer does, and in the ordinary way; was it foreseen?
+
+        What is foreseen is held to the parser, and its answer and the record that it
+        leaves to those of a step that loads its session.
+        """
+        request = encoded(self.asked(session, first_step, frames))
+        step = ordinary = parsed(request)
         foreseen = self.succession.read(request)
-        assert foreseen is None or asked_by(foreseen) == asked_by(parsed(request))
-        step = foreseen or parsed(request)
-        self.world.run(step)
+        if foreseen is not None:
+            step = foreseen
+            assert asked_by(step) == asked_by(ordinary)
+            before = self.record(session)
+            self.world.turn.run_alone(step)
+            after = self.record(session)
+            # Back to where it was, under the turn's feet.
+            assert before == after or self.world.store.commit(
+                [Change(record.key(session), after, before)]
+            ) == [True]
+        self.world.run(ordinary)
+        if foreseen is not None:
+            assert answer(step) == answer(ordinary)
+            assert self.record(session) == after
         if step.error is None:
-            expected = messages.answer(wire.StreamStepsResponse, step)
+            expected = messages.answer(wire.StreamStepsResponse, ordinary)
             assert self.succession.answer(step) == expected
+        self.succession.foresee(step)
         return foreseen is not None
+
+    def disturb(self, session: str, event: str) -> None:
+        """Does to a session what others may between two ticks; if it is alive."""
+        sessions, generation = self.world.sessions, self.generations[session]
+        with contextlib.suppress(errors.TickcellError):
+            if event == "stepped":
+                other = self.world.turn_over(self.world.catalogue)
+                other.run_alone(self.asked(session, self.next_step(session), [1.0]))
+            elif event == "touched":
+                self.world.clock.advance(0.6 * TTL_S)
+                sessions.touch(session, generation)
+            elif event == "reset":
+                sessions.reset(session, generation, str(uuid.uuid4()))
+            elif event == "deleted":
+                sessions.delete(session, generation)
+            elif event == "idle":
+                self.world.clock.advance(TTL_S)
+            elif event == "created":
+                self.create(session)
+            elif event == "attached":
+                self.generations[session] = sessions.get(session).life.generation
 
 
 def test_third_step_in_a_row_is_foreseen_and_those_after_it() -> None:
@@ -80,33 +156,68 @@ def test_refused_step_is_still_foreseen_when_it_is_sent_again() -> None:
     assert [stream.send("a", 2, [reading]) for reading in (float("nan"), 1.0)] == [True, True]
 
 
+def test_foreseen_step_is_not_loaded() -> None:
+    stream = Stream()
+    for step in range(2):
+        stream.send("a", step, [1.0])
+    foreseen = stream.succession.read(encoded(stream.asked("a", 2, [1.0])))
+    assert foreseen is not None
+    loads = stream.world.store.load_count
+    stream.world.turn.run_alone(foreseen)
+    assert foreseen.error is None
+    assert stream.world.store.load_count == loads
+
+
 @pytest.mark.parametrize("cut", range(1, 8))
 def test_request_cut_short_is_not_foreseen(cut: int) -> None:
     stream = Stream()
     for step in range(2):
         stream.send("a", step, [1.0])
-    request = encoded(stream.world.request("a", 2, [1.0]))
+    request = encoded(stream.asked("a", 2, [1.0]))
     assert stream.succession.read(request) is not None
     assert stream.succession.read(request[:-cut]) is None
     assert stream.succession.read(request + request[-cut:]) is None
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=200)
 @given(
     st.lists(
         st.tuples(
             st.sampled_from("aaaab"),
+            st.sampled_from(
+                [None] * 8
+                + ["stepped", "touched", "reset", "deleted", "idle", "created", "attached"]
+            ),
             st.sampled_from([0, 0, 0, 0, 0, -1, -2, 1]),
             st.sampled_from([1, 1, 1, 2, 9]),
-            st.sampled_from([1.0, 1.0, 2.0, float("inf")]),
+            st.sampled_from([1.0, 1.0, 1.0, 2.0, 1000.0, GIVES_NAN, float("inf")]),
         ),
         max_size=40,
     )
 )
-def test_any_stream_is_read_and_answered_as_if_parsed(
-    sent: list[tuple[str, int, int, float]],
+def test_any_stream_is_read_and_answered_as_if_parsed_and_loaded(
+    sent: list[tuple[str, str | None, int, int, float]],
 ) -> None:
     stream = Stream()
-    for session, offset, step_count, reading in sent:
-        first_step = stream.world.next_step(session) + offset
+    for session, event, offset, step_count, reading in sent:
+        if event is not None:
+            stream.disturb(session, event)
+        first_step = stream.next_step(session) + offset
         stream.send(session, max(first_step, 0), [reading] * step_count)
+
+
+@pytest.mark.parametrize("event", ["stepped", "touched", "reset", "deleted", "idle"])
+@pytest.mark.parametrize("reading", [1.0, 2.0, 1000.0, GIVES_NAN, float("nan")])
+def test_session_that_others_changed_is_answered_as_it_is_now(event: str, reading: float) -> None:
+    stream = Stream()
+    for step in range(3):
+        stream.send("a", step, [1.0])
+    stream.disturb("a", event)
+    assert stream.send("a", 3, [reading])
+
+
+def test_reading_that_is_not_finite_is_refused_though_the_cell_would_bear_it() -> None:
+    stream = Stream(DeafCell())
+    for step in range(3):
+        stream.send("a", step, [1.0])
+    assert stream.send("a", 3, [float("nan")])

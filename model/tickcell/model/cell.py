@@ -236,8 +236,10 @@ class _Kernel:
         # and changes no bit of these.
         self._rows = np.zeros(shape, np.float32)
         self._bytes = self._rows.data.cast("B")
-        # The graph lets go of the interpreter lock while it runs, and its tensors and the
-        # rows above are the same for every caller.
+        # Each call makes a view of where the output is then.
+        self._view_output = self._interpreter.tensor(self._output)
+        # The graph runs without Python's lock, and its tensors and the rows above are the
+        # same for every caller.
         self._running = threading.Lock()
 
     def step(self, rows: bytes) -> bytes:
@@ -245,11 +247,11 @@ class _Kernel:
         size = len(rows)
         with self._running:
             self._bytes[:size] = rows
-            # Copies, and not views of the graph's own memory: a graph may move its tensors
-            # when it runs, and only the interpreter knows where they are then.
+            # A graph may move its tensors when it runs, and only the interpreter knows
+            # where they are: no view of them outlives this block.
             self._interpreter.set_tensor(self._input, self._rows)
             self._interpreter.invoke()
-            stepped: bytes = self._interpreter.get_tensor(self._output).tobytes()
+            stepped: bytes = self._view_output().tobytes()
         if size == len(self._bytes):
             return stepped
         return stepped[: size * len(stepped) // len(self._bytes)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import operator
 import struct
 from typing import TYPE_CHECKING
 
@@ -30,6 +29,7 @@ class ServedModel:
       numerics: the cell's numerics digest, 8 bytes.
       lowest, highest: the sensors' hard ranges, inclusive; as float32, like readings, so
         that a reading clipped to its range is within.
+      frame: how one frame lies in bytes.
     """
 
     card: Card
@@ -38,6 +38,7 @@ class ServedModel:
     numerics: bytes
     lowest: tuple[float, ...]
     highest: tuple[float, ...]
+    frame: struct.Struct
 
     @classmethod
     def of(cls, card: Card, cell: Cell, fingerprint: str) -> ServedModel:
@@ -50,6 +51,7 @@ class ServedModel:
             numerics=bytes.fromhex(cell.numerics_digest),
             lowest=tuple(float(np.float32(sensor.min_reading)) for sensor in sensors),
             highest=tuple(float(np.float32(sensor.max_reading)) for sensor in sensors),
+            frame=struct.Struct(f"<{len(sensors)}f"),
         )
 
     def out_of_range(self, frames: bytes) -> NDArray[np.bool_] | None:
@@ -61,15 +63,15 @@ class ServedModel:
         Returns:
           `[N, F]`, or None where all are inside.
         """
-        width = len(self.lowest)
-        if len(frames) == 4 * width:
+        if len(frames) == self.frame.size:
             # One frame: quicker without numpy, and at every tick.
-            frame = struct.unpack(f"<{width}f", frames)
-            if all(map(operator.le, self.lowest, frame)) and all(
-                map(operator.le, frame, self.highest)
-            ):
+            frame = self.frame.unpack(frames)
+            for lowest, reading, highest in zip(self.lowest, frame, self.highest, strict=True):
+                if not lowest <= reading <= highest:
+                    break
+            else:
                 return None
-        readings = np.frombuffer(frames, "<f4").reshape(-1, width)
+        readings = np.frombuffer(frames, "<f4").reshape(-1, len(self.lowest))
         is_outside = (readings < self.lowest) | (readings > self.highest)
         return is_outside if is_outside.any() else None
 

@@ -151,9 +151,12 @@ def session_of(key: bytes) -> str:
 
 def encode(record: Record) -> bytes:
     """Returns the record's bytes."""
-    life = record.life.encoded
-    header = _HEADER.pack(_MAGIC, VERSION, len(life), *record[1:6])
-    body = b"".join((header, life, *record[6:]))
+    life, kept, next_step, renew_ns, start_step, numerics, state, digests, outputs = record
+    encoded = life.encoded
+    header = _HEADER.pack(
+        _MAGIC, VERSION, len(encoded), kept, next_step, renew_ns, start_step, numerics
+    )
+    body = b"".join((header, encoded, state, digests, outputs))
     return body + _CHECKSUM.pack(zlib.crc32(body))
 
 
@@ -254,17 +257,17 @@ def advance(
       numerics: the numerics digest of the cell that computed them.
       now_ns: the time, to which the session is renewed.
     """
-    life, kept, next_step, renew_ns, numerics_start_step, old_numerics = record[:6]
+    life, kept, next_step, renew_ns, start_step, old_numerics, _, old_digests, old_outputs = record
     steps = len(digests) // DIGEST_SIZE
-    kept = min(life.window, kept + steps)
+    dropped = max(0, kept + steps - life.window)
     return Record(
         life,
-        kept,
+        kept + steps - dropped,
         next_step + steps,
         max(now_ns, renew_ns),
-        numerics_start_step if numerics == old_numerics else next_step,
+        start_step if numerics == old_numerics else next_step,
         numerics,
         state,
-        (record.digests + digests)[-DIGEST_SIZE * kept :],
-        (record.outputs + outputs)[-life.output_size * kept :],
+        old_digests[DIGEST_SIZE * dropped :] + digests,
+        old_outputs[life.output_size * dropped :] + outputs,
     )

@@ -93,7 +93,7 @@ def decide(
     expected = record.next_step
     first = request.first_step
     if first == expected or first is None:
-        return expected, 0, digest(frames) if steps == 1 else _digests(request)
+        return expected, 0, digests_of(request)
     if first < 0:
         raise errors.ArgumentInvalid(
             f"{request.session}: first_step: got {first}, expected 0 or more.",
@@ -118,7 +118,7 @@ def decide(
             window_start_step=oldest,
             next_step=expected,
         )
-    digests = _digests(request)
+    digests = digests_of(request)
     stored = min(request.step_count, expected - first)
     _check_digests(record, request, first, digests[: stored * DIGEST_SIZE])
     return first, stored, digests[stored * DIGEST_SIZE :]
@@ -129,6 +129,15 @@ def stored_outputs(record: Record, first_step: int, count: int) -> bytes:
     size = record.life.output_size
     start = (first_step - record.next_step + record.kept) * size
     return record.outputs[start : start + count * size]
+
+
+def digests_of(request: StepRequest) -> bytes:
+    """Returns the digests of a request's frames, one per step, in order."""
+    frames = request.frames
+    if request.step_count == 1:
+        return digest(frames)
+    size = len(frames) // request.step_count
+    return b"".join([digest(frames[start : start + size]) for start in range(0, len(frames), size)])
 
 
 def _misshapen(life: Life, request: StepRequest, max_rows: int) -> errors.FrameShape:
@@ -183,12 +192,6 @@ def locate(readings: NDArray[np.float32], is_wrong: NDArray[np.bool_], life: Lif
     index = int(np.argmax(is_wrong))
     frame, rest = divmod(index, life.series_count * life.sensor_count)
     return Place(frame, *divmod(rest, life.sensor_count), float(readings.flat[index]))
-
-
-def _digests(request: StepRequest) -> bytes:
-    frames = request.frames
-    size = len(frames) // request.step_count
-    return b"".join([digest(frames[start : start + size]) for start in range(0, len(frames), size)])
 
 
 def _check_digests(record: Record, request: StepRequest, first: int, digests: bytes) -> None:

@@ -31,8 +31,9 @@ class Step(rules.StepRequest):
         turn, all steps are stored.
       start_step: the index of its first frame, once it is decided what "next" means.
       outputs: the answer, `[T, B, O]` float32.
-      encoded: the bytes of the record that was loaded.
-      record: that record; once it is finished, the one that follows.
+      guess: the step that it follows, if its record is probably the session's still.
+      record: the record that the request found; once it is finished, the one that follows.
+      encoded: the bytes of the record that it found; once committed, of the one that follows.
       model: the model to which the session is pinned, once there are new steps.
       stored: how many of the T steps are stored; the rest are new.
       digests: of the new steps.
@@ -44,6 +45,7 @@ class Step(rules.StepRequest):
         "digests",
         "encoded",
         "error",
+        "guess",
         "key",
         "model",
         "new_outputs",
@@ -58,6 +60,7 @@ class Step(rules.StepRequest):
     start_step: int
     outputs: bytes
     error: errors.TickcellError | None
+    guess: Step | None
     encoded: bytes | None
     record: Record
     model: ServedModel
@@ -77,6 +80,7 @@ class Step(rules.StepRequest):
         super().__init__(session, generation, first_step, step_count, frames)
         self.key = record.key(session)
         self.error = None
+        self.guess = None
 
     def begin(self, model: ServedModel) -> None:
         """Makes ready to compute the new steps.
@@ -94,17 +98,48 @@ class Step(rules.StepRequest):
         if is_outside is not None:
             raise self._out_of_range(np.frombuffer(frames, _F4), is_outside)
 
+    def follow(self, before: Step) -> bool:
+        """Makes ready to compute new steps on the guess that nothing happened since.
+
+        Args:
+          before: the step that it follows, of the same session and generation, and of as
+            many frames: whatever was found to be right about those is right here too.
+
+        Returns:
+          Whether the frames are finite.
+
+        Raises:
+          FrameOutOfRange: a frame lies outside the sensors' hard ranges.
+        """
+        if not record.is_finite(self.frames):
+            return False
+        self.encoded, self.record = before.encoded, before.record
+        self.start_step, self.stored, self.digests = (
+            before.record.next_step,
+            0,
+            rules.digests_of(self),
+        )
+        self.begin(before.model)
+        return True
+
     def compute(self) -> None:
         """Computes the new steps."""
+        life = self.record.life
         step_rows = self.model.cell.step_rows
-        for _ in range(self.step_count - self.stored):
-            self.take(step_rows(self.rows()))
+        if life.series_count > 1:
+            for _ in range(self.step_count - self.stored):
+                self.take(step_rows(self.rows()))
+            return
+        # One series, as one agent's tick is: a row is a frame and a state, end to end.
+        frames, size, output_size = self.frames, life.frame_size, life.output_size
+        for start in range(self.stored * size, len(frames), size):
+            row = step_rows(frames[start : start + size] + self.state)
+            self.new_outputs.append(row[:output_size])
+            self.state = row[output_size:]
 
     def rows(self) -> bytes:
         """Returns the rows in of the next new step, `[B, F + S]` float32."""
         life = self.record.life
-        if life.series_count == self.step_count == 1:
-            return self.frames + self.state
         start = (self.stored + len(self.new_outputs)) * life.frame_size
         frame = self.frames[start : start + life.frame_size]
         if life.series_count == 1:

@@ -138,6 +138,7 @@ class StepServicer:
             await context.write(
                 succession.answer(asked) if asked.error is None else _refusal(asked, asked.error)
             )
+            succession.foresee(asked)
         await calls.abort(context, calls.draining())
 
 

@@ -39,46 +39,65 @@ class Succession:
     before it but for its index and its readings, and its response likewise. That a
     request is the one foreseen is proven by its bytes: all those before the readings are
     compared, and they say how many readings there are. Any other is to be parsed.
+
+    A foreseen step comes with the guess that its session is as the step before left it.
     """
 
     def __init__(self) -> None:
         self._last: tuple[str, int | None, int] | None = None
         self._next_step = 0
         self._common: _Common | None = None
-        self._head = b""
+        self._foreseen: Step | None = None
+        self._request_head = b""
+        self._request_size = 0
+        self._response_head = b""
 
     def read(self, encoded: bytes) -> Step | None:
         """Returns the request if it is the one foreseen."""
-        common = self._common
-        if common is None:
+        step = self._foreseen
+        if (
+            step is None
+            or len(encoded) != self._request_size
+            or not encoded.startswith(self._request_head)
+        ):
             return None
-        head = self._head + common.before_frames
-        if len(encoded) != len(head) + common.frames_size or not encoded.startswith(head):
-            return None
-        return Step(
-            common.session,
-            common.generation,
-            self._next_step,
-            common.step_count,
-            encoded[len(head) :],
-        )
+        step.frames = encoded[len(self._request_head) :]
+        return step
 
     def answer(self, answered: Step) -> bytes:
-        """Returns the response to a request that was applied, and foresees the next."""
+        """Returns the response to a request that was applied."""
+        if answered is self._foreseen:
+            return self._response_head + answered.outputs
+        return messages.answer(wire.StreamStepsResponse, answered)
+
+    def foresee(self, answered: Step) -> None:
+        """Prepares for the request that follows; best done while the answer is on its way."""
+        self._foreseen = None
+        if answered.error is None:
+            self._learn(answered)
+        common = self._common
+        if common is None:
+            return
+        head = common.before_index + _FIRST_STEP_TAG + _varint(self._next_step)
+        self._request_head = head + common.before_frames
+        self._request_size = len(self._request_head) + common.frames_size
+        self._response_head = head + common.before_outputs
+        self._foreseen = Step(
+            common.session, common.generation, self._next_step, common.step_count, b""
+        )
+        if answered.error is None and answered.stored < answered.step_count:
+            self._foreseen.guess = answered
+
+    def _learn(self, answered: Step) -> None:
         asked = answered.session, answered.generation, answered.step_count
-        follows = answered.start_step == self._next_step and asked == self._last
-        if follows and self._common is not None:
-            response = self._head + self._common.before_outputs + answered.outputs
-        else:
+        if asked != self._last:
             # Not before it follows another: where sessions share a stream, it would be
             # foreseen in vain.
-            self._common = _common(answered) if follows else None
-            self._last = asked
-            response = messages.answer(wire.StreamStepsResponse, answered)
+            self._common = None
+        elif self._common is None:
+            self._common = _common(answered)
+        self._last = asked
         self._next_step = answered.start_step + answered.step_count
-        if self._common is not None:
-            self._head = self._common.before_index + _FIRST_STEP_TAG + _varint(self._next_step)
-        return response
 
 
 def _common(step: Step) -> _Common:

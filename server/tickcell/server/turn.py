@@ -13,7 +13,9 @@ within one there is no await: whatever happens to a caller, a turn is whole.
 
 A request that is alone in its round, as one agent's tick is, takes the same parts
 in a straight line: at 50 Hz all has gone cold since the tick before, and each
-further call and list is paid for.
+further call and list is paid for. If its stream foresaw it, it begins where the step
+before it ended, on the guess that the store still holds that step's record. The commit
+compares as ever, and who guessed wrong, or is to be refused, begins again from the load.
 """
 
 from __future__ import annotations
@@ -95,19 +97,31 @@ class Turn:
         return [asked for asked in steps if not self._run_one(asked)]
 
     def _run_one(self, asked: Step) -> bool:
-        """Answers a request, and returns True, unless its commit was lost."""
+        """Answers a request, and returns True, unless its guess or its commit was wrong."""
+        guess, asked.guess = asked.guess, None
         try:
             now_ns = self._clock.now_ns()
-            (encoded,) = self._store.load((asked.key,))
-            if not self._begin(asked, encoded, now_ns):
-                return True
+            if guess is not None:
+                if lives.is_expired(guess.record, now_ns) or not asked.follow(guess):
+                    return False
+            else:
+                (encoded,) = self._store.load((asked.key,))
+                if not self._begin(asked, encoded, now_ns):
+                    return True
             asked.compute()
             advanced = asked.finish(now_ns)
-            (is_committed,) = self._store.commit((store.Change(asked.key, encoded, advanced),))
+            (is_committed,) = self._store.commit(
+                (store.Change(asked.key, asked.encoded, advanced),)
+            )
             if is_committed:
-                self._recent.keep(asked.key, advanced, asked.record)
+                asked.encoded = advanced
+                if guess is None:
+                    self._recent.keep(asked.key, advanced, asked.record)
             return is_committed
         except errors.TickcellError as error:
+            if guess is not None:
+                # What the store holds has the say.
+                return False
             asked.error = error
         except store.StoreFullError as error:
             asked.error = full(asked.session, error)
@@ -164,9 +178,10 @@ class Turn:
 
     def _served(self, current: Record, session: str) -> ServedModel:
         """Returns the model that the session is pinned to, if it may be used."""
-        model = served(self._models, current, session)
-        if model.numerics == current.numerics:
+        model = self._models.get(current.life.fingerprint)
+        if model is not None and model.numerics == current.numerics:
             return model
+        model = served(self._models, current, session)
         fields = {
             "session": session,
             "got": model.numerics.hex(),
@@ -214,6 +229,7 @@ class Turn:
         lost = []
         for computed, advanced, is_committed in zip(finished, records, committed, strict=True):
             if is_committed:
+                computed.encoded = advanced
                 self._recent.keep(computed.key, advanced, computed.record)
             else:
                 lost.append(computed)
