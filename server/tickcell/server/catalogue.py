@@ -27,8 +27,8 @@ class ServedModel:
       cell: its step.
       fingerprint: in hexadecimal.
       numerics: the cell's numerics digest, 8 bytes.
-      lowest, highest: the sensors' hard ranges, inclusive; as float32, like readings, so
-        that a reading clipped to its range is within.
+      ranges: the sensors' hard ranges, inclusive; as float32, like readings, so that a
+        reading clipped to its range is within.
       frame: how one frame lies in bytes.
     """
 
@@ -36,8 +36,7 @@ class ServedModel:
     cell: Cell
     fingerprint: str
     numerics: bytes
-    lowest: tuple[float, ...]
-    highest: tuple[float, ...]
+    ranges: tuple[tuple[float, float], ...]
     frame: struct.Struct
 
     @classmethod
@@ -49,8 +48,10 @@ class ServedModel:
             cell=cell,
             fingerprint=fingerprint,
             numerics=bytes.fromhex(cell.numerics_digest),
-            lowest=tuple(float(np.float32(sensor.min_reading)) for sensor in sensors),
-            highest=tuple(float(np.float32(sensor.max_reading)) for sensor in sensors),
+            ranges=tuple(
+                (float(np.float32(sensor.min_reading)), float(np.float32(sensor.max_reading)))
+                for sensor in sensors
+            ),
             frame=struct.Struct(f"<{len(sensors)}f"),
         )
 
@@ -66,13 +67,14 @@ class ServedModel:
         if len(frames) == self.frame.size:
             # One frame: quicker without numpy, and at every tick.
             frame = self.frame.unpack(frames)
-            for lowest, reading, highest in zip(self.lowest, frame, self.highest, strict=True):
+            for (lowest, highest), reading in zip(self.ranges, frame):  # noqa: B905 - as many.
                 if not lowest <= reading <= highest:
                     break
             else:
                 return None
-        readings = np.frombuffer(frames, "<f4").reshape(-1, len(self.lowest))
-        is_outside = (readings < self.lowest) | (readings > self.highest)
+        readings = np.frombuffer(frames, "<f4").reshape(-1, len(self.ranges))
+        bounds = np.array(self.ranges)
+        is_outside = (readings < bounds[:, 0]) | (readings > bounds[:, 1])
         return is_outside if is_outside.any() else None
 
     @classmethod

@@ -35,6 +35,9 @@ class Store(Protocol):
     def commit(self, changes: Sequence[Change]) -> list[bool]:
         """Applies each change whose record is as expected, all of them at one moment.
 
+        Args:
+          changes: of different records.
+
         Returns:
           For each change whether it was applied. One that was not leaves the others alone.
 

@@ -103,25 +103,20 @@ class LmdbStore:
 
     def commit(self, changes: Sequence[Change]) -> list[bool]:
         applied = []
-        written: set[bytes] = set()
         is_growing = False
         try:
             # Holds only the compare-and-put, never the cell: LMDB has one writer, and
             # a slow step must not stall every server on this store.
             with self._begin(self._records, None, True) as transaction:
                 for key, expected, replacement in changes:
-                    matches = transaction.get(key) == expected
-                    applied.append(matches)
-                    if not matches:
+                    if transaction.get(key) != expected:
+                        applied.append(False)
                         continue
+                    applied.append(True)
                     if replacement is not None:
-                        if key in written:
-                            # Put over a large record of the same transaction, a smaller one
-                            # would keep its pages, and pass for damage at the next start.
-                            transaction.delete(key)
-                        written.add(key)
                         transaction.put(key, replacement)
-                        is_growing = is_growing or expected is None
+                        if expected is None:
+                            is_growing = True
                     elif expected is not None:
                         transaction.delete(key)
                 if is_growing:
