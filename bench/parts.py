@@ -16,7 +16,7 @@ from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.clock import SteadyClock
 from tickcell.server.sessions import Creation, Sessions
 from tickcell.server.step import Step
-from tickcell.server.store import Change, LmdbStore
+from tickcell.server.store import LmdbStore
 from tickcell.server.turn import Turn
 
 _ROW_COUNTS = (1, 8, 64, 256)
@@ -54,10 +54,9 @@ def _store(bundle: Bundle) -> list[Part]:
             turn.run_alone(Step("bench", life.generation, step, 1, frame))
         key = record.key("bench")
         (encoded,) = store.load([key])
-        change = Change(key, encoded, encoded)
         parts = [
             Part("store: load", _time_us(lambda: store.load([key]))),
-            Part("store: commit", _time_us(lambda: store.commit([change]))),
+            Part("store: exchange", _time_us(lambda: store.exchange(key, encoded, encoded))),
         ]
         store.close()
     return parts

@@ -133,6 +133,16 @@ class StoresAgree(RuleBasedStateMachine):
                 self.model.pop(key, None)
         assert self.memory.commit(changes) == self.lmdb.commit(changes) == expected
 
+    @rule(key=KEYS, is_right=st.booleans(), guess=st.none() | VALUES, new=st.none() | VALUES)
+    def exchange(self, key: bytes, is_right: bool, guess: bytes | None, new: bytes | None) -> None:
+        old = self.model.get(key) if is_right else guess
+        expected = self.model.get(key) == old
+        if expected and new is not None:
+            self.model[key] = new
+        elif expected:
+            self.model.pop(key, None)
+        assert self.memory.exchange(key, old, new) == self.lmdb.exchange(key, old, new) == expected
+
     @rule(keys=st.lists(KEYS, max_size=4))
     def load(self, keys: list[bytes]) -> None:
         expected = [self.model.get(key) for key in keys]

@@ -220,9 +220,10 @@ class Sessions:
             new = rule(old)
             if new is old:
                 return new
-            change = store.Change(record.key(session), encoded, record.encode(new))
             try:
-                (is_committed,) = self._store.commit([change])
+                is_committed = self._store.exchange(
+                    record.key(session), encoded, record.encode(new)
+                )
             except store.StoreFullError as error:
                 raise turn.full(session, error) from error
             if is_committed:

@@ -110,9 +110,7 @@ class Turn:
                     return True
             asked.compute()
             advanced = asked.finish(now_ns)
-            (is_committed,) = self._store.commit(
-                (store.Change(asked.key, asked.encoded, advanced),)
-            )
+            is_committed = self._store.exchange(asked.key, asked.encoded, advanced)
             if is_committed:
                 asked.encoded = advanced
                 if guess is None:

@@ -46,6 +46,14 @@ class Store(Protocol):
         """
         ...
 
+    def exchange(self, key: bytes, expected: bytes | None, replacement: bytes | None) -> bool:
+        """Commits one change, as the fields of `Change` say; returns whether it was applied.
+
+        Raises:
+          StoreFullError: there is no room; nothing was applied.
+        """
+        ...
+
     def scan(self, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         """Reads up to `limit` records with keys greater than `after`, in the order of keys."""
         ...

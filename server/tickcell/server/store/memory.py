@@ -5,10 +5,10 @@ from __future__ import annotations
 import bisect
 from typing import TYPE_CHECKING
 
+from tickcell.server.store.contract import Change
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from tickcell.server.store.contract import Change
 
 
 class MemoryStore:
@@ -30,6 +30,10 @@ class MemoryStore:
                 self._records.pop(key, None)
             applied.append(matches)
         return applied
+
+    def exchange(self, key: bytes, expected: bytes | None, replacement: bytes | None) -> bool:
+        (is_applied,) = self.commit([Change(key, expected, replacement)])
+        return is_applied
 
     def scan(self, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
         keys = sorted(self._records)
