@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 
     from tickcell.model.interface import Sensor
 
-__all__ = ["Recording", "RecordingError", "read", "resample", "write_csv"]
+__all__ = ["Recording", "RecordingError", "read", "read_all", "resample", "write_csv"]
 
 STANDARD_INPUT = "-"
+
+_ARRAYS = (".npy", ".npz")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +45,7 @@ class Recording:
       sensor_names: the F names, in the order of the readings in a frame.
       name: what to call it, such as its file's name.
       ignored: columns of the file that no sensor asked for.
+      one_label: whether the label is one for the whole recording, repeated over its frames.
     """
 
     frames: NDArray[np.float32]
@@ -51,6 +54,7 @@ class Recording:
     sensor_names: tuple[str, ...]
     name: str
     ignored: tuple[str, ...] = ()
+    one_label: bool = False
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -92,8 +96,9 @@ def read(
         return _read_csv(sys.stdin, "standard input", sensors, rate_hz, label, dropouts)
     file = pathlib.Path(path)
     try:
-        if file.suffix.lower() in (".npy", ".npz"):
-            return _read_arrays(file, sensors, rate_hz, dropouts)
+        if file.suffix.lower() in _ARRAYS:
+            found = arrays.read(file, sensors, dropouts=dropouts)
+            return _recordings(found, sensors, file, rate_hz)[0]
         if file.suffix.lower() == ".parquet":
             rows = io.StringIO(_parquet_as_csv(file))
             return _read_csv(rows, str(file), sensors, rate_hz, label, dropouts)
@@ -101,6 +106,27 @@ def read(
             return _read_csv(lines, str(file), sensors, rate_hz, label, dropouts)
     except OSError as error:
         raise RecordingError(f"{file}: cannot be read: {error.strerror}.") from error
+
+
+def read_all(
+    path: str | os.PathLike[str],
+    sensors: Sequence[Sensor],
+    *,
+    rate_hz: float | None = None,
+    label: str = LABEL,
+) -> list[Recording]:
+    """Reads a recording, or an NPY or NPZ of N sequences `[N, T, F]` as N recordings.
+
+    The N have the file's name, its times, and labels `[N]` or `[N, T]`. See `read` for the rest.
+    """
+    file = pathlib.Path(path)
+    if file.suffix.lower() not in _ARRAYS:
+        return [read(path, sensors, rate_hz=rate_hz, label=label)]
+    try:
+        found = arrays.read(file, sensors, dropouts=False, sequences=True)
+    except OSError as error:
+        raise RecordingError(f"{file}: cannot be read: {error.strerror}.") from error
+    return _recordings(found, sensors, file, rate_hz)
 
 
 def resample(recording: Recording, rate_hz: float) -> Recording:
@@ -182,19 +208,31 @@ def _parquet_as_csv(file: pathlib.Path) -> str:
     return written.getvalue().decode()
 
 
-def _read_arrays(
-    file: pathlib.Path, sensors: Sequence[Sensor], rate_hz: float | None, dropouts: bool
-) -> Recording:
-    read_ = arrays.read(file, sensors, dropouts=dropouts)
-    count = len(read_.frames)
-    return Recording(
-        frames=read_.frames,
-        times=_even_times(str(file), count, rate_hz) if read_.times is None else read_.times,
-        labels=read_.labels,
-        sensor_names=tuple(sensor.name for sensor in sensors),
-        name=file.name,
-        ignored=read_.ignored,
-    )
+def _recordings(
+    found: arrays.Arrays,
+    sensors: Sequence[Sensor],
+    file: pathlib.Path,
+    rate_hz: float | None,
+) -> list[Recording]:
+    """Returns each sequence of a file as a recording, or its only one."""
+    *_, step_count, sensor_count = found.frames.shape
+    frames = found.frames.reshape(-1, step_count, sensor_count)
+    labels = None if found.labels is None else found.labels.reshape(-1, step_count)
+    times = found.times
+    if times is None:
+        times = _even_times(str(file), step_count, rate_hz)
+    return [
+        Recording(
+            frames=sequence,
+            times=times,
+            labels=None if labels is None else labels[number],
+            sensor_names=tuple(sensor.name for sensor in sensors),
+            name=file.name,
+            ignored=found.ignored,
+            one_label=found.one_label,
+        )
+        for number, sequence in enumerate(frames)
+    ]
 
 
 def _even_times(source: str, count: int, rate_hz: float | None) -> NDArray[np.float64]:
