@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,8 +38,10 @@ class Source:
     Attributes:
       data: "noise", "drive", or paths of recordings.
       validation: paths of recordings to validate on.
-      validation_share: without such paths, the last share of each recording.
-      rate_hz: recordings are brought to this rate, anti-aliased; None keeps theirs.
+      validation_share: without such paths, the last share of each recording, or of the
+        sequences of each file that holds sequences.
+      rate_hz: recordings are brought to this rate, anti-aliased, and those of a file without
+        times have it; None keeps theirs.
       label: the column of labels.
       drive_count: how many simulated drives.
       drive_s: how long each lasts, in seconds.
@@ -83,6 +85,26 @@ class Dataset:
     sensors: tuple[Sensor, ...]
     rate_hz: float
 
+    @property
+    def one_label(self) -> bool:
+        """Whether each recording to train on has one label for all of its frames."""
+        return all(recording.one_label for recording in self.training)
+
+    @property
+    def step_count(self) -> int:
+        """The frames of each recording to train on.
+
+        Raises:
+          WindowError: they are not equally long.
+        """
+        counts = {len(recording) for recording in self.training}
+        if len(counts) > 1:
+            raise windows.WindowError(
+                f"sequences: got lengths from {min(counts)} to {max(counts)} frames, expected "
+                "one; name the frames of a window with --steps."
+            )
+        return counts.pop()
+
 
 def load(source: Source, sensors: Sequence[Sensor] = drive.SENSORS) -> Dataset:
     """Reads or makes the recordings of a source.
@@ -105,21 +127,50 @@ def load(source: Source, sensors: Sequence[Sensor] = drive.SENSORS) -> Dataset:
             drive.SENSORS,
             drive.RATE_HZ,
         )
-    training = [read(path, sensors, source.rate_hz, source.label) for path in source.data]
-    validation = [read(path, sensors, source.rate_hz, source.label) for path in source.validation]
+    files, validation_files = (
+        [read_all(path, sensors, source.rate_hz, source.label) for path in paths]
+        for paths in (source.data, source.validation)
+    )
+    training, validation = [*itertools.chain(*files)], [*itertools.chain(*validation_files)]
     if not validation and source.validation_share:
-        training, validation = windows.split_by_time(training, source.validation_share)
+        training, validation = _split(files, source.validation_share)
     return Dataset(training, validation, tuple(sensors), _common_rate(training + validation))
 
 
 def read(
     path: str, sensors: Sequence[Sensor], rate_hz: float | None, label: str = "aggressive"
 ) -> Recording:
-    """Reads a recording, and brings it to a rate if one is given."""
-    recording = recordings_of.read(pathlib.Path(path), sensors, label=label)
+    """Reads a recording, and brings it to a rate if one is given; without times, it has it."""
+    recording = recordings_of.read(path, sensors, rate_hz=rate_hz, label=label)
+    return _at_rate(recording, rate_hz)
+
+
+def read_all(
+    path: str, sensors: Sequence[Sensor], rate_hz: float | None, label: str = "aggressive"
+) -> list[Recording]:
+    """Reads a recording, or each sequence of a file of them, as `read` does."""
+    found = recordings_of.read_all(path, sensors, rate_hz=rate_hz, label=label)
+    return [_at_rate(recording, rate_hz) for recording in found]
+
+
+def _at_rate(recording: Recording, rate_hz: float | None) -> Recording:
     if rate_hz is None or abs(recording.rate_hz / rate_hz - 1) < 0.01:
         return recording
     return recordings_of.resample(recording, rate_hz)
+
+
+def _split(
+    files: Sequence[Sequence[Recording]], validation_share: float
+) -> tuple[list[Recording], list[Recording]]:
+    """Splits what each file holds: its sequences, or its one recording in time."""
+    training, validation = [], []
+    for found in files:
+        whole = len(found) > 1 or found[0].one_label
+        split = windows.split_by_sequence if whole else windows.split_by_time
+        first, last = split(found, validation_share)
+        training += first
+        validation += last
+    return training, validation
 
 
 def simulated(first_seed: int, count: int, seconds: float) -> list[Recording]:

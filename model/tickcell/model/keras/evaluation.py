@@ -30,24 +30,31 @@ class Streamed:
     recording: Recording
     outputs: NDArray[np.float32]
 
+    @property
+    def scored(self) -> slice:
+        """The frames to score: all, or the last where the label is of the whole recording."""
+        return slice(-1 if self.recording.one_label else 0, None)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Evaluation:
     """How a bundle does.
 
     Attributes:
-      overall: over the frames of all recordings.
-      by_recording: by a recording's name; without those in which a label is missing.
+      overall: over the frames of all recordings; of one with one label, the last frame.
+      by_recording: by a recording's name, which all sequences of a file share; without
+        those in which a label is missing.
       by_stream_age: the ROC AUC by the seconds since the stream began, so that a network
         which loses its way over time is found out.
       forgetting_s: seconds until outputs are the same to 0.001 after the state was pushed
-        hard, at the worst of some places in the first recording.
+        hard, at the worst of some places in the first recording; None if half of it is
+        too short to see that.
     """
 
     overall: Scores
     by_recording: dict[str, Scores]
     by_stream_age: dict[str, float]
-    forgetting_s: float
+    forgetting_s: float | None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the evaluation as plain data."""
@@ -76,34 +83,43 @@ def evaluate(bundle: Bundle, recordings: Sequence[Recording]) -> tuple[Evaluatio
     cell = bundle.cell()
     threshold = bundle.card.threshold
     streamed = [stream(cell, recording) for recording in recordings]
-    outputs = np.concatenate([part.outputs for part in streamed])
-    labels = np.concatenate([_labels(part) for part in streamed])
+    by_name: dict[str, list[Streamed]] = {}
+    for part in streamed:
+        by_name.setdefault(part.recording.name, []).append(part)
     by_recording = {
-        part.recording.name: scores.score(part.outputs, _labels(part), threshold)
-        for part in streamed
-        if 0 < _labels(part).mean() < 1
+        name: scores.score(_outputs(parts), _labels(parts), threshold)
+        for name, parts in by_name.items()
+        if 0 < _labels(parts).mean() < 1
     }
     first = recordings[0]
     forgetting_steps = agreement.forgetting_steps(cell, first.frames, push=_PUSH, within=_SAME)
+    is_forgotten = forgetting_steps < len(first) // 2
     evaluation = Evaluation(
-        overall=scores.score(outputs, labels, threshold),
+        overall=scores.score(_outputs(streamed), _labels(streamed), threshold),
         by_recording=by_recording,
         by_stream_age=_by_stream_age(streamed),
-        forgetting_s=forgetting_steps / first.rate_hz,
+        forgetting_s=forgetting_steps / first.rate_hz if is_forgotten else None,
     )
     return evaluation, streamed
 
 
-def _labels(streamed: Streamed) -> NDArray[np.float32]:
-    assert streamed.recording.labels is not None
-    return streamed.recording.labels
+def _outputs(streamed: Sequence[Streamed]) -> NDArray[np.float32]:
+    return np.concatenate([part.outputs[part.scored] for part in streamed])
+
+
+def _labels(streamed: Sequence[Streamed]) -> NDArray[np.float32]:
+    labels = []
+    for part in streamed:
+        assert part.recording.labels is not None
+        labels.append(part.recording.labels[part.scored])
+    return np.concatenate(labels)
 
 
 def _by_stream_age(streamed: Sequence[Streamed]) -> dict[str, float]:
     """Returns the ROC AUC of the frames between two ages of the stream, both in seconds."""
-    ages = np.concatenate([part.recording.times - part.recording.times[0] for part in streamed])
-    outputs = np.concatenate([part.outputs for part in streamed])
-    positive = np.concatenate([_labels(part) for part in streamed]) == 1
+    timed = [(part.recording.times, part.scored) for part in streamed]
+    ages = np.concatenate([times[scored] - times[0] for times, scored in timed])
+    outputs, positive = _outputs(streamed), _labels(streamed) == 1
     by_age = {}
     start, end = 0.0, _FIRST_LENGTH_S
     while start <= ages.max():

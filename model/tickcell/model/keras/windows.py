@@ -153,6 +153,24 @@ def split_by_time(
     return training, validation
 
 
+def split_by_sequence(
+    sequences: Sequence[Recording], validation_share: float
+) -> tuple[list[Recording], list[Recording]]:
+    """Splits the sequences of a file into the first ones and the last share; none is cut.
+
+    Raises:
+      WindowError: one of the two parts would be empty.
+    """
+    cut = round(len(sequences) * (1 - validation_share))
+    if not 0 < cut < len(sequences):
+        raise WindowError(
+            f"{sequences[0].name}: has {len(sequences)} of the sequences that are never cut, so a "
+            f"validation share of {validation_share:g} leaves one part empty; name a file to "
+            "validate on with --validation."
+        )
+    return [*sequences[:cut]], [*sequences[cut:]]
+
+
 def part(recording: Recording, start: int, end: int) -> Recording:
     """Returns the frames from `start` up to, not including, `end`."""
     labels = None if recording.labels is None else recording.labels[start:end]
@@ -178,10 +196,11 @@ def _starts(recordings: Sequence[Recording], windowing: Windowing) -> NDArray[np
     ]
     if not starts:
         longest = max((len(recording) for recording in recordings), default=0)
-        names = ", ".join(recording.name for recording in recordings) or "no recordings"
+        # Sequences of one file have one name.
+        names = ", ".join(dict.fromkeys(r.name for r in recordings)) or "no recordings"
         raise WindowError(
             f"{names}: the longest has {longest} frames, too few for one window of "
-            f"{windowing.step_count}."
+            f"{windowing.step_count}; name fewer with --steps."
         )
     return np.array(starts, np.intp)
 

@@ -32,8 +32,9 @@ def evaluate(
 ) -> None:
     r"""Streams labelled RECORDINGS through a bundle, frame by frame, and scores the outputs.
 
-    Recordings of another rate are brought to the bundle's. 'drive' is eight simulated
-    drives that the shipped model was not trained on.
+    Recordings of another rate are brought to the bundle's, which is that of a file without
+    times. Where a sequence has one label, the output at its last frame is scored. 'drive'
+    is eight simulated drives that the shipped model was not trained on.
 
     \b
     tickcell evaluate bundle trip17.csv trip20.csv --plot outputs.png
@@ -49,9 +50,16 @@ def evaluate(
             if path == datasets.DRIVE:
                 read += quality.held_out()
             else:
-                read.append(datasets.read(path, sensors, rate_hz, label))
+                found = datasets.read_all(path, sensors, rate_hz, label)
+                if plot is not None and len(found) > 1:
+                    raise click.UsageError(
+                        f"{path}: holds {len(found)} sequences; --plot draws a recording a file."
+                    )
+                read += found
         measured, streamed = evaluation.evaluate(loaded, read)
         _print(measured, loaded.card.threshold)
+        if any(recording.one_label for recording in read):
+            click.echo("of a sequence with one label, the output at its last frame was scored")
         if plot is not None:
             plots.outputs(streamed, loaded.card.threshold, plot)
         if report is not None:
@@ -69,7 +77,10 @@ def _print(measured: Evaluation, threshold: float) -> None:
     click.echo(f"TP, FP, TN, FN: frames with label and output, threshold {threshold:g}")
     ages = ", ".join(f"{age}: {auc:.3f}" for age, auc in measured.by_stream_age.items())
     click.echo(f"ROC AUC by age of the stream: {ages}")
-    click.echo(f"a hard push to the state is forgotten after {measured.forgetting_s:.1f} s")
+    if measured.forgetting_s is None:
+        click.echo("a hard push to the state still shows after half of the first recording")
+    else:
+        click.echo(f"a hard push to the state is forgotten after {measured.forgetting_s:.1f} s")
 
 
 def _row(row: Scores) -> str:

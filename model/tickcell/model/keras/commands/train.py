@@ -41,12 +41,16 @@ _Directory = click.Path(path_type=pathlib.Path, file_okay=False)
 
 
 @click.command(epilog="Flags that are left out have a default for each kind of data.")
-@click.option("--data", multiple=True, help="'noise', 'drive', or a recording; repeatable.")
-@click.option("--validation", multiple=True, help="A recording to validate on; repeatable.")
-@click.option("--validation-share", type=click.FloatRange(0, 0.9), help="Else, each one's end.")
+@click.option("--data", multiple=True, help="'noise', 'drive', or a file; repeatable.")
+@click.option("--validation", multiple=True, help="A file to validate on; repeatable.")
+@click.option("--validation-share", type=click.FloatRange(0, 0.9), help="Else, each file's end.")
 @click.option("--sensors", type=_Path, help="JSON list of sensors; the phone's ten without it.")
 @click.option("--label", help="The recordings' column of labels.  [aggressive]")
-@click.option("--rate-hz", type=float, help="Recordings are brought to this rate.  [10]")
+@click.option(
+    "--rate-hz",
+    type=float,
+    help="Recordings are brought to this rate; a file without times has it.  [10]",
+)
 @click.option("--drive-count", type=click.IntRange(1), help="Simulated drives to learn from.")
 @click.option("--drive-s", type=click.FloatRange(1), help="Seconds of each of them.")
 @click.option("--each-step/--last-step", default=None, help="An output per frame, or at the end.")
@@ -81,12 +85,14 @@ def train(**options: Any) -> None:
     r"""Trains the recurrent network of two layers.
 
     Writes model.keras, description.json, history.csv and curves.png to a directory;
-    `tickcell export` makes a bundle of it.
+    `tickcell export` makes a bundle of it. Sequences with one label each are trained on
+    whole (--last-step, --steps their length) and as they are, if no flag says otherwise.
 
     \b
     tickcell train --data noise --out run
     tickcell train --data drive --out run
     tickcell train --data trip17.csv --data trip20.csv --out run
+    tickcell train --data sequences.npz --validation-share 0.2 --out run
     tickcell train --resume run --epochs 50
     tickcell train --leave-one-out --data trip17.csv --data trip20.csv --out left
     tensorboard --logdir logs
@@ -112,11 +118,17 @@ def _train(options: dict[str, Any]) -> None:
         recipe = dataclasses.replace(recipe, epochs=options["epochs"] or recipe.epochs)
         sensors, name = earlier.sensors, earlier.name
     else:
-        source, recipe = _source(options), _recipe(options)
+        source, recipe = _source(options), None
         sensors, name = read_sensors(options["sensors"]), options["name"] or source.kind
         _claim(directory)
     click.echo(f"reading {', '.join(source.data)}", err=True)
     dataset = datasets.load(source, sensors)
+    click.echo(
+        f"{len(dataset.training)} recordings to train on and {len(dataset.validation)} to "
+        f"validate on, at {dataset.rate_hz:g} Hz",
+        err=True,
+    )
+    recipe = recipe or _recipe(options, dataset)
     description = _description(name, source, recipe, dataset)
     directory.mkdir(parents=True, exist_ok=True)
     description.write(directory / FILE_NAME)
@@ -143,10 +155,13 @@ def _leave_one_out(options: dict[str, Any]) -> None:
 
     directory = options["out"]
     _claim(directory)
-    source, recipe = _source(options), _recipe(options)
+    source = _source(options)
     if source.kind != "recordings" or source.validation:
         raise click.UsageError("--leave-one-out takes recordings as --data, and no --validation.")
     dataset = datasets.load(source, read_sensors(options["sensors"]))
+    if len(dataset.training) > len(source.data) or any(r.one_label for r in dataset.training):
+        raise click.UsageError("--leave-one-out takes a recording a file, with a label per frame.")
+    recipe = _recipe(options, dataset)
     description = _description(options["name"] or source.kind, source, recipe, dataset)
     results = leaving.leave_one_out(
         dataset.training,
@@ -197,12 +212,8 @@ def _source(options: dict[str, Any]) -> Source:
     return Source(data=data, validation=options["validation"], rate_hz=rate_hz, **given)
 
 
-def _recipe(options: dict[str, Any]) -> Recipe:
-    from tickcell.model.keras import recipe as recipes
-    from tickcell.model.keras.datasets import DRIVE, NOISE
-
-    kinds = {(NOISE,): recipes.NOISE, (DRIVE,): recipes.DRIVE}
-    recipe = kinds.get(options["data"], recipes.RECORDINGS)
+def _recipe(options: dict[str, Any], dataset: Dataset) -> Recipe:
+    recipe = _default_recipe(options, dataset)
     if options["units"]:
         first, second = options["units"]
         options = {**options, "recurrent_units_1": first, "recurrent_units_2": second}
@@ -218,6 +229,22 @@ def _recipe(options: dict[str, Any]) -> Recipe:
         ),
         **{key: given[key] for key in _RECIPE if key in given},
     )
+
+
+def _default_recipe(options: dict[str, Any], dataset: Dataset) -> Recipe:
+    from tickcell.model.keras import recipe as recipes
+    from tickcell.model.keras.datasets import DRIVE, NOISE
+
+    kinds = {(NOISE,): recipes.NOISE, (DRIVE,): recipes.DRIVE}
+    if options["data"] in kinds:
+        return kinds[options["data"]]
+    if not dataset.one_label:
+        return recipes.RECORDINGS
+    # As the tutorial's sequences are trained on, but not unrolled: these may be long.
+    whole = dataclasses.replace(
+        recipes.NOISE.windowing, step_count=options["step_count"] or dataset.step_count, stride=1
+    )
+    return dataclasses.replace(recipes.NOISE, windowing=whole, unroll=False)
 
 
 def _description(name: str, source: Source, recipe: Recipe, dataset: Dataset) -> Description:
