@@ -90,3 +90,12 @@ RECORDINGS = Recipe(
     dropout=0.3,
     averaging=0.95,
 )
+
+
+def of_sequences(step_count: int) -> Recipe:
+    """Returns the recipe for whole sequences of so many frames, with one label each.
+
+    It is the tutorial's, but not unrolled: these may be long.
+    """
+    windowing = Windowing(step_count=step_count, each_step=False)
+    return dataclasses.replace(NOISE, windowing=windowing, unroll=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import importlib.metadata
 import json
 import pathlib
 import sys
@@ -16,7 +15,6 @@ from tickcell.model.keras.commands.sentences import expected_trouble, read_senso
 
 if TYPE_CHECKING:
     from tickcell.model.keras.datasets import Dataset, Source
-    from tickcell.model.keras.description import Description
     from tickcell.model.keras.recipe import Recipe
 
 _WINDOWING = ("step_count", "stride", "burn_in", "batch_size", "batch_count", "balanced")
@@ -106,6 +104,7 @@ def train(**options: Any) -> None:
 
 def _train(options: dict[str, Any]) -> None:
     from tickcell.model.keras import datasets, training
+    from tickcell.model.keras.commands import provenance
     from tickcell.model.keras.description import FILE_NAME, Description
     from tickcell.model.keras.recipe import Recipe
 
@@ -129,7 +128,7 @@ def _train(options: dict[str, Any]) -> None:
         err=True,
     )
     recipe = recipe or _recipe(options, dataset)
-    description = _description(name, source, recipe, dataset)
+    description = provenance.describe(name, source, recipe, dataset)
     directory.mkdir(parents=True, exist_ok=True)
     description.write(directory / FILE_NAME)
     history = training.train(
@@ -142,7 +141,7 @@ def _train(options: dict[str, Any]) -> None:
         verbose=1 if sys.stderr.isatty() else 2,
     )
     if source.kind == datasets.DRIVE:
-        description = _with_quality(description, dataset, directory)
+        description = provenance.with_quality(description, dataset, directory)
         description.write(directory / FILE_NAME)
     last = history.rows[-1]
     measures = ", ".join(f"{key} {value:.4f}" for key, value in last.items() if key != "epoch")
@@ -152,6 +151,7 @@ def _train(options: dict[str, Any]) -> None:
 def _leave_one_out(options: dict[str, Any]) -> None:
     from tickcell.model.keras import datasets, plots
     from tickcell.model.keras import leave_one_out as leaving
+    from tickcell.model.keras.commands import provenance
 
     directory = options["out"]
     _claim(directory)
@@ -162,7 +162,7 @@ def _leave_one_out(options: dict[str, Any]) -> None:
     if len(dataset.training) > len(source.data) or any(r.one_label for r in dataset.training):
         raise click.UsageError("--leave-one-out takes a recording a file, with a label per frame.")
     recipe = _recipe(options, dataset)
-    description = _description(options["name"] or source.kind, source, recipe, dataset)
+    description = provenance.describe(options["name"] or source.kind, source, recipe, dataset)
     results = leaving.leave_one_out(
         dataset.training,
         recipe,
@@ -207,9 +207,11 @@ def _source(options: dict[str, Any]) -> Source:
         raise click.UsageError("name the data with --data: 'noise', 'drive', or recordings.")
     if len(data) > 1 and {NOISE, DRIVE} & set(data):
         raise click.UsageError("'noise' and 'drive' do not mix with other data.")
-    rate_hz = options["rate_hz"] or 10.0
     given = {key: options[key] for key in _SOURCE if options[key] is not None}
-    return Source(data=data, validation=options["validation"], rate_hz=rate_hz, **given)
+    source = Source(data=data, validation=options["validation"], **given)
+    if source.kind != "recordings":
+        return source
+    return dataclasses.replace(source, rate_hz=options["rate_hz"] or 10.0)
 
 
 def _recipe(options: dict[str, Any], dataset: Dataset) -> Recipe:
@@ -238,42 +240,9 @@ def _default_recipe(options: dict[str, Any], dataset: Dataset) -> Recipe:
     kinds = {(NOISE,): recipes.NOISE, (DRIVE,): recipes.DRIVE}
     if options["data"] in kinds:
         return kinds[options["data"]]
-    if not dataset.one_label:
-        return recipes.RECORDINGS
-    # As the tutorial's sequences are trained on, but not unrolled: these may be long.
-    whole = dataclasses.replace(
-        recipes.NOISE.windowing, step_count=options["step_count"] or dataset.step_count, stride=1
-    )
-    return dataclasses.replace(recipes.NOISE, windowing=whole, unroll=False)
-
-
-def _description(name: str, source: Source, recipe: Recipe, dataset: Dataset) -> Description:
-    from tickcell.model.keras.datasets import NOISE
-    from tickcell.model.keras.description import Description
-
-    meaning = "An aggressive manoeuvre is under way."
-    output_name = "aggressive"
-    if source.kind == NOISE:
-        meaning, output_name = "Nothing: the labels were random.", "output"
-    elif source.label != "aggressive":
-        meaning, output_name = f"The label {source.label!r} is 1.", source.label
-    return Description(
-        name=name,
-        version=str(recipe.seed + 1),
-        sensors=dataset.sensors,
-        rate_hz=dataset.rate_hz,
-        output_meaning=meaning,
-        output_name=output_name,
-        training={
-            "source": source.to_dict(),
-            "recipe": recipe.to_dict(),
-            "training_frames": sum(map(len, dataset.training)),
-            "versions": {
-                package: importlib.metadata.version(package)
-                for package in ("tickcell", "tensorflow", "keras")
-            },
-        },
-    )
+    if dataset.one_label:
+        return recipes.of_sequences(options["step_count"] or dataset.step_count)
+    return recipes.RECORDINGS
 
 
 def _tensorboard(logs: pathlib.Path, experiment: str) -> Any:
@@ -281,19 +250,3 @@ def _tensorboard(logs: pathlib.Path, experiment: str) -> Any:
 
     now = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
     return keras.callbacks.TensorBoard(log_dir=str(logs / experiment / now))
-
-
-def _with_quality(
-    description: Description, dataset: Dataset, directory: pathlib.Path
-) -> Description:
-    """Adds how the network does on held-out drives; one that is not good enough is refused."""
-    from tickcell.model.keras import archive, export, quality
-    from tickcell.model.keras.quiet import held_stderr
-
-    click.echo("streaming held-out drives, and training the single-frame network", err=True)
-    held_out = quality.held_out()
-    with held_stderr():
-        single_frame = quality.single_frame_roc_auc(dataset.training, held_out)
-    bundle = export.export(archive.load(directory / "model.keras"), description)
-    metrics = {"held_out_drives": quality.measure(bundle, held_out, single_frame)}
-    return dataclasses.replace(description, metrics=metrics)
