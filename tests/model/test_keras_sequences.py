@@ -50,9 +50,13 @@ def last_row(directory: pathlib.Path) -> dict[str, float]:
     return History(directory / "history.csv", keep=1).rows[0]
 
 
+def description_of(directory: pathlib.Path) -> dict[str, Any]:
+    description: dict[str, Any] = json.loads((directory / "description.json").read_text())
+    return description
+
+
 def windowing_of(directory: pathlib.Path) -> dict[str, Any]:
-    recipe = json.loads((directory / "description.json").read_text())["training"]["recipe"]
-    windowing: dict[str, Any] = recipe["windowing"]
+    windowing: dict[str, Any] = description_of(directory)["training"]["recipe"]["windowing"]
     return windowing
 
 
@@ -83,6 +87,7 @@ def test_sequences_with_one_label_are_trained_on_whole_unless_flags_differ(
     whole, chosen = windowing_of(tmp_path / "whole"), windowing_of(tmp_path / "a")
     assert (whole["step_count"], whole["each_step"], whole["burn_in"]) == (6, False, 0)
     assert (chosen["step_count"], chosen["each_step"]) == (4, True)
+    assert description_of(tmp_path / "whole")["output_meaning"] == "The label is 1."
 
 
 def test_the_rate_flag_is_that_of_a_file_without_times(tmp_path: pathlib.Path) -> None:
