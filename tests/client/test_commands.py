@@ -216,9 +216,9 @@ def test_the_agent_says_how_harsh_late_and_long_the_drive_was(
     run: Run, server: ServerProcess, tmp_path: Path
 ) -> None:
     plot = tmp_path / "agent.png"
-    status, out, _ = run("agent", "--server", server.address, "--seconds", "5", "--plot", plot)
+    status, out, err = run("agent", "--server", server.address, "--seconds", "5", "--plot", plot)
     lines = out.splitlines()
-    assert status == 0
+    assert status == 0, err
     assert [line[:12].strip() for line in lines[1:4]] == ["never eased", "agent", "always eased"]
     assert "p99" in lines[4]
     assert plot.read_bytes().startswith(b"\x89PNG")
