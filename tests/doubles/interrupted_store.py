@@ -32,6 +32,6 @@ class InterruptedStore(MemoryStore):
         if self.interruptions:
             self.interruptions.pop(0)()
         self.change_counts.append(len(changes))
-        if self.is_full:
+        if self.is_full and any(self._records.get(key) == old for key, old, _ in changes):
             raise StoreFullError("store: no room to write; make room.")
         return super().commit(changes)

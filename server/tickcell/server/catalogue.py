@@ -29,7 +29,7 @@ class ServedModel:
       numerics: the cell's numerics digest, 8 bytes.
       ranges: the sensors' hard ranges, inclusive; as float32, like readings, so that a
         reading clipped to its range is within.
-      frame: how one frame lies in bytes.
+      frame_layout: how one frame lies in bytes.
     """
 
     card: Card
@@ -37,7 +37,7 @@ class ServedModel:
     fingerprint: str
     numerics: bytes
     ranges: tuple[tuple[float, float], ...]
-    frame: struct.Struct
+    frame_layout: struct.Struct
 
     @classmethod
     def of(cls, card: Card, cell: Cell, fingerprint: str) -> ServedModel:
@@ -52,7 +52,7 @@ class ServedModel:
                 (float(np.float32(sensor.min_reading)), float(np.float32(sensor.max_reading)))
                 for sensor in sensors
             ),
-            frame=struct.Struct(f"<{len(sensors)}f"),
+            frame_layout=struct.Struct(f"<{len(sensors)}f"),
         )
 
     def out_of_range(self, frames: bytes) -> NDArray[np.bool_] | None:
@@ -64,9 +64,9 @@ class ServedModel:
         Returns:
           `[N, F]`, or None where all are inside.
         """
-        if len(frames) == self.frame.size:
+        if len(frames) == self.frame_layout.size:
             # One frame: quicker without numpy, and at every tick.
-            frame = self.frame.unpack(frames)
+            frame = self.frame_layout.unpack(frames)
             for (lowest, highest), reading in zip(self.ranges, frame):  # noqa: B905 - as many.
                 if not lowest <= reading <= highest:
                     break

@@ -45,13 +45,8 @@ def live(record: Record | None, session: str, now_ns: int, retention_ns: int) ->
       SessionDeleted: the session was deleted.
       SessionExpired: it was idle for too long.
     """
-    if record is not None:
-        # As in is_expired, but at every tick.
-        life = record.life
-        if not life.delete_ns and (
-            not life.idle_ttl_ns or now_ns < record.renew_ns + life.idle_ttl_ns
-        ):
-            return record
+    if record is not None and not record.life.delete_ns and not is_expired(record, now_ns):
+        return record
     raise _ended(record, session, now_ns, retention_ns)
 
 

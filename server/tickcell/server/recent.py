@@ -15,7 +15,7 @@ _MAX_RECORD_BYTES = 4096
 
 
 class Recent:
-    """Decodes records; quicker if they are those that this server committed last.
+    """Decodes records; quicker if they are those that this server loaded and committed last.
 
     It saves work and holds no state: a record is taken from here only if the store has
     just these bytes for it. What another server wrote, or a restored store holds, is

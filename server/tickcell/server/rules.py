@@ -58,6 +58,9 @@ def decide(
 ) -> tuple[int, int, bytes]:
     """Tells the new steps of a request from the stored ones.
 
+    What is checked here and does not depend on the frames, `Step.follow` takes over from
+    the step before.
+
     Args:
       record: of a live session.
       request: what is asked.

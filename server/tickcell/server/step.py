@@ -101,25 +101,27 @@ class Step(rules.StepRequest):
     def follow(self, before: Step) -> bool:
         """Makes ready to compute new steps on the guess that nothing happened since.
 
+        It stands for `rules.decide` and `begin`, of which it checks what depends on the
+        frames; session, generation, count, sizes, model and numerics are those of the step
+        before, and were right there.
+
         Args:
-          before: the step that it follows, of the same session and generation, and of as
-            many frames: whatever was found to be right about those is right here too.
+          before: the step that it follows, which was applied here, and had as many frames.
 
         Returns:
-          Whether the frames are finite.
-
-        Raises:
-          FrameOutOfRange: a frame lies outside the sensors' hard ranges.
+          Whether the frames are in order. If not, the ordinary way says what is wrong.
         """
-        if not record.is_finite(self.frames):
+        model = before.model
+        if not record.is_finite(self.frames) or model.out_of_range(self.frames) is not None:
             return False
-        self.encoded, self.record = before.encoded, before.record
-        self.start_step, self.stored, self.digests = (
-            before.record.next_step,
-            0,
-            rules.digests_of(self),
-        )
-        self.begin(before.model)
+        self.encoded = before.encoded
+        self.record = before.record
+        self.start_step = before.record.next_step
+        self.stored = 0
+        self.digests = rules.digests_of(self)
+        self.model = model
+        self.state = before.record.state
+        self.new_outputs = []
         return True
 
     def compute(self) -> None:

@@ -1,4 +1,4 @@
-"""A stream's next request, foreseen: read without being parsed, and answered alike."""
+"""A stream's next request, foreseen: read unparsed, begun unloaded, and answered alike."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Succession:
         self._response_head = b""
 
     def read(self, encoded: bytes) -> Step | None:
-        """Returns the request if it is the one foreseen."""
+        """Returns the request if it is the one foreseen: the same `Step` until `foresee`."""
         step = self._foreseen
         if (
             step is None
@@ -71,7 +71,10 @@ class Succession:
         return messages.answer(wire.StreamStepsResponse, answered)
 
     def foresee(self, answered: Step) -> None:
-        """Prepares for the request that follows; best done while the answer is on its way."""
+        """Prepares for the request that follows one that was run.
+
+        It comes after `answer`, and is best done while that is on its way.
+        """
         self._foreseen = None
         if answered.error is None:
             self._learn(answered)

@@ -15,7 +15,7 @@ A request that is alone in its round, as one agent's tick is, takes the same par
 in a straight line: at 50 Hz all has gone cold since the tick before, and each
 further call and list is paid for. If its stream foresaw it, it begins where the step
 before it ended, on the guess that the store still holds that step's record. The commit
-compares as ever, and who guessed wrong, or is to be refused, begins again from the load.
+compares as ever; who guessed wrong, or fails in any way, begins again from the load.
 """
 
 from __future__ import annotations
@@ -114,24 +114,14 @@ class Turn:
             if is_committed:
                 asked.encoded = advanced
                 if guess is None:
+                    # Else its stream remembers it, and most likely nobody else asks for it.
                     self._recent.keep(asked.key, advanced, asked.record)
             return is_committed
-        except errors.TickcellError as error:
+        except Exception as error:  # noqa: BLE001 - the edge: answered, and logged if unforeseen.
             if guess is not None:
-                # What the store holds has the say.
+                # What the store holds has the say, in what is wrong too.
                 return False
-            asked.error = error
-        except store.StoreFullError as error:
-            asked.error = full(asked.session, error)
-        except Exception:  # noqa: BLE001 - the edge: logged, answered.
-            # The edge for what no rule foresees: a fault of ours must not end the loop
-            # that serves everybody.
-            _log.exception("%s: a step failed", asked.session)
-            asked.error = errors.Internal(
-                f"{asked.session}: the server failed on this step, and its log says why; "
-                "sending it again is safe.",
-                session=asked.session,
-            )
+            asked.error = _refusal(asked.session, error)
         return True
 
     def _run_together(self, steps: list[Step]) -> list[Step]:
@@ -156,7 +146,8 @@ class Turn:
         Raises:
           TickcellError: the request is refused.
         """
-        asked.error = None
+        # A guess that was kept would keep the step before, and that one's, and so on.
+        asked.error = asked.guess = None
         found = None if encoded is None else self._recent.decode(asked.key, encoded)
         current = lives.live(found, asked.session, now_ns, self._retention_ns)
         asked.start_step, asked.stored, asked.digests = rules.decide(
@@ -252,6 +243,21 @@ def served(models: dict[str, ServedModel], current: Record, session: str) -> Ser
         model_version=life.model_version,
         model_fingerprint=life.fingerprint,
         next_step=current.next_step,
+    )
+
+
+def _refusal(session: str, error: Exception) -> errors.TickcellError:
+    """Returns the answer to a request that failed, which is being handled."""
+    if isinstance(error, errors.TickcellError):
+        return error
+    if isinstance(error, store.StoreFullError):
+        return full(session, error)
+    # What no rule foresees: a fault of ours must not end the loop that serves everybody.
+    _log.exception("%s: a step failed", session)
+    return errors.Internal(
+        f"{session}: the server failed on this step, and its log says why; sending it again is "
+        "safe.",
+        session=session,
     )
 
 

@@ -36,13 +36,14 @@ class Store(Protocol):
         """Applies each change whose record is as expected, all of them at one moment.
 
         Args:
-          changes: of different records.
+          changes: of different records; of one record, two may leave damage.
 
         Returns:
           For each change whether it was applied. One that was not leaves the others alone.
 
         Raises:
-          StoreFullError: there is no room; nothing was applied.
+          StoreFullError: there is no room for a change that is as expected; nothing was
+            applied.
         """
         ...
 
@@ -50,7 +51,8 @@ class Store(Protocol):
         """Commits one change, as the fields of `Change` say; returns whether it was applied.
 
         Raises:
-          StoreFullError: there is no room; nothing was applied.
+          StoreFullError: there is no room for a change that is as expected; nothing was
+            applied.
         """
         ...
 
