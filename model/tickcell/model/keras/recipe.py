@@ -83,12 +83,12 @@ DRIVE = Recipe(
 # each left out in turn.
 RECORDINGS = Recipe(
     Windowing(step_count=120, burn_in=30, batch_size=32, batch_count=5),
-    Augmentation(turn=True, gain=1.3, gyro_dropout=0.9, noise=4.0),
-    epochs=35,
+    Augmentation(turn=True, gain=2.0, gyro_dropout=0.9, noise=4.0),
+    epochs=90,
     projection_scale=0.3,
     learning_rate=1e-3,
     dropout=0.3,
-    averaging=0.95,
+    averaging=0.98,
 )
 
 
