@@ -99,6 +99,19 @@ def test_start_that_was_cut_short_is_made_good(tmp_path: pathlib.Path) -> None:
     store.close()
 
 
+def test_record_written_twice_in_one_commit_is_no_damage(tmp_path: pathlib.Path) -> None:
+    large, small = store_records.encode(1, 20_000), store_records.encode(2)
+    store = LmdbStore.open(tmp_path, check=store_records.version)
+    changes = [Change(b"a", None, large), Change(b"a", large, small)]
+    assert store.commit(changes) == [True, True]
+    store.close()
+
+    again = LmdbStore.open(tmp_path, check=store_records.version)
+
+    assert again.load([b"a"]) == [small]
+    again.close()
+
+
 def test_newer_schema_is_refused(tmp_path: pathlib.Path) -> None:
     LmdbStore.open(tmp_path).close()
     _put(tmp_path, "\udcffschema", "2")

@@ -192,6 +192,17 @@ def test_step_that_was_stored_already_is_no_guess_for_the_next() -> None:
     assert foreseen.guess is None
 
 
+def test_fault_on_a_guess_is_logged_before_the_step_begins_anew(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    stream = Stream()
+    for step in range(3):
+        stream.send("a", step, [1.0])
+    caplog.clear()
+    stream.send("a", 3, [RAISES])
+    assert "a: a guess failed, begins anew: ArithmeticError" in caplog.text
+
+
 @pytest.mark.parametrize("cut", range(1, 8))
 def test_request_cut_short_is_not_foreseen(cut: int) -> None:
     stream = Stream()

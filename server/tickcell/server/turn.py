@@ -120,6 +120,8 @@ class Turn:
         except Exception as error:  # noqa: BLE001 - the edge: answered, and logged if unforeseen.
             if guess is not None:
                 # What the store holds has the say, in what is wrong too.
+                if not isinstance(error, errors.TickcellError | store.StoreFullError):
+                    _log.warning("%s: a guess failed, begins anew: %r", asked.session, error)
                 return False
             asked.error = _refusal(asked.session, error)
         return True
@@ -167,10 +169,9 @@ class Turn:
 
     def _served(self, current: Record, session: str) -> ServedModel:
         """Returns the model that the session is pinned to, if it may be used."""
-        model = self._models.get(current.life.fingerprint)
-        if model is not None and model.numerics == current.numerics:
-            return model
         model = served(self._models, current, session)
+        if model.numerics == current.numerics:
+            return model
         fields = {
             "session": session,
             "got": model.numerics.hex(),

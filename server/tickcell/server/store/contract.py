@@ -35,9 +35,6 @@ class Store(Protocol):
     def commit(self, changes: Sequence[Change]) -> list[bool]:
         """Applies each change whose record is as expected, all of them at one moment.
 
-        Args:
-          changes: of different records; of one record, two may leave damage.
-
         Returns:
           For each change whether it was applied. One that was not leaves the others alone.
 

@@ -103,6 +103,7 @@ class LmdbStore:
 
     def commit(self, changes: Sequence[Change]) -> list[bool]:
         applied = []
+        written: set[bytes] = set()
         is_growing = False
         try:
             # Holds only the compare-and-put, never the cell: LMDB has one writer, and
@@ -114,9 +115,13 @@ class LmdbStore:
                         continue
                     applied.append(True)
                     if replacement is not None:
+                        if key in written:
+                            # Put over a large record of the same transaction, a smaller one
+                            # would keep its pages, and pass for damage at the next start.
+                            transaction.delete(key)
+                        written.add(key)
                         transaction.put(key, replacement)
-                        if expected is None:
-                            is_growing = True
+                        is_growing = is_growing or expected is None
                     elif expected is not None:
                         transaction.delete(key)
                 if is_growing:
