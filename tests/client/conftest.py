@@ -42,6 +42,14 @@ def server() -> Iterator[ServerProcess]:
         yield process
 
 
+@pytest.fixture(scope="session")
+def tcp_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server that nobody kills, on every address of this machine."""
+    directory = tmp_path_factory.mktemp("tcp-server")
+    with ServerProcess(directory, listen="0.0.0.0:0") as process:
+        yield process
+
+
 @pytest.fixture
 def mortal_server() -> Iterator[ServerProcess]:
     """A server to kill, pause and start again."""

@@ -59,7 +59,9 @@ def test_clip_keeps_to_the_range() -> None:
 
 
 def test_clip_cannot_make_a_number_of_none() -> None:
-    with pytest.raises(errors.FrameNotFiniteError, match="--on-dropout hold"):
+    with pytest.raises(
+        errors.FrameNotFiniteError, match=r"on_dropout \(--on-dropout\) hold would go on"
+    ):
         Dropouts("clip", SENSORS).apply(frame(math.nan, 1.0), 0)
 
 
@@ -67,3 +69,45 @@ def test_the_caller_s_frame_is_not_touched() -> None:
     mine = frame(9.0, 9.0)
     Dropouts("clip", SENSORS).apply(mine, 0)
     assert mine.tolist() == [9.0, 9.0]
+
+
+def test_the_same_frames_again_are_mended_in_the_same_way() -> None:
+    """As a call asks for whose outcome is unknown: until it is known, nothing is held anew."""
+    dropouts = Dropouts("hold", SENSORS)
+    dropouts.apply(frame(1.0, 20.0), 0)
+    chunk = [frame(math.nan, 21.0), frame(0.5, math.nan)]
+    first, again = dropouts.mend(chunk, 1), dropouts.mend(chunk, 1)
+    assert np.stack(first.frames).tolist() == [[1.0, 21.0], [0.5, 21.0]]
+    assert np.stack(again.frames).tolist() == np.stack(first.frames).tolist()
+    assert dropouts.count == 0
+    dropouts.note(first)
+    assert dropouts.counts == {"gyro": 1, "speed": 1}
+
+
+def test_frames_are_mended_up_to_the_first_that_cannot_be() -> None:
+    dropouts = Dropouts("clip", SENSORS)
+    chunk = [frame(9.0, 1.0), frame(0.0, math.nan), frame(0.0, 1.0)]
+    assert [each.tolist() for each in dropouts.mend(chunk, 0).frames] == [[2.0, 1.0]]
+    with pytest.raises(errors.FrameNotFiniteError, match="step 1: speed"):
+        dropouts.mend(chunk[1:], 1)
+
+
+def test_what_is_held_does_not_change_with_the_caller_s_array() -> None:
+    dropouts, mine = Dropouts("hold", SENSORS), frame(1.0, 20.0)
+    dropouts.apply(mine, 0)
+    mine[:] = math.nan
+    assert dropouts.apply(mine, 1).tolist() == [1.0, 20.0]
+
+
+def test_each_series_holds_its_own_readings() -> None:
+    dropouts = Dropouts("hold", SENSORS)
+    dropouts.apply(np.stack([frame(1.0, 20.0), frame(2.0, 30.0)]), 0)
+    mended = dropouts.apply(np.stack([frame(math.nan, 21.0), frame(2.0, math.nan)]), 1)
+    assert mended.tolist() == [[1.0, 21.0], [2.0, 30.0]]
+    with pytest.raises(errors.FrameNotFiniteError, match="step 0: series 1, speed"):
+        Dropouts("raise", SENSORS).apply(np.stack([frame(0.0, 1.0), frame(0.0, math.nan)]), 0)
+
+
+def test_an_unknown_policy_is_refused() -> None:
+    with pytest.raises(errors.UsageError, match="on_dropout: got 'drop', expected raise, hold"):
+        Dropouts("drop", SENSORS)  # type: ignore[arg-type] # the caller's mistake

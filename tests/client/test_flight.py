@@ -23,6 +23,13 @@ def flight_of(frames: int, window: int = 4, first_step: int = 0) -> Flight:
     return flight
 
 
+def have(flight: Flight) -> None:
+    """Gives the caller the next output."""
+    assert flight.output() is not None
+    flight.first += 1
+    flight.forget()
+
+
 def answer(flight: Flight, chunk: Chunk) -> None:
     """Answers a chunk as a server does that returns its frames."""
     assert flight.unanswered == chunk
@@ -51,7 +58,7 @@ def test_an_answer_alone_makes_no_room() -> None:
 def test_an_output_that_the_caller_has_makes_room() -> None:
     flight = flight_of(9, window=4)
     answer(flight, flight.send(4))
-    flight.release()
+    have(flight)
     assert flight.send(4).first_step == 4
 
 
@@ -62,7 +69,7 @@ def test_outputs_come_in_order() -> None:
     outputs = []
     while (output := flight.output()) is not None:
         outputs.append(output)
-        flight.release()
+        have(flight)
     assert outputs == [frame(0), frame(1), frame(2)]
 
 
@@ -91,8 +98,32 @@ def test_the_oldest_chunk_is_answered_first() -> None:
 def test_frames_are_kept_until_the_caller_has_the_output() -> None:
     flight = flight_of(2)
     answer(flight, flight.send(2))
-    flight.release()
-    assert flight.frames() == frame(1)
+    have(flight)
+    assert flight.frames() == [frame(1)]
+
+
+def test_an_output_is_had_by_moving_the_first_step_and_freed_later() -> None:
+    flight = flight_of(2)
+    answer(flight, flight.send(2))
+    flight.first += 1
+    assert (flight.frames(), flight.waiting, flight.output()) == ([frame(1)], 1, frame(1))
+    flight.forget()
+    assert (flight.frames(), flight.waiting, flight.output()) == ([frame(1)], 1, frame(1))
+
+
+def test_a_flight_may_begin_with_frames_that_wait() -> None:
+    flight = Flight(7, 4, output_size=4, frames=[frame(7), frame(8)])
+    assert (flight.push(frame(9)), flight.send(9)) == (9, (7, 3, frame(7) + frame(8) + frame(9)))
+
+
+def test_those_behind_a_frame_that_is_dropped_move_up() -> None:
+    flight = flight_of(4)
+    answer(flight, flight.send(1))
+    have(flight)
+    flight.send(3)
+    flight.drop()
+    assert (flight.first, flight.end) == (1, 3)
+    assert flight.send(9) == (1, 2, frame(2) + frame(3))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -120,7 +151,7 @@ def test_whatever_is_lost_every_step_comes_once_and_the_server_still_has_it(seed
                     flight.rewind()
             case "pop" if flight.output() is not None:
                 outputs.append(flight.output())
-                flight.release()
+                have(flight)
             case "cut":
                 on_the_way.clear()
                 flight.rewind()

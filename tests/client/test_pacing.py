@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
-from tickcell.client import PacedSession, Session, errors
+from doubles.in_process_server import InProcessServer, served
+from doubles.moody_cell import GIVES_NAN, MoodyCell
+from tickcell.client import PacedSession, Session, comparison, errors
 from tickcell.client.clock import Clock, paced
+from tickcell.client.delivery import Output
+from tickcell.client.dropout import Policy
 from tickcell.client.pacing import Pacer
-from tickcell.client.pipeline import Output
 from tickcell.client.server_process import ServerProcess
+from tickcell.model import LiteRTCell
 
 BUDGET = 0.02
 
@@ -58,8 +67,15 @@ class SlowSteps:
     def release(self) -> None:
         self._released += 1
 
+    def drop_refused(self) -> bool:
+        return False
+
     def finish(self) -> None:
         pass
+
+
+def frame_of(index: int) -> bytes:
+    return b"frame %d" % index
 
 
 def drive(delays: list[float], finish: bool = True) -> tuple[list[str | None], Pacer, SlowSteps]:
@@ -70,7 +86,7 @@ def drive(delays: list[float], finish: bool = True) -> tuple[list[str | None], P
     outputs = []
     ticks = paced(((index * BUDGET, index) for index in range(len(delays))), time.clock())
     for due, index in ticks:
-        output = pacer.tick(b"frame %d" % index, due + BUDGET)
+        output = pacer.tick(functools.partial(frame_of, index), due + BUDGET)
         outputs.append(None if output is None else output.decode())
     if finish:
         pacer.finish()
@@ -160,6 +176,7 @@ def test_a_bounded_number_of_frames_waits(
         # What waited is still there to be sent.
         assert len(session.unanswered) == 50
         session.steps(session.unanswered)
+        assert len(session.unanswered) == 0
         assert session.step(frames[51]) == expected[51]
 
 
@@ -182,3 +199,122 @@ def test_a_stream_of_a_source_that_cannot_wait_has_a_bound_too(
         # The one that was too many was drawn, so it is kept as well.
         assert session.unanswered.tolist() == frames[:41].tolist()
         mortal_server.restart()
+
+
+def with_nan(frame: np.ndarray, sensor: int = 2) -> np.ndarray:
+    bad = frame.copy()
+    bad[sensor] = np.nan
+    return bad
+
+
+def test_a_tick_whose_frame_is_refused_says_which_and_the_loop_goes_on(
+    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
+    outputs = []
+    with (
+        Session.create(server.address) as session,
+        PacedSession(session, rate_hz=50, budget_s=10.0) as loop,
+    ):
+        for tick in range(21):
+            # A bad frame takes no step: the good ones are those of the loop.
+            if tick == 10:
+                with pytest.raises(
+                    errors.FrameNotFiniteError, match=r"tick 10: step 10: lin_acc_z: got nan"
+                ) as refused:
+                    loop.tick(with_nan(frames[10]))
+                metadata = refused.value.metadata
+                assert (metadata["tick"], metadata["sensor"]) == ("10", "lin_acc_z")
+                continue
+            outputs.append(loop.tick(frames[tick - (tick > 10)]))
+    assert [np.asarray(output).tolist() for output in outputs] == expected[:20].tolist()
+    assert (loop.tick_count, loop.refused_count, loop.late_count) == (21, 1, 0)
+
+
+def test_a_tick_s_frame_of_another_shape_is_refused_likewise(
+    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
+    with (
+        Session.create(server.address) as session,
+        PacedSession(session, rate_hz=50, budget_s=10.0) as loop,
+    ):
+        with pytest.raises(errors.FrameShapeError, match="tick 0: "):
+            loop.tick(frames[0][:9])
+        assert np.asarray(loop.tick(frames[0])).tolist() == expected[0].tolist()
+
+
+@pytest.mark.parametrize("budget_s", [10.0, 0.0])
+def test_a_frame_that_only_the_server_can_refuse_is_refused_once(budget_s: float) -> None:
+    """In time or late: its tick is named, it takes no step, and all others are applied."""
+    refused: list[errors.RefusedError] = []
+    with (
+        InProcessServer([served(MoodyCell())]) as server,
+        Session.create(server.address) as session,
+    ):
+        try:
+            with PacedSession(session, rate_hz=50, budget_s=budget_s) as loop:
+                for reading in (1.0, GIVES_NAN, 2.0, 3.0):
+                    try:
+                        loop.tick([reading])
+                    except errors.OutputNotFiniteError as error:
+                        refused.append(error)
+        except errors.OutputNotFiniteError as error:
+            refused.append(error)
+        assert (session.next_step, len(session.unanswered)) == (3, 0)
+        session.rewind(0)
+        assert session.steps([[1.0], [2.0], [3.0]]).tolist() == [[1.0], [1002.0], [2003.0 + 0]] or (
+            session.next_step == 3
+        )
+    assert [error.metadata["tick"] for error in refused] == ["1"]
+    assert loop.refused_count == 1
+
+
+@pytest.mark.parametrize(
+    ("on_dropout", "mended"), [("hold", lambda before, _: before), ("clip", lambda _, top: top)]
+)
+def test_readings_that_drop_out_are_mended_as_asked_and_counted(
+    server: ServerProcess,
+    cell: LiteRTCell,
+    frames: np.ndarray,
+    on_dropout: Policy,
+    mended: Callable[[float, float], float],
+) -> None:
+    sensor, given, right = 2, frames[:40].copy(), frames[:40].copy()
+    top = cell.interface.sensors[sensor].max_reading
+    given[5, sensor] = given[20, sensor] = np.inf
+    right[5, sensor] = mended(float(frames[4, sensor]), top)
+    right[20, sensor] = mended(float(frames[19, sensor]), top)
+    expected = comparison.loop(cell, right)
+    with Session.create(server.address, on_dropout=on_dropout) as session:
+        outputs = [session.step(frame) for frame in given[:10]]
+        outputs += list(session.steps(given[10:15]))
+        outputs += list(session.stream(iter(given[15:30])))
+        with PacedSession(session, rate_hz=50, budget_s=10.0) as loop:
+            outputs += [np.asarray(loop.tick(frame)) for frame in given[30:]]
+        assert session.dropout_counts == {"lin_acc_z": 2}
+    assert np.stack(outputs).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rate_hz": 0},
+        {"rate_hz": -1},
+        {"rate_hz": math.nan},
+        {"rate_hz": math.inf},
+        {"rate_hz": "50"},
+        {"rate_hz": 50, "budget_s": -0.1},
+        {"rate_hz": 50, "budget_s": math.nan},
+        {"rate_hz": 50, "backlog_s": -1},
+        {"rate_hz": 50, "backlog_s": math.nan},
+    ],
+    ids=str,
+)
+def test_what_cannot_be_a_pace_is_refused_at_once(
+    server: ServerProcess, options: dict[str, Any]
+) -> None:
+    name = list(options)[-1]
+    with (
+        Session.create(server.address) as session,
+        pytest.raises(errors.UsageError, match=f"^{name}: got "),
+    ):
+        PacedSession(session, **options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tickcell.client import errors
 from tickcell.client.patience import Patience
 
 
@@ -19,45 +20,82 @@ def clock() -> Clock:
     return Clock()
 
 
+LOST = errors.LostError("UNAVAILABLE: gone", "UNAVAILABLE")
+
+
+def patient(retry_for_s: float | None, clock: Clock) -> Patience:
+    return Patience("car:1", retry_for_s, clock)
+
+
 def delays(patience: Patience, clock: Clock) -> list[float]:
     """Waits as told until told no more."""
-    told = []
-    while (delay := patience.next_delay_s()) is not None:
-        told.append(delay)
-        clock.now += delay
-    return told
+    told: list[float] = []
+    try:
+        while True:
+            told.append(patience.after(LOST))
+            clock.now += told[-1]
+    except errors.UnavailableError:
+        return told
 
 
 def test_delays_double_from_50_ms_to_2_s(clock: Clock) -> None:
-    patience = Patience(None, clock)
-    told = [patience.next_delay_s() for _ in range(8)]
+    patience = patient(None, clock)
+    told = [patience.after(LOST) for _ in range(8)]
     assert told == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
 
 
 def test_the_last_try_is_at_the_very_end(clock: Clock) -> None:
-    assert sum(delays(Patience(60.0, clock), clock)) == pytest.approx(60.0)
+    assert sum(delays(patient(60.0, clock), clock)) == pytest.approx(60.0)
 
 
 def test_no_patience_is_one_try(clock: Clock) -> None:
-    assert delays(Patience(0.0, clock), clock) == []
+    assert delays(patient(0.0, clock), clock) == []
 
 
 def test_without_a_limit_it_never_ends(clock: Clock) -> None:
-    patience = Patience(None, clock)
-    patience.next_delay_s()
+    patience = patient(None, clock)
+    patience.after(LOST)
     clock.now += 1e9
-    assert patience.next_delay_s() is not None
+    assert patience.after(LOST) == 0.1
 
 
 def test_an_answer_begins_it_anew(clock: Clock) -> None:
-    patience = Patience(1.0, clock)
+    patience = patient(1.0, clock)
     delays(patience, clock)
     patience.answered()
-    assert patience.next_delay_s() == 0.05
+    assert patience.after(LOST) == 0.05
 
 
 def test_time_counts_from_the_first_failure(clock: Clock) -> None:
-    patience = Patience(1.0, clock)
+    patience = patient(1.0, clock)
     clock.now += 1000.0
-    assert patience.next_delay_s() == 0.05
-    assert patience.waited_s == 0.0
+    assert patience.after(LOST) == 0.05
+    clock.now += 1.0
+    with pytest.raises(errors.UnavailableError, match=r"car:1: no answer for 1 s"):
+        patience.after(LOST)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.FrameShapeError("no"),
+        errors.StepConflictError("no"),
+        errors.CallError("UNIMPLEMENTED: no", "UNIMPLEMENTED"),
+        errors.ReplyError("no"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_trying_again_does_not_help_is_raised_at_once(
+    clock: Clock, error: errors.TickcellError
+) -> None:
+    with pytest.raises(type(error)) as raised:
+        patient(None, clock).after(error)
+    assert raised.value is error
+
+
+def test_a_refusal_that_may_pass_is_raised_itself_when_the_time_is_over(clock: Clock) -> None:
+    patience, full = patient(1.0, clock), errors.StreamsFullError("full")
+    assert patience.after(full) == 0.05
+    clock.now += 1.0
+    with pytest.raises(errors.StreamsFullError):
+        patience.after(full)

@@ -295,14 +295,15 @@ def test_closing_a_session_that_has_ended_is_fine(server: ServerProcess) -> None
         pass
 
 
-def test_closing_does_not_end_another_life(server: ServerProcess) -> None:
+def test_closing_does_not_end_another_life(
+    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
     session = Session.create(server.address)
     other = Session.attach(server.address, session.id)
     other.reset()
-    with pytest.raises(errors.SessionRestartedError):
-        session.close()
+    session.close()
+    assert other.step(frames[0]) == expected[0]
     other.close()
-    session.detach()
 
 
 def test_a_live_session_s_id_is_taken(server: ServerProcess) -> None:
@@ -362,7 +363,7 @@ def test_a_session_cannot_be_rewound_to_where_it_never_was(
 ) -> None:
     with Session.create(server.address) as session:
         session.steps(frames[:100])
-        with pytest.raises(errors.UsageError, match="expected 0 to 100"):
+        with pytest.raises(errors.UsageError, match="expected an integer from 0 to 100"):
             session.rewind(step)
 
 
@@ -384,7 +385,88 @@ def test_the_model_names_its_sensors(server: ServerProcess, bundle: Bundle) -> N
         assert session.model.fingerprint == bundle.fingerprint
 
 
-@pytest.mark.parametrize("address", ["", "nowhere", "host:port", "http://host:1", "unix:"])
-def test_what_cannot_be_an_address_is_refused_at_once(address: str) -> None:
-    with pytest.raises(errors.AddressError, match="expected HOST:PORT or unix:PATH"):
-        Session.create(address)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("deadline_s", 0.0),
+        ("deadline_s", -1.0),
+        ("deadline_s", math.nan),
+        ("deadline_s", "5"),
+        ("deadline_s", None),
+        ("retry_for_s", -1.0),
+        ("retry_for_s", math.nan),
+        ("idle_ttl_s", 0.0),
+        ("idle_ttl_s", -1.0),
+        ("idle_ttl_s", math.nan),
+        ("window", -1),
+        ("window", 2**40),
+        ("window", 1.5),
+        ("series_count", 0),
+        ("series_count", 2**31),
+        ("series_count", None),
+        ("session", 7),
+        ("session", "\ud800"),
+        ("model", None),
+        ("model_version", 1),
+        ("labels", {"a": 1}),
+        ("labels", {1: "a"}),
+        ("labels", ["a"]),
+        ("on_dropout", "drop"),
+    ],
+)
+def test_an_argument_that_cannot_be_meant_is_refused_by_its_name(
+    server: ServerProcess, name: str, value: object
+) -> None:
+    with pytest.raises(errors.UsageError, match=rf"^{name}(\[|:).*got .*, expected"):
+        Session.create(server.address, **{name: value})  # type: ignore[arg-type] # on purpose
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("max_chunk", 0), ("max_chunk", -1), ("max_chunk", 1.5), ("backlog", 0), ("backlog", "9")],
+)
+def test_a_stream_s_argument_that_cannot_be_meant_is_refused_by_its_name(
+    server: ServerProcess, frames: np.ndarray, name: str, value: object
+) -> None:
+    with (
+        Session.create(server.address) as session,
+        pytest.raises(errors.UsageError, match=rf"^{name}: got .*, expected an integer"),
+    ):
+        next(session.stream(frames, **{name: value}))  # type: ignore[arg-type] # on purpose
+
+
+@pytest.mark.parametrize("name", ["deadline_s", "retry_for_s"])
+def test_a_time_may_be_infinite(
+    server: ServerProcess, frames: np.ndarray, expected: np.ndarray, name: str
+) -> None:
+    with Session.create(server.address, **{name: math.inf}) as session:  # type: ignore[arg-type] # a float
+        outputs = [session.step(frames[0]), *session.stream(frames[1:20])]
+    assert np.stack(outputs).tobytes() == expected[:20].tobytes()
+
+
+def test_a_session_may_be_touched_amid_its_stream_from_the_source_s_thread(
+    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
+    with Session.create(server.address) as session:
+        before = session.info
+
+        def sensor() -> Iterator[np.ndarray]:
+            yield frames[0]
+            session.touch()
+            yield frames[1]
+
+        outputs = np.stack(list(session.stream(sensor())))
+        assert session.info.renew_time > before.renew_time
+    assert outputs.tobytes() == expected[:2].tobytes()
+
+
+def test_a_block_that_cannot_delete_its_session_gives_its_connection_back(
+    mortal_server: ServerProcess, frames: np.ndarray
+) -> None:
+    def leave() -> Session:
+        with Session.create(mortal_server.address, retry_for_s=0) as session:
+            mortal_server.kill()
+        return session
+
+    with pytest.raises(errors.UnavailableError):
+        leave()

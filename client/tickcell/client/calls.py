@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf import duration_pb2
 
 from tickcell import wire
-from tickcell.client import methods, resources
+from tickcell.client import arguments, methods, resources
 from tickcell.v1 import model_service_pb2, session_service_pb2
 
 if TYPE_CHECKING:
@@ -35,18 +35,21 @@ def create_session(
     """Creates a session; the arguments are those of `Session.create`.
 
     Raises:
+      UsageError: an argument cannot be meant.
       SessionExistsError: a live session has this id.
     """
+    if idle_ttl_s is not None:
+        idle_ttl_s = arguments.seconds("idle_ttl_s", idle_ttl_s, above=0.0)
     request = session_service_pb2.CreateSessionRequest(
-        session=session,
+        session=arguments.text("session", session),
         request_id=str(uuid.uuid4()),
-        model=model,
-        model_version=model_version,
-        series_count=series_count,
-        window_step_count=window,
+        model=arguments.text("model", model),
+        model_version=arguments.text("model_version", model_version),
+        series_count=arguments.count("series_count", series_count, lowest=1),
+        window_step_count=arguments.count("window", window, lowest=0),
         idle_ttl_duration=_duration(idle_ttl_s),
         never_expires=idle_ttl_s == math.inf,
-        labels=labels,
+        labels=arguments.labels(labels),
     )
     return resources.session_info(link.call(methods.CREATE_SESSION, request).session)
 
@@ -57,7 +60,7 @@ def get_session(link: Link, session: str) -> SessionInfo:
     Raises:
       SessionEndedError: no session of this id is alive.
     """
-    request = session_service_pb2.GetSessionRequest(session=session)
+    request = session_service_pb2.GetSessionRequest(session=arguments.text("session", session))
     return resources.session_info(link.call(methods.GET_SESSION, request).session)
 
 

@@ -1,24 +1,33 @@
-"""What to do with readings that a sensor cannot have meant: the caller's policy, and counted.
-
-A reading drops out when it is NaN or infinite, or outside its sensor's range.
-"""
+"""Readings that dropped out: NaN, infinite, or outside their sensor's range."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
 
 from tickcell.client import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from tickcell.model import Sensor
 
 Policy = Literal["raise", "hold", "clip"]
+
+
+class Mended(NamedTuple):
+    """Consecutive frames with good readings only.
+
+    Attributes:
+      frames: each `[F]` or `[B, F]` float32; at least one.
+      dropped: by sensor, how many of its readings dropped out; empty if none did.
+    """
+
+    frames: list[NDArray[np.float32]]
+    dropped: dict[str, int]
 
 
 class Dropouts:
@@ -37,11 +46,11 @@ class Dropouts:
             reading to the sensor's range, which cannot be done for a NaN.
           sensors: of a frame, in order.
         """
-        self.policy = policy
+        self.policy = check_policy(policy)
         self._sensors = tuple(sensors)
         self._lowest = np.array([sensor.min_reading for sensor in sensors], np.float32)
         self._highest = np.array([sensor.max_reading for sensor in sensors], np.float32)
-        self._last_good = np.full(len(self._sensors), np.nan, np.float32)
+        self._last_good: NDArray[np.float32] = np.full(len(self._sensors), np.nan, np.float32)
         self.counts: dict[str, int] = {}
 
     @property
@@ -50,48 +59,110 @@ class Dropouts:
         return sum(self.counts.values())
 
     def apply(self, frame: NDArray[np.float32], step: int) -> NDArray[np.float32]:
-        """Returns the frame with good readings only.
+        """Mends a frame, and counts what dropped out.
 
         Args:
-          frame: `[F]`; it is not modified.
+          frame: `[F]` or `[B, F]`; it is not modified.
           step: the frame's index, for the error's text.
+
+        Returns:
+          The frame with good readings only.
 
         Raises:
           FrameNotFiniteError: a reading is not finite, and the policy cannot replace it.
           FrameOutOfRangeError: a reading is out of range, and the policy is `raise`.
         """
-        # A NaN compares false with both ends.
-        is_good = (frame >= self._lowest) & (frame <= self._highest)
-        if is_good.all():
-            self._last_good = frame
-            return frame
-        if self.policy == "hold":
-            mended = np.where(is_good, frame, self._last_good)
-        elif self.policy == "clip":
-            mended = np.clip(frame, self._lowest, self._highest)
-        else:
-            mended = frame
-        bad = ~((mended >= self._lowest) & (mended <= self._highest))
-        if bad.any():
-            raise self._error(frame, int(np.flatnonzero(bad)[0]), step)
-        for index in np.flatnonzero(~is_good):
-            name = self._sensors[index].name
-            self.counts[name] = self.counts.get(name, 0) + 1
-        self._last_good = mended
-        return mended
+        mended = self.mend([frame], step)
+        self.note(mended)
+        return mended.frames[0]
 
-    def _error(self, frame: NDArray[np.float32], index: int, step: int) -> errors.FrameError:
-        sensor, reading = self._sensors[index], float(frame[index])
-        metadata = {"step": str(step), "sensor": sensor.name, "got": str(reading)}
+    def mend(self, frames: Iterable[NDArray[np.float32]], step: int) -> Mended:
+        """Mends consecutive frames up to the first that cannot be; changes nothing here.
+
+        They follow the frames that were noted last, so that the same frames again, which
+        a call of unknown outcome asks for, are mended in the same way.
+
+        Args:
+          frames: each `[F]` or `[B, F]`; at least one.
+          step: the index of the first.
+
+        Raises:
+          FrameError: as `apply`, where the first frame cannot be mended.
+        """
+        mended: list[NDArray[np.float32]] = []
+        dropped: dict[str, int] = {}
+        last_good = self._last_good
+        for frame in frames:
+            is_good = self._is_good(frame)
+            last_good = frame if is_good.all() else self._mended(frame, is_good, last_good)
+            if not self._is_good(last_good).all():
+                if mended:
+                    break
+                raise self._error(frame, last_good, step)
+            mended.append(last_good)
+            for index in np.argwhere(~is_good)[:, -1]:
+                name = self._sensors[index].name
+                dropped[name] = dropped.get(name, 0) + 1
+        return Mended(mended, dropped)
+
+    def note(self, mended: Mended) -> None:
+        """Counts what dropped out of frames that were taken, and holds their last readings."""
+        for name, count in mended.dropped.items():
+            self.counts[name] = self.counts.get(name, 0) + count
+        # The caller may fill the same array again.
+        self._last_good = mended.frames[-1].copy()
+
+    def _mended(
+        self,
+        frame: NDArray[np.float32],
+        is_good: NDArray[np.bool_],
+        last_good: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        if self.policy == "hold":
+            return np.where(is_good, frame, last_good)
+        if self.policy == "clip":
+            return np.clip(frame, self._lowest, self._highest)
+        return frame
+
+    def _is_good(self, frame: NDArray[np.float32]) -> NDArray[np.bool_]:
+        # A NaN compares false with both ends.
+        return (frame >= self._lowest) & (frame <= self._highest)
+
+    def _error(
+        self, frame: NDArray[np.float32], mended: NDArray[np.float32], step: int
+    ) -> errors.FrameError:
+        at = np.argwhere(~self._is_good(mended))[0].tolist()
+        sensor, reading = self._sensors[at[-1]], float(frame[tuple(at)])
+        series = at[0] if len(at) > 1 else 0
+        metadata = {
+            "step": str(step),
+            "series": str(series),
+            "sensor": sensor.name,
+            "reading": f"{reading:g}",
+        }
         way_out = {
-            "raise": "replay with --on-dropout hold or clip",
+            "raise": "on_dropout (--on-dropout) hold or clip would go on",
             "hold": "no good reading of it came before",
-            "clip": "replay with --on-dropout hold",
+            "clip": "on_dropout (--on-dropout) hold would go on",
         }[self.policy]
+        of_series = f"series {series}, " if len(at) > 1 else ""
         text = (
-            f"step {step}: {sensor.name}: got {reading:g} {sensor.unit}, expected "
+            f"step {step}: {of_series}{sensor.name}: got {reading:g} {sensor.unit}, expected "
             f"{sensor.min_reading:g} to {sensor.max_reading:g}; {way_out}."
         )
         if np.isfinite(reading):
             return errors.FrameOutOfRangeError(text, metadata)
         return errors.FrameNotFiniteError(text, metadata)
+
+
+def check_policy(policy: Policy) -> Policy:
+    """Returns the policy.
+
+    Raises:
+      UsageError: it is none.
+    """
+    if policy not in get_args(Policy):
+        raise errors.UsageError(
+            f"on_dropout: got {policy!r}, expected {', '.join(get_args(Policy))}."
+        )
+    return policy

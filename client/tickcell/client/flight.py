@@ -3,7 +3,7 @@
 One run of consecutive steps, cut by four indices that only grow, `sent` alone
 excepted:
 
-    first      the first step whose output the caller is not done with
+    first      the first step whose output the caller does not have
     answered   the first step whose reply has not come
     sent       the first step that has not been sent on this connection
     end        the step of the next frame that is pushed
@@ -21,29 +21,47 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
+from typing import TYPE_CHECKING
 
 from tickcell.client.life import Chunk
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 
 class Flight:
-    """The frames and outputs of the steps that the caller is not done with."""
+    """The frames and outputs of the steps whose outputs the caller does not have.
 
-    def __init__(self, first_step: int, window: int, output_size: int) -> None:
+    Attributes:
+      first: moved by the caller's thread, by an assignment and nothing else: whoever
+        gets an output has it from then on, and Ctrl-C finds it had or not had.
+    """
+
+    def __init__(
+        self, first_step: int, window: int, output_size: int, frames: Iterable[bytes] = ()
+    ) -> None:
         """Begins with nothing in flight.
 
         Args:
           first_step: the step of the first frame.
-          window: the most steps that may be sent and not yet done with.
+          window: the most steps that may be sent and not yet had.
           output_size: the bytes of one step's outputs.
+          frames: those of the first steps, where some wait already.
         """
-        self.first = self.answered = self.sent = self.end = first_step
+        self.first = self.answered = self.sent = first_step
         self._window = window
         self._output_size = output_size
-        # Frames of the steps from `first` to `end`, outputs from `first` to `answered`.
-        self._frames: deque[bytes] = deque()
-        self._outputs: deque[bytes] = deque()
+        # The frames of the steps from `_base` on. `_base` follows `first`.
+        self._base = first_step
+        self._frames = deque(frames)
+        self._outputs: dict[int, bytes] = {}
         # What was sent and not answered, in order.
         self._chunks: deque[Chunk] = deque()
+
+    @property
+    def end(self) -> int:
+        """The step of the next frame that is pushed."""
+        return self._base + len(self._frames)
 
     @property
     def in_flight(self) -> int:
@@ -52,7 +70,7 @@ class Flight:
 
     @property
     def waiting(self) -> int:
-        """The number of steps that the caller is not done with."""
+        """The number of steps whose outputs the caller does not have."""
         return self.end - self.first
 
     @property
@@ -63,13 +81,12 @@ class Flight:
     def push(self, frame: bytes) -> int:
         """Takes the frame of the next step, and returns the step's index."""
         self._frames.append(frame)
-        self.end += 1
         return self.end - 1
 
     def send(self, max_steps: int) -> Chunk:
         """Marks the next steps as sent and returns them; `can_send` must hold."""
-        start = self.sent - self.first
-        count = min(max_steps, self.end - self.sent, self._window - start)
+        count = min(max_steps, self.end - self.sent, self._window - (self.sent - self.first))
+        start = self.sent - self._base
         frames = b"".join(itertools.islice(self._frames, start, start + count))
         chunk = Chunk(self.sent, count, frames)
         self._chunks.append(chunk)
@@ -84,8 +101,10 @@ class Flight:
     def answer(self, outputs: bytes) -> None:
         """Takes the outputs of the chunk `unanswered`."""
         size = self._output_size
-        self._outputs.extend(outputs[at : at + size] for at in range(0, len(outputs), size))
-        self.answered += self._chunks.popleft().step_count
+        count = self._chunks.popleft().step_count
+        for index in range(count):
+            self._outputs[self.answered + index] = outputs[index * size : (index + 1) * size]
+        self.answered += count
 
     def rewind(self) -> None:
         """Marks all that is not answered as not sent: the connection is another one."""
@@ -94,14 +113,25 @@ class Flight:
 
     def output(self) -> bytes | None:
         """Returns the output of the step `first`; None if it is not there yet."""
-        return self._outputs[0] if self._outputs else None
+        return self._outputs.get(self.first)
 
-    def release(self) -> None:
-        """Forgets the step `first`, whose output the caller now has."""
-        self._outputs.popleft()
+    def drop(self) -> None:
+        """Takes the frame of the step `first`, which has no answer, out of the run.
+
+        Those behind it move up by one step; all of them are sent (again).
+        """
+        self.forget()
+        self.rewind()
         self._frames.popleft()
-        self.first += 1
 
-    def frames(self) -> bytes:
-        """Returns the frames of all steps that the caller is not done with."""
-        return b"".join(self._frames)
+    def forget(self) -> None:
+        """Frees the frames and outputs of the steps before `first`."""
+        while self._base < self.first:
+            # In this order, Ctrl-C may strike after each line: see `first`.
+            self._outputs.pop(self._base, None)
+            self._base += 1
+            self._frames.popleft()
+
+    def frames(self) -> list[bytes]:
+        """Returns the frames of the steps from `first` on."""
+        return list(itertools.islice(self._frames, self.first - self._base, None))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import re
+import math
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from tickcell.client import errors, status
+from tickcell.client import address as addresses
+from tickcell.client import arguments, errors, exits, status
 from tickcell.client.patience import Patience
 
 if TYPE_CHECKING:
@@ -19,15 +20,14 @@ if TYPE_CHECKING:
 
     from tickcell.client.methods import Method
 
-DEFAULT_ADDRESS = "localhost:50061"
-
 # Far more than a turn of a loaded server takes, and short enough to notice a
 # dead connection before a person does.
 DEADLINE_S = 5.0
 RETRY_FOR_S = 60.0
 
-# Who waits for less sees the end of it soon enough.
-_WORTH_A_NOTE_S = 5.0
+# How long a connection may be in the making, over however many tries of a call:
+# several round trips of the slowest link.
+_CONNECT_S = 5.0
 
 _OPTIONS: list[tuple[str, Any]] = [
     # gRPC's retries know nothing of steps: it replays a stream from its buffer.
@@ -39,17 +39,16 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_send_message_length", -1),
 ]
 
-_ADDRESS = re.compile(r"unix:.+|(?P<host>\[[^\]]+\]|[^:/\s]+):\d{1,5}")
-_LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
-
-_log = logging.getLogger("tickcell.client")
-
 
 class Link:
     """A connection to one server that is made anew whenever it breaks.
 
-    Only requests that are safe to send again may be called. Not for several
-    threads at once.
+    Only requests that are safe to send again may be called.
+
+    Attributes:
+      address: of the server, as given.
+      deadline_s: how long one try of a call may take; infinite for no deadline.
+      retry_for_s: how long to try again after a failure; None for ever.
     """
 
     def __init__(
@@ -63,31 +62,37 @@ class Link:
 
         Args:
           address: `HOST:PORT` or `unix:PATH`.
-          deadline_s: how long one try of a call may take.
-          retry_for_s: how long to try again after a failure; None for ever.
+          deadline_s: above 0; `math.inf` for no deadline.
+          retry_for_s: 0 or more; None or `math.inf` for ever.
 
         Raises:
           AddressError: the address is neither.
+          UsageError: a time is out of its range.
         """
-        match = _ADDRESS.fullmatch(address)
-        if match is None:
-            raise errors.AddressError(
-                f"server address: got {address!r}, expected HOST:PORT or unix:PATH."
-            )
+        where = addresses.parse(address)
         self.address = address
-        self.deadline_s = deadline_s
-        self.retry_for_s = retry_for_s
-        # What is on this machine is not reached through a proxy.
-        proxy = [("grpc.enable_http_proxy", 0)] if match["host"] in _LOOPBACK else []
+        self.deadline_s = arguments.seconds("deadline_s", deadline_s, above=0.0)
+        self.retry_for_s = (
+            None
+            if retry_for_s is None or retry_for_s == math.inf
+            else arguments.seconds("retry_for_s", retry_for_s)
+        )
+        proxy = [("grpc.enable_http_proxy", 0)] if where.is_local else []
         self._options = [*_OPTIONS, *proxy]
-        self._channel: grpc.Channel | None = None
-        self._unary: dict[str, Callable[..., Any]] = {}
+        # Guards the connection: a session may be touched while it is stepped.
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self._owner = exits.Owner(self)
 
     def __enter__(self) -> Link:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def patience(self) -> Patience:
+        """Returns what decides about the failures of one call, or of one stream after another."""
+        return Patience(self.address, self.retry_for_s)
 
     def call(self, method: Method, request: Message) -> Any:
         """Calls a unary method until its outcome is known.
@@ -97,81 +102,99 @@ class Link:
           CallError: gRPC refused it.
           UnavailableError: its outcome is still unknown after `retry_for_s`.
         """
-        patience = Patience(self.retry_for_s)
+        patience = self.patience()
+        timeout = None if self.deadline_s == math.inf else self.deadline_s
         while True:
+            connection = self._connect()
             try:
-                response = self._unary_call(method)(request, timeout=self.deadline_s)
+                response = connection.unary(method)(request, timeout=timeout)
             except grpc.RpcError as error:
-                time.sleep(self.wait_after(status.from_call(error), patience))
+                failure = status.from_call(error)
+                delay_s = patience.after(failure)
+                self.failed(connection, failure)
+                time.sleep(delay_s)
             else:
-                self.note_answer(patience)
+                connection.has_answered = True
+                patience.answered()
                 return response
 
-    def stream(self, method: Method, requests: Iterator[Message]) -> Any:
-        """Begins a stream and returns its call, which iterates over the responses.
+    def stream(self, method: Method, requests: Iterator[Message]) -> tuple[Connection, Any]:
+        """Begins a stream.
 
-        The call raises `grpc.RpcError`; it is for `wait_after` to say what that means.
+        Returns:
+          The connection, and the call, which iterates over the responses and raises
+          `grpc.RpcError`.
         """
-        return self._connect().stream_stream(
-            method.path,
-            request_serializer=_encode,
-            response_deserializer=method.decode,
-        )(requests)
+        connection = self._connect()
+        return connection, connection.stream(method, requests)
 
-    def wait_after(self, error: errors.TickcellError, patience: Patience) -> float:
-        """Returns how long to wait before a request that failed is sent again.
+    def failed(self, connection: Connection, failure: errors.TickcellError) -> None:
+        """Gives a connection up after a call on it failed, unless it is still being made.
 
-        The next call makes a new connection.
-
-        Raises:
-          RefusedError, CallError: sending it again does not help, or it did not for
-            as long as `patience` lasts.
-          UnavailableError: the outcome is unknown and the patience is over.
+        A deadline that is shorter than connecting takes would else never be met.
         """
-        is_lost = isinstance(error, errors.LostError)
-        if not is_lost and not (isinstance(error, errors.RefusedError) and error.may_pass):
-            raise error
-        is_first = not patience.is_tried
-        delay_s = patience.next_delay_s()
-        if delay_s is None and is_lost:
-            raise errors.UnavailableError(
-                f"{self.address}: no answer for {patience.waited_s:.3g} s ({error}); whether the "
-                "last request was applied is unknown, and sending it again is safe."
-            ) from error
-        if delay_s is None:
-            raise error
-        if is_first and not (self.retry_for_s is not None and self.retry_for_s < _WORTH_A_NOTE_S):
-            how_long = "" if self.retry_for_s is None else f" for {self.retry_for_s:g} s"
-            _log.warning("%s: %s; trying again%s", self.address, error, how_long)
-        self.close()
-        return delay_s
-
-    def note_answer(self, patience: Patience) -> None:
-        """Notes that the server answers (again)."""
-        if patience.is_tried:
-            _log.warning("%s: answers again after %.1f s", self.address, patience.waited_s)
-            patience.answered()
+        is_silent = isinstance(failure, errors.CallError) and failure.code == "DEADLINE_EXCEEDED"
+        if is_silent and connection.is_being_made:
+            return
+        with self._lock:
+            if self._connection is connection:
+                self._connection = None
+        connection.close()
 
     def close(self) -> None:
         """Closes the connection, which ends its calls; another call makes a new one."""
-        channel, self._channel = self._channel, None
-        self._unary = {}
-        if channel is not None:
-            channel.close()
+        if not self._owner.may_close():
+            return
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
-    def _connect(self) -> grpc.Channel:
-        if self._channel is None:
-            self._channel = grpc.insecure_channel(self.address, self._options)
-        return self._channel
+    def _connect(self) -> Connection:
+        with self._lock:
+            if self._connection is None:
+                self._connection = Connection(grpc.insecure_channel(self.address, self._options))
+            return self._connection
 
-    def _unary_call(self, method: Method) -> Callable[..., Any]:
+
+class Connection:
+    """One channel, from its making to its end.
+
+    Attributes:
+      has_answered: whether a call on it was answered.
+    """
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._channel = channel
+        self._begin = time.monotonic()
+        self._unary: dict[str, Callable[..., Any]] = {}
+        self.has_answered = False
+
+    @property
+    def is_being_made(self) -> bool:
+        """Whether it may still come about."""
+        return not self.has_answered and time.monotonic() - self._begin < _CONNECT_S
+
+    def unary(self, method: Method) -> Callable[..., Any]:
+        """Returns what calls a unary method."""
         call = self._unary.get(method.path)
         if call is None:
-            call = self._connect().unary_unary(
+            call = self._channel.unary_unary(
                 method.path, request_serializer=_encode, response_deserializer=method.decode
             )
             self._unary[method.path] = call
         return call
+
+    def stream(self, method: Method, requests: Iterator[Message]) -> Any:
+        """Begins a stream."""
+        return self._channel.stream_stream(
+            method.path, request_serializer=_encode, response_deserializer=method.decode
+        )(requests)
+
+    def close(self) -> None:
+        """Ends the calls on it."""
+        self._unary = {}
+        self._channel.close()
 
 
 def _encode(request: Message) -> bytes:

@@ -9,17 +9,21 @@ that of its own frame, the newest.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
+from tickcell.client import arguments, errors
 from tickcell.client.clock import Clock
+from tickcell.client.delivery import FRAME_REFUSALS
 from tickcell.client.patience import BACKLOG_S
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
-    from tickcell.client.pipeline import Output
+    from tickcell.client.delivery import Output
     from tickcell.client.session import Session
 
 
@@ -35,31 +39,38 @@ class Steps(Protocol):
     def release(self) -> None:
         """Forgets that step."""
 
+    def drop_refused(self) -> bool:
+        """Takes the frame of that step out, if it was refused for what it is."""
+
     def finish(self) -> None:
         """Says that no more frames come."""
 
 
 class Pacer:
-    """Matches outputs to ticks, and counts those that were late.
+    """Matches outputs to ticks, and counts those that were late or refused.
 
     Attributes:
       ticks: the ticks so far.
       late: how many of them had no output in time.
       late_outputs: how many of those outputs have come since.
+      refused: how many ticks' frames were refused, and take no step.
     """
 
     def __init__(self, steps: Steps, clock: Clock) -> None:
         self._steps = steps
         self._clock = clock
+        # The ticks whose frames are on their way, oldest first.
+        self._on_the_way: deque[int] = deque()
         self.ticks = 0
         self.late = 0
         self.late_outputs = 0
+        self.refused = 0
 
-    def tick(self, frame: bytes, until: float) -> bytes | None:
+    def tick(self, encode: Callable[[], bytes], until: float) -> bytes | None:
         """Sends a frame and waits for its output.
 
         Args:
-          frame: `[B, F]` float32, little-endian.
+          encode: gives the frame, `[B, F]` float32, little-endian; it may refuse it.
           until: the time after which the output is late.
 
         Returns:
@@ -67,15 +78,28 @@ class Pacer:
 
         Raises:
           BacklogError: too many frames wait already; this one was not taken.
-          TickcellError: a step was refused.
+          FrameError: this tick's frame was refused, or that of an earlier tick which the
+            error names; the loop goes on without it.
+          TickcellError: a step was refused for another reason.
         """
-        step = self._steps.push(frame)
+        tick = self.ticks
         self.ticks += 1
-        while (output := self._steps.pop(max(0.0, until - self._clock.now()))) is not None:
-            self._steps.release()
-            if output.step == step:
-                return output.data
-            self.late_outputs += 1
+        try:
+            frame = encode()
+        except errors.FrameError as error:
+            self.refused += 1
+            raise _of_tick(error, tick) from None
+        self._steps.push(frame)
+        self._on_the_way.append(tick)
+        try:
+            while (output := self._pop(max(0.0, until - self._clock.now()))) is not None:
+                if self._on_the_way.popleft() == tick:
+                    return output.data
+                self.late_outputs += 1
+        except errors.RefusedError:
+            if tick in self._on_the_way:
+                self.late += 1
+            raise
         self.late += 1
         return None
 
@@ -83,12 +107,45 @@ class Pacer:
         """Waits for the outputs that are late still.
 
         Raises:
+          FrameError: the frame of a tick that was late was refused; all others were applied.
           TickcellError: a step was refused, or the server does not answer.
         """
         self._steps.finish()
-        while self._steps.pop() is not None:
-            self._steps.release()
+        refusal: errors.TickcellError | None = None
+        while self._on_the_way:
+            try:
+                output = self._pop(None)
+            except FRAME_REFUSALS as error:
+                refusal = refusal or error
+                continue
+            if output is None:
+                break
+            self._on_the_way.popleft()
             self.late_outputs += 1
+        if refusal is not None:
+            raise refusal
+
+    def _pop(self, timeout_s: float | None) -> Output | None:
+        """Takes the next output.
+
+        Raises:
+          RefusedError: names the tick; where it was the frame's fault, the frame is gone.
+        """
+        try:
+            output = self._steps.pop(timeout_s)
+        except errors.RefusedError as error:
+            if not self._steps.drop_refused():
+                raise
+            self.refused += 1
+            raise _of_tick(error, self._on_the_way.popleft()) from error
+        if output is not None:
+            self._steps.release()
+        return output
+
+
+def _of_tick(error: errors.RefusedError, tick: int) -> errors.RefusedError:
+    """Returns an error that names the tick whose frame was refused."""
+    return type(error)(f"tick {tick}: {error}", {**error.metadata, "tick": str(tick)})
 
 
 class PacedSession:
@@ -120,13 +177,21 @@ class PacedSession:
           budget_s: how long after the tick its output is late; by default one period.
           backlog_s: how long the server may be away, in seconds' worth of ticks.
           clock: to wait by.
+
+        Raises:
+          UsageError: an argument cannot be meant, or frames of an earlier loop have no
+            output and nobody has read them.
+          ModelUnknownError: the sensors' ranges, which each tick is checked by, are not known.
         """
+        rate_hz = arguments.hertz("rate_hz", rate_hz)
+        if budget_s is not None:
+            budget_s = arguments.seconds("budget_s", budget_s)
+        backlog_s = arguments.seconds("backlog_s", backlog_s)
         self._session = session
         self._clock = clock or Clock()
         self._budget_s = 1 / rate_hz if budget_s is None else budget_s
-        self._pacer = Pacer(
-            session.pipeline(backlog=max(1, round(backlog_s * rate_hz))), self._clock
-        )
+        backlog = max(1.0, min(backlog_s * rate_hz, arguments.MAX_COUNT))
+        self._pacer = Pacer(session.pipeline(backlog=round(backlog)), self._clock)
 
     def __enter__(self) -> PacedSession:
         return self
@@ -149,6 +214,11 @@ class PacedSession:
         return self._pacer.late
 
     @property
+    def refused_count(self) -> int:
+        """How many ticks had a frame that was refused, and that takes no step."""
+        return self._pacer.refused
+
+    @property
     def late_output_count(self) -> int:
         """How many outputs came after their tick."""
         return self._pacer.late_outputs
@@ -165,8 +235,10 @@ class PacedSession:
 
         Raises:
           BacklogError: the server has been away for too long; the frame was not taken.
-          TickcellError: a step was refused.
+          FrameError: the frame was refused; `metadata["tick"]` and the text name the tick,
+            counted from 0. It takes no step, and the next tick goes on.
+          TickcellError: the steps cannot go on.
         """
         start = self._clock.now() if due is None else due
-        data = self._pacer.tick(self._session.encode(frame), start + self._budget_s)
+        data = self._pacer.tick(lambda: self._session.encode(frame), start + self._budget_s)
         return None if data is None else self._session.decode(data)

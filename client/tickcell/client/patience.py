@@ -1,10 +1,12 @@
-"""How long to go on trying, and how far apart."""
+"""What follows a failed try: wait and try again, or give up; pure but for a clock."""
 
 from __future__ import annotations
 
-import dataclasses
+import logging
 import time
 from typing import TYPE_CHECKING
+
+from tickcell.client import errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,49 +19,75 @@ LAST_DELAY_S = 2.0
 # batteries, a tunnel.
 BACKLOG_S = 600.0
 
+# Whoever waits for less sees the end of it soon enough.
+_WORTH_A_NOTE_S = 5.0
 
-@dataclasses.dataclass
+_log = logging.getLogger("tickcell.client")
+
+
 class Patience:
-    """Counts the time since a server last answered.
+    """Decides what follows each failure, by the time since the server last answered."""
 
-    Attributes:
-      retry_for_s: for how long to try again after the first failure; None for ever.
-      clock: gives a time in seconds that never jumps.
-    """
+    def __init__(
+        self,
+        address: str,
+        retry_for_s: float | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begins with no failure.
 
-    retry_for_s: float | None
-    clock: Callable[[], float] = time.monotonic
-    _since: float | None = None
-    _delay_s: float = FIRST_DELAY_S
-
-    @property
-    def is_tried(self) -> bool:
-        """Whether a failure was counted since the last answer."""
-        return self._since is not None
-
-    @property
-    def waited_s(self) -> float:
-        """The time since the first failure after the last answer."""
-        return 0.0 if self._since is None else self.clock() - self._since
-
-    def next_delay_s(self) -> float | None:
-        """Counts a failure, and returns how long to wait before trying again.
-
-        Each delay doubles the one before. None means that the time is over.
+        Args:
+          address: of the server, for the texts.
+          retry_for_s: for how long to try again after the first failure; None for ever.
+          clock: gives a time in seconds that never jumps.
         """
+        self._address = address
+        self._retry_for_s = retry_for_s
+        self._clock = clock
+        # Since when the server has not answered; None if it did.
+        self._since: float | None = None
+        self._delay_s = FIRST_DELAY_S
+
+    def after(self, error: errors.TickcellError) -> float:
+        """Counts a failure, and returns how long to wait before the same is tried again.
+
+        Each delay doubles the one before; the last try is at the very end of the time.
+
+        Raises:
+          RefusedError, CallError: trying again does not help, or it did not in time.
+          UnavailableError: the outcome is unknown and the time is over.
+        """
+        is_lost = isinstance(error, errors.LostError)
+        if not is_lost and not (isinstance(error, errors.RefusedError) and error.may_pass):
+            raise error
         if self._since is None:
-            self._since = self.clock()
-        delay_s = self._delay_s
-        if self.retry_for_s is not None:
-            left_s = self.retry_for_s - self.waited_s
-            if left_s <= 0:
-                return None
-            # The last try is at the very end, not a whole delay before it.
-            delay_s = min(delay_s, left_s)
+            self._since = self._clock()
+            self._note_failure(error)
+        waited_s = self._clock() - self._since
+        left_s = None if self._retry_for_s is None else self._retry_for_s - waited_s
+        if left_s is not None and left_s <= 0:
+            if not is_lost:
+                raise error
+            raise errors.UnavailableError(
+                f"{self._address}: no answer for {waited_s:.3g} s ({error}); whether the last "
+                "request was applied is unknown, and sending it again is safe."
+            ) from error
+        delay_s = self._delay_s if left_s is None else min(self._delay_s, left_s)
         self._delay_s = min(2 * self._delay_s, LAST_DELAY_S)
         return delay_s
 
     def answered(self) -> None:
         """Counts an answer: the next failure is a first one."""
-        self._since = None
-        self._delay_s = FIRST_DELAY_S
+        if self._since is not None:
+            waited_s = self._clock() - self._since
+            _log.warning("%s: answers again after %.1f s", self._address, waited_s)
+            self._since = None
+            self._delay_s = FIRST_DELAY_S
+
+    def _note_failure(self, error: errors.TickcellError) -> None:
+        how_long = ""
+        if self._retry_for_s is not None:
+            if self._retry_for_s < _WORTH_A_NOTE_S:
+                return
+            how_long = f" for {self._retry_for_s:g} s"
+        _log.warning("%s: %s; trying again%s", self._address, error, how_long)

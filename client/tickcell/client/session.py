@@ -9,28 +9,35 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
+import logging
+import weakref
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tickcell.client import calls, errors
-from tickcell.client.feeder import Feeder
+from tickcell.client import arguments, calls, dropout, errors
+from tickcell.client.frames import Frames
 from tickcell.client.life import Chunk, Life
 from tickcell.client.link import DEADLINE_S, RETRY_FOR_S, Link
 from tickcell.client.patience import BACKLOG_S
 from tickcell.client.pipeline import Pipeline
 from tickcell.client.shapes import Shapes
+from tickcell.client.unanswered import Unanswered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
+    from tickcell.client.drawing import Drawing
     from tickcell.client.resources import Model, SessionInfo
 
 # Rows (steps times series) in one request. More gain nothing, and the server
 # takes no more than its --max-request-rows.
 _CHUNK_ROWS = 1024
+
+_log = logging.getLogger("tickcell.client")
 
 
 class Session:
@@ -41,15 +48,28 @@ class Session:
                 output = session.step(frame)
 
     Leaving the `with` block deletes the session, unless an exception leaves it:
-    then it is kept, and `attach` goes on with it. Not for several threads at once.
+    then it is kept, and `attach` goes on with it. Not for several threads at once,
+    `touch` excepted.
     """
 
-    def __init__(self, link: Link, info: SessionInfo) -> None:
-        """Wraps a session that exists; see `create` and `attach`."""
+    def __init__(
+        self, link: Link, info: SessionInfo, *, on_dropout: dropout.Policy = "raise"
+    ) -> None:
+        """Wraps a session that exists; see `create` and `attach`.
+
+        Raises:
+          ModelUnknownError: readings are to be mended, and nobody knows the sensors' ranges.
+        """
         self._link = link
         self._pipeline: Pipeline | None = None
+        # The generator that steps by the pipeline; None where another loop does.
+        self._streaming: weakref.ref[Generator[NDArray[np.float32], None, None]] | None = None
         self._is_closed = False
+        self._unanswered = Unanswered(info.id)
         self._begin(info)
+        self._frames = Frames(self._shapes, on_dropout, lambda: self.model.sensors)
+        if on_dropout != "raise":
+            self._frames.ask_ranges()
 
     @classmethod
     def create(
@@ -63,6 +83,7 @@ class Session:
         window: int = 0,
         idle_ttl_s: float | None = None,
         labels: Mapping[str, str] | None = None,
+        on_dropout: dropout.Policy = "raise",
         retry_for_s: float | None = RETRY_FOR_S,
         deadline_s: float = DEADLINE_S,
     ) -> Session:
@@ -79,29 +100,31 @@ class Session:
           idle_ttl_s: how long it may be idle before it expires; None for the server's
             default, `math.inf` for ever.
           labels: notes on the session.
+          on_dropout: what to do with a reading that is not finite or outside its sensor's
+            range: `raise` an error; `hold` the sensor's last good reading; `clip` it to the
+            range, which cannot be done for a NaN. See `dropout_counts`.
           retry_for_s: for how long a call is tried again while the server does not
             answer; None for ever.
-          deadline_s: how long one try may take.
+          deadline_s: how long one try may take, connecting included only for as long as a
+            connection may take; `math.inf` for no deadline.
 
         Raises:
           SessionExistsError: a live session has this id.
+          UsageError: an argument cannot be meant.
           TickcellError: any other reason.
         """
-        with contextlib.ExitStack() as on_error:
-            link = Link(address, deadline_s=deadline_s, retry_for_s=retry_for_s)
-            on_error.callback(link.close)
-            info = calls.create_session(
-                link,
-                session,
-                model=model,
-                model_version=model_version,
-                series_count=series_count,
-                window=window,
-                idle_ttl_s=idle_ttl_s,
-                labels=labels,
-            )
-            on_error.pop_all()
-        return cls(link, info)
+        begin = functools.partial(
+            calls.create_session,
+            session=session,
+            model=model,
+            model_version=model_version,
+            series_count=series_count,
+            window=window,
+            idle_ttl_s=idle_ttl_s,
+            labels=labels,
+        )
+        link = Link(address, deadline_s=deadline_s, retry_for_s=retry_for_s)
+        return cls._opened(link, begin, on_dropout)
 
     @classmethod
     def attach(
@@ -109,6 +132,7 @@ class Session:
         address: str,
         session: str,
         *,
+        on_dropout: dropout.Policy = "raise",
         retry_for_s: float | None = RETRY_FOR_S,
         deadline_s: float = DEADLINE_S,
     ) -> Session:
@@ -117,27 +141,38 @@ class Session:
         Args:
           address: of the server.
           session: the session's id.
+          on_dropout: as for `create`; `hold` has no good reading to begin with.
           retry_for_s: as for `create`.
           deadline_s: as for `create`.
 
         Raises:
           SessionEndedError: no session of this id is alive.
+          UsageError: an argument cannot be meant.
           TickcellError: any other reason.
         """
+        begin = functools.partial(calls.get_session, session=session)
+        link = Link(address, deadline_s=deadline_s, retry_for_s=retry_for_s)
+        return cls._opened(link, begin, on_dropout)
+
+    @classmethod
+    def _opened(
+        cls, link: Link, begin: Callable[[Link], SessionInfo], on_dropout: dropout.Policy
+    ) -> Session:
         with contextlib.ExitStack() as on_error:
-            link = Link(address, deadline_s=deadline_s, retry_for_s=retry_for_s)
             on_error.callback(link.close)
-            info = calls.get_session(link, session)
+            dropout.check_policy(on_dropout)
+            session = cls(link, begin(link), on_dropout=on_dropout)
             on_error.pop_all()
-        return cls(link, info)
+        return session
 
     def __enter__(self) -> Session:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self.close()
-        else:
+        try:
+            if kind is None:
+                self.close()
+        finally:
             self.detach()
 
     def __repr__(self) -> str:
@@ -160,12 +195,14 @@ class Session:
         Raises:
           ModelUnknownError: the server does not serve it now.
         """
-        return calls.get_model(self._link, self._info.model, self._info.model_version)
+        model = calls.get_model(self._link, self._info.model, self._info.model_version)
+        self._frames.sensor_names = [sensor.name for sensor in model.sensors]
+        return model
 
     @property
     def next_step(self) -> int:
         """The first step whose output the caller does not have."""
-        return self._next_step if self._pipeline is None else self._pipeline.next_step
+        return self._next_step if self._pipeline is None else self._pipeline.flight.first
 
     @property
     def in_flight(self) -> int:
@@ -174,12 +211,25 @@ class Session:
 
     @property
     def unanswered(self) -> NDArray[np.float32]:
-        """The frames from `next_step` on that the last `stream` drew from its source.
+        """The frames from `next_step` on that were taken and whose outputs nobody has.
 
-        `[N, B, F]`, or `[N, F]` where B = 1. Some may have been applied: to go on, send
-        these first.
+        `[N, B, F]`, or `[N, F]` where B = 1. After a stream or a paced loop was left, read
+        them and send them first, or give `stream` the same iterator, which does that. Some
+        may have been applied. A frame goes when it is answered, or when other frames are
+        streamed after it was read. While `drawing`, one more may come.
         """
-        return self._shapes.frames(self._unanswered)
+        in_loop = None if self._pipeline is None else self._pipeline.frames
+        return self._shapes.frames(b"".join(self._unanswered.read(in_loop)))
+
+    @property
+    def drawing(self) -> bool:
+        """Whether a stream's thread is inside its source, which will bring a frame."""
+        return self._unanswered.is_drawing
+
+    @property
+    def dropout_counts(self) -> dict[str, int]:
+        """How many readings were held or clipped, by sensor."""
+        return self._frames.dropout_counts
 
     def step(self, frame: ArrayLike) -> NDArray[np.float32]:
         """Advances the session by one frame.
@@ -195,8 +245,10 @@ class Session:
           TickcellError: the step was refused, or its outcome is unknown; `next_step` is
             what it was, and the same frame is due again.
         """
-        readings = self._readings(frame, time_axes=0)
-        return self._send(readings.tobytes(), 1).reshape(self._shapes.output_shape(readings))
+        readings = self._frames.readings(frame, time_axes=0)
+        mended = self._frames.mended([readings], self._next_step)
+        outputs = self._send(mended)
+        return outputs.reshape(self._shapes.output_shape(readings))
 
     def steps(
         self, frames: ArrayLike, out: NDArray[np.float32] | None = None
@@ -215,7 +267,7 @@ class Session:
           FrameShapeError: the shape does not fit; nothing was sent.
           TickcellError: as for `step`, for the chunk from `next_step` on.
         """
-        readings = self._readings(frames, time_axes=1)
+        readings = self._frames.readings(frames, time_axes=1)
         shape = self._shapes.output_shape(readings)
         if out is None:
             out = np.empty(shape, np.float32)
@@ -224,10 +276,13 @@ class Session:
                 f"out: got {out.dtype} {list(out.shape)}, expected float32 {list(shape)}."
             )
         size = min(self._life.window, self._max_chunk)
-        for start in range(0, len(readings), size):
-            chunk = readings[start : start + size]
-            output = self._send(chunk.tobytes(), len(chunk))
-            out[start : start + size] = output.reshape(len(chunk), *shape[1:])
+        start = 0
+        while start < len(readings):
+            # Up to a frame that cannot be mended, which is raised once it is the first.
+            mended = self._frames.mended(readings[start : start + size], self._next_step)
+            end = start + len(mended.frames)
+            out[start:end] = self._send(mended).reshape(end - start, *shape[1:])
+            start = end
         return out
 
     def stream(
@@ -239,10 +294,10 @@ class Session:
     ) -> Iterator[NDArray[np.float32]]:
         """Yields the output of each frame, in order, with up to W steps in flight.
 
-        Another thread iterates over `frames`, up to W frames ahead of the outputs. A
-        frame is kept until the output after its own is asked for. Whoever leaves the
-        loop early goes on with the frames of `unanswered`, some of which may have been
-        applied.
+        Another thread iterates over `frames`, up to W frames ahead of the outputs. Whoever
+        leaves the loop early streams the same iterator again, which begins with the frames
+        that were drawn from it and have no output; or sends `unanswered` first. No frame is
+        lost: each is answered, or in `unanswered`, or named by an error that was raised.
 
         Args:
           frames: frames as for `step`; each is sent as soon as it is there.
@@ -254,58 +309,83 @@ class Session:
 
         Raises:
           BacklogError: more frames than `backlog` wait.
+          FrameError: a frame was refused for what it is; those behind it are kept.
+          UsageError: the iterator is another session's, or frames of another one have no
+            output and nobody has read them.
           TickcellError: as for `step`, for the step `next_step`.
         """
-        pipeline = self.pipeline(max_chunk=max_chunk, backlog=backlog)
-        feeder = Feeder(pipeline, map(self.encode, frames), can_wait=backlog is None)
+        itself: list[weakref.ref[Generator[NDArray[np.float32], None, None]]] = []
+        stream = self._stream(frames, max_chunk, backlog, itself)
+        itself.append(weakref.ref(stream))
+        return stream
+
+    def _stream(
+        self,
+        frames: Iterable[ArrayLike],
+        max_chunk: int | None,
+        backlog: int | None,
+        itself: Sequence[weakref.ref[Generator[NDArray[np.float32], None, None]]],
+    ) -> Generator[NDArray[np.float32], None, None]:
+        self._check_open()
+        drawing = self._unanswered.drawing_from(frames, self._encode_drawn)
+        self._streaming = itself[0]
         try:
-            feeder.start()
+            pipeline = drawing.feed(
+                lambda: self._open_pipeline(drawing, max_chunk=max_chunk, backlog=backlog),
+                can_wait=backlog is None,
+            )
+            flight = pipeline.flight
             while (output := pipeline.pop()) is not None:
-                try:
-                    yield self.decode(output.data)
-                finally:
-                    pipeline.release()
-            feeder.check()
+                decoded, after = self.decode(output.data), output.step + 1
+                # Nothing is called between these two lines, so that Ctrl-C finds the
+                # output had or not had.
+                flight.first = after
+                yield decoded
+            drawing.check()
+        except errors.RefusedError:
+            if self._pipeline is not None:
+                self._pipeline.drop_refused()
+            raise
         finally:
             self.end_pipeline()
-            self._unanswered += feeder.rest
 
-    def pipeline(self, *, max_chunk: int | None = None, backlog: int | None = None) -> Pipeline:
+    def pipeline(self, *, backlog: int) -> Pipeline:
         """Opens the machinery under `stream`, for loops of another shape.
 
         Until `end_pipeline`, the session's steps go by the pipeline alone.
+
+        Args:
+          backlog: as for `stream`.
+
+        Raises:
+          UsageError: frames of an earlier loop have no output and nobody has read them.
         """
         self._check_open()
-        window = self._life.window
-        chunk = max(1, min(window // 2, self._max_chunk) if max_chunk is None else max_chunk)
-        retry_for_s = self._link.retry_for_s
-        if backlog is not None and retry_for_s is not None:
-            retry_for_s = max(retry_for_s, BACKLOG_S)
-        link = Link(self._link.address, deadline_s=self._link.deadline_s, retry_for_s=retry_for_s)
-        self._pipeline = Pipeline(
-            link,
-            self._life,
-            self._next_step,
-            max_chunk=min(chunk, window),
-            max_waiting=window if backlog is None else backlog,
-        )
-        return self._pipeline
+        self._unanswered.check_none_lost()
+        self._frames.ask_ranges()
+        self._streaming = None
+        return self._open_pipeline(None, max_chunk=None, backlog=backlog)
 
     def end_pipeline(self) -> None:
         """Closes the pipeline, if there is one; the session stands where its caller is."""
-        if self._pipeline is not None:
-            self._pipeline.close()
-            self._next_step = self._pipeline.next_step
-            self._unanswered = self._pipeline.frames
-            self._pipeline = None
+        pipeline = self._pipeline
+        if pipeline is None or not pipeline.may_close():
+            return
+        # Once more after a Ctrl-C in the middle, it ends what is left to be ended.
+        self._unanswered.stop_drawing()
+        self._next_step = pipeline.flight.first
+        self._unanswered.leave(pipeline.frames)
+        self._pipeline = None
+        pipeline.close()
 
     def encode(self, frame: ArrayLike) -> bytes:
-        """Returns a frame as a pipeline takes it.
+        """Returns a frame as a pipeline takes it, checked, and mended as `on_dropout` says.
 
         Raises:
           FrameShapeError: the shape does not fit.
+          FrameNotFiniteError, FrameOutOfRangeError: a reading cannot be mended.
         """
-        return self._readings(frame, time_axes=0).tobytes()
+        return self._frames.encode(frame, self._end, is_checked=True)
 
     def decode(self, output: bytes) -> NDArray[np.float32]:
         """Returns a pipeline's output, `[O]` where B = 1, else `[B, O]`."""
@@ -317,36 +397,47 @@ class Session:
         The frames from there on must be the same again, and so are the outputs: that is
         how a caller gets outputs that were lost on the way, and finds out whether the
         session is the one that it means.
+
+        Raises:
+          UsageError: the session has not come so far, or a stream is open.
         """
         self._check_open()
-        if not 0 <= step <= self._next_step:
-            raise errors.UsageError(f"{self.id}: got step {step}, expected 0 to {self._next_step}.")
-        self._next_step = step
+        self._next_step = arguments.count("step", step, lowest=0, highest=self._next_step)
 
     def touch(self) -> None:
-        """Renews the session's time to live without advancing it."""
-        self._check_open()
+        """Renews the session's time to live without advancing it; also amid a stream."""
+        self._check_not_closed()
         self._info = calls.touch_session(self._link, self.id, self._life.generation)
 
     def reset(self) -> None:
         """Starts again from the initial state and step 0, under a new generation."""
         self._check_open()
         self._begin(calls.reset_session(self._link, self.id, self._life.generation))
+        self._unanswered.restart()
 
     def close(self) -> None:
-        """Deletes the session; one that has ended is left at that."""
+        """Deletes the session; one that has ended, or was reset by others, is left at that."""
         if self._is_closed:
             return
         self.end_pipeline()
-        with contextlib.suppress(errors.SessionEndedError):
+        try:
             calls.delete_session(self._link, self.id, self._life.generation)
+        except errors.SessionEndedError:
+            pass
+        except errors.SessionRestartedError:
+            _log.warning("%s: was begun anew by others; that life is left alone", self.id)
         self.detach()
 
     def detach(self) -> None:
         """Leaves the session on the server, to be attached to again."""
+        if self._is_closed:
+            return
         self.end_pipeline()
         self._is_closed = True
         self._link.close()
+        if self.dropout_counts:
+            counts = ", ".join(f"{name} {count}" for name, count in self.dropout_counts.items())
+            _log.warning("%s: readings that dropped out: %s", self.id, counts)
 
     def _begin(self, info: SessionInfo) -> None:
         """Takes over a life of the session."""
@@ -355,32 +446,65 @@ class Session:
         size = self._shapes.output_size
         self._life: Life = Life(info.id, info.generation, info.window_step_count, size)
         self._next_step = info.next_step
-        self._unanswered = b""
 
     @property
     def _max_chunk(self) -> int:
         return max(1, _CHUNK_ROWS // self._info.series_count)
 
-    def _check_open(self) -> None:
+    @property
+    def _end(self) -> int:
+        """The step of the next frame that is taken."""
+        pipeline = self._pipeline
+        return self._next_step if pipeline is None else pipeline.end
+
+    def _check_not_closed(self) -> None:
         if self._is_closed:
             raise errors.UsageError(f"{self.id}: is closed; attach to it again.")
-        if self._pipeline is not None:
+
+    def _check_open(self) -> None:
+        self._check_not_closed()
+        if self._pipeline is None:
+            return
+        stream = None if self._streaming is None else self._streaming()
+        is_dead = stream is None or inspect.getgeneratorstate(stream) == inspect.GEN_CLOSED
+        if self._streaming is None or not is_dead:
             raise errors.UsageError(f"{self.id}: a stream is open; finish or close it first.")
+        # Ctrl-C cut the end of that stream short.
+        self.end_pipeline()
 
-    def _readings(self, frames: ArrayLike, *, time_axes: int) -> NDArray[np.float32]:
-        """Returns frames as contiguous float32, checked."""
-        readings = self._shapes.readings(frames, time_axes=time_axes)
-        if readings is None:
-            # A wrong shape is found out here, and must not wait for a server that is away.
-            model = vars(self).get("model")
-            names = [sensor.name for sensor in model.sensors] if model else None
-            raise self._shapes.refusal(frames, time_axes=time_axes, sensor_names=names)
-        return readings
+    def _open_pipeline(
+        self, drawing: Drawing | None, *, max_chunk: int | None, backlog: int | None
+    ) -> Pipeline:
+        window = self._life.window
+        chunk = max(1, min(window // 2, self._max_chunk))
+        if max_chunk is not None:
+            chunk = min(arguments.count("max_chunk", max_chunk, lowest=1), window)
+        retry_for_s = self._link.retry_for_s
+        waiting = window
+        if backlog is not None:
+            waiting = arguments.count("backlog", backlog, lowest=1)
+            retry_for_s = None if retry_for_s is None else max(retry_for_s, BACKLOG_S)
+        link = Link(self._link.address, deadline_s=self._link.deadline_s, retry_for_s=retry_for_s)
+        frames = self._unanswered.begin(drawing)
+        self._pipeline = Pipeline(
+            link, self._life, self._next_step, frames, max_chunk=chunk, max_waiting=waiting
+        )
+        self._pipeline.start()
+        return self._pipeline
 
-    def _send(self, frames: bytes, step_count: int) -> NDArray[np.float32]:
+    def _encode_drawn(self, frame: ArrayLike) -> bytes:
+        """Returns a frame that a stream's thread has drawn as a pipeline takes it."""
+        # What is not to be mended the server refuses, after the outputs before it.
+        return self._frames.encode(frame, self._end, is_checked=False)
+
+    def _send(self, mended: dropout.Mended) -> NDArray[np.float32]:
         """Sends steps by a unary call, which costs less than a turn of a stream in Python."""
         self._check_open()
-        chunk = Chunk(self._next_step, step_count, frames)
+        frames = [frame.tobytes() for frame in mended.frames]
+        chunk = Chunk(self._next_step, len(frames), b"".join(frames))
         outputs = calls.step_session(self._link, self._life, chunk)
-        self._next_step += step_count
+        self._next_step += len(frames)
+        for frame in frames:
+            self._unanswered.answer(frame)
+        self._frames.note(mended)
         return np.frombuffer(outputs, "<f4").copy()

@@ -6,7 +6,8 @@ import pathlib
 
 import click
 
-from tickcell.client.link import DEFAULT_ADDRESS, RETRY_FOR_S
+from tickcell.client.address import DEFAULT_ADDRESS
+from tickcell.client.link import RETRY_FOR_S
 from tickcell.model.bundle import SHIPPED
 
 server = click.option(

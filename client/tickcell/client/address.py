@@ -1,0 +1,98 @@
+"""The server's address: whether it can be one, and whether it is on this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import re
+import socket
+
+from tickcell.client import errors
+
+DEFAULT_ADDRESS = "localhost:50061"
+
+_TCP = re.compile(r"(?:\[(?P<v6>[^\]\s]+)\]|(?P<name>[\w.-]+)):(?P<port>[0-9]{1,5})")
+_UNIX = re.compile(r"unix:.+")
+# What a resolver would take for an IPv4 address, in forms such as 127.1.
+_NUMBERS = re.compile(r"[0-9.]+|0[xX][0-9a-fA-F]+")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is.
+
+    Attributes:
+      text: as given, and as gRPC takes it.
+      is_local: whether it is on this machine for all that can be told without asking
+        the network; what is, is not reached through a proxy.
+    """
+
+    text: str
+    is_local: bool
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse(text: str) -> Address:
+    """Returns the address that a text stands for.
+
+    Raises:
+      AddressError: it stands for none.
+    """
+    if not isinstance(text, str):
+        raise _refused(text, "expected a string")
+    if _UNIX.fullmatch(text):
+        return Address(text, is_local=True)
+    match = _TCP.fullmatch(text)
+    if match is None:
+        raise _refused(text, "expected HOST:PORT or unix:PATH")
+    if not 1 <= int(match["port"]) <= 65535:
+        raise _refused(text, "expected a port from 1 to 65535")
+    if match["v6"] is not None:
+        try:
+            ip = ipaddress.IPv6Address(match["v6"])
+        except ValueError as error:
+            raise _refused(text, "expected an IPv6 address in the brackets") from error
+        return Address(text, is_local=_is_own(ip))
+    name = match["name"]
+    if _NUMBERS.fullmatch(name):
+        try:
+            return Address(text, is_local=_is_own(ipaddress.IPv4Address(name)))
+        except ValueError as error:
+            raise _refused(text, "expected four numbers from 0 to 255 before the port") from error
+    if not all(name.removesuffix(".").split(".")):
+        raise _refused(text, "expected a host name before the port")
+    return Address(text, is_local=_is_own_name(name))
+
+
+def _refused(text: object, expected: str) -> errors.AddressError:
+    return errors.AddressError(f"server address: got {text!r}, {expected}.")
+
+
+def _is_own(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether an address is one of this machine's."""
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    # 0.0.0.0 and [::] reach whoever listens on this machine.
+    if ip.is_loopback or ip.is_unspecified:
+        return True
+    family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
+    try:
+        # Only an own address can be bound to. No packet is sent.
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(ip), 0))
+    except OSError:
+        return False
+    return True
+
+
+def _is_own_name(name: str) -> bool:
+    name = name.lower().removesuffix(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    own = socket.gethostname().lower()
+    if name in {own, own.partition(".")[0]}:
+        return True
+    # The whole name is asked for only where it may be ours.
+    return name.partition(".")[0] == own.partition(".")[0] and name == socket.getfqdn().lower()

@@ -1,0 +1,209 @@
+"""Steps on their way over one stream after another: every decision, and no I/O.
+
+What to send, what to send again, when to give up, which steps have no answer. A
+driver (`pipeline` with threads) does what is decided here: it opens streams, sends
+the chunks, hands in the replies and how each stream ended, and waits.
+
+Not for several threads at once: the driver sees to that. Times are in seconds, by
+the driver's clock.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tickcell.client import errors, status
+from tickcell.client.flight import Flight
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tickcell.client.life import Chunk, Life
+    from tickcell.client.patience import Patience
+
+# A frame that is refused for what it is takes no step: those behind it can go on.
+FRAME_REFUSALS = (errors.FrameError, errors.OutputNotFiniteError)
+
+
+class Output(NamedTuple):
+    """The outputs of one step, `[B, O]` float32, little-endian."""
+
+    step: int
+    data: bytes
+
+
+class Delivery:
+    """The steps of one session on their way: in order, each exactly once.
+
+    Attributes:
+      flight: the frames and outputs.
+    """
+
+    def __init__(
+        self,
+        life: Life,
+        first_step: int,
+        frames: Sequence[bytes],
+        *,
+        max_chunk: int,
+        max_waiting: int,
+        deadline_s: float,
+        patience: Patience,
+    ) -> None:
+        """Prepares the steps from `first_step` on.
+
+        Args:
+          life: of the session.
+          first_step: the index of the first frame.
+          frames: that wait already.
+          max_chunk: the most steps in one request.
+          max_waiting: the most steps that are pushed and whose output the caller lacks.
+          deadline_s: how long a reply may take.
+          patience: decides what follows a failure.
+        """
+        self.flight = Flight(first_step, life.window, life.output_size, frames)
+        self._life = life
+        self._max_chunk = max_chunk
+        self._max_waiting = max_waiting
+        self._deadline_s = deadline_s
+        self._patience = patience
+        # Chunks are cut to single steps while one that was refused is looked for.
+        self._is_split = False
+        self._is_finished = False
+        self._failure: errors.TickcellError | None = None
+        # Since when the server owes the next reply; counts only while it owes one.
+        self._owed_since = 0.0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a frame may be pushed."""
+        return self.flight.waiting < self._max_waiting
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether nothing more is sent until the failure is dropped, or at all."""
+        return self._failure is not None
+
+    @property
+    def has_work(self) -> bool:
+        """Whether there is a step to send or to hear of."""
+        return self._failure is None and self.flight.answered < self.flight.end
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether no more frames come."""
+        return self._is_finished
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more frames come and the caller has all outputs."""
+        return self._is_finished and not self.flight.waiting
+
+    def push(self, frame: bytes) -> int:
+        """Takes the next step's frame, and returns the step's index.
+
+        Raises:
+          BacklogError: as many wait as may; the frame was not taken.
+        """
+        if not self.has_room:
+            raise errors.BacklogError(
+                f"{self._life.session}: {self.flight.waiting} frames wait for an answer, and no "
+                f"more may; step {self.flight.end} was not taken."
+            )
+        return self.flight.push(frame)
+
+    def finish(self) -> None:
+        """Says that no more frames come."""
+        self._is_finished = True
+
+    def fail(self, failure: errors.TickcellError) -> None:
+        """Says that the steps cannot go on; the outputs before it are still to be had."""
+        self._failure = failure
+
+    def output(self) -> Output | None:
+        """Returns the output of the first step that the caller lacks; None if it is not there.
+
+        Raises:
+          TickcellError: the step was refused, or cannot be sent any more.
+        """
+        self.flight.forget()
+        data = self.flight.output()
+        if data is not None:
+            return Output(self.flight.first, data)
+        if self._failure is not None:
+            raise self._failure
+        return None
+
+    def drop_refused(self) -> bool:
+        """Takes the frame that was refused, and raised so, out of the run.
+
+        Returns:
+          Whether the frames behind it can go on; false if it was not the frame's fault.
+        """
+        if not isinstance(self._failure, FRAME_REFUSALS):
+            return False
+        self.flight.drop()
+        self._failure = None
+        self._is_split = False
+        return True
+
+    def opened(self) -> None:
+        """Says that a new stream is open, on which nothing has been sent."""
+        self.flight.rewind()
+
+    def chunk(self, now: float) -> Chunk | None:
+        """Returns what to send next, which counts as sent from now on; None if nothing."""
+        flight = self.flight
+        if self._failure is not None or not flight.can_send:
+            return None
+        if not flight.in_flight:
+            self._owed_since = now
+        return flight.send(1 if self._is_split else self._max_chunk)
+
+    @property
+    def overdue_at(self) -> float | None:
+        """The time at which the next reply is overdue; None if none is owed."""
+        return self._owed_since + self._deadline_s if self.flight.in_flight else None
+
+    def accept(self, reply: Any, now: float) -> None:
+        """Takes one reply of the stream.
+
+        Raises:
+          RefusedError: the request was refused.
+          ReplyError: the reply belongs to something else.
+        """
+        if reply.HasField("error"):
+            refused = status.from_status(reply.error)
+            raise refused or errors.ReplyError(f"{self._life.session}: {reply.error.message}")
+        self.flight.answer(self._life.outputs(reply, self.flight.unanswered))
+        self._owed_since = now
+        self._patience.answered()
+
+    def overdue(self) -> errors.LostError:
+        """Returns why a stream ended that was given up, since its reply was overdue."""
+        return errors.LostError(f"no reply for {self._deadline_s:g} s", "DEADLINE_EXCEEDED")
+
+    def ended(self, failure: errors.TickcellError) -> float | None:
+        """Takes why a stream ended, and decides what follows.
+
+        Returns:
+          How long to wait before the next stream; None if the steps cannot go on.
+        """
+        if self._may_split(failure):
+            # How frames fall into chunks is chance, and must not show: the steps before
+            # the one that is refused have outputs.
+            self._is_split = True
+            return 0.0
+        if not self.has_work and isinstance(failure, errors.LostError | errors.DrainingError):
+            # Nothing is owed: a server that went away in between is no news until there
+            # is a frame for it.
+            return 0.0
+        try:
+            return self._patience.after(failure)
+        except errors.TickcellError as final:
+            self._failure = final
+            return None
+
+    def _may_split(self, failure: errors.TickcellError) -> bool:
+        is_refused = isinstance(failure, errors.RefusedError) and not failure.may_pass
+        return is_refused and not self._is_split and self._max_chunk > 1

@@ -1,0 +1,108 @@
+"""A session's frames on their way out: checked for their shape, mended, and as bytes."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from tickcell.client import dropout
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
+    from tickcell.client.shapes import Shapes
+    from tickcell.model import Sensor
+
+
+class Frames:
+    """Takes frames as a session's caller gives them.
+
+    Attributes:
+      sensor_names: for the text of a wrong shape; None as long as nobody has asked.
+    """
+
+    def __init__(
+        self, shapes: Shapes, on_dropout: dropout.Policy, sensors: Callable[[], tuple[Sensor, ...]]
+    ) -> None:
+        """Begins with no good reading to hold.
+
+        Args:
+          shapes: of the session.
+          on_dropout: what to do with a reading that dropped out.
+          sensors: asks for the sensors, where that cannot be told without their ranges.
+        """
+        self._shapes = shapes
+        self._mends = dropout.check_policy(on_dropout) != "raise"
+        self._on_dropout = on_dropout
+        self._ask_sensors = sensors
+        self.sensor_names: list[str] | None = None
+
+    @property
+    def dropout_counts(self) -> dict[str, int]:
+        """How many readings were held or clipped, by sensor."""
+        return dict(self._dropouts.counts) if self._mends else {}
+
+    def ask_ranges(self) -> None:
+        """Asks for the sensors' ranges now, and not amid a drive.
+
+        Raises:
+          ModelUnknownError: the server does not serve the model now.
+        """
+        self._dropouts  # noqa: B018 - computed once, and kept
+
+    def readings(self, frames: ArrayLike, *, time_axes: int) -> NDArray[np.float32]:
+        """Returns frames as contiguous float32.
+
+        Raises:
+          FrameShapeError: the shape does not fit.
+        """
+        readings = self._shapes.readings(frames, time_axes=time_axes)
+        if readings is None:
+            # A wrong shape is found out here, and must not wait for a server that is away.
+            raise self._shapes.refusal(frames, time_axes=time_axes, sensor_names=self.sensor_names)
+        return readings
+
+    def mended(self, readings: Iterable[NDArray[np.float32]], step: int) -> dropout.Mended:
+        """Returns the first of some frames, up to one that cannot be mended.
+
+        Args:
+          readings: the frames; at least one.
+          step: of the first.
+
+        Raises:
+          FrameError: the first cannot be mended.
+        """
+        if self._mends:
+            return self._dropouts.mend(readings, step)
+        # The server checks the readings.
+        return dropout.Mended(list(readings), {})
+
+    def note(self, mended: dropout.Mended) -> None:
+        """Counts what dropped out of frames whose outputs the caller has."""
+        if self._mends:
+            self._dropouts.note(mended)
+
+    def encode(self, frame: ArrayLike, step: int, *, is_checked: bool) -> bytes:
+        """Returns one frame as it is sent, mended, and counts what dropped out.
+
+        Args:
+          frame: as for `Session.step`.
+          step: its index, for the error's text.
+          is_checked: whether its readings are checked here where they are not to be
+            mended, and not by the server alone.
+
+        Raises:
+          FrameShapeError: the shape does not fit.
+          FrameNotFiniteError, FrameOutOfRangeError: a reading cannot be mended.
+        """
+        readings = self.readings(frame, time_axes=0)
+        if is_checked or self._mends:
+            readings = self._dropouts.apply(readings, step)
+        return readings.tobytes()
+
+    @functools.cached_property
+    def _dropouts(self) -> dropout.Dropouts:
+        return dropout.Dropouts(self._on_dropout, self._ask_sensors())

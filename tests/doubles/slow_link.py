@@ -1,0 +1,79 @@
+"""A link that is slow, or dead without a word: bytes come late, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import socket
+import threading
+import time
+
+
+class SlowLink:
+    """Forwards TCP connections to a server, each byte late by half of a round trip.
+
+    Attributes:
+      address: of its own.
+      connections: how many were made through it.
+    """
+
+    def __init__(self, target: str, *, round_trip_s: float = 0.0) -> None:
+        host, _, port = target.rpartition(":")
+        self._target = (host, int(port))
+        self._delay_s = round_trip_s / 2
+        self._is_dead = threading.Event()
+        self._sockets: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.connections = 0
+        threading.Thread(target=self._accept, name="slow link", daemon=True).start()
+
+    def close(self) -> None:
+        """Ends all connections."""
+        self._listener.close()
+        for each in self._sockets:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+
+    def die(self) -> None:
+        """Lets nothing through any more, and tells nobody."""
+        self._is_dead.set()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(self._target)
+                self.connections += 1
+                self._sockets += [near, far]
+                for source, sink in ((near, far), (far, near)):
+                    sink.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    self._forward(source, sink)
+
+    def _forward(self, source: socket.socket, sink: socket.socket) -> None:
+        """Forwards one way, in two threads: the one reads while the other waits."""
+        on_the_way: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
+
+        def read() -> None:
+            data = b"any"
+            while data:
+                try:
+                    data = source.recv(65536)
+                except OSError:
+                    data = b""
+                on_the_way.put((time.monotonic() + self._delay_s, data))
+
+        def deliver() -> None:
+            while True:
+                due, data = on_the_way.get()
+                time.sleep(max(0.0, due - time.monotonic()))
+                if self._is_dead.is_set():
+                    continue
+                with contextlib.suppress(OSError):
+                    if not data:
+                        sink.shutdown(socket.SHUT_WR)
+                        return
+                    sink.sendall(data)
+
+        for work in (read, deliver):
+            threading.Thread(target=work, name="slow link", daemon=True).start()
