@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tickcell.client import Session, cli, samples
+from doubles.counted_source import wait_until
+from tickcell.client import Session, calls, cli, samples
+from tickcell.client.link import Link
 from tickcell.client.server_process import ServerProcess
 from tickcell.model import Bundle, LiteRTCell, recording
 
@@ -230,6 +234,30 @@ def test_the_agent_keeps_to_the_clock(run: Run, server: ServerProcess) -> None:
     )
     assert status == 0
     assert "ticks late at 200 Hz" in out
+
+
+@pytest.mark.parametrize("clock", [[], ["--realtime"]], ids=["fast", "realtime"])
+def test_ctrl_c_ends_the_agent_and_its_session_with_a_word(
+    server: ServerProcess, clock: list[str]
+) -> None:
+    with subprocess.Popen(
+        [
+            *(sys.executable, "-m", "tickcell.client", "agent", "--server", server.address),
+            *("--seconds", "3600", *clock),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
+        with Link(server.address) as link:
+            wait_until(lambda: [each for each in calls.list_sessions(link) if each.next_step > 5])
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert re.search(r"tickcell: stopped after \d+ ticks; session \S+ is deleted\n", err)
+        with Link(server.address) as link:
+            assert list(calls.list_sessions(link)) == []
 
 
 def test_the_agent_refuses_a_model_of_other_sensors(

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tickcell.client import calls, errors
+from tickcell.client import brief, calls, errors
 from tickcell.client.comparison import TOLERANCE, Comparison, compare, loop
 from tickcell.client.link import Link
 from tickcell.client.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
 
@@ -93,12 +94,14 @@ class Verification:
             self.outputs = self._tick_by_tick()
         return compare(self.name, self.outputs, _KERAS, expected, tolerance=TOLERANCE)
 
-    def _session(self, series_count: int = 1) -> Session:
-        return Session.create(
-            self.address,
-            model=self.model.name,
-            model_version=self.model.version,
-            series_count=series_count,
+    def _session(self, series_count: int = 1) -> AbstractContextManager[Session]:
+        return brief.deleted(
+            Session.create(
+                self.address,
+                model=self.model.name,
+                model_version=self.model.version,
+                series_count=series_count,
+            )
         )
 
     def _tick_by_tick(self) -> NDArray[np.float32]:

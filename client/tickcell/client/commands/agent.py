@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import pathlib
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
 
-from tickcell.client import agent, plots, progress, server_process
+from tickcell.client import agent, brief, plots, progress, server_process
 from tickcell.client.commands import contact, options
 from tickcell.client.session import Session
 from tickcell.client.tables import columns
 from tickcell.model import Sensor, drive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @click.command("agent")
@@ -41,7 +45,7 @@ def agent_command(
     r"""Drives the simulated car in closed loop: high outputs ease pedals and steering.
 
     Prints how harsh the drive was, what easing cost, and how late outputs were,
-    beside the same drive never and always eased.
+    beside the same drive never and always eased. Ctrl-C deletes the session.
 
     \b
     tickcell agent
@@ -60,8 +64,8 @@ def agent_command(
                 f"{served.name} {served.version} has other sensors than the simulated car; name "
                 "a model by --model."
             )
-        create = Session.create(server, model=served.name, model_version=served.version)
-        session = stack.enter_context(create)
+        created = Session.create(server, model=served.name, model_version=served.version)
+        session = stack.enter_context(_ended(created))
         advance = stack.enter_context(
             progress.bar(f"drive {seed}", round(seconds * drive.RATE_HZ), "tick")
         )
@@ -76,6 +80,20 @@ def agent_command(
     click.echo(_latencies(trace, hz if realtime else None))
     if plot:
         plots.agent(plot, never, trace, served.threshold)
+
+
+@contextlib.contextmanager
+def _ended(created: Session) -> Iterator[Session]:
+    """Deletes the session at the end and at Ctrl-C, and says so then."""
+    try:
+        with brief.deleted(created) as session:
+            yield session
+    except KeyboardInterrupt:
+        click.echo(
+            f"tickcell: stopped after {created.next_step} ticks; session {created.id} is deleted",
+            err=True,
+        )
+        raise
 
 
 def _names(sensors: tuple[Sensor, ...]) -> list[tuple[str, str]]:
