@@ -51,6 +51,7 @@ def test_shown_python_gives_the_outputs_of_the_plain_loop(code: str, address: st
             "session": session,
             "driving": Countdown(len(frames)),
             "read_sensors": lambda: next(readings),
+            "sensor": frames,
             "act": acted.append,
             "SAFE": None,
         }
