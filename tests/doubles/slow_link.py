@@ -21,7 +21,10 @@ class SlowLink:
         host, _, port = target.rpartition(":")
         self._target = (host, int(port))
         self._delay_s = round_trip_s / 2
-        self._is_dead = threading.Event()
+        self._is_alive = threading.Event()
+        self._is_alive.set()
+        # How often it has died: what was connected before, stays dead.
+        self._deaths = 0
         self._sockets: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
@@ -37,20 +40,26 @@ class SlowLink:
 
     def die(self) -> None:
         """Lets nothing through any more, and tells nobody."""
-        self._is_dead.set()
+        self._is_alive.clear()
+        self._deaths += 1
+
+    def revive(self) -> None:
+        """Lets new connections through; those from before stay dead, and nobody knows."""
+        self._is_alive.set()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
+                self._is_alive.wait()
                 far = socket.create_connection(self._target)
                 self.connections += 1
                 self._sockets += [near, far]
                 for source, sink in ((near, far), (far, near)):
                     sink.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    self._forward(source, sink)
+                    self._forward(source, sink, self._deaths)
 
-    def _forward(self, source: socket.socket, sink: socket.socket) -> None:
+    def _forward(self, source: socket.socket, sink: socket.socket, deaths: int) -> None:
         """Forwards one way, in two threads: the one reads while the other waits."""
         on_the_way: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
 
@@ -67,7 +76,7 @@ class SlowLink:
             while True:
                 due, data = on_the_way.get()
                 time.sleep(max(0.0, due - time.monotonic()))
-                if self._is_dead.is_set():
+                if self._deaths != deaths:
                     continue
                 with contextlib.suppress(OSError):
                     if not data:

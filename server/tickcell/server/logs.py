@@ -31,6 +31,18 @@ class _JsonFormatter(_Formatter):
         return json.dumps(fields)
 
 
+class _Departures(logging.Filter):
+    """Says in a line what gRPC gives a traceback for: that a caller left amid its answer."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind = record.exc_info[0] if record.exc_info else None
+        if kind is not None and kind.__name__ == "ExecuteBatchError":
+            record.levelno, record.levelname = logging.INFO, "INFO"
+            record.msg, record.args = "a caller left before it had its answer", ()
+            record.exc_info = record.exc_text = None
+        return True
+
+
 def configure(format_: Format) -> None:
     """Sends what is logged to standard error, in one of the two formats."""
     handler = logging.StreamHandler(sys.stderr)
@@ -39,4 +51,5 @@ def configure(format_: Format) -> None:
         if format_ == "json"
         else _Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     )
+    handler.addFilter(_Departures())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

@@ -7,10 +7,10 @@ import logging
 from typing import TYPE_CHECKING
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health, health_pb2
 from grpc_reflection.v1alpha import reflection
 
-from tickcell.server import calls, errors, listening, store
+from tickcell.server import calls, errors, listening, standard_services, store
 from tickcell.server.config import NANOSECONDS
 from tickcell.server.model_servicer import ModelServicer
 from tickcell.server.session_servicer import SessionServicer
@@ -96,9 +96,9 @@ class Server:
         listening.check_free(address)
         self._server = grpc.aio.server(options=_options(self._config))
         self._server.add_generic_rpc_handlers(self._handlers)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (SESSION_SERVICE, MODEL_SERVICE, health.SERVICE_NAME)
-        reflection.enable_server_reflection((*names, reflection.SERVICE_NAME), self._server)
+        standard_services.add_health(self._health, self._server)
+        standard_services.add_reflection((*names, reflection.SERVICE_NAME), self._server)
         try:
             port = self._server.add_insecure_port(address)
         except RuntimeError as error:
@@ -146,9 +146,22 @@ def _options(config: Config) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", config.limits.max_message_bytes),
         ("grpc.max_send_message_length", -1),
-        # A robot's link dies without a word: find out, and let its client find out.
-        ("grpc.keepalive_time_ms", 60_000),
-        ("grpc.keepalive_timeout_ms", 20_000),
+        # Above 1,000 calls that wait to be taken up, gRPC answers some with a bare
+        # CANCELLED. Nobody is refused without a reason, so none of them is; what bounds
+        # them is what a connection may have open.
+        ("grpc.server.max_pending_requests", 1_000_000),
+        ("grpc.server.max_pending_requests_hard_limit", 1_000_000),
+        ("grpc.max_concurrent_streams", max(10_000, config.limits.max_streams)),
+        # A robot's link dies without a word, and its stream keeps a place. A connection
+        # that is silent for this long is asked, and ended if it does not answer: long
+        # before its client, which tries again at least every 2 s, has waited for 10 s.
+        ("grpc.keepalive_time_ms", 3_000),
+        ("grpc.keepalive_timeout_ms", 4_000),
+        ("grpc.http2.ping_timeout_ms", 4_000),
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.http2.min_ping_interval_without_data_ms", 3_000),
+        # A proxy in between asks likewise, each second and amid idle streams.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
+        ("grpc.http2.max_ping_strikes", 0),
     ]

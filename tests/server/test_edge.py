@@ -1,0 +1,137 @@
+"""Whatever a peer does, it gets a reason, and the log no traceback."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+
+from doubles.counted_source import wait_until
+from protocol.caller import Caller
+from tickcell import wire
+from tickcell.client import methods
+from tickcell.client.server_process import ServerProcess
+from tickcell.v1 import session_service_pb2 as pb
+
+GARBAGE = b"\xff\xff\xff"
+HEALTH = "/grpc.health.v1.Health"
+REFLECTION = "/grpc.reflection.v1alpha.ServerReflection"
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("server")
+
+
+@pytest.fixture(scope="module")
+def server(directory: Path) -> Iterator[ServerProcess]:
+    with ServerProcess(directory, listen="127.0.0.1:0") as process:
+        yield process
+
+
+@pytest.fixture
+def log(directory: Path) -> Callable[[], str]:
+    """Gives what the server has logged."""
+    return (directory / "server.log").read_text
+
+
+@pytest.fixture
+def channel(server: ServerProcess) -> Iterator[Any]:
+    with grpc.insecure_channel(server.address, [("grpc.use_local_subchannel_pool", 1)]) as opened:
+        yield opened
+
+
+def reason_of(error: Any) -> str:
+    """Returns the reason with which a call was refused."""
+    details = dict(error.trailing_metadata())["grpc-status-details-bin"]
+    info = error_details_pb2.ErrorInfo()
+    assert status_pb2.Status.FromString(details).details[0].Unpack(info)
+    return str(info.reason)
+
+
+CALLS: dict[str, Callable[[Any], object]] = {
+    "health check": lambda channel: channel.unary_unary(f"{HEALTH}/Check")(GARBAGE),
+    "health watch": lambda channel: list(channel.unary_stream(f"{HEALTH}/Watch")(GARBAGE)),
+    "reflection": lambda channel: list(
+        channel.stream_stream(f"{REFLECTION}/ServerReflectionInfo")(iter([GARBAGE]))
+    ),
+    "step": lambda channel: channel.unary_unary(methods.STEP_SESSION.path)(GARBAGE),
+    "list": lambda channel: channel.unary_unary(methods.LIST_MODELS.path)(GARBAGE),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_bytes_that_are_no_message_are_refused_with_a_reason_and_without_a_traceback(
+    log: Callable[[], str], channel: Any, name: str
+) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        CALLS[name](channel)
+    error: Any = refused.value
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert reason_of(error) == "MALFORMED"
+    assert "Traceback" not in log()
+
+
+def test_health_and_reflection_answer_what_is_asked_rightly(channel: Any) -> None:
+    assert channel.unary_unary(f"{HEALTH}/Check")(b"") == b"\x08\x01"
+    asked = channel.stream_stream(f"{REFLECTION}/ServerReflectionInfo")(iter([b"\x3a\x00"]))
+    (listed,) = asked
+    assert b"tickcell.v1.SessionService" in listed
+
+
+def test_a_caller_that_never_reads_and_leaves_is_a_line_in_the_log(
+    server: ServerProcess, log: Callable[[], str]
+) -> None:
+    steps = 32
+    frames = np.zeros((steps, 64, 10), np.float32).tobytes()
+    with Caller(server.address) as caller:
+        session = caller.sessions.CreateSession(
+            pb.CreateSessionRequest(series_count=64, window_step_count=steps)
+        ).session
+        # The server has written what the transport takes once it reads no more of these.
+        asked = collections.deque[int](maxlen=1)
+
+        def requests() -> Iterator[bytes]:
+            for index in range(10_000):
+                asked.append(index)
+                yield wire.StreamStepsRequest(
+                    session=session.id,
+                    generation=session.generation,
+                    first_step=index * steps,
+                    step_count=steps,
+                    frames=frames,
+                ).SerializeToString()
+
+        stream: Any = caller.channel.stream_stream(methods.STREAM_STEPS.path)
+        call = stream(requests())
+        wait_until(lambda: asked and caller_is_held(asked))
+        call.cancel()
+    wait_until(lambda: "a caller left before it had its answer" in log())
+    assert "Traceback" not in log()
+
+
+def caller_is_held(asked: collections.deque[int]) -> bool:
+    """Whether the transport takes no more requests for a while."""
+    seen = asked[0]
+    threading.Event().wait(0.3)
+    assert seen < 9_999
+    return asked[0] == seen
+
+
+def test_no_call_is_cancelled_without_a_reason_however_many_wait(server: ServerProcess) -> None:
+    """By itself gRPC does that to some where more than 1,000 wait."""
+
+    async def ask_all() -> list[bytes]:
+        async with grpc.aio.insecure_channel(server.address) as channel:
+            ask: Any = channel.unary_unary(methods.LIST_MODELS.path)
+            return list(await asyncio.gather(*[ask(b"") for _ in range(4_000)]))
+
+    assert len(asyncio.run(ask_all())) == 4_000
