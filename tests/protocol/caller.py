@@ -13,6 +13,7 @@ import pytest
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from protocol import documented
 from tickcell.v1 import error_reason_pb2, model_service_pb2_grpc, session_service_pb2_grpc
 from tickcell.v1 import session_service_pb2 as pb
 
@@ -65,7 +66,7 @@ class Refused(Exception):
     Attributes:
       reason: of the one ErrorInfo.
       code: the name of the status code.
-      metadata: of the ErrorInfo, without `applied`.
+      metadata: of the ErrorInfo.
     """
 
     def __init__(self, status: status_pb2.Status) -> None:
@@ -79,7 +80,7 @@ class Refused(Exception):
         self.metadata = dict(info.metadata)
         assert f"ERROR_REASON_{self.reason}" in error_reason_pb2.ErrorReason.keys()  # noqa: SIM118
         assert self.code == CODES[self.reason]
-        assert self.metadata.pop("applied") == "false"
+        documented.check(self.reason, {*self.metadata})
         assert status.message
         for number in _NUMBER.findall(self._unquoted(status.message)):
             assert self._knows(float(number)), f"{number} of {status.message!r}: {self.metadata}"

@@ -129,11 +129,12 @@ def test_reading_that_is_no_number_is_refused_with_its_place(
     vector_scene: Scene, bundle: Bundle, reading: float, count: int
 ) -> None:
     subject = vector_scene.subject
+    step = str(subject.next_step + count - 1)
     frames = subject.frames[subject.next_step : subject.next_step + count]
     frames = changed(frames, count - 1, 2, 4, to=reading)
     request = subject.request(vector_scene.path, subject.next_step, count, frames=frames)
     refusal = vector_scene.refused("FRAME_NOT_FINITE", request)
-    place = {"frame": str(count - 1), "series": "2", "sensor": bundle.interface.sensors[4].name}
+    place = {"step": step, "series": "2", "sensor": bundle.interface.sensors[4].name}
     assert refusal.metadata.items() >= {**place, "reading": str(reading)}.items()
 
 
@@ -151,7 +152,12 @@ def test_reading_beyond_its_sensor_s_range_is_refused_with_its_place(
     refusal = vector_scene.refused("FRAME_OUT_OF_RANGE", request)
     assert (
         refusal.metadata.items()
-        >= {"frame": "3", "series": "1", "sensor": sensor.name, "unit": sensor.unit}.items()
+        >= {
+            "step": str(first + 3),
+            "series": "1",
+            "sensor": sensor.name,
+            "unit": sensor.unit,
+        }.items()
     )
 
 

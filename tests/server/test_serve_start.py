@@ -63,6 +63,13 @@ class TestBanner:
         assert f"{store}, 0 sessions, durability process-crash" in where
         assert hint == f"  try    tickcell replay --server {server.address}"
 
+    @pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
+    def test_server_on_every_address_names_one_to_call(self, host: str) -> None:
+        with ServeProcess("--listen", f"{host}:0", *IN_MEMORY) as server:
+            port = server.address.rpartition(":")[2]
+            assert server.address == f"{host}:{port}"
+            assert server.banner[-1] == f"  try    tickcell replay --server localhost:{port}"
+
     def test_server_that_keeps_nothing_says_so(self) -> None:
         with ServeProcess(*ANY_PORT, *IN_MEMORY) as server:
             assert "in memory: a restart loses every session" in server.banner[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import pathlib
 import socket
@@ -36,6 +37,19 @@ def bound(address: str, port: int) -> str:
         return address
     host, _, _ = address.rpartition(":")
     return f"{host}:{port}"
+
+
+def as_called(address: str) -> str:
+    """Returns a bound address as a client on this machine calls it.
+
+    All of a machine's addresses, which 0.0.0.0 and [::] stand for, are none to call.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        is_every = ipaddress.ip_address(host.strip("[]")).is_unspecified
+    except ValueError:
+        is_every = False
+    return f"localhost:{port}" if is_every else address
 
 
 def _check_tcp(address: str) -> None:

@@ -39,9 +39,7 @@ _MAX_PLACE = 127
 
 def status(error: errors.TickcellError) -> status_pb2.Status:
     """Returns an error as it goes over the wire."""
-    info = error_details_pb2.ErrorInfo(
-        reason=error.reason, domain=DOMAIN, metadata={**error.metadata, "applied": "false"}
-    )
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
     packed = any_pb2.Any()
     packed.Pack(info)
     return status_pb2.Status(

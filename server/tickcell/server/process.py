@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tickcell.model import Bundle
 from tickcell.model.bundle import SHIPPED
-from tickcell.server import store
+from tickcell.server import listening, store
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.clock import SteadyClock
 from tickcell.server.server import Server
@@ -86,5 +86,5 @@ def _banner(config: Config, catalogue: Catalogue, records: store.Store, address:
     note = getattr(records, "note", None)
     if note:
         lines.append(f"  note   {note}")
-    lines.append(f"  try    tickcell replay --server {address}")
+    lines.append(f"  try    tickcell replay --server {listening.as_called(address)}")
     return "\n".join(lines) + "\n"

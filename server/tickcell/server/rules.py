@@ -92,7 +92,7 @@ def decide(
     ):
         raise _misshapen(life, request, max_rows)
     if not is_finite(frames):
-        raise _not_finite(life, request, name_sensor)
+        raise _not_finite(record, request, name_sensor)
     expected = record.next_step
     first = request.first_step
     if first == expected or first is None:
@@ -168,16 +168,21 @@ def _misshapen(life: Life, request: StepRequest, max_rows: int) -> errors.FrameS
 
 
 def _not_finite(
-    life: Life, request: StepRequest, name_sensor: Callable[[Life, int], str]
+    record: Record, request: StepRequest, name_sensor: Callable[[Life, int], str]
 ) -> errors.FrameNotFinite:
+    life = record.life
     readings = np.frombuffer(request.frames, "<f4")
     wrong = locate(readings, ~np.isfinite(readings), life)
-    sensor = name_sensor(life, wrong.sensor)
+    first = record.next_step if request.first_step is None else request.first_step
+    step, sensor = first + wrong.frame, name_sensor(life, wrong.sensor)
     return errors.FrameNotFinite(
-        f"{request.session}: frame {wrong.frame} of the request, series {wrong.series}, sensor "
-        f"{sensor}: got {wrong.reading}, expected a finite number.",
+        f"{request.session}: step {step}, series {wrong.series}, sensor {sensor}: got "
+        f"{wrong.reading}, expected a finite number.",
         session=request.session,
-        **{**wrong._asdict(), "sensor": sensor},
+        step=step,
+        series=wrong.series,
+        sensor=sensor,
+        reading=wrong.reading,
     )
 
 

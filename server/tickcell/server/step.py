@@ -205,13 +205,13 @@ class Step(rules.StepRequest):
     ) -> errors.FrameOutOfRange:
         wrong = rules.locate(readings, is_outside, self.record.life)
         sensor = self.model.cell.interface.sensors[wrong.sensor]
-        frame = wrong.frame + self.stored
+        step = self.start_step + self.stored + wrong.frame
         return errors.FrameOutOfRange(
-            f"{self.session}: frame {frame} of the request, series {wrong.series}, {sensor.name}: "
-            f"got {wrong.reading:g} {sensor.unit}, expected {sensor.min_reading:g} to "
+            f"{self.session}: step {step}, series {wrong.series}, sensor {sensor.name}: got "
+            f" {wrong.reading:g} {sensor.unit}, expected {sensor.min_reading:g} to "
             f"{sensor.max_reading:g}.",
             session=self.session,
-            frame=frame,
+            step=step,
             series=wrong.series,
             sensor=sensor.name,
             unit=sensor.unit,
