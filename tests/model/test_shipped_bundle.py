@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pathlib
 import subprocess
 import sys
@@ -40,24 +39,32 @@ def held_out() -> list[Recording]:
     return quality.held_out()
 
 
-def test_converting_the_model_again_gives_the_same_bytes(shipped: Bundle) -> None:
+def test_converting_the_model_again_gives_the_same_graph(
+    shipped: Bundle, tmp_path: pathlib.Path
+) -> None:
+    """To the byte on a machine like the one that converted it, else but for a last bit.
+
+    The converter folds the normalisation into factors, by the vector instructions of
+    the machine that it runs on.
+    """
     # In a process of its own: what one process numbers, another numbers anew.
     code = (
-        "import hashlib, sys\n"
+        "import pathlib, sys\n"
         "from tickcell.model.keras import archive, conversion\n"
         "from tickcell.model.keras.step import Step\n"
         "graph = conversion.convert(Step(archive.load(sys.argv[1])))\n"
-        "print(hashlib.sha256(graph).hexdigest())\n"
+        "pathlib.Path(sys.argv[2]).write_bytes(graph)\n"
     )
-
-    converted = subprocess.run(
-        [sys.executable, "-c", code, str(shipped.keras_path)],
-        check=True,
-        capture_output=True,
-        text=True,
+    subprocess.run(
+        [sys.executable, "-c", code, str(shipped.keras_path), tmp_path / "step.tflite"], check=True
     )
-
-    assert converted.stdout.strip() == hashlib.sha256(shipped.step_graph).hexdigest()
+    converted = np.frombuffer((tmp_path / "step.tflite").read_bytes(), "<i4")
+    before = np.frombuffer(shipped.step_graph, "<i4")
+    assert len(converted) == len(before)
+    differing = np.flatnonzero(converted != before)
+    assert len(differing) <= shipped.interface.sensor_count
+    # Neighbours among float32, by their bits.
+    assert np.abs(converted[differing] - before[differing]).max(initial=0) <= 1
 
 
 def test_it_takes_the_ten_sensors_at_50_hz(shipped: Bundle) -> None:

@@ -26,7 +26,8 @@ class ConversionError(RuntimeError):
 def convert(step: Step) -> bytes:
     """Converts a step to a `.tflite` graph with the signature that `LiteRTCell` runs.
 
-    The same step gives the same bytes, in any process.
+    The same step gives the same bytes, in any process of one machine. On another kind of
+    machine, constants that the converter computes may differ in their last bit.
 
     Raises:
       ConversionError: the graph lost its weights.
