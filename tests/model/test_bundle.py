@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
+import os
 import pathlib
+import random
 import shutil
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -178,3 +184,141 @@ def test_a_state_must_be_float32() -> None:
 def test_an_interface_that_is_none_is_refused(encoded: bytes) -> None:
     with pytest.raises(InterfaceError):
         Interface.from_json(encoded)
+
+
+@pytest.mark.parametrize(
+    "name", ["card.json", "golden.npz", "interface.json", "step.tflite", "SHA256SUMS"]
+)
+def test_whatever_byte_is_changed_the_bundle_loads_or_says_so_in_a_sentence(
+    copy: pathlib.Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    chance = random.Random(0)
+    content = (copy / name).read_bytes()
+    for _ in range(150):
+        changed = bytearray(content)
+        changed[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
+        (copy / name).write_bytes(changed)
+        caplog.clear()
+        # If it is served, then not in silence.
+        assert str(copy) in (complaint_of(copy) or caplog.text)
+
+
+@pytest.mark.parametrize(
+    "name", ["card.json", "golden.npz", "interface.json", "step.tflite", "SHA256SUMS"]
+)
+@pytest.mark.parametrize("size", [0, 1, 100])
+def test_whatever_file_is_cut_the_bundle_loads_or_says_so_in_a_sentence(
+    copy: pathlib.Path, name: str, size: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    os.truncate(copy / name, size)
+    complaint = complaint_of(copy)
+    assert (complaint is None) == (name == "SHA256SUMS")
+    assert str(copy) in (complaint or caplog.text)
+
+
+def complaint_of(path: pathlib.Path) -> str | None:
+    """Loads a bundle; returns why it cannot be loaded, None if it can."""
+    try:
+        Bundle.load(path)
+    except BundleError as error:
+        return str(error)
+    return None
+
+
+def test_a_changed_text_is_a_warning_and_the_same_fingerprint(
+    copy: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = (copy / "card.json").read_text()
+    meaning = Bundle.load(copy).card.output_meaning
+    assert not caplog.messages
+    (copy / "card.json").write_text(text.replace(meaning, "Another meaning."))
+    changed = Bundle.load(copy)
+    assert changed.card.output_meaning == "Another meaning."
+    assert changed.fingerprint == Bundle.load().fingerprint
+    assert caplog.record_tuples == [
+        (
+            "tickcell.model.bundle",
+            logging.WARNING,
+            f"{copy / 'card.json'}: was changed after the bundle was written; what is computed "
+            "was not.",
+        )
+    ]
+
+
+def test_a_bundle_without_its_sums_is_a_warning(
+    copy: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (copy / "SHA256SUMS").unlink()
+    Bundle.load(copy)
+    assert caplog.messages == [
+        f"{copy}: has no SHA256SUMS, so a change of its text cannot be told."
+    ]
+
+
+def test_the_sums_are_those_of_sha256sum(copy: pathlib.Path) -> None:
+    subprocess.run(
+        ["sha256sum", "--check", "--strict", "SHA256SUMS"],
+        cwd=copy,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("rate_hz", "50"), ("threshold", None), ("warm_up_steps", 1.5), ("metrics", []), ("name", 1)],
+)
+def test_a_card_of_other_types_is_refused(copy: pathlib.Path, field: str, value: object) -> None:
+    card = json.loads((copy / "card.json").read_text())
+    (copy / "card.json").write_text(json.dumps({**card, field: value}))
+    with pytest.raises(BundleError, match=f"card: got {field} "):
+        Bundle.load(copy)
+
+
+def test_a_bundle_is_replaced_by_another(copy: pathlib.Path) -> None:
+    other = dataclasses.replace(
+        Bundle.load(), card=dataclasses.replace(Bundle.load().card, version="other")
+    )
+    other.write(copy, replace=True)
+    assert Bundle.load(copy).card.version == "other"
+    assert not (copy / "model.keras").exists()
+    assert [path.name for path in copy.parent.iterdir()] == ["copy"]
+
+
+REPLACING = """
+import dataclasses, sys
+from tickcell.model import Bundle
+bundle = Bundle.load()
+others = [
+    dataclasses.replace(bundle, card=dataclasses.replace(bundle.card, version=version))
+    for version in ("a", "b")
+]
+print("ready", flush=True)
+while True:
+    for other in others:
+        other.write(sys.argv[1], replace=True)
+"""
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_bundle_is_whole_whenever_its_writer_is_killed(
+    tmp_path: pathlib.Path, seed: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = tmp_path / "bundle"
+    Bundle.load().write(place)
+    chance = random.Random(seed)
+    with subprocess.Popen(
+        [sys.executable, "-c", REPLACING, place], stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+        try:
+            writer.wait(chance.uniform(0.0, 0.3))
+        except subprocess.TimeoutExpired:
+            writer.send_signal(signal.SIGKILL)
+    loaded = Bundle.load(place)
+    assert loaded.fingerprint == Bundle.load().fingerprint
+    assert not caplog.messages
+    # What the kill left beside it goes with the next.
+    loaded.write(place, replace=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]

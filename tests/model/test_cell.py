@@ -7,11 +7,12 @@ from concurrent import futures
 
 import numpy as np
 import pytest
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from tickcell.model import extras
+from tickcell.model import extras, probe
 from tickcell.model.bundle import Bundle
 from tickcell.model.cell import CellError, FrameShapeError, LiteRTCell
-from tickcell.model.interface import Interface
+from tickcell.model.interface import Interface, Sensor
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +91,62 @@ def test_the_numerics_digest_tells_other_bits_apart(bundle: Bundle, cell: LiteRT
     other = LiteRTCell(bundle.step_graph, bundle.interface, bundle.golden.frames[::-1])
 
     assert other.numerics_digest != cell.numerics_digest
+
+
+def test_the_numerics_digest_does_not_depend_on_the_golden(bundle: Bundle) -> None:
+    golden = dataclasses.replace(
+        bundle.golden, frames=bundle.golden.frames[:50], outputs=bundle.golden.outputs[:50]
+    )
+    other = dataclasses.replace(bundle, golden=golden)
+    assert other.fingerprint == bundle.fingerprint
+    assert other.cell().numerics_digest == bundle.cell().numerics_digest
+
+
+def test_the_numerics_digest_of_other_weights_is_another(bundle: Bundle) -> None:
+    graph = bytearray(bundle.step_graph)
+    largest = max(range(0, len(graph) - 4096, 4), key=lambda at: len({*graph[at : at + 4096]}))
+    # The lowest bit of a weight.
+    graph[largest + 2048] ^= 1
+    other = dataclasses.replace(bundle, step_graph=bytes(graph))
+    assert other.cell().numerics_digest != bundle.cell().numerics_digest
+
+
+def test_the_probe_is_within_the_sensors_ranges_and_follows_from_the_fingerprint(
+    bundle: Bundle,
+) -> None:
+    sensors = (
+        Sensor("a", "1", -5.0, 1.0),
+        Sensor("b", "1", 10.0, 11.0),
+        Sensor("c", "1", -1e30, 0),
+    )
+    interface = dataclasses.replace(bundle.interface, sensors=sensors)
+    frames = probe.frames(bundle.fingerprint, interface)
+    assert frames.shape == (256, 3)
+    assert frames.dtype == np.float32
+    for index, sensor in enumerate(sensors):
+        assert frames[:, index].min() >= np.float32(sensor.min_reading)
+        assert frames[:, index].max() <= np.float32(sensor.max_reading)
+    again = probe.frames(bundle.fingerprint, interface)
+    assert again.tobytes() == frames.tobytes()
+    assert probe.frames("00" * 32, interface).tobytes() != frames.tobytes()
+
+
+def test_the_probe_shows_a_kernel_that_rounds_otherwise(bundle: Bundle, cell: LiteRTCell) -> None:
+    """LiteRT's own kernels, without the faster ones that a cell runs."""
+    other = Interpreter(
+        model_content=bundle.step_graph,
+        num_threads=1,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
+    step = other.get_signature_runner("step")
+    state = cell.initial_state()
+    differing = 0
+    for frame in probe.frames(bundle.fingerprint, bundle.interface):
+        row = np.concatenate((frame[np.newaxis], state), axis=1)
+        stepped = cell.step_rows(row.tobytes())
+        differing += step(frame_and_state=row)["output_and_state"].tobytes() != stepped
+        state = np.frombuffer(stepped, "<f4")[np.newaxis, bundle.interface.output_count :]
+    assert differing > 64
 
 
 @pytest.mark.parametrize("columns", [0, 9, 11])

@@ -5,9 +5,11 @@
     card.json        name, version, rate, what the output means, how it was trained
     golden.npz       frames and the outputs of the Keras model over the whole sequence
     model.keras      the trained model, to resume from and to cross-check (optional)
+    SHA256SUMS       of the other files, as `sha256sum --check` reads them
 
-The fingerprint is SHA-256 over `step.tflite` and `interface.json`. Loading
-verifies it, and never runs code from the bundle.
+The fingerprint is SHA-256 over `step.tflite` and `interface.json`: what is computed.
+Loading verifies it, and never runs code from the bundle. What else was changed since
+the bundle was written, such as the card's text, is served, and a warning says so.
 """
 
 from __future__ import annotations
@@ -16,14 +18,16 @@ import dataclasses
 import hashlib
 import io
 import json
+import logging
+import math
 import os
 import pathlib
 import re
-import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tickcell.model import placement, probe
 from tickcell.model.cell import CellError, LiteRTCell
 from tickcell.model.interface import Interface, InterfaceError
 
@@ -32,11 +36,26 @@ if TYPE_CHECKING:
 
 SHIPPED = pathlib.Path(__file__).parent / "bundles" / "drive"
 
+FILES = ("interface.json", "step.tflite", "card.json", "golden.npz", "model.keras")
+SUMS = "SHA256SUMS"
+_SUM = re.compile(r"([0-9a-f]{64})  (\S+)")
+
+_log = logging.getLogger(__name__)
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 class BundleError(ValueError):
     """A bundle is missing, incomplete, damaged or tampered with."""
+
+
+# By the annotation of a card's field.
+_KINDS: dict[str, tuple[type[Any] | tuple[type[Any], ...], str]] = {
+    "str": (str, "a text"),
+    "int": (int, "an integer"),
+    "float": ((int, float), "a finite number"),
+    "dict[str, Any]": (dict, "an object"),
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,6 +88,7 @@ class Card:
     metrics: dict[str, Any]
 
     def __post_init__(self) -> None:
+        self._check_types()
         for field in ("name", "version"):
             if not _NAME.fullmatch(getattr(self, field)):
                 raise BundleError(
@@ -77,6 +97,14 @@ class Card:
                 )
         if not self.rate_hz > 0:
             raise BundleError(f"card: got rate_hz {self.rate_hz}, expected a rate above 0.")
+
+    def _check_types(self) -> None:
+        for field in dataclasses.fields(self):
+            got = getattr(self, field.name)
+            kinds, expected = _KINDS[str(field.type)]
+            is_number = isinstance(got, int | float)
+            if not isinstance(got, kinds) or (is_number and not math.isfinite(got)):
+                raise BundleError(f"card: got {field.name} {got!r}, expected {expected}.")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -124,7 +152,8 @@ class Bundle:
           MissingExtraError: LiteRT is not installed.
         """
         try:
-            return LiteRTCell(self.step_graph, self.interface, self.golden.frames)
+            frames = probe.frames(self.fingerprint, self.interface)
+            return LiteRTCell(self.step_graph, self.interface, frames)
         except CellError as error:
             raise BundleError(f"{self.path or self.card.name}: {error}") from error
 
@@ -157,14 +186,34 @@ class Bundle:
                 "bundle again."
             )
         golden = _read_golden(directory / "golden.npz", interface)
+        _compare_sums(directory)
         return cls(interface, card, step_graph, golden, directory)
 
-    def write(self, path: str | os.PathLike[str], keras_model: bytes | None = None) -> None:
-        """Writes the bundle to a directory that does not exist or is empty."""
+    def write(
+        self,
+        path: str | os.PathLike[str],
+        keras_model: bytes | None = None,
+        *,
+        replace: bool = False,
+    ) -> None:
+        """Writes the bundle to a directory, which holds it whole or is as it was.
+
+        Args:
+          path: of the directory.
+          keras_model: the content of `model.keras`, if it is to be part of the bundle.
+          replace: whether the directory may have something in it, which then goes.
+
+        Raises:
+          BundleError: the directory is not empty.
+          OSError: it cannot be written.
+        """
         directory = pathlib.Path(path)
-        directory.mkdir(parents=True, exist_ok=True)
-        if any(directory.iterdir()):
+        if not replace and directory.exists() and any(directory.iterdir()):
             raise BundleError(f"{directory}: is not empty; name a new directory.")
+        with placement.placed(directory) as new:
+            self._write_files(new, keras_model)
+
+    def _write_files(self, directory: pathlib.Path, keras_model: bytes | None) -> None:
         (directory / "interface.json").write_bytes(self.interface.to_json())
         (directory / "step.tflite").write_bytes(self.step_graph)
         arrays = {"frames": self.golden.frames, "outputs": self.golden.outputs}
@@ -174,7 +223,9 @@ class Bundle:
         if keras_model is not None:
             (directory / "model.keras").write_bytes(keras_model)
         card = {**dataclasses.asdict(self.card), "fingerprint": self.fingerprint}
-        (directory / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+        (directory / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+        sums = [f"{_sum(file)}  {file.name}\n" for file in sorted(directory.iterdir())]
+        (directory / SUMS).write_text("".join(sums), encoding="utf-8")
 
 
 def fingerprint(step_graph: bytes, interface_json: bytes) -> str:
@@ -187,6 +238,32 @@ def _read(path: pathlib.Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}.") from error
+
+
+def _sum(path: pathlib.Path) -> str:
+    return hashlib.sha256(_read(path)).hexdigest()
+
+
+def _compare_sums(directory: pathlib.Path) -> None:
+    """Warns of files that are not as they were written."""
+    if not (directory / SUMS).is_file():
+        _log.warning("%s: has no %s, so a change of its text cannot be told.", directory, SUMS)
+        return
+    try:
+        lines = _read(directory / SUMS).decode("ascii").splitlines()
+    except UnicodeDecodeError:
+        lines = [""]
+    matches = [_SUM.fullmatch(line) for line in lines]
+    stated = {match[2]: match[1] for match in matches if match}
+    if len(stated) != len(lines):
+        _log.warning("%s: is not as it was written.", directory / SUMS)
+    for name in sorted({*stated, *FILES}):
+        path = directory / name
+        got = _sum(path) if path.is_file() else None
+        if got != stated.get(name):
+            _log.warning(
+                "%s: was changed after the bundle was written; what is computed was not.", path
+            )
 
 
 def _read_card(path: pathlib.Path) -> tuple[Card, str]:
@@ -212,8 +289,9 @@ def _read_golden(path: pathlib.Path, interface: Interface) -> Golden:
             )
     except BundleError:
         raise
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise BundleError(f"{path}: cannot be read: {error}.") from error
+    except Exception as error:
+        # zip, zlib, tokenize: of bytes that somebody changed, each raises its own.
+        raise BundleError(f"{path}: cannot be read: {error!r}.") from error
     steps = len(golden.frames)
     for name, array, width in (
         ("frames", golden.frames, interface.sensor_count),

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from tickcell.model.bundle import Bundle, Card, Golden
+from tickcell.model import probe
+from tickcell.model.bundle import Bundle, Card, Golden, fingerprint
 from tickcell.model.cell import LiteRTCell
 from tickcell.model.interface import Interface
 from tickcell.model.keras import agreement, conversion, sequence
@@ -78,7 +79,8 @@ def export(
     interface = Interface(
         description.sensors, step.state_tensors, _output_names(step, description.output_name)
     )
-    cell = LiteRTCell(graph, interface, golden_frames)
+    probed = probe.frames(fingerprint(graph, interface.to_json()), interface)
+    cell = LiteRTCell(graph, interface, probed)
     golden_outputs = sequence.outputs(model, golden_frames[np.newaxis])
     measured = {
         "random_frames": agreement.compare(agreement.stream(cell, frames), expected),

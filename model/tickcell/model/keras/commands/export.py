@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tickcell.model.bundle import FILES, SUMS
 from tickcell.model.keras.commands.sentences import expected_trouble, read_sensors
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _File = click.Path(path_type=pathlib.Path, exists=True, dir_okay=False)
 _DESCRIBED = ("name", "version", "rate_hz", "output_meaning", "output_name", "threshold")
 
 # All that a bundle's directory holds; nothing else is ever removed.
-_FILES = {"interface.json", "step.tflite", "card.json", "golden.npz", "model.keras"}
+_FILES = {*FILES, SUMS}
 
 
 @click.command()
@@ -74,10 +75,7 @@ def _export(model: pathlib.Path, out: pathlib.Path, replace: bool, options: dict
         measured = quality.measure(bundle, quality.held_out(), stated["single_frame_roc_auc"])
         metrics = {**bundle.card.metrics, "held_out_drives": measured}
         bundle = dataclasses.replace(bundle, card=dataclasses.replace(bundle.card, metrics=metrics))
-    content = model.read_bytes()
-    for path in out.iterdir() if out.exists() else ():
-        path.unlink()
-    bundle.write(out, content)
+    bundle.write(out, model.read_bytes(), replace=replace)
     _say(bundle, out)
 
 
