@@ -59,7 +59,8 @@ CREATE TABLE store (
   durability TEXT NOT NULL,
   clock_ns INTEGER NOT NULL,
   clock_at_ns INTEGER NOT NULL,
-  checksum INTEGER NOT NULL
+  checksum INTEGER NOT NULL,
+  log_count INTEGER NOT NULL
 );
 """
 
@@ -117,7 +118,7 @@ def create(directory: pathlib.Path, durability: Durability, vfs: str | None) -> 
         connection.pragma("user_version", SCHEMA)
         with connection:
             connection.execute(_TABLES)
-            connection.execute("INSERT INTO store VALUES ('', '', 0, 0, 0)")
+            connection.execute("INSERT INTO store VALUES ('', '', 0, 0, 0, 0)")
             write_identity(connection, Identity(new_id(), durability, Kept(0, time.monotonic_ns())))
         connection.pragma("journal_mode", "wal")
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 from collections.abc import Callable
@@ -32,11 +33,9 @@ def descriptor_of(path: pathlib.Path) -> int:
     Raises:
       FileNotFoundError: the file is not open, as when it was removed or replaced.
     """
-    for entry in os.scandir("/proc/self/fd"):
-        try:
-            is_it = os.readlink(entry.path) == str(path)
-        except FileNotFoundError:
-            continue  # The scan's own.
-        if is_it:
-            return int(entry.name)
+    for descriptor in os.listdir("/proc/self/fd"):
+        # The listing's own is gone by now.
+        with contextlib.suppress(FileNotFoundError):
+            if os.readlink(f"/proc/self/fd/{descriptor}") == str(path):
+                return int(descriptor)
     raise FileNotFoundError(f"{path}: is not open.")

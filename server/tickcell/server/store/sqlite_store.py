@@ -25,6 +25,7 @@ from tickcell.server.store.disk import Disk
 from tickcell.server.store.errors import (
     StoreDamagedError,
     StoreError,
+    StoreInUseError,
     StorePutBackError,
     damaged,
 )
@@ -56,11 +57,17 @@ _UPKEEP_WAIT_MS = 100
 _DEFAULT_DISK = Disk()
 
 
+# Of this process: each syncs by descriptors that it must not share with another.
+_open_directories = set[pathlib.Path]()
+
+
 class SqliteStore:
     """Keeps records in an SQLite database; see `EmbeddedStore` for the contract."""
 
     def __init__(self, opened: opening.Opened, disk: Disk, monotonic_ns: Monotonic) -> None:
         """Begins to look after what `open` has opened."""
+        if opened.directory in _open_directories:
+            raise StoreInUseError(f"{opened.directory}: this process has it open already.")
         self._opened = opened
         self._directory = opened.directory
         self._connection = opened.connection
@@ -86,6 +93,7 @@ class SqliteStore:
                 self._keep_clock()
             self._watch = Watch(self._directory)
             undo.pop_all()
+        _open_directories.add(self._directory)
         self.note = "" if self._reserve.is_held else "the disk is full: new sessions are refused"
 
     @classmethod
@@ -222,6 +230,7 @@ class SqliteStore:
             self._log.close()
             self._upkeep_connection.close()
             self._opened.close()
+            _open_directories.discard(self._directory)
 
     def _commit(self, changes: Sequence[Change]) -> list[Verdict]:
         with database.transaction(self._connection, "BEGIN IMMEDIATE") as commit:

@@ -13,6 +13,7 @@ Three things must be seen to:
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import threading
 from typing import TYPE_CHECKING
@@ -182,28 +183,32 @@ class WriteAheadLog:
                 is_done = self._copy()
             except (StoreError, OSError, apsw.Error) as error:
                 self._trouble = self.judge(error)
-            if not is_done:
+            if is_done:
+                # By commits while the log was still long.
+                self._wanted.clear()
+            else:
                 self._stopping.wait(_PAUSE_S)
 
     def _copy(self) -> bool:
         """Copies the log and begins it anew; returns whether that was possible."""
         copied_frames, is_done = self._copied_frames, False
-        try:
-            # As long as the writer reads, nobody begins the log anew behind our back.
-            with transaction(self._writer, "BEGIN"):
-                self._writer.execute("SELECT 1 FROM store").fetchall()
-                self._copier.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-            # Before the lock is held, so that little is left to sync under it.
-            self._sync_file(self._database_descriptor)
-            with self.gate:
+        with contextlib.ExitStack() as held:
+            try:
+                # As long as the writer reads, nobody begins the log anew behind our back.
+                with transaction(self._writer, "BEGIN"):
+                    self._writer.execute("SELECT 1 FROM store").fetchall()
+                    self._copier.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+                    # Now, so that little is left to sync while all others are kept out.
+                    self._sync_file(self._database_descriptor)
+                    held.enter_context(self.gate)
                 with transaction(self._writer, "BEGIN IMMEDIATE"):
                     frames, copied_frames = self._copier.wal_checkpoint(
                         mode=apsw.SQLITE_CHECKPOINT_PASSIVE
                     )
                 if frames == copied_frames:
                     is_done = self._begin_anew(frames)
-        except apsw.BusyError:
-            pass  # Another server is at it, or a process stands still in the middle of it.
+            except apsw.BusyError:
+                pass  # Another server is at it, or a process stands still in the middle of it.
         if is_done:
             self._stuck_since_ns = None
         elif self._stuck_since_ns is None or copied_frames != self._copied_frames:
@@ -214,7 +219,8 @@ class WriteAheadLog:
     def _begin_anew(self, frames: int) -> bool:
         """Commits something, so that the log begins anew with it; returns whether it did."""
         with transaction(self._writer, "BEGIN IMMEDIATE") as commit:
-            self._writer.execute("UPDATE store SET durability = durability")
+            # Another value: SQLite writes nothing for the same.
+            self._writer.execute("UPDATE store SET log_count = log_count + 1")
             commit()
         return self._frames < frames
 
