@@ -1,16 +1,16 @@
 """A process that has a store open and does with it what its parent writes to it.
 
-It reads one command a line and answers with one line:
+It reads one command a line and answers with one line, which is the error's if it fails:
 
-    open [LEVEL]          opens the store; answers "open", or the error
+    open [LEVEL]          opens the store; answers "open"
     set KEY VERSION       replaces a record, whatever it is; answers the verdict
     add COUNT             adds records of version 1 until there are COUNT
     increment KEY COUNT   replaces a record by its next version COUNT times
     tick [KEY]            replaces records, or one, by their next versions until it is killed, and
                           writes each version to its standard output when it is acknowledged
-    pace RATE SECONDS     as many commits a second for so long; answers what they took
+    pace RATE SECONDS     as many commits a second for so long, with the upkeep; answers what they took
     get KEY               answers the record's version
-    upkeep                does the upkeep; answers "done" or the error
+    upkeep                does the upkeep; answers "done"
     keep SECONDS          does the upkeep each second for so long
     now                   answers the store's clock, in nanoseconds
     pass SECONDS          moves the monotonic clock that the store was given
@@ -128,14 +128,11 @@ class _Child:
         return self._store
 
     def open(self, level: Durability | None = None) -> str:
-        try:
-            self._store = SqliteStore.open(
-                self._directory,
-                durability=level,
-                monotonic_ns=lambda: time.monotonic_ns() + self._passed_ns,
-            )
-        except StoreError as error:
-            return f"{type(error).__name__}: {error}"
+        self._store = SqliteStore.open(
+            self._directory,
+            durability=level,
+            monotonic_ns=lambda: time.monotonic_ns() + self._passed_ns,
+        )
         return "open"
 
     def set(self, name: str, version: str) -> str:
@@ -144,10 +141,7 @@ class _Child:
         change = store_records.step(key, old)._replace(
             replacement=store_records.encode(key, int(version))
         )
-        try:
-            return type(self.store.commit([change])[0]).__name__
-        except StoreError as error:
-            return f"{type(error).__name__}: {error}"
+        return type(self.store.commit([change])[0]).__name__
 
     def add(self, count: str) -> str:
         while (done := self.store.counts().live) < int(count):
@@ -173,7 +167,7 @@ class _Child:
         times, log_bytes = [], 0
         begin = time.perf_counter()
         due = upkeep_due = begin
-        while due < begin + float(seconds):
+        while time.perf_counter() < begin + float(seconds):
             due += 1 / float(rate)
             time.sleep(max(0.0, due - time.perf_counter()))
             before = time.perf_counter()
@@ -196,17 +190,11 @@ class _Child:
 
     def get(self, name: str) -> str:
         key = store_records.key(name)
-        try:
-            (found,) = self.store.load([key])
-        except StoreError as error:
-            return f"{type(error).__name__}: {error}"
+        (found,) = self.store.load([key])
         return "none" if found is None else str(store_records.version(key, found))
 
     def upkeep(self) -> str:
-        try:
-            self.store.upkeep()
-        except StoreError as error:
-            return f"{type(error).__name__}: {error}"
+        self.store.upkeep()
         return "done"
 
     def keep(self, seconds: str) -> str:
@@ -271,7 +259,11 @@ def _main() -> None:
     for line in sys.stdin:
         command, *arguments = line.split()
         method = getattr(child, "pass_" if command == "pass" else command)
-        sys.stdout.write(method(*arguments) + "\n")
+        try:
+            answer = method(*arguments)
+        except StoreError as error:
+            answer = f"{type(error).__name__}: {error}"
+        sys.stdout.write(answer + "\n")
         sys.stdout.flush()
 
 

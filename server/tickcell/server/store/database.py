@@ -186,6 +186,19 @@ def read_counts(directory: pathlib.Path, connection: apsw.Connection) -> Counts:
     raise damaged(directory, "its counts do not check out")
 
 
+def require_counted(directory: pathlib.Path, connection: apsw.Connection) -> None:
+    """Checks what is quick, some 10 ms of 300,000 records: that their number is as it should be.
+
+    Raises:
+      StoreDamagedError: it is not, as where the root of a tree is damaged.
+    """
+    rows = connection.execute(
+        "SELECT live + ended, (SELECT count(*) FROM record) FROM counts"
+    ).fetchall()
+    if len(rows) != 1 or rows[0][0] != rows[0][1]:
+        raise damaged(directory, "the number of its records is not the one that it kept")
+
+
 def write_identity(connection: apsw.Connection, identity: Identity) -> None:
     """Writes what the store says of itself, within a transaction."""
     connection.execute(

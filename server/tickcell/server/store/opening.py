@@ -56,6 +56,7 @@ def open_to_serve(
         opened = _open(path, vfs, marked or "", alone=False)
         try:
             durabilities.require(path, opened.identity.durability, durability)
+            database.require_counted(path, opened.connection)
             # A database that a restored one, or somebody, left in the old mode.
             opened.connection.pragma("journal_mode", "wal")
         except BaseException:
