@@ -14,9 +14,10 @@ from tickcell.model import Bundle
 from tickcell.server import record
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.clock import SteadyClock
+from tickcell.server.records import Records
 from tickcell.server.sessions import Creation, Sessions
 from tickcell.server.step import Step
-from tickcell.server.store import LmdbStore
+from tickcell.server.store import Change, SqliteStore
 from tickcell.server.turn import Turn
 
 _ROW_COUNTS = (1, 8, 64, 256)
@@ -41,12 +42,13 @@ def _store(bundle: Bundle) -> list[Part]:
     model = ServedModel.load(bundle)
     catalogue, clock = Catalogue([model]), SteadyClock()
     with tempfile.TemporaryDirectory(prefix="tickcell-bench-") as directory:
-        store = LmdbStore.open(directory)
+        store = SqliteStore.open(directory)
+        records = Records(store)
         sessions = Sessions(
-            store, catalogue, clock, retention_ns=0, max_sessions=1, max_record_bytes=2**20
+            records, catalogue, clock, retention_ns=0, max_sessions=1, max_record_bytes=2**20
         )
         turn = Turn(
-            store, catalogue, clock, retention_ns=0, max_request_rows=1, strict_numerics=False
+            records, catalogue, clock, retention_ns=0, max_request_rows=1, strict_numerics=False
         )
         life = sessions.create(model, Creation("bench", "bench", 1, 32, 0, {})).life
         for step in range(life.window):
@@ -56,7 +58,7 @@ def _store(bundle: Bundle) -> list[Part]:
         (encoded,) = store.load([key])
         parts = [
             Part("store: load", _time_us(lambda: store.load([key]))),
-            Part("store: exchange", _time_us(lambda: store.exchange(key, encoded, encoded))),
+            Part("store: commit", _time_us(lambda: store.commit([Change(key, encoded, encoded)]))),
         ]
         store.close()
     return parts

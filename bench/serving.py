@@ -20,7 +20,7 @@ from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.clock import SteadyClock
 from tickcell.server.config import Config
 from tickcell.server.server import Server
-from tickcell.server.store import LmdbStore
+from tickcell.server.store import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +48,7 @@ def served() -> Iterator[str]:
 async def _serve(directory: pathlib.Path) -> None:
     config = Config(listen="localhost:0", store=directory)
     catalogue = Catalogue([ServedModel.load(Bundle.load())])
-    records = LmdbStore.open(directory)
+    records = SqliteStore.open(directory)
     server = Server(config, catalogue, records, SteadyClock(), [echo.handler()])
     sys.stdout.write(await server.start() + "\n")
     sys.stdout.flush()

@@ -25,7 +25,7 @@ DIRECTIONS = {
 DOORS: dict[str, tuple[str, ...]] = {
     "tensorflow": ("tickcell.model.keras.",),
     "keras": ("tickcell.model.keras.",),
-    "lmdb": ("tickcell.server.store.",),
+    "apsw": ("tickcell.server.store.",),
     "click": ("tickcell.client.", "tickcell.server.", "tickcell.model.keras."),
     "grpc": ("tickcell.client.", "tickcell.server."),
     "ai_edge_litert": (),
@@ -33,7 +33,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "tensorboard": (),
 }
 # What pure modules keep out: the network, the disk, the clock, chance, the environment.
-IMPURE = {"grpc", "lmdb", "os", "pathlib", "random", "secrets", "socket", "threading", "time"}
+IMPURE = {"grpc", "apsw", "os", "pathlib", "random", "secrets", "socket", "threading", "time"}
 PURE = (
     "tickcell.model.interface",
     "tickcell.server.lives",
@@ -108,7 +108,7 @@ def test_no_import_is(check: Check, project: Path) -> None:
             "model/tickcell/model/cell.py",
             "from ai_edge_litert import interpreter",
         ),
-        (through_the_wall, "server/tickcell/server/turn.py", "import lmdb"),
+        (through_the_wall, "server/tickcell/server/turn.py", "import apsw"),
         (impure, "server/tickcell/server/rules.py", "import time"),
         (impure, "server/tickcell/server/rules.py", "from tickcell.server import store"),
         (cycle, "server/tickcell/server/rules.py", "from tickcell.server import turn"),

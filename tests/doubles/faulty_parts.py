@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from tickcell.model import Cell, Interface
-from tickcell.server.store import Change, MemoryStore
+from tickcell.server.store import Applied, Change, MemoryStore, Verdict
 
 CellFault = Literal["dropped", "doubled", "swapped", "flipped"]
 CELL_FAULTS: tuple[CellFault, ...] = get_args(CellFault)
@@ -67,8 +67,8 @@ class ForgetfulStore(MemoryStore):
         super().__init__()
         self._commit_count = 0
 
-    def commit(self, changes: Sequence[Change]) -> list[bool]:
+    def commit(self, changes: Sequence[Change]) -> list[Verdict]:
         self._commit_count += 1
         if self._commit_count % _PERIOD == 0:
-            return [True] * len(changes)
+            return [Applied() for _ in changes]
         return super().commit(changes)

@@ -14,7 +14,7 @@ from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.clock import Clock, SteadyClock
 from tickcell.server.config import Config, Limits
 from tickcell.server.server import Server
-from tickcell.server.store import MemoryStore, Store
+from tickcell.server.store import EmbeddedStore, MemoryStore
 
 if TYPE_CHECKING:
     from typing import Self
@@ -53,7 +53,7 @@ class InProcessServer:
     def __init__(
         self,
         models: Iterable[ServedModel],
-        records: Store | None = None,
+        records: EmbeddedStore | None = None,
         clock: Clock | None = None,
         limits: Limits | None = None,
         **options: Any,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tickcell.server.store import Change, MemoryStore, StoreFullError
+from tickcell.server.store import Change, Full, Key, MemoryStore, Verdict
 
 
 class InterruptedStore(MemoryStore):
@@ -24,14 +24,14 @@ class InterruptedStore(MemoryStore):
         self.change_counts: list[int] = []
         self.is_full = False
 
-    def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    def load(self, keys: Sequence[Key]) -> list[bytes | None]:
         self.load_count += 1
         return super().load(keys)
 
-    def commit(self, changes: Sequence[Change]) -> list[bool]:
+    def commit(self, changes: Sequence[Change]) -> list[Verdict]:
         if self.interruptions:
             self.interruptions.pop(0)()
         self.change_counts.append(len(changes))
-        if self.is_full and any(self._records.get(key) == old for key, old, _ in changes):
-            raise StoreFullError("store: no room to write; make room.")
+        if self.is_full:
+            return [Full("store: no room to write; make room.") for _ in changes]
         return super().commit(changes)

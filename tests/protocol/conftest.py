@@ -22,7 +22,7 @@ from protocol.caller import PATHS, Caller, Path, Refused
 from protocol.subject import Scene, Subject
 from tickcell.model import Bundle
 from tickcell.server.catalogue import ServedModel
-from tickcell.server.store import LmdbStore
+from tickcell.server.store import SqliteStore
 from tickcell.v1 import model_service_pb2
 from tickcell.v1 import session_service_pb2 as pb
 
@@ -46,7 +46,7 @@ def address(
     if asked:
         yield asked
         return
-    records = LmdbStore.open(tmp_path_factory.mktemp("protocol") / "store")
+    records = SqliteStore.open(tmp_path_factory.mktemp("protocol") / "store")
     with InProcessServer([ServedModel.load(bundle)], records) as server:
         yield server.address
     records.close()

@@ -10,7 +10,7 @@ from server.turns import RETENTION_NS, World, assert_counted
 from tickcell.server import errors
 from tickcell.server.record import Record
 from tickcell.server.sessions import SCAN_LIMIT
-from tickcell.server.store import Change
+from tickcell.server.store import Change, Key
 
 TTL_NS = 60 * 10**9
 
@@ -193,7 +193,7 @@ def test_sweep_removes_the_end_when_it_is_forgotten_and_not_before(
     assert world.sessions.sweep() == 0
     world.clock.advance_ns(1)
     assert world.sessions.sweep() == 1
-    assert world.store.count() == 0
+    assert sum(world.store.counts()) == 0
 
 
 def test_sweep_leaves_the_living_alone(world: World) -> None:
@@ -212,7 +212,7 @@ def test_sweep_looks_at_so_many_records_at_once_and_at_all_in_turn(world: World)
     removed = [world.sessions.sweep() for _ in range(3)]
     # Of 256 records looked at, about every second one is forgotten.
     assert max(removed) <= SCAN_LIMIT // 2 + 1
-    assert world.store.count() == count - sum(removed) == count // 2
+    assert sum(world.store.counts()) == count - sum(removed) == count // 2
     # And then from the beginning.
     world.create("a", idle_ttl_ns=TTL_NS)
     world.clock.advance_ns(TTL_NS + RETENTION_NS)
@@ -228,11 +228,11 @@ def test_session_that_steps_during_the_sweep_stays(world: World) -> None:
 
 def test_sweep_passes_over_a_damaged_record(world: World) -> None:
     world.create("b")
-    (encoded,) = world.store.load([b"\0b"])
-    world.store.commit([Change(b"\0b", encoded, b"damage")])
+    (encoded,) = world.store.load([Key("", "b")])
+    world.store.commit([Change(Key("", "b"), encoded, b"damage")])
     world.clock.advance_ns(TTL_NS + RETENTION_NS)
     assert world.sessions.sweep() == 1
-    assert world.store.load([b"\0b"]) == [b"damage"]
+    assert world.store.load([Key("", "b")]) == [b"damage"]
 
 
 def test_full_store_keeps_what_cannot_be_swept(world: World) -> None:

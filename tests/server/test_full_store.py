@@ -1,4 +1,4 @@
-"""A full disk and a full map, seen by callers: refused, nothing lost or torn, and on again."""
+"""A full disk, seen by callers: refused, nothing lost or torn, and on again."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from protocol.caller import Caller, Refused, StreamPath
 from server import small_disk
 from tickcell import wire
 from tickcell.server import record
-from tickcell.server.store import LmdbStore
+from tickcell.server.store import SqliteStore
 from tickcell.v1 import session_service_pb2 as pb
 
-SIZE = 4 << 20
+# The reserve alone is 16 MiB.
+SIZE = 32 << 20
 WINDOW = 8
 # So many that a few hundred sessions fill the store.
 SERIES = 512
@@ -33,7 +34,7 @@ class Filled(NamedTuple):
     caller: Caller
     path: StreamPath
     sessions: list[pb.Session]
-    records: LmdbStore
+    records: SqliteStore
     directory: pathlib.Path
 
 
@@ -43,14 +44,9 @@ def disk(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
         yield tmp_path
 
 
-@pytest.fixture(params=["disk", "map"])
-def filled(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[Filled]:
-    if request.param == "disk":
-        directory = request.getfixturevalue("disk")
-        records = LmdbStore.open(directory / "store")
-    else:
-        directory = tmp_path
-        records = LmdbStore.open(directory / "store", map_size=SIZE)
+@pytest.fixture
+def filled(disk: pathlib.Path) -> Iterator[Filled]:
+    records = SqliteStore.open(disk / "store")
     with (
         InProcessServer([served(CountingCell())], records) as server,
         Caller(server.address) as caller,
@@ -61,7 +57,7 @@ def filled(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[F
             fill(caller, path, sessions)
         assert caught.value.reason == "STORE_FULL"
         assert len(sessions) > 50
-        yield Filled(caller, path, sessions, records, directory)
+        yield Filled(caller, path, sessions, records, disk)
     records.close()
 
 
@@ -95,7 +91,7 @@ def step(path: StreamPath, session: pb.Session, first_step: int, count: int) -> 
 
 def everything_in(filled: Filled) -> list[record.Record]:
     """Returns every record, each of which must be whole."""
-    return [record.decode(encoded) for _, encoded in filled.records.scan(b"", 1 << 20)]
+    return [record.decode(encoded) for _, encoded in filled.records.scan("", None, 1 << 20)]
 
 
 def test_reading_goes_on(filled: Filled) -> None:
@@ -146,7 +142,7 @@ def test_no_record_is_lost_or_torn(filled: Filled) -> None:
 
 
 def test_disk_that_others_fill_refuses_until_they_make_room(disk: pathlib.Path) -> None:
-    records = LmdbStore.open(disk / "store")
+    records = SqliteStore.open(disk / "store")
     logs = disk / "logs"
     with (
         InProcessServer([served(CountingCell())], records) as server,

@@ -22,7 +22,7 @@ from doubles.counting_cell import counting_outputs
 from doubles.in_process_server import InProcessServer, served
 from doubles.moody_cell import GIVES_NAN, LEAVES_NAN, RAISES, MoodyCell
 from protocol.caller import PATIENCE_S, Caller, Refused, StreamPath, UnaryPath
-from tickcell.server.store import LmdbStore
+from tickcell.server.store import SqliteStore
 from tickcell.v1 import session_service_pb2 as pb
 
 STREAMS = 20
@@ -39,7 +39,7 @@ def cell() -> MoodyCell:
 
 @pytest.fixture(scope="module")
 def address(cell: MoodyCell, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    records = LmdbStore.open(tmp_path_factory.mktemp("isolation") / "store")
+    records = SqliteStore.open(tmp_path_factory.mktemp("isolation") / "store")
     with InProcessServer([served(cell)], records) as server:
         yield server.address
     records.close()

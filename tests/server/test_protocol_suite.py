@@ -16,7 +16,7 @@ from server.serve_process import ServeProcess
 from server.turns import World, assert_counted
 from tickcell.model import Bundle
 from tickcell.server.catalogue import ServedModel
-from tickcell.server.store import Store
+from tickcell.server.store import EmbeddedStore
 from tickcell.v1 import session_service_pb2 as pb
 
 TESTS = pathlib.Path(__file__).parents[1]
@@ -60,7 +60,7 @@ def test_suite_refuses_a_server_of_which_it_cannot_tell_the_outputs(bundle: Bund
     assert "its outputs cannot be told" in finished.stdout + finished.stderr
 
 
-def suite_notices(model: ServedModel, records: Store | None = None) -> bool:
+def suite_notices(model: ServedModel, records: EmbeddedStore | None = None) -> bool:
     with InProcessServer([model], records) as server:
         finished = run_suite(server.address, "--exitfirst", "-k", "test_steps")
     assert finished.returncode in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED), finished

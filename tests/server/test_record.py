@@ -201,11 +201,6 @@ def test_session_that_never_expires_has_no_time_for_it() -> None:
     assert timeless.expire_ns is None
 
 
-@given(texts)
-def test_session_is_found_in_its_key(session: str) -> None:
-    assert record.session_of(record.key(session)) == session
-
-
 def test_keys_are_ordered_as_the_ids_are() -> None:
     sessions = ["a", "a-b", "a.b", "a0", "aa", "b"]
     assert sorted(sessions, key=record.key) == sessions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import os
@@ -13,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-import lmdb
+import apsw
 import pytest
 
 from protocol.caller import Caller, StreamPath
@@ -23,8 +24,7 @@ from server.serve_process import ServeProcess, command, complaint
 from tickcell.model import Bundle
 from tickcell.model.bundle import SHIPPED
 from tickcell.server import listening
-from tickcell.server.store import LmdbStore
-from tickcell.server.store.schema import SCHEMA_KEY
+from tickcell.server.store import SqliteStore
 
 ANY_PORT = ("--listen", "localhost:0")
 IN_MEMORY = ("--durability", "none")
@@ -253,33 +253,20 @@ class TestStore:
         assert f"{tmp_path}: is not a store's directory" in self.refused(tmp_path)
 
     def test_newer_store_is_refused(self, store: pathlib.Path) -> None:
-        LmdbStore.open(store).close()
-        with lmdb.open(str(store)) as environment, environment.begin(write=True) as transaction:
-            transaction.put(SCHEMA_KEY, b"2")
-        assert "has schema 2, this tickcell reads up to 1; upgrade" in self.refused(store)
+        SqliteStore.open(store).close()
+        with contextlib.closing(apsw.Connection(str(store / "store.db"))) as connection:
+            connection.pragma("user_version", 99)
+        assert "schema 99" in self.refused(store)
 
-    def test_damaged_store_is_refused_and_recovered_when_told(self, store: pathlib.Path) -> None:
+    def test_store_whose_database_is_gone_is_refused_and_not_begun_anew(
+        self, store: pathlib.Path
+    ) -> None:
         with ServeProcess(*ANY_PORT, "--store", str(store)) as server:
-            with Caller(server.address) as caller:
-                whole = caller.create()
-                damaged = caller.create()
             server.end()
-        data = store / "data.mdb"
-        content = data.read_bytes()
-        assert damaged.id.encode() in content
-        # The request's id stands in the record as well; the key begins with a NUL.
-        broken = content.replace(f'"{damaged.id}"'.encode(), b'"' + b"?" * 36 + b'"')
-        assert broken != content
-        data.write_bytes(broken)
+        (store / "store.db").unlink()
         said = self.refused(store)
-        assert "is damaged" in said
-        assert f"tickcell store recover --store {store}" in said
-        with (
-            ServeProcess(*ANY_PORT, "--store", str(store), "--on-unclean", "recover") as server,
-            Caller(server.address) as caller,
-        ):
-            assert "was damaged" in server.banner[3]
-            assert caller.get(whole.id) == whole
+        assert f"tickcell store restore --store {store}" in said
+        assert not (store / "store.db").exists()
 
     def test_server_of_another_durability_is_refused(self, store: pathlib.Path) -> None:
         with ServeProcess(*ANY_PORT, "--store", str(store)) as server:
@@ -290,7 +277,7 @@ class TestStore:
         if os.geteuid():
             pytest.skip("acting as another user needs root")
         prefix = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-        if subprocess.run([*prefix, sys.executable, "-c", "import lmdb"], check=False).returncode:
+        if subprocess.run([*prefix, sys.executable, "-c", "import apsw"], check=False).returncode:
             pytest.skip("another user cannot run this Python")
         with tempfile.TemporaryDirectory(prefix="tickcell-") as directory:
             path = pathlib.Path(directory)

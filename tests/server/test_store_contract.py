@@ -1,109 +1,229 @@
-"""What every store promises, held against each of them."""
+"""What every store promises, tried with each of them."""
 
 from __future__ import annotations
 
 import pathlib
 import tempfile
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from tickcell.server.store import Change, LmdbStore, MemoryStore, Store
+from tickcell.server.store import (
+    Applied,
+    Change,
+    Counts,
+    EmbeddedStore,
+    Key,
+    Lost,
+    MemoryStore,
+    SqliteStore,
+    Verdict,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+A, B, C = (Key("", name) for name in "abc")
+SECOND_NS = 1_000_000_000
 
 
-@pytest.fixture(params=["memory", "lmdb"])
-def store(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[Store]:
-    opened: Store = (
-        MemoryStore() if request.param == "memory" else LmdbStore.open(tmp_path, check=len)
+class Time:
+    """A monotonic clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.ns = 5_000 * SECOND_NS
+
+    def __call__(self) -> int:
+        return self.ns
+
+    def pass_s(self, seconds: float) -> None:
+        self.ns += round(seconds * SECOND_NS)
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture(params=["memory", "process-crash", "power-loss"])
+def store(
+    request: pytest.FixtureRequest, tmp_path: pathlib.Path, time: Time
+) -> Iterator[EmbeddedStore]:
+    opened: EmbeddedStore = (
+        MemoryStore(time)
+        if request.param == "memory"
+        else SqliteStore.open(tmp_path / "store", durability=request.param, monotonic_ns=time)
     )
     yield opened
     opened.close()
 
 
-def test_load_answers_in_the_order_of_the_keys(store: Store) -> None:
-    store.commit([Change(b"a", None, b"1"), Change(b"b", None, b"2")])
-    assert store.load([b"b", b"none", b"a"]) == [b"2", None, b"1"]
+def test_load_answers_in_the_order_of_the_keys(store: EmbeddedStore) -> None:
+    store.commit([Change(A, None, b"1"), Change(B, None, b"2")])
+    assert store.load([B, C, A]) == [b"2", None, b"1"]
+    assert store.load([A]) == [b"1"]
+    assert store.load([]) == []
 
 
-def test_change_of_another_value_than_expected_is_not_applied(store: Store) -> None:
-    store.commit([Change(b"a", None, b"1")])
-    assert store.commit([Change(b"a", b"0", b"2")]) == [False]
-    assert store.load([b"a"]) == [b"1"]
+def test_change_of_another_value_than_expected_is_lost_to_what_is_there(
+    store: EmbeddedStore,
+) -> None:
+    store.commit([Change(A, None, b"1")])
+    assert store.commit([Change(A, b"0", b"2")]) == [Lost(b"1")]
+    assert store.load([A]) == [b"1"]
 
 
-def test_creation_of_what_exists_is_not_applied(store: Store) -> None:
-    store.commit([Change(b"a", None, b"1")])
-    assert store.commit([Change(b"a", None, b"2")]) == [False]
-    assert store.load([b"a"]) == [b"1"]
+def test_creation_of_what_exists_is_lost(store: EmbeddedStore) -> None:
+    store.commit([Change(A, None, b"1")])
+    assert store.commit([Change(A, None, b"2")]) == [Lost(b"1")]
+    assert store.load([A]) == [b"1"]
 
 
-def test_loser_of_a_batch_leaves_the_others_alone(store: Store) -> None:
-    store.commit([Change(b"a", None, b"1"), Change(b"b", None, b"1")])
-    changes = [Change(b"a", b"1", b"2"), Change(b"b", b"0", b"2"), Change(b"c", None, b"2")]
-    assert store.commit(changes) == [True, False, True]
-    assert store.load([b"a", b"b", b"c"]) == [b"2", b"1", b"2"]
+def test_change_of_what_is_gone_is_lost_to_nothing(store: EmbeddedStore) -> None:
+    assert store.commit([Change(A, b"1", b"2")]) == [Lost(None)]
 
 
-def test_removed_record_is_gone(store: Store) -> None:
-    store.commit([Change(b"a", None, b"1")])
-    assert store.commit([Change(b"a", b"1", None)]) == [True]
-    assert store.load([b"a"]) == [None]
+def test_removal_of_another_value_than_expected_is_lost(store: EmbeddedStore) -> None:
+    store.commit([Change(A, None, b"1")])
+    assert store.commit([Change(A, b"0", None)]) == [Lost(b"1")]
+    assert store.commit([Change(A, None, None)]) == [Lost(b"1")]
+    assert store.load([A]) == [b"1"]
 
 
-def test_record_created_anew_does_not_pass_for_the_old_one(store: Store) -> None:
-    store.commit([Change(b"a", None, b"first life")])
-    store.commit([Change(b"a", b"first life", None)])
-    store.commit([Change(b"a", None, b"second life")])
-    assert store.commit([Change(b"a", b"first life", b"late")]) == [False]
+def test_loser_of_a_batch_leaves_the_others_alone(store: EmbeddedStore) -> None:
+    store.commit([Change(A, None, b"1"), Change(B, None, b"1")])
+    changes = [Change(A, b"1", b"2"), Change(B, b"0", b"2"), Change(C, None, b"2")]
+    assert store.commit(changes) == [Applied(), Lost(b"1"), Applied()]
+    assert store.load([A, B, C]) == [b"2", b"1", b"2"]
 
 
-def test_later_change_of_a_batch_sees_the_earlier_one(store: Store) -> None:
-    changes = [Change(b"a", None, b"1"), Change(b"a", None, b"2"), Change(b"a", b"1", b"3")]
-    assert store.commit(changes) == [True, False, True]
-    assert store.load([b"a"]) == [b"3"]
+def test_removed_record_is_gone(store: EmbeddedStore) -> None:
+    store.commit([Change(A, None, b"1")])
+    assert store.commit([Change(A, b"1", None)]) == [Applied()]
+    assert store.load([A]) == [None]
 
 
-def test_scan_goes_on_after_the_key_given(store: Store) -> None:
-    store.commit([Change(key, None, key) for key in (b"c", b"a", b"b", b"b\x00")])
-    assert store.scan(b"", 2) == [(b"a", b"a"), (b"b", b"b")]
-    assert store.scan(b"b", 2) == [(b"b\x00", b"b\x00"), (b"c", b"c")]
-    assert store.scan(b"c", 2) == []
+def test_record_created_anew_does_not_pass_for_the_old_one(store: EmbeddedStore) -> None:
+    store.commit([Change(A, None, b"first life")])
+    store.commit([Change(A, b"first life", None)])
+    store.commit([Change(A, None, b"second life")])
+    assert store.commit([Change(A, b"first life", b"late")]) == [Lost(b"second life")]
 
 
-def test_count_is_of_records(store: Store) -> None:
-    assert store.count() == 0
-    store.commit([Change(b"a", None, b"1"), Change(b"b", None, b"1")])
-    assert store.count() == 2
+@pytest.mark.parametrize("change", [Change(A, None, b"1"), Change(A, b"0", b"1")])
+def test_change_that_was_applied_already_is_applied(store: EmbeddedStore, change: Change) -> None:
+    store.commit([Change(A, None, b"1")])
+    assert store.commit([change]) == [Applied()]
+    assert store.counts() == Counts(1, 0)
 
 
-def test_empty_store_has_nothing_to_scan(store: Store) -> None:
-    assert store.scan(b"", 10) == []
+def test_removal_of_what_is_gone_already_is_applied(store: EmbeddedStore) -> None:
+    assert store.commit([Change(A, b"1", None), Change(B, None, None)]) == [Applied(), Applied()]
 
 
-def test_records_outlive_the_process_that_wrote_them(tmp_path: pathlib.Path) -> None:
-    first = LmdbStore.open(tmp_path, check=len)
-    first.commit([Change(b"a", None, b"1")])
-    first.close()
-    second = LmdbStore.open(tmp_path, check=len)
-    assert second.load([b"a"]) == [b"1"]
-    second.close()
+def test_scan_goes_on_after_the_key_given(store: EmbeddedStore) -> None:
+    names = ["c", "a", "b", "b\x00", "\U0001f916", "é"]
+    store.commit([Change(Key("", name), None, name.encode()) for name in names])
+    expected = [(Key("", name), name.encode()) for name in sorted(names)]
+    assert store.scan(None, None, 2) == expected[:2]
+    assert store.scan(None, expected[1][0], 2) == expected[2:4]
+    assert store.scan(None, Key("", "bb"), 9) == expected[3:]
+    assert store.scan(None, expected[-1][0], 2) == []
 
 
-def test_durable_store_keeps_the_same_contract(tmp_path: pathlib.Path) -> None:
-    store = LmdbStore.open(tmp_path, durability="power-loss", check=len)
-    assert store.commit([Change(b"a", None, b"1"), Change(b"a", b"0", b"2")]) == [True, False]
-    store.close()
+def test_scan_of_an_owner_ends_with_the_owner(store: EmbeddedStore) -> None:
+    keys = [Key(owner, session) for owner in ("", "ann", "ann2", "bob") for session in "xyz"]
+    store.commit([Change(key, None, b"1") for key in keys])
+    assert [key for key, _ in store.scan("ann", None, 9)] == keys[3:6]
+    assert [key for key, _ in store.scan("ann", keys[3], 9)] == keys[4:6]
+    assert [key for key, _ in store.scan("ann", keys[5], 9)] == []
+    assert [key for key, _ in store.scan("", None, 9)] == keys[:3]
+    assert [key for key, _ in store.scan("none", None, 9)] == []
+    assert [key for key, _ in store.scan(None, keys[4], 2)] == keys[5:7]
 
 
-KEYS = st.sampled_from([b"a", b"a\x00", b"b", b"b/c", b"k" * 511])
+def test_empty_store_has_nothing_to_scan(store: EmbeddedStore) -> None:
+    assert store.scan(None, None, 10) == []
+
+
+def test_counts_are_of_live_and_ended_records(store: EmbeddedStore) -> None:
+    assert store.counts() == Counts(0, 0)
+    store.commit([Change(A, None, b"1"), Change(B, None, b"1"), Change(C, None, b"1", True, False)])
+    assert store.counts() == Counts(2, 1)
+    store.commit([Change(A, b"1", b"2"), Change(B, b"1", b"2", True, False)])
+    assert store.counts() == Counts(1, 2)
+    store.commit([Change(B, b"2", b"3", False, True), Change(C, b"1", None, False, False)])
+    assert store.counts() == Counts(2, 0)
+
+
+def test_change_that_is_lost_leaves_the_counts_alone(store: EmbeddedStore) -> None:
+    store.commit([Change(A, None, b"1")])
+    store.commit([Change(A, b"0", b"2", True, False)])
+    store.commit([Change(A, b"0", None)])
+    store.commit([Change(A, None, b"3")])
+    assert store.counts() == Counts(1, 0)
+
+
+def test_clock_of_a_new_store_begins_at_its_creation(store: EmbeddedStore, time: Time) -> None:
+    assert store.now_ns() == 0
+    time.pass_s(0.5)
+    assert store.now_ns() == SECOND_NS // 2
+
+
+def test_clock_runs_with_the_upkeep(store: EmbeddedStore, time: Time) -> None:
+    for _ in range(100):
+        time.pass_s(1.25)
+        store.upkeep()
+    assert store.now_ns() == 125 * SECOND_NS
+
+
+def test_clock_stands_after_two_seconds_without_upkeep(store: EmbeddedStore, time: Time) -> None:
+    time.pass_s(3_600)
+    assert store.now_ns() == 2 * SECOND_NS
+    time.pass_s(3_600)
+    assert store.now_ns() == 2 * SECOND_NS
+    store.upkeep()
+    assert store.now_ns() == 2 * SECOND_NS
+    time.pass_s(1)
+    assert store.now_ns() == 3 * SECOND_NS
+
+
+KEYS = st.builds(
+    Key, st.sampled_from(["", "a", "aé"]), st.sampled_from(["a", "a\x00", "b", "k" * 128])
+)
 # The larger ones lie on pages of their own.
 VALUES = st.builds(bytes.__mul__, st.sampled_from([b"x", b"y"]), st.sampled_from([1, 400, 20000]))
+DRAFTS = st.tuples(KEYS, st.booleans(), st.none() | VALUES, st.none() | VALUES, st.booleans())
+Draft = tuple[Key, bool, bytes | None, bytes | None, bool]
+
+
+class Plain:
+    """The contract once more, on a dictionary of values and whether they are live."""
+
+    def __init__(self) -> None:
+        self.records: dict[Key, tuple[bytes, bool]] = {}
+
+    def value(self, key: Key) -> bytes | None:
+        return self.records[key][0] if key in self.records else None
+
+    def change(self, draft: Draft) -> Change:
+        key, is_right, guess, replacement, is_live = draft
+        was_live = self.records[key][1] if key in self.records else is_live
+        expected = self.value(key) if is_right else guess
+        return Change(key, expected, replacement, was_live, is_live)
+
+    def commit(self, change: Change) -> Verdict:
+        found = self.value(change.key)
+        if found == change.expected:
+            self.records.pop(change.key, None)
+            if change.replacement is not None:
+                self.records[change.key] = change.replacement, change.is_live
+            return Applied()
+        return Applied() if found == change.replacement else Lost(found)
+
+    def counts(self) -> Counts:
+        live = sum(is_live for _, is_live in self.records.values())
+        return Counts(live, len(self.records) - live)
 
 
 class StoresAgree(RuleBasedStateMachine):
@@ -112,63 +232,48 @@ class StoresAgree(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._folder = tempfile.TemporaryDirectory()
-        self._open: Callable[[], LmdbStore] = lambda: LmdbStore.open(self._folder.name, check=len)
+        self._open: Callable[[], SqliteStore] = lambda: SqliteStore.open(self._folder.name)
         self.memory = MemoryStore()
-        self.lmdb = self._open()
-        self.model: dict[bytes, bytes] = {}
+        self.sqlite = self._open()
+        self.plain = Plain()
 
-    @rule(
-        drafts=st.lists(
-            st.tuples(KEYS, st.booleans(), st.none() | VALUES, st.none() | VALUES), max_size=4
-        )
-    )
-    def commit(self, drafts: list[tuple[bytes, bool, bytes | None, bytes | None]]) -> None:
-        changes = [
-            Change(key, self.model.get(key) if is_right else guess, replacement)
-            for key, is_right, guess, replacement in drafts
-        ]
-        expected = []
-        for key, old, new in changes:
-            expected.append(self.model.get(key) == old)
-            if expected[-1] and new is not None:
-                self.model[key] = new
-            elif expected[-1]:
-                self.model.pop(key, None)
-        assert self.memory.commit(changes) == self.lmdb.commit(changes) == expected
-
-    @rule(key=KEYS, is_right=st.booleans(), guess=st.none() | VALUES, new=st.none() | VALUES)
-    def exchange(self, key: bytes, is_right: bool, guess: bytes | None, new: bytes | None) -> None:
-        old = self.model.get(key) if is_right else guess
-        expected = self.model.get(key) == old
-        if expected and new is not None:
-            self.model[key] = new
-        elif expected:
-            self.model.pop(key, None)
-        assert self.memory.exchange(key, old, new) == self.lmdb.exchange(key, old, new) == expected
+    @rule(drafts=st.lists(DRAFTS, max_size=4, unique_by=lambda draft: draft[0]))
+    def commit(self, drafts: list[Draft]) -> None:
+        changes = [self.plain.change(draft) for draft in drafts]
+        expected = [self.plain.commit(change) for change in changes]
+        assert self.memory.commit(changes) == self.sqlite.commit(changes) == expected
 
     @rule(keys=st.lists(KEYS, max_size=4))
-    def load(self, keys: list[bytes]) -> None:
-        expected = [self.model.get(key) for key in keys]
-        assert self.memory.load(keys) == self.lmdb.load(keys) == expected
+    def load(self, keys: list[Key]) -> None:
+        expected = [self.plain.value(key) for key in keys]
+        assert self.memory.load(keys) == self.sqlite.load(keys) == expected
 
-    @rule(after=st.just(b"") | KEYS, limit=st.integers(1, 4))
-    def scan(self, after: bytes, limit: int) -> None:
-        expected = sorted(item for item in self.model.items() if item[0] > after)[:limit]
-        assert self.memory.scan(after, limit) == self.lmdb.scan(after, limit) == expected
+    @rule(after=st.none() | KEYS, is_bounded=st.booleans(), limit=st.integers(1, 4))
+    def scan(self, after: Key | None, is_bounded: bool, limit: int) -> None:
+        owner = after.owner if after is not None and is_bounded else None
+        expected = [
+            (key, self.plain.records[key][0])
+            for key in sorted(self.plain.records)
+            if (after is None or key > after) and owner in (None, key.owner)
+        ][:limit]
+        assert self.memory.scan(owner, after, limit) == expected
+        assert self.sqlite.scan(owner, after, limit) == expected
 
-    @rule()
-    def open_again(self) -> None:
-        self.lmdb.close()
-        self.lmdb = self._open()
+    @rule(is_upkept=st.booleans())
+    def open_again(self, is_upkept: bool) -> None:
+        if is_upkept:
+            self.sqlite.upkeep()
+        self.sqlite.close()
+        self.sqlite = self._open()
 
     @invariant()
-    def count(self) -> None:
-        assert self.memory.count() == self.lmdb.count() == len(self.model)
+    def counts(self) -> None:
+        assert self.memory.counts() == self.sqlite.counts() == self.plain.counts()
 
     def teardown(self) -> None:
-        self.lmdb.close()
+        self.sqlite.close()
         self._folder.cleanup()
 
 
 TestStoresAgree = StoresAgree.TestCase
-TestStoresAgree.settings = settings(max_examples=20, stateful_step_count=25, deadline=None)
+TestStoresAgree.settings = settings(max_examples=60, stateful_step_count=30)

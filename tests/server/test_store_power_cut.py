@@ -1,344 +1,193 @@
-"""After a power cut: a damaged store is told from a sound one, and recovered.
-
-A power cut loses any of the writes since the last sync. So a cut is simulated by
-putting pages of an earlier file, or nothing, in the place of some of a later one's.
-"""
+"""Power cuts: what was not synced is kept, dropped or torn, at any moment."""
 
 from __future__ import annotations
 
 import pathlib
 import random
-import re
-import struct
-import subprocess
-import sys
-from typing import TYPE_CHECKING, NamedTuple
+import threading
+import time
+from collections.abc import Iterator
 
+import apsw
 import pytest
 
 from server import store_records
-from server.store_process import StoreProcess
-from tickcell.server.store import (
-    Change,
-    LmdbStore,
-    NewerSchemaError,
-    StoreDamagedError,
-    StoreInUseError,
-    entries,
-    recovery,
-    soundness,
-)
+from server.recorded_disk import Mark, Recording, Sync
+from tickcell.server.store import Applied, Change, Key, SqliteStore, StoreError, checking
+from tickcell.server.store.durability import Durability
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+# What a run of the tests takes, and what a proof does: seconds of commits, seconds
+# between two upkeeps, and power cuts.
+SHORT = (1.5, 0.3, 25)
+LONG = (8.0, 1.0, 500)
+SIZES = [pytest.param(*SHORT, id="short"), pytest.param(*LONG, id="long", marks=pytest.mark.slow)]
 
-    from tickcell.server.store.opening import OnUnclean
-
-PAGE = 4096
-CUTS = range(16)
+RATE = 1500
+KEYS = [store_records.key(index) for index in range(40)]
+AT_ONCE = 4
 
 
-class Cut(NamedTuple):
-    """A store after a power cut, and what was acknowledged before it."""
-
-    directory: pathlib.Path
-    acknowledged: dict[bytes, int]
-    removed: set[bytes]
-
-
-def _open(directory: pathlib.Path, on_unclean: OnUnclean = "refuse") -> LmdbStore:
-    return LmdbStore.open(directory, check=store_records.version, on_unclean=on_unclean)
+@pytest.fixture
+def recording() -> Iterator[Recording]:
+    recorded = Recording()
+    yield recorded
+    recorded.close()
 
 
-def _cut(directory: pathlib.Path, seed: int) -> Cut:
-    """Runs a store, syncs it, runs on, and loses a part of what was not synced."""
-    chance = random.Random(seed)
-    store = _open(directory)
-    keys = [b"%05d" % index for index in range(chance.choice([3, 20, 200, 1000]))]
-    store.commit([Change(key, None, store_records.encode(1)) for key in keys])
-    versions = dict.fromkeys(keys, 1)
-    removed: set[bytes] = set()
+def record(
+    recording: Recording,
+    directory: pathlib.Path,
+    durability: Durability,
+    seconds: float,
+    period_s: float,
+    *,
+    is_pinned: bool = False,
+) -> None:
+    """Commits for so long, with an upkeep each period, and records what reaches the disk.
 
-    def run(count: int) -> None:
-        for _ in range(count):
-            key = chance.choice(sorted(versions))
-            old = store_records.encode(versions[key])
-            if chance.random() < 0.02 and len(versions) > 2:
-                assert store.commit([Change(key, old, None)]) == [True]
-                versions.pop(key)
-                removed.add(key)
-            else:
-                versions[key] += 1
-                assert store.commit([Change(key, old, store_records.encode(versions[key]))]) == [
-                    True
-                ]
-
-    run(300)
-    store.sync()
-    data = directory / "data.mdb"
-    synced = data.read_bytes()
-    run(chance.choice([10, 100, 400]))
-    written = bytearray(data.read_bytes())
+    Commit N replaces some of the records, in turn, by version N.
+    """
+    store = SqliteStore.open(directory, durability=durability, disk=recording.disk)
+    values = {key: store_records.encode(key, 0, 1300) for key in KEYS}
+    store.commit([Change(key, None, value) for key, value in values.items()])
+    store.upkeep()
+    recording.begin(directory)
+    reader = apsw.Connection(str(directory / "store.db"), vfs=recording.disk.vfs)
+    if is_pinned:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM record").fetchall()
+    stopping = threading.Event()
+    upkeep = threading.Thread(target=_keep_up, args=(store, stopping, period_s))
+    upkeep.start()
+    number, begin = 0, time.monotonic()
+    while time.monotonic() < begin + seconds:
+        time.sleep(max(0.0, begin + number / RATE - time.monotonic()))
+        number += 1
+        changed = {key: store_records.encode(key, number, 1300) for key in keys_of(number)}
+        changes = [Change(key, values[key], value) for key, value in changed.items()]
+        # Before, since the cut may come when the commit is on the disk already.
+        recording.mark("committing", number)
+        while not all(isinstance(verdict, Applied) for verdict in store.commit(changes)):
+            time.sleep(0.0005)
+        store.make_durable()
+        recording.mark("acknowledged", number)
+        values.update(changed)
+    stopping.set()
+    upkeep.join()
+    recording.end()
+    reader.close()
     store.close()
-    share = chance.choice([0.05, 0.3, 0.7])
-    for start in range(0, len(written), PAGE):
-        if chance.random() < share:
-            written[start : start + PAGE] = synced[start : start + PAGE].ljust(PAGE, b"\0")
-    data.write_bytes(written)
-    return Cut(directory, versions, removed)
 
 
-def test_every_cut_leaves_a_store_that_is_known_as_damaged_or_that_lmdb_can_read(
+def _keep_up(store: SqliteStore, stopping: threading.Event, period_s: float) -> None:
+    while not stopping.wait(period_s):
+        store.upkeep()
+
+
+def keys_of(number: int) -> list[Key]:
+    """Returns which records commit `number` replaces."""
+    return [KEYS[(number * AT_ONCE + offset) % len(KEYS)] for offset in range(AT_ONCE)]
+
+
+def found_after(
+    recording: Recording, source: pathlib.Path, directory: pathlib.Path, cut: int, seed: int
+) -> int:
+    """Opens the image of a power cut, and returns the commit up to which it holds everything."""
+    directory.mkdir()
+    for name, content in recording.image(cut, random.Random(seed)).items():
+        (directory / name).write_bytes(content)
+    (directory / "tickcell-store").write_text((source / "tickcell-store").read_text())
+    store = SqliteStore.open(directory)
+    found = dict(store.scan(None, None, 1000))
+    store.close()
+    connection = apsw.Connection(str(directory / "store.db"))
+    assert checking.check_all(connection, store_records.problem) == (len(KEYS), [], [])
+    connection.close()
+    versions = {key: store_records.version(key, value) for key, value in found.items()}
+    last = max(versions.values())
+    expected = dict.fromkeys(KEYS, 0)
+    for number in range(1, last + 1):
+        expected.update(dict.fromkeys(keys_of(number), number))
+    assert versions == expected
+    return last
+
+
+@pytest.mark.parametrize("is_pinned", [False, True], ids=["free", "pinned"])
+@pytest.mark.parametrize(("seconds", "period_s", "cut_count"), SIZES)
+def test_power_cut_under_process_crash_leaves_all_commits_up_to_one(
+    recording: Recording,
     tmp_path: pathlib.Path,
+    seconds: float,
+    period_s: float,
+    cut_count: int,
+    is_pinned: bool,
 ) -> None:
-    sound = []
-    for seed in CUTS:
-        cut = _cut(tmp_path / str(seed), seed)
-        if not soundness.examine(cut.directory, store_records.version).problems:
-            sound.append(str(cut.directory))
-    # Reads and replaces every record in a process of its own, since LMDB would abort it.
-    program = """
-import lmdb, sys
-for directory in sys.argv[1:]:
-    with lmdb.open(directory, map_size=1 << 30) as environment:
-        with environment.begin(write=True) as transaction:
-            for key, value in list(transaction.cursor()):
-                transaction.put(key, value + value)
-"""
-    subprocess.run([sys.executable, "-c", program, *sound], check=True)
-    assert 0 < len(sound) < len(CUTS)
-
-
-def test_every_recovery_gives_a_sound_store_of_records_that_were_once_committed(
-    tmp_path: pathlib.Path,
-) -> None:
-    for seed in CUTS:
-        cut = _cut(tmp_path / str(seed), seed)
-        recovered = recovery.recover(cut.directory, store_records.version)
-        examined = soundness.examine(cut.directory, store_records.version)
-        assert examined == (recovered.record_count, []), f"cut {seed}"
-        for key, version in _versions(cut.directory).items():
-            assert version <= cut.acknowledged.get(key, version), f"cut {seed}, {key!r}"
-            assert key in cut.acknowledged or key in cut.removed
-
-
-def test_recovery_finds_most_records(tmp_path: pathlib.Path) -> None:
-    acknowledged = kept = 0
-    for seed in CUTS:
-        cut = _cut(tmp_path / str(seed), seed)
-        recovery.recover(cut.directory, store_records.version)
-        acknowledged += len(cut.acknowledged)
-        kept += len(cut.acknowledged.keys() & _versions(cut.directory).keys())
-    assert kept / acknowledged > 0.8, f"kept {kept} of {acknowledged}"
-
-
-def test_sound_store_of_another_boot_is_served_and_said_to_be_sound(tmp_path: pathlib.Path) -> None:
-    _kill_in_another_boot(tmp_path)
-    store = _open(tmp_path)
-    assert store.note == (
-        "the store was not closed before the machine stopped; its 300 records are all sound"
+    source = tmp_path / "source"
+    record(recording, source, "process-crash", seconds, period_s, is_pinned=is_pinned)
+    chance = random.Random(cut_count)
+    times = {mark.number: mark.at_s for mark in recording.events if isinstance(mark, Mark)}
+    losses_ms = []
+    for index in range(cut_count):
+        cut = chance.randrange(len(recording.events))
+        acknowledged = max(
+            [mark.number for mark in recording.events[:cut] if is_acknowledgement(mark)], default=0
+        )
+        last = found_after(recording, source, tmp_path / f"image-{index}", cut, index)
+        lost_s = times[acknowledged] - times[last + 1] if last < acknowledged else 0.0
+        losses_ms.append(1e3 * lost_s)
+    losses_ms.sort()
+    print(
+        f"{len(times)} commits, {cut_count} power cuts: lost at most {losses_ms[-1]:.0f} ms, "
+        f"half of them less than {losses_ms[len(losses_ms) // 2]:.0f} ms"
     )
-    store.close()
 
 
-def test_sound_store_is_examined_once(tmp_path: pathlib.Path) -> None:
-    _kill_in_another_boot(tmp_path)
-    _open(tmp_path).close()
-    store = _open(tmp_path)
-    assert store.note is None
-    store.close()
-
-
-def test_store_that_was_closed_needs_no_examination(tmp_path: pathlib.Path) -> None:
-    with StoreProcess(tmp_path, "--boot-id", "before") as process:
-        process.ask("open")
-        process.ask("close")
-    store = _open(tmp_path)
-    assert store.note is None
-    store.close()
-
-
-def test_entry_that_the_cut_damaged_counts_as_unclean(tmp_path: pathlib.Path) -> None:
-    _kill_in_another_boot(tmp_path)
-    (entry,) = (tmp_path / "servers").iterdir()
-    entry.write_bytes(bytes(100))
-    store = _open(tmp_path)
-    assert store.note is not None
-    store.close()
-
-
-def test_damaged_store_is_refused_with_the_way_out_and_left_alone(tmp_path: pathlib.Path) -> None:
-    _kill_in_another_boot(tmp_path)
-    _zero(tmp_path, pages=[7, 9])
-    before = (tmp_path / "data.mdb").read_bytes()
-    for _ in range(2):
-        with pytest.raises(StoreDamagedError, match=re.escape(f"recover --store {tmp_path}")):
-            _open(tmp_path)
-    assert (tmp_path / "data.mdb").read_bytes() == before
-
-
-def test_damaged_store_is_recovered_at_start_where_that_is_wanted(tmp_path: pathlib.Path) -> None:
-    _kill_in_another_boot(tmp_path)
-    _zero(tmp_path, pages=[7, 9])
-    store = _open(tmp_path, on_unclean="recover")
-    assert store.note is not None
-    assert "of 300 records" in store.note
-    assert 0 < store.count() < 300
-    store.close()
-
-
-def test_recovery_keeps_the_damaged_file(tmp_path: pathlib.Path) -> None:
-    _make(tmp_path)
-    _zero(tmp_path, pages=[7, 9])
-    before = (tmp_path / "data.mdb").read_bytes()
-    recovered = recovery.recover(tmp_path, store_records.version)
-    assert recovered.damaged_path.parent == tmp_path
-    assert recovered.damaged_path.read_bytes() == before
-
-
-def test_recovery_needs_no_meta_page(tmp_path: pathlib.Path) -> None:
-    _make(tmp_path)
-    _zero(tmp_path, pages=[0, 1])
-    assert recovery.recover(tmp_path, store_records.version).record_count == 300
-
-
-def test_recovery_needs_no_branch_page(tmp_path: pathlib.Path) -> None:
-    _make(tmp_path)
-    data = (tmp_path / "data.mdb").read_bytes()
-    branches = [page for page in range(2, len(data) // PAGE) if data[page * PAGE + 10] == 1]
-    _zero(tmp_path, pages=branches)
-    assert branches
-    assert recovery.recover(tmp_path, store_records.version).record_count == 300
-
-
-def test_damaged_list_of_free_pages_is_damage_too(tmp_path: pathlib.Path) -> None:
-    _make(tmp_path)
-    data = (tmp_path / "data.mdb").read_bytes()
-    # In a meta page: the root of the tree of free pages, and the transaction's id.
-    metas = [struct.unpack_from("=Q56xQ", data, page * PAGE + 80) for page in (0, 1)]
-    root, _ = max(metas, key=lambda meta: meta[1])
-    _zero(tmp_path, pages=[root])
-    assert soundness.examine(tmp_path, store_records.version).problems
-    assert recovery.recover(tmp_path, store_records.version).record_count == 300
-    assert soundness.examine(tmp_path, store_records.version) == (300, [])
-
-
-def test_page_that_holds_another_ones_records_is_lost_and_not_read(
-    tmp_path: pathlib.Path,
+@pytest.mark.parametrize(("seconds", "period_s", "cut_count"), SIZES)
+def test_power_cut_under_power_loss_loses_nothing_acknowledged(
+    recording: Recording, tmp_path: pathlib.Path, seconds: float, period_s: float, cut_count: int
 ) -> None:
-    store = _open(tmp_path)
-    record = store_records.encode(1)
-    store.commit([Change(b"%05d" % index, None, record) for index in range(300)])
-    store.close()
-    data = bytearray((tmp_path / "data.mdb").read_bytes())
-    # Both in one file: the pages of keys 100 and 200, found by a key's own bytes.
-    one, other = (data.index(b"%05d" % key + record) // PAGE * PAGE for key in (100, 200))
-    data[other + 8 : other + PAGE] = data[one + 8 : one + PAGE]
-    (tmp_path / "data.mdb").write_bytes(data)
-    recovered = recovery.recover(tmp_path, store_records.version)
-    assert recovered.lost_ranges == [f"page {other // PAGE} has keys outside its range"]
-    assert b"00100" in _versions(tmp_path)
+    source = tmp_path / "source"
+    record(recording, source, "power-loss", seconds, period_s)
+    chance = random.Random(cut_count)
+    for index in range(cut_count):
+        cut = chance.randrange(len(recording.events))
+        acknowledged = max(
+            [mark.number for mark in recording.events[:cut] if is_acknowledgement(mark)], default=0
+        )
+        last = found_after(recording, source, tmp_path / f"image-{index}", cut, index)
+        assert last >= acknowledged
+    commits = sum(map(is_acknowledgement, recording.events))
+    print(f"{commits} commits, {cut_count} power cuts: nothing acknowledged lost")
 
 
-def test_record_that_does_not_check_out_is_lost_by_name_and_no_other(
-    tmp_path: pathlib.Path,
+def test_disk_that_keeps_nothing_back_shows_that_the_images_can_fail(
+    recording: Recording, tmp_path: pathlib.Path
 ) -> None:
-    store = _open(tmp_path)
-    changes = [Change(b"%05d" % index, None, store_records.encode(index)) for index in range(300)]
-    store.commit(changes)
-    store.close()
-    data = bytearray((tmp_path / "data.mdb").read_bytes())
-    data[data.index(store_records.encode(250)) + 100] ^= 1
-    (tmp_path / "data.mdb").write_bytes(data)
-    (problem,) = soundness.examine(tmp_path, store_records.version).problems
-    assert problem == "the record '00250' does not check out"
-    recovered = recovery.recover(tmp_path, store_records.version)
-    assert recovered.lost_keys == [b"00250"]
-    assert _versions(tmp_path) == {b"%05d" % index: index for index in range(300) if index != 250}
+    source = tmp_path / "source"
+    record(recording, source, "process-crash", 1.5, 0.3)
+    # As if no sync had ever been asked for.
+    recording.events = [event for event in recording.events if not isinstance(event, Sync)]
+    chance = random.Random(3)
+    outcomes = []
+    for index in range(40):
+        cut = chance.randrange(len(recording.events))
+        try:
+            found_after(recording, source, tmp_path / f"image-{index}", cut, index)
+            outcomes.append(True)
+        except (StoreError, AssertionError, ValueError):
+            outcomes.append(False)
+    assert not all(outcomes)
 
 
-def test_records_on_pages_of_their_own_are_recovered(tmp_path: pathlib.Path) -> None:
-    store = _open(tmp_path)
-    large = store_records.encode(3, size=50_000)
-    store.commit([Change(b"%05d" % index, None, large) for index in range(20)])
-    store.close()
-    _zero(tmp_path, pages=[0, 1])
-    recovery.recover(tmp_path, store_records.version)
-    store = _open(tmp_path)
-    assert store.scan(b"", 100) == [(b"%05d" % index, large) for index in range(20)]
-    store.close()
+def test_commits_never_sync_in_their_own_thread(
+    recording: Recording, tmp_path: pathlib.Path
+) -> None:
+    record(recording, tmp_path / "source", "process-crash", 2.0, 0.3)
+    syncs = [event for event in recording.events if isinstance(event, Sync)]
+    copies = [event for event in syncs if event.name == "store.db"]
+    assert copies, "the log was never copied, so nothing was tried"
+    assert threading.get_ident() not in {event.thread for event in syncs}
 
 
-def test_recovery_does_not_bring_back_what_was_removed(tmp_path: pathlib.Path) -> None:
-    store = _open(tmp_path)
-    keys = [b"%05d" % index for index in range(300)]
-    record = store_records.encode(1)
-    store.commit([Change(key, None, record) for key in keys])
-    for key in keys[:3]:
-        store.commit([Change(key, record, None)])
-    store.close()
-    # The last record's page; what was removed lay on the first.
-    data = bytearray((tmp_path / "data.mdb").read_bytes())
-    data[data.rindex(record) + 100] ^= 1
-    (tmp_path / "data.mdb").write_bytes(data)
-    recovery.recover(tmp_path, store_records.version)
-    assert not _versions(tmp_path).keys() & set(keys[:3])
-
-
-def test_newer_store_is_not_taken_for_a_damaged_one(tmp_path: pathlib.Path) -> None:
-    _kill_in_another_boot(tmp_path)
-    program = """
-import lmdb, sys
-with lmdb.open(sys.argv[1], map_size=1 << 30) as environment:
-    with environment.begin(write=True) as transaction:
-        transaction.put(b"\\xffschema", b"2")
-        transaction.put(b"0", b"a record that this tickcell cannot read")
-"""
-    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
-    with pytest.raises(NewerSchemaError, match="schema 2"):
-        _open(tmp_path, on_unclean="recover")
-    with pytest.raises(NewerSchemaError):
-        recovery.recover_stopped(tmp_path, store_records.version, entries.boot())
-
-
-def test_recovery_refuses_while_a_server_is_live(tmp_path: pathlib.Path) -> None:
-    with StoreProcess(tmp_path) as process:
-        process.ask("open")
-        with pytest.raises(StoreInUseError, match=f"pid {process.pid}"):
-            recovery.recover_stopped(tmp_path, store_records.version, entries.boot())
-
-
-def test_sound_store_is_left_as_it_is(tmp_path: pathlib.Path) -> None:
-    _kill_in_another_boot(tmp_path)
-    before = (tmp_path / "data.mdb").read_bytes()
-    outcome = recovery.recover_stopped(tmp_path, store_records.version, entries.boot())
-    assert outcome == soundness.Soundness(300, [])
-    assert (tmp_path / "data.mdb").read_bytes() == before
-
-
-def _make(directory: pathlib.Path) -> None:
-    with StoreProcess(directory, "--boot-id", "before") as process:
-        assert process.ask("open") == "open"
-        assert process.ask("add 300") == "300"
-        assert process.ask("close") == "closed"
-
-
-def _kill_in_another_boot(directory: pathlib.Path) -> None:
-    with StoreProcess(directory, "--boot-id", "before") as process:
-        assert process.ask("open") == "open"
-        assert process.ask("add 300") == "300"
-        process.kill()
-
-
-def _zero(directory: pathlib.Path, pages: Iterable[int]) -> None:
-    with (directory / "data.mdb").open("r+b") as file:
-        for page in pages:
-            file.seek(page * PAGE)
-            file.write(bytes(PAGE))
-
-
-def _versions(directory: pathlib.Path) -> dict[bytes, int]:
-    store = _open(directory)
-    found = {key: store_records.version(record) for key, record in store.scan(b"", 1 << 20)}
-    store.close()
-    return found
+def is_acknowledgement(event: object) -> bool:
+    return isinstance(event, Mark) and event.what == "acknowledged"

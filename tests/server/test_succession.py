@@ -17,7 +17,7 @@ from tickcell import wire
 from tickcell.model import Cell
 from tickcell.server import errors, messages, record
 from tickcell.server.step import Step
-from tickcell.server.store import Change
+from tickcell.server.store import Applied, Change
 from tickcell.server.succession import Succession
 from tickcell.v1 import session_service_pb2 as pb
 
@@ -112,7 +112,7 @@ class Stream:
             # Back to where it was, under the turn's feet.
             assert before == after or self.world.store.commit(
                 [Change(record.key(session), after, before)]
-            ) == [True]
+            ) == [Applied()]
         self.world.run(ordinary)
         if foreseen is not None:
             assert answer(step) == answer(ordinary)

@@ -16,6 +16,7 @@ from doubles.moody_cell import MoodyCell
 from tickcell.model import Cell
 from tickcell.server import record
 from tickcell.server.catalogue import Catalogue, ServedModel
+from tickcell.server.records import Records
 from tickcell.server.sessions import Creation, Sessions
 from tickcell.server.step import Step
 from tickcell.server.turn import Turn
@@ -42,7 +43,7 @@ class World:
         self.clock = ManualClock()
         self.catalogue = Catalogue([self.model, *more_models])
         self.sessions = Sessions(
-            self.store,
+            Records(self.store),
             self.catalogue,
             self.clock,
             retention_ns=RETENTION_NS,
@@ -56,7 +57,7 @@ class World:
     ) -> Turn:
         """Returns a turn over the same store, as another server has one."""
         return Turn(
-            self.store,
+            Records(self.store),
             catalogue,
             self.clock,
             retention_ns=RETENTION_NS,

@@ -11,7 +11,8 @@
     │  ├─ StepStaleError, StepGapError, StepConflictError
     │  ├─ ModelUnknownError, ModelNotServedError, NumericsChangedError, OutputNotFiniteError
     │  ├─ StoreFullError, SessionsFullError, StreamsFullError, DrainingError
-    │  └─ RecordDamagedError, InternalError
+    │  ├─ StoreBusyError, StoreAwayError, OutcomeUnknownError
+    │  └─ RecordDamagedError, StoreDamagedError, InternalError
     ├─ CallError                    gRPC refused the call; the code and its text are gRPC's
     │  └─ LostError                 the call broke off: whether it was applied is not known
     ├─ UnavailableError             the same, and `retry_for_s` is over
@@ -37,7 +38,7 @@ class TickcellError(Exception):
 
 
 class RefusedError(TickcellError):
-    """The server refused the request, which changed nothing.
+    """The server refused the request, which changed nothing; see `OutcomeUnknownError`.
 
     An earlier copy of the same request may have been applied.
 
@@ -198,6 +199,36 @@ class RecordDamagedError(RefusedError):
     """The session's record does not match its checksum."""
 
     reason = "RECORD_DAMAGED"
+
+
+class StoreDamagedError(RefusedError):
+    """The store's pages or files do not check out."""
+
+    reason = "STORE_DAMAGED"
+
+
+class StoreBusyError(RefusedError):
+    """Another process holds the store's lock."""
+
+    reason = "STORE_BUSY"
+    may_pass = True
+
+
+class StoreAwayError(RefusedError):
+    """The server's store cannot be reached or written for now."""
+
+    reason = "STORE_AWAY"
+    may_pass = True
+
+
+class OutcomeUnknownError(RefusedError):
+    """The store failed amid the commit: unlike other refusals, it may have been applied.
+
+    The client numbers its steps, so sending it again is right, and it does.
+    """
+
+    reason = "OUTCOME_UNKNOWN"
+    may_pass = True
 
 
 class InternalError(RefusedError):

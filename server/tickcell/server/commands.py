@@ -48,12 +48,6 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
     help="What an acknowledged step survives. Robots: power-loss.",
 )
 @_option(
-    "--on-unclean",
-    type=click.Choice(get_args(config_module.OnUnclean)),
-    default=_CONFIG.on_unclean,
-    help="What to do at start when a power cut has damaged the store.",
-)
-@_option(
     "--numerics",
     type=click.Choice(get_args(config_module.Numerics)),
     default=_CONFIG.numerics,
@@ -78,7 +72,7 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
     "--max-sessions",
     type=int,
     default=_LIMITS.max_sessions,
-    help="Sessions kept, ended ones included.",
+    help="Sessions that may live.",
 )
 @_option("--max-window", type=int, default=_LIMITS.max_window, help="The longest window, in steps.")
 @_option(
@@ -177,6 +171,6 @@ def _run(config: Config) -> None:
         CatalogueError,
         MissingExtraError,
         listening.ListenError,
-        store.StoreStartError,
+        store.StoreError,
     ) as error:
         raise click.ClickException(str(error)) from error

@@ -9,7 +9,6 @@ import pathlib
 from typing import Literal, get_args
 
 Durability = Literal["process-crash", "power-loss", "none"]
-OnUnclean = Literal["refuse", "recover"]
 Numerics = Literal["serve", "strict"]
 
 # Beside nothing else in wide use, and easy to tell from gRPC's usual 50051.
@@ -43,8 +42,7 @@ class Limits:
     """Bounds that keep one caller from taking the server from the others.
 
     Attributes:
-      max_sessions: records that the store may keep, the ended ones within their
-        retention included. A million take 0.7 GB.
+      max_sessions: sessions that may live. A million take about 1.6 GB.
       max_window: the longest window a session may ask for, in steps. The window is
         rewritten with each step, so a long one is paid at each tick.
       max_request_rows: steps times series in one request. 8192 rows hold the loop for
@@ -84,7 +82,6 @@ class Config:
       store: the store's directory; None for memory only.
       durability: what an acknowledged step survives. `process-crash`: the crash of any
         process; `power-loss`: a power cut too, for an fsync per commit; `none`: nothing.
-      on_unclean: what to do at start when a power cut left the store damaged.
       numerics: whether to go on with a session that was advanced under other numerics.
       limits: bounds on what callers may ask for.
       idle_ttl_s: how long a session may be idle when its creator does not say. A day
@@ -98,7 +95,6 @@ class Config:
     listen: str = DEFAULT_LISTEN
     store: pathlib.Path | None = None
     durability: Durability = "process-crash"
-    on_unclean: OnUnclean = "refuse"
     numerics: Numerics = "serve"
     limits: Limits = dataclasses.field(default_factory=Limits)
     idle_ttl_s: float = 86_400.0
@@ -109,7 +105,6 @@ class Config:
     def __post_init__(self) -> None:
         for name, choices in (
             ("durability", get_args(Durability)),
-            ("on_unclean", get_args(OnUnclean)),
             ("numerics", get_args(Numerics)),
         ):
             if getattr(self, name) not in choices:

@@ -10,8 +10,8 @@
     ├─ StepStale, StepGap                                      OUT_OF_RANGE
     ├─ ModelNotServed, NumericsChanged, OutputNotFinite        FAILED_PRECONDITION
     ├─ StoreFull, SessionsFull, StreamsFull                    RESOURCE_EXHAUSTED
-    ├─ Draining                                                UNAVAILABLE
-    ├─ RecordDamaged                                           DATA_LOSS
+    ├─ Draining, StoreBusy, StoreAway, OutcomeUnknown          UNAVAILABLE
+    ├─ RecordDamaged, StoreDamaged                             DATA_LOSS
     └─ Internal                                                INTERNAL
 
 Each leaf has one gRPC status code and one reason of
@@ -203,3 +203,31 @@ class Internal(TickcellError):
 REASONS: dict[str, type[TickcellError]] = {
     error.reason: error for error in TickcellError.__subclasses__()
 }
+
+
+class StoreBusy(TickcellError):
+    """Another process holds the store's lock; nothing was handed over."""
+
+    code = "UNAVAILABLE"
+    reason = "STORE_BUSY"
+
+
+class StoreAway(TickcellError):
+    """The store cannot be reached or written for now."""
+
+    code = "UNAVAILABLE"
+    reason = "STORE_AWAY"
+
+
+class OutcomeUnknown(TickcellError):
+    """The store failed amid the commit: the one reason that does not say that nothing changed."""
+
+    code = "UNAVAILABLE"
+    reason = "OUTCOME_UNKNOWN"
+
+
+class StoreDamaged(TickcellError):
+    """The store's pages or files do not check out."""
+
+    code = "DATA_LOSS"
+    reason = "STORE_DAMAGED"

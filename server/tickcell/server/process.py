@@ -28,42 +28,41 @@ def run(config: Config) -> None:
 
     Raises:
       BundleError, CatalogueError: a bundle cannot be served.
-      StoreStartError: the store cannot be opened.
+      StoreError: the store cannot be opened.
       ListenError: the address cannot be listened on.
       MissingExtraError: the extra "server" is not installed.
     """
     catalogue = Catalogue(
         ServedModel.load(Bundle.load(path)) for path in config.bundles or (SHIPPED,)
     )
-    records = _open_store(config)
+    opened = _open_store(config)
     try:
-        asyncio.run(_serve(config, catalogue, records))
+        asyncio.run(_serve(config, catalogue, opened))
     finally:
-        records.close()
+        opened.close()
 
 
-def _open_store(config: Config) -> store.Store:
+def _open_store(config: Config) -> store.EmbeddedStore:
     if config.store is None or config.durability == "none":
         return store.MemoryStore()
-    return store.LmdbStore.open(
+    return store.SqliteStore.open(
         config.store,
         durability=config.durability,
-        on_unclean=config.on_unclean,
         allow_network_filesystem=config.allow_network_filesystem,
     )
 
 
-async def _serve(config: Config, catalogue: Catalogue, records: store.Store) -> None:
+async def _serve(config: Config, catalogue: Catalogue, opened: store.EmbeddedStore) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    server = Server(config, catalogue, records, SteadyClock())
+    server = Server(config, catalogue, opened, SteadyClock())
     address = await server.start()
     # What lives as long as the process is not looked through again: a full collection
     # takes longer than a tick at 50 Hz (25 ms here, 2 us after this).
     gc.freeze()
-    sys.stdout.write(_banner(config, catalogue, records, address))
+    sys.stdout.write(_banner(config, catalogue, opened, address))
     sys.stdout.flush()
     await stopping.wait()
     _log.info("stopping")
@@ -71,7 +70,7 @@ async def _serve(config: Config, catalogue: Catalogue, records: store.Store) -> 
     _log.info("stopped")
 
 
-def _banner(config: Config, catalogue: Catalogue, records: store.Store, address: str) -> str:
+def _banner(config: Config, catalogue: Catalogue, opened: store.EmbeddedStore, address: str) -> str:
     """Says what is served, where, on which store, and the one line to try it."""
     lines = [f"tickcell {importlib.metadata.version('tickcell')} serving on {address}"]
     for model in catalogue:
@@ -82,9 +81,10 @@ def _banner(config: Config, catalogue: Catalogue, records: store.Store, address:
             f"{model.numerics.hex()}"
         )
     where = "in memory: a restart loses every session" if config.store is None else config.store
-    lines.append(f"  store  {where}, {records.count()} sessions, durability {config.durability}")
-    note = getattr(records, "note", None)
-    if note:
-        lines.append(f"  note   {note}")
+    lines.append(
+        f"  store  {where}, {opened.counts().live} sessions, durability {config.durability}"
+    )
+    if opened.note:
+        lines.append(f"  note   {opened.note}")
     lines.append(f"  try    tickcell replay --server {listening.as_called(address)}")
     return "\n".join(lines) + "\n"

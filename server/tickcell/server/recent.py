@@ -8,6 +8,7 @@ from tickcell.server import record
 
 if TYPE_CHECKING:
     from tickcell.server.record import Record
+    from tickcell.server.store import Key
 
 # What many agents at once take, in about 10 MB at most.
 _MAX_RECORDS = 1024
@@ -23,9 +24,9 @@ class Recent:
     """
 
     def __init__(self) -> None:
-        self._committed: dict[bytes, tuple[bytes, Record]] = {}
+        self._committed: dict[Key, tuple[bytes, Record]] = {}
 
-    def decode(self, key: bytes, encoded: bytes) -> Record:
+    def decode(self, key: Key, encoded: bytes) -> Record:
         """Returns the record that the bytes hold, which were loaded from a key.
 
         Raises:
@@ -36,7 +37,7 @@ class Recent:
             return committed[1]
         return record.loaded(key, encoded)
 
-    def keep(self, key: bytes, encoded: bytes, committed: Record) -> None:
+    def keep(self, key: Key, encoded: bytes, committed: Record) -> None:
         """Remembers a record that was committed, and its bytes."""
         if len(encoded) > _MAX_RECORD_BYTES:
             return

@@ -26,6 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tickcell.server import errors
+from tickcell.server.store.contract import Key
 
 VERSION = 1
 DIGEST_SIZE = 8
@@ -136,17 +137,21 @@ class Record(NamedTuple):
         return self.renew_ns + self.life.idle_ttl_ns if self.life.idle_ttl_ns else None
 
 
-def key(session: str, owner: str = "") -> bytes:
+def key(session: str, owner: str = "") -> Key:
     """Returns the key of a session's record in the store.
 
     The owner is empty as long as callers are not told apart.
     """
-    return f"{owner}\0{session}".encode()
+    return Key(owner, session)
 
 
-def session_of(key: bytes) -> str:
-    """Returns the id of the session whose record has the key."""
-    return key.partition(b"\0")[2].decode()
+def problem(key: Key, encoded: bytes) -> str | None:
+    """Says what is wrong with a record's bytes, in half a sentence; None if nothing is."""
+    try:
+        loaded(key, encoded)
+    except errors.RecordDamaged as error:
+        return str(error).rstrip(".")
+    return None
 
 
 def encode(record: Record) -> bytes:
@@ -169,8 +174,8 @@ def decode(encoded: bytes) -> Record:
     end = len(encoded) - _CHECKSUM.size
     if end < _HEADER.size or zlib.crc32(encoded) != _INTACT:
         raise errors.RecordDamaged(
-            f"a record of {len(encoded)} bytes does not match its checksum; stop the servers and "
-            "run: tickcell store recover",
+            f"a record of {len(encoded)} bytes does not match its checksum; look with: "
+            "tickcell store check",
             bytes=len(encoded),
         )
     magic, version, life_size, kept, next_step, renew_ns, start_step, numerics = (
@@ -204,7 +209,7 @@ def decode(encoded: bytes) -> Record:
     )
 
 
-def loaded(key: bytes, encoded: bytes) -> Record:
+def loaded(key: Key, encoded: bytes) -> Record:
     """Returns the record that the bytes hold, which were loaded from a key.
 
     Raises:
@@ -213,9 +218,8 @@ def loaded(key: bytes, encoded: bytes) -> Record:
     try:
         return decode(encoded)
     except errors.RecordDamaged as error:
-        session = session_of(key)
         raise errors.RecordDamaged(
-            f"{session}: {error}", session=session, **error.metadata
+            f"{key.session}: {error}", session=key.session, **error.metadata
         ) from error
 
 

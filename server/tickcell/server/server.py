@@ -13,6 +13,7 @@ from grpc_reflection.v1alpha import reflection
 from tickcell.server import calls, errors, listening, standard_services, store
 from tickcell.server.config import NANOSECONDS
 from tickcell.server.model_servicer import ModelServicer
+from tickcell.server.records import Records
 from tickcell.server.session_servicer import SessionServicer
 from tickcell.server.sessions import Sessions
 from tickcell.server.step_servicer import StepServicer
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 SESSION_SERVICE = "tickcell.v1.SessionService"
 MODEL_SERVICE = "tickcell.v1.ModelService"
 
-# What the default durability leaves to a power cut, and how often a few records
-# are looked at for forgotten ones.
+# What the default durability leaves to a power cut, and how often a few records are
+# looked at for forgotten ones. It never ends, whatever it meets.
 _UPKEEP_PERIOD_S = 1.0
 
 # For calls that have arrived by the end of the streams: far longer than they need.
@@ -49,12 +50,13 @@ class Server:
         self,
         config: Config,
         catalogue: Catalogue,
-        records: store.Store,
+        opened: store.EmbeddedStore,
         clock: Clock,
         extra_handlers: Sequence[grpc.GenericRpcHandler] = (),
     ) -> None:
         self._config = config
-        self._store = records
+        self._store = opened
+        records = Records(opened)
         retention_ns = round(config.retention_s * NANOSECONDS)
         turn = Turn(
             records,
@@ -132,12 +134,14 @@ class Server:
             await asyncio.sleep(_UPKEEP_PERIOD_S)
             try:
                 # Elsewhere, since a slow disk must not hold up the ticks.
-                await loop.run_in_executor(None, self._store.sync)
+                await loop.run_in_executor(None, self._store.upkeep)
                 removed = self._sessions.sweep()
                 if removed:
                     _log.info("removed %d ended sessions", removed)
-            except (store.StoreError, errors.StoreFull) as error:
+            except (store.StoreError, errors.TickcellError) as error:
                 _log.error("upkeep: %s", error)
+            except Exception:  # noqa: BLE001 - logged; whatever it is, the next second's is done.
+                _log.exception("upkeep failed")
 
 
 def _options(config: Config) -> list[tuple[str, int]]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tickcell.server.catalogue import Catalogue, ServedModel
     from tickcell.server.clock import Clock
     from tickcell.server.record import Record
+    from tickcell.server.records import Records
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class Sessions:
 
     def __init__(
         self,
-        records: store.Store,
+        records: Records,
         catalogue: Catalogue,
         clock: Clock,
         *,
@@ -49,13 +50,13 @@ class Sessions:
         max_sessions: int,
         max_record_bytes: int,
     ) -> None:
-        self._store = records
+        self._records = records
         self._catalogue = catalogue
         self._clock = clock
         self._retention_ns = retention_ns
         self._max_sessions = max_sessions
         self._max_record_bytes = max_record_bytes
-        self._swept = b""
+        self._swept: store.Key | None = None
 
     def create(self, model: ServedModel, wanted: Creation) -> Record:
         """Creates a session, or returns the one that the same request created.
@@ -110,7 +111,7 @@ class Sessions:
           limit: how many records to look at; there may be fewer live ones.
         """
         now_ns = self._clock.now_ns()
-        found = self._store.scan(record.key(after), limit)
+        found = self._records.scan("", record.key(after) if after else None, limit)
         live = []
         for key, encoded in found:
             try:
@@ -120,8 +121,8 @@ class Sessions:
                 _log.error("%s", error)
                 continue
             if not (current.life.is_deleted or lives.is_expired(current, now_ns)):
-                live.append((record.session_of(key), current))
-        return live, record.session_of(found[-1][0]) if len(found) == limit else ""
+                live.append((key.session, current))
+        return live, found[-1][0].session if len(found) == limit else ""
 
     def touch(self, session: str, generation: int) -> Record:
         """Renews a session.
@@ -187,8 +188,8 @@ class Sessions:
           StoreFull: the store has no room even for this.
         """
         now_ns = self._clock.now_ns()
-        found = self._store.scan(self._swept, SCAN_LIMIT)
-        self._swept = found[-1][0] if len(found) == SCAN_LIMIT else b""
+        found = self._records.scan(None, self._swept, SCAN_LIMIT)
+        self._swept = found[-1][0] if len(found) == SCAN_LIMIT else None
         changes = []
         for key, encoded in found:
             try:
@@ -197,17 +198,19 @@ class Sessions:
                 # Not ours to remove: whoever asks for the session is told.
                 continue
             if lives.is_forgotten(current, now_ns, self._retention_ns):
-                changes.append(store.Change(key, encoded, None))
+                was_live = not current.life.is_deleted
+                changes.append(store.Change(key, encoded, None, was_live, is_live=False))
         if not changes:
             return 0
-        try:
-            return sum(self._store.commit(changes))
-        except store.StoreFullError as error:
-            raise turn.full("sweep", error) from error
+        settled = self._records.commit(changes)
+        for each in settled:
+            if isinstance(each, errors.TickcellError):
+                raise each
+        return settled.count(True)
 
     def _load(self, session: str) -> tuple[bytes | None, Record | None]:
         key = record.key(session)
-        (encoded,) = self._store.load([key])
+        (encoded,) = self._records.load([key])
         return encoded, None if encoded is None else record.loaded(key, encoded)
 
     def _live(self, session: str, old: Record | None) -> Record:
@@ -220,13 +223,14 @@ class Sessions:
             new = rule(old)
             if new is old:
                 return new
-            try:
-                is_committed = self._store.exchange(
-                    record.key(session), encoded, record.encode(new)
-                )
-            except store.StoreFullError as error:
-                raise turn.full(session, error) from error
-            if is_committed:
+            change = store.Change(
+                record.key(session),
+                encoded,
+                record.encode(new),
+                was_live=old is not None and not old.life.is_deleted,
+                is_live=not new.life.is_deleted,
+            )
+            if self._records.exchange(change):
                 return new
 
     def _check_size(self, session: str, new: Record) -> None:
@@ -245,11 +249,11 @@ class Sessions:
             )
 
     def _check_room(self, session: str) -> None:
-        count = self._store.count()
+        count = self._records.live_count()
         if count >= self._max_sessions:
             raise errors.SessionsFull(
-                f"{session}: the store keeps {count} sessions of {self._max_sessions}, ended ones "
-                "within their retention included; delete some, wait, or raise --max-sessions.",
+                f"{session}: {count} sessions live of the {self._max_sessions} that may; delete "
+                "some, wait, or raise --max-sessions.",
                 session=session,
                 session_count=count,
                 max_session_count=self._max_sessions,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from tickcell.server.catalogue import ServedModel
     from tickcell.server.record import Record
+    from tickcell.server.store import Key
 
 _F4 = np.dtype("<f4")
 
@@ -56,7 +57,7 @@ class Step(rules.StepRequest):
         "stored",
     )
 
-    key: bytes
+    key: Key
     start_step: int
     outputs: bytes
     error: errors.TickcellError | None

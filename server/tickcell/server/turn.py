@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tickcell.server.catalogue import Catalogue, ServedModel
     from tickcell.server.clock import Clock
     from tickcell.server.record import Life, Record
+    from tickcell.server.records import Records
     from tickcell.server.step import Step
 
 _log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class Turn:
 
     def __init__(
         self,
-        sessions: store.Store,
+        records: Records,
         catalogue: Catalogue,
         clock: Clock,
         *,
@@ -49,7 +50,7 @@ class Turn:
         max_request_rows: int,
         strict_numerics: bool,
     ) -> None:
-        self._store = sessions
+        self._records = records
         self._models = catalogue.by_fingerprint
         self._clock = clock
         self._retention_ns = retention_ns
@@ -72,7 +73,7 @@ class Turn:
         """Runs a turn of these requests, in their order, at once."""
         while steps:
             # A session's second request waits for the next round, as does a loser.
-            taken: set[bytes] = set()
+            taken: set[store.Key] = set()
             this_round: list[Step] = []
             later: list[Step] = []
             for asked in steps:
@@ -105,12 +106,12 @@ class Turn:
                 if lives.is_expired(guess.record, now_ns) or not asked.follow(guess):
                     return False
             else:
-                (encoded,) = self._store.load((asked.key,))
+                (encoded,) = self._records.load((asked.key,))
                 if not self._begin(asked, encoded, now_ns):
                     return True
             asked.compute()
             advanced = asked.finish(now_ns)
-            is_committed = self._store.exchange(asked.key, asked.encoded, advanced)
+            is_committed = self._records.exchange(store.Change(asked.key, asked.encoded, advanced))
             if is_committed:
                 asked.encoded = advanced
                 if guess is None:
@@ -120,7 +121,7 @@ class Turn:
         except Exception as error:  # noqa: BLE001 - the edge: answered, and logged if unforeseen.
             if guess is not None:
                 # What the store holds has the say, in what is wrong too.
-                if not isinstance(error, errors.TickcellError | store.StoreFullError):
+                if not isinstance(error, errors.TickcellError):
                     _log.warning("%s: a guess failed, begins anew: %r", asked.session, error)
                 return False
             asked.error = _refusal(asked.session, error)
@@ -130,7 +131,7 @@ class Turn:
         """Does for several what `_run_one` does for one; returns those that lost."""
         now_ns = self._clock.now_ns()
         new = []
-        loaded = self._store.load([asked.key for asked in steps])
+        loaded = self._records.load([asked.key for asked in steps])
         for asked, encoded in zip(steps, loaded, strict=True):
             try:
                 if self._begin(asked, encoded, now_ns):
@@ -205,20 +206,17 @@ class Turn:
                 computed.error = error
         if not finished:
             return []
-        try:
-            committed = self._store.commit(
-                [
-                    store.Change(computed.key, computed.encoded, advanced)
-                    for computed, advanced in zip(finished, records, strict=True)
-                ]
-            )
-        except store.StoreFullError as error:
-            for computed in finished:
-                computed.error = full(computed.session, error)
-            return []
+        settled = self._records.commit(
+            [
+                store.Change(computed.key, computed.encoded, advanced)
+                for computed, advanced in zip(finished, records, strict=True)
+            ]
+        )
         lost = []
-        for computed, advanced, is_committed in zip(finished, records, committed, strict=True):
-            if is_committed:
+        for computed, advanced, is_committed in zip(finished, records, settled, strict=True):
+            if isinstance(is_committed, errors.TickcellError):
+                computed.error = is_committed
+            elif is_committed:
                 computed.encoded = advanced
                 self._recent.keep(computed.key, advanced, computed.record)
             else:
@@ -251,21 +249,10 @@ def _refusal(session: str, error: Exception) -> errors.TickcellError:
     """Returns the answer to a request that failed, which is being handled."""
     if isinstance(error, errors.TickcellError):
         return error
-    if isinstance(error, store.StoreFullError):
-        return full(session, error)
     # What no rule foresees: a fault of ours must not end the loop that serves everybody.
     _log.exception("%s: a step failed", session)
     return errors.Internal(
         f"{session}: the server failed on this step, and its log says why; sending it again is "
         "safe.",
         session=session,
-    )
-
-
-def full(session: str, error: store.StoreFullError) -> errors.StoreFull:
-    """Returns the answer to a request that the store had no room for."""
-    return errors.StoreFull(
-        f"{session}: nothing was applied: {error}",
-        session=session,
-        store=error,
     )

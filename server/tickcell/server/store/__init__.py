@@ -1,40 +1,63 @@
-"""The store: the one place that holds state. See `Store` for what it promises."""
+"""The store: the one place that holds state. See `EmbeddedStore` for what it promises."""
 
 from __future__ import annotations
 
-from tickcell.server.store.contract import Change, Store
+from tickcell.server.store.contract import (
+    Applied,
+    Change,
+    Contended,
+    Counts,
+    EmbeddedStore,
+    Full,
+    Key,
+    Lost,
+    RecordCheck,
+    Unknown,
+    Verdict,
+)
 from tickcell.server.store.errors import (
     NetworkFilesystemError,
     NewerSchemaError,
     NotAStoreError,
     OtherDurabilityError,
-    OtherPidNamespaceError,
+    StoreAwayError,
     StoreDamagedError,
     StoreError,
-    StoreFullError,
     StoreInUseError,
     StoreNoSpaceError,
     StorePermissionError,
+    StorePinnedError,
+    StorePutBackError,
     StoreStartError,
 )
-from tickcell.server.store.lmdb_store import LmdbStore
 from tickcell.server.store.memory import MemoryStore
+from tickcell.server.store.sqlite_store import SqliteStore
 
 __all__ = [
+    "Applied",
     "Change",
-    "LmdbStore",
+    "Contended",
+    "Counts",
+    "EmbeddedStore",
+    "Full",
+    "Key",
+    "Lost",
     "MemoryStore",
     "NetworkFilesystemError",
     "NewerSchemaError",
     "NotAStoreError",
     "OtherDurabilityError",
-    "OtherPidNamespaceError",
-    "Store",
+    "RecordCheck",
+    "SqliteStore",
+    "StoreAwayError",
     "StoreDamagedError",
     "StoreError",
-    "StoreFullError",
     "StoreInUseError",
     "StoreNoSpaceError",
     "StorePermissionError",
+    "StorePinnedError",
+    "StorePutBackError",
     "StoreStartError",
+    "Unknown",
+    "Verdict",
 ]

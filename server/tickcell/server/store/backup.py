@@ -1,94 +1,177 @@
-"""Copies a store, also beside live servers."""
+"""Copies a store to one file, also beside live servers, and puts such a file back."""
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import os
-import shutil
-from typing import TYPE_CHECKING, Any
+import pathlib
+import time
+from typing import TYPE_CHECKING, NamedTuple
 
-import lmdb
+import apsw
 
-from tickcell.server.store import entries, premises, soundness
+from tickcell.server.store import checking, database, opening
+from tickcell.server.store import directory as directories
 from tickcell.server.store.errors import (
+    NotAStoreError,
     StoreDamagedError,
     StoreError,
-    StoreNoSpaceError,
+    damaged,
     means_no_room,
 )
-from tickcell.server.store.opening import Opening
+from tickcell.server.store.store_clock import Kept
 
 if TYPE_CHECKING:
-    import pathlib
-    from collections.abc import Callable
+    from collections.abc import Iterator
+
+    from tickcell.server.store.checking import Checked
+    from tickcell.server.store.contract import RecordCheck
 
 
-def backup(
-    directory: pathlib.Path,
-    destination: pathlib.Path,
-    *,
-    map_size: int,
-    check: Callable[[bytes], Any],
-    boot_id: str,
-) -> int:
-    """Copies a store as it is at one moment, without its free pages.
+class Restored(NamedTuple):
+    """What a restore did; `aside` is where the old store lies now, None if there was none."""
 
-    The copy is a store itself: it is restored by naming it with --store. It is
-    examined before it gets its name.
+    checked: Checked
+    aside: pathlib.Path | None
 
-    Args:
-      directory: The store's directory.
-      destination: The copy's directory, which must not exist or be empty.
-      map_size: As for `LmdbStore.open`.
-      check: As for `LmdbStore.open`.
-      boot_id: Identifies the boot of the machine.
 
-    Returns:
-      The number of records in the copy.
+def backup(path: pathlib.Path, destination: pathlib.Path, check: RecordCheck) -> Checked:
+    """Copies a store as it is at one moment to a file, which gets its name when it is whole.
+
+    Records that do not check out are copied as they are.
 
     Raises:
-      StoreError: the store cannot be opened, or the copy cannot be made.
+      StoreError: the store cannot be read, or the copy cannot be made.
     """
-    premises.require(directory)
-    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-        raise StoreError(f"{destination}: exists already; name a directory that does not.")
-    opened = Opening(
-        directory=directory,
-        role="backup",
-        map_size=map_size,
-        check=check,
-        boot_id=boot_id,
-    ).open()
+    if destination.exists():
+        raise StoreError(f"{destination}: exists already; name a file that does not.")
     partial = destination.with_name(f".{destination.name}.partial")
-    try:
-        # What a backup that was killed left.
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(mode=0o700, parents=True)
-        opened.environment.copy(str(partial), compact=True)
-        record_count = _examine(partial, check)
-        with (partial / premises.DATA).open("rb") as file:
-            os.fsync(file.fileno())
-        entries.sync_directory(partial)
+    with opening.existing(path, alone=False) as opened, _write(partial):
+        with _copy(opened.connection, partial) as copy:
+            checked = checking.check_all(copy, check)
+            copy.pragma("journal_mode", "delete")
+        if checked.page_problems:
+            raise damaged(path, f"is damaged, so there is no backup ({checked.page_problems[0]})")
         partial.rename(destination)
-        entries.sync_directory(destination.parent)
-    except (lmdb.Error, OSError) as error:
-        raise _typed(destination, error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        opened.close()
-    return record_count
+        directories.sync_directory(destination.parent)
+    return checked
 
 
-def _examine(partial: pathlib.Path, check: Callable[[bytes], Any]) -> int:
-    examined = soundness.examine(partial, check)
-    if examined.problems:
+def restore(
+    path: pathlib.Path,
+    source: pathlib.Path,
+    check: RecordCheck,
+    *,
+    allow_network_filesystem: bool = False,
+) -> Restored:
+    """Puts a backup in the place of a store that no process has open.
+
+    All of the old store is moved aside, its log too: SQLite would take the old log for
+    the new database's. If it is cut short, the store is refused until it is run again.
+
+    Raises:
+      StoreError: the backup or the store cannot be used; the store is as it was.
+    """
+    directories.prepare(path, allow_network_filesystem=allow_network_filesystem)
+    with opening.errors_of(path):
+        with directories.guard(path):
+            hold = directories.Hold(path, alone=True)
+        try:
+            with contextlib.suppress(StoreDamagedError):
+                directories.find_store(path)
+            new = path / directories.NEW_DATABASE
+            with _write(new):
+                checked, store_id = _bring(path, source, new, check)
+                # From here on until the end, a start finds a marker without its database.
+                directories.write_marker(path, store_id)
+                aside = _move_aside(path)
+                database.put_in_place(path)
+        finally:
+            hold.release()
+    return Restored(checked, aside)
+
+
+def _bring(
+    path: pathlib.Path, source: pathlib.Path, new: pathlib.Path, check: RecordCheck
+) -> tuple[Checked, str]:
+    """Copies a backup beside the store, as a store of its own; returns its id too."""
+    if not source.is_file():
+        raise NotAStoreError(f"{source}: is not a file that 'tickcell store backup' made.")
+    try:
+        backed_up = apsw.Connection(str(source), flags=apsw.SQLITE_OPEN_READONLY)
+        with contextlib.closing(backed_up), _copy(backed_up, new) as copy:
+            database.require_schema(source, copy)
+            checked = checking.check_all(copy, check)
+            if checked.page_problems:
+                raise StoreDamagedError(
+                    f"{source}: is damaged ({checked.page_problems[0]}); name another backup. "
+                    f"{path} is as it was."
+                )
+            identity = database.read_identity(source, copy)
+            identity = identity._replace(
+                id=database.new_id(), clock=Kept(identity.clock.now_ns, time.monotonic_ns())
+            )
+            database.write_identity(copy, identity)
+            copy.pragma("journal_mode", "wal")
+    except (apsw.NotADBError, apsw.CorruptError) as error:
         raise StoreDamagedError(
-            f"the store is damaged, so no backup was made ({examined.problems[0]}); stop its "
-            "servers and run 'tickcell store recover'."
-        )
-    return examined.record_count
+            f"{source}: is no backup, or a damaged one ({error}); name another. {path} is as it "
+            "was."
+        ) from error
+    return checked, identity.id
 
 
-def _typed(destination: pathlib.Path, error: lmdb.Error | OSError) -> StoreError:
-    if means_no_room(error):
-        return StoreNoSpaceError(f"{destination}: the disk has no room for the backup.")
-    return StoreError(f"{destination}: the backup cannot be written: {error}.")
+@contextlib.contextmanager
+def _copy(source: apsw.Connection, target: pathlib.Path) -> Iterator[apsw.Connection]:
+    """Copies a database in one step, so at one moment, and gives the copy."""
+    copy = apsw.Connection(str(target))
+    try:
+        with copy.backup("main", source, "main") as copying:
+            copying.step(-1)
+        yield copy
+    finally:
+        copy.close()
+
+
+@contextlib.contextmanager
+def _write(partial: pathlib.Path) -> Iterator[None]:
+    """Removes the file in the end, if it has not got another name; gives its errors names."""
+    try:
+        # What one that was killed left.
+        _remove(partial)
+        yield
+    except (OSError, apsw.Error) as error:
+        if means_no_room(error):
+            raise StoreError(f"{partial.parent}: the disk has no room for the copy.") from error
+        if isinstance(error, OSError):
+            raise StoreError(f"{partial}: cannot be written ({error.strerror}).") from error
+        raise
+    finally:
+        _remove(partial)
+
+
+def _remove(partial: pathlib.Path) -> None:
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        with contextlib.suppress(NotADirectoryError):
+            partial.with_name(partial.name + suffix).unlink(missing_ok=True)
+
+
+def _move_aside(path: pathlib.Path) -> pathlib.Path | None:
+    """Moves the old database away, and what belongs to it; returns where it is."""
+    # The database first: without its log it would pass for an older store.
+    names = [
+        name
+        for name in (directories.DATABASE, directories.LOG, directories.INDEX)
+        if (path / name).exists()
+    ]
+    if not names:
+        return None
+    now = datetime.datetime.now(datetime.UTC)
+    aside = path / f"replaced-{now:%Y%m%dT%H%M%S.%fZ}"
+    aside.mkdir(mode=0o700)
+    for name in names:
+        os.rename(path / name, aside / name)
+        directories.sync_directory(aside)
+        directories.sync_directory(path)
+    return aside

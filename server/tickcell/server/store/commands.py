@@ -1,26 +1,25 @@
-"""The commands `tickcell store inspect | recover | backup`."""
+"""The commands `tickcell store inspect | check | backup | restore | durability`."""
 
 from __future__ import annotations
 
 import contextlib
 import pathlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
-from tickcell.server import config
-from tickcell.server.store import entries, premises
-from tickcell.server.store.backup import backup as make_backup
+from tickcell.server import config, errors, record
+from tickcell.server.store import backup as backups
+from tickcell.server.store import checking, database, opening
+from tickcell.server.store import directory as directories
+from tickcell.server.store.durability import Durability
 from tickcell.server.store.errors import StoreError
-from tickcell.server.store.inspection import inspect as inspect_store
-from tickcell.server.store.lmdb_store import MAP_SIZE
-from tickcell.server.store.recovery import recover_stopped
-from tickcell.server.store.versions import version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tickcell.server.store.inspection import Inspection
+    from tickcell.server.store.checking import Checked
+    from tickcell.server.store.contract import Key
 
 _PROBLEMS_SHOWN = 8
 
@@ -45,67 +44,111 @@ def store() -> None:
 @store.command()
 @_directory_option
 def inspect(directory: pathlib.Path) -> None:
-    """Shows what a store holds and who has it open; changes nothing.
-
-    Without a live server, every page and record is examined; damage gives exit code 1.
-    """
+    """Shows what a store holds and who has it open; changes nothing."""
     with _one_sentence():
-        found = inspect_store(directory, map_size=MAP_SIZE, check=version, boot_id=entries.boot())
-    _show(directory, found)
-    if found.problems:
-        raise click.ClickException(
-            f"{directory}: is damaged; run 'tickcell store recover --store {directory}'."
-        )
+        with directories.guard(directory) if directory.is_dir() else contextlib.nullcontext():
+            users = directories.users(directory)
+        with opening.existing(directory, alone=False) as opened:
+            schema = database.require_schema(directory, opened.connection)
+            live, ended = database.read_counts(directory, opened.connection)
+    sizes = [
+        f"{name} {size:,}"
+        for name in (directories.DATABASE, directories.LOG, directories.RESERVE)
+        if (size := _size(directory / name))
+    ]
+    identity = opened.identity
+    click.echo(f"store       {directory}")
+    click.echo(f"id          {identity.id}")
+    click.echo(f"schema      {schema}")
+    click.echo(f"durability  {identity.durability}")
+    click.echo(f"sessions    {live:,} live, {ended:,} ended")
+    click.echo(f"clock       {identity.clock.now_ns / config.NANOSECONDS:,.0f} s kept up")
+    click.echo(f"bytes       {', '.join(sizes)}")
+    for index, user in enumerate(users or ["nobody"]):
+        click.echo(f"{'' if index else 'open in':12}{user}")
 
 
 @store.command()
 @_directory_option
-def recover(directory: pathlib.Path) -> None:
-    """Keeps every record that checks out, and reports the rest.
+def check(directory: pathlib.Path) -> None:
+    """Checks every page and record, also beside live servers; changes nothing.
 
-    Needs all servers on the store to be stopped. The damaged file stays beside the new
-    one, until you remove it. A sound store is left as it is.
+    What does not check out is shown, and gives exit code 1.
     """
-    with _one_sentence():
-        outcome = recover_stopped(directory, version, entries.boot())
-    click.echo(f"{directory}: {outcome}.")
+    with _one_sentence(), opening.existing(directory, alone=False) as opened:
+        checked = checking.check_all(opened.connection, _problem)
+    _report(directory, checked)
 
 
 @store.command()
 @_directory_option
 @click.argument("destination", type=click.Path(path_type=pathlib.Path))
 def backup(directory: pathlib.Path, destination: pathlib.Path) -> None:
-    """Copies a store to DESTINATION as it is at one moment, also beside live servers.
+    """Copies a store to the file DESTINATION as it is at one moment, also beside live servers.
 
-    The copy is a store itself: serve it with --store DESTINATION to restore it. Clients
-    that are further on are told so (STEP_GAP).
+    'tickcell store restore' puts it back.
     """
     with _one_sentence():
-        record_count = make_backup(
-            directory, destination, map_size=MAP_SIZE, check=version, boot_id=entries.boot()
+        checked = backups.backup(directory, destination, _problem)
+    _report(destination, checked)
+
+
+@store.command()
+@_directory_option
+@click.argument("source", metavar="BACKUP", type=click.Path(path_type=pathlib.Path))
+@click.option("--allow-network-filesystem", is_flag=True, help="As for 'tickcell serve'.")
+def restore(directory: pathlib.Path, source: pathlib.Path, allow_network_filesystem: bool) -> None:
+    """Puts the file BACKUP in the place of a store, which is moved aside with all its files.
+
+    Needs all servers on the store to be stopped. Clients that are further on than the
+    backup are told so (STEP_GAP).
+    """
+    with _one_sentence():
+        restored = backups.restore(
+            directory, source, _problem, allow_network_filesystem=allow_network_filesystem
         )
-    size = (destination / premises.DATA).stat().st_size
-    click.echo(f"{destination}: {record_count:,} records in {size:,} bytes, all sound.")
+    if restored.aside is not None:
+        click.echo(f"{restored.aside}: holds the old store; remove it when you no longer need it.")
+    _report(directory, restored.checked)
 
 
-def _show(directory: pathlib.Path, found: Inspection) -> None:
-    if found.problems is None:
-        condition = "not examined beside live servers"
-    else:
-        problem_count = len(found.problems)
-        condition = f"problems: {problem_count:,}" if problem_count else "all sound"
-    used = "" if found.used_bytes is None else f", {found.used_bytes:,} of them in use"
-    click.echo(f"store    {directory}")
-    click.echo(f"schema   {'unknown' if found.schema is None else found.schema}")
-    click.echo(f"records  {found.record_count:,} ({condition})")
-    click.echo(f"size     {found.file_bytes:,} bytes{used}")
-    for index, entry in enumerate(found.found or ["by no process"]):
-        click.echo(f"{'' if index else 'opened':9}{entry}")
-    problems = found.problems or []
+@store.command()
+@_directory_option
+@click.argument("level", type=click.Choice(get_args(Durability)))
+def durability(directory: pathlib.Path, level: Durability) -> None:
+    """Changes what an acknowledged step survives, for all servers on a store.
+
+    Needs all of them to be stopped.
+    """
+    with _one_sentence(), opening.existing(directory, alone=True) as opened:
+        before = opened.identity.durability
+        with opened.connection:
+            database.write_identity(opened.connection, opened.identity._replace(durability=level))
+    click.echo(f"{directory}: keeps durability {level} from now on; it was {before}.")
+
+
+def _problem(key: Key, value: bytes) -> str | None:
+    try:
+        record.loaded(record.key(key.session, key.owner), value)
+    except errors.RecordDamaged as error:
+        return str(error)
+    return None
+
+
+def _report(place: pathlib.Path, checked: Checked) -> None:
+    problems = checked.page_problems + checked.record_problems
     for problem in problems[:_PROBLEMS_SHOWN]:
         click.echo(f"problem  {problem}")
     if len(problems) > _PROBLEMS_SHOWN:
-        click.echo(f"         and {len(problems) - _PROBLEMS_SHOWN} more")
+        click.echo(f"         and {len(problems) - _PROBLEMS_SHOWN:,} more")
+    said = f"{place}: {checked.record_count:,} records"
+    if problems:
+        raise click.ClickException(f"{said}, {len(problems):,} problems.")
+    click.echo(f"{said}, all sound.")
+
+
+def _size(path: pathlib.Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 @contextlib.contextmanager

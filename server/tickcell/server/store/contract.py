@@ -1,11 +1,23 @@
-"""What every store promises: records by key, read together and replaced by compare-and-put."""
+"""What every store promises: records by owner and session, replaced by compare-and-put.
+
+A store of this machine (`EmbeddedStore`) never waits: what another process has
+locked comes back as `Contended`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+
+class Key(NamedTuple):
+    """Where a record lies. The owner is "" where callers are not told apart."""
+
+    owner: str
+    session: str
 
 
 class Change(NamedTuple):
@@ -15,54 +27,124 @@ class Change(NamedTuple):
     created anew in between can never pass for the old one.
 
     Attributes:
-      key: 1 to 511 bytes that do not start with 0xFF, which no UTF-8 text does.
       expected: what the caller read; None stands for no record.
       replacement: what to store; None removes the record.
+      was_live, is_live: whether the session counts as live before and after. Only a
+        change from one to the other touches the counts: a step costs nothing.
     """
 
-    key: bytes
+    key: Key
     expected: bytes | None
     replacement: bytes | None
+    was_live: bool = True
+    is_live: bool = True
 
 
-class Store(Protocol):
-    """Keeps records; the only holder of state in a server."""
+class Applied(NamedTuple):
+    """The record is the replacement now (or was already: a retry of our own)."""
 
-    def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
+
+class Lost(NamedTuple):
+    """The record is another than was expected; it is left alone."""
+
+    found: bytes | None
+
+
+class Full(NamedTuple):
+    """There is no room for this change, and nothing of it was applied; others may have been."""
+
+    why: str
+
+
+class Contended(NamedTuple):
+    """Another process has the store locked: nothing was handed over; try again soon."""
+
+
+class Unknown(NamedTuple):
+    """Whether it was applied is not known: the disk failed in the middle of the commit."""
+
+    why: str
+
+
+Verdict = Applied | Lost | Full | Contended | Unknown
+
+# Returns what is wrong with a record, in half a sentence; None if nothing is.
+RecordCheck = Callable[[Key, bytes], str | None]
+
+
+class Counts(NamedTuple):
+    """How many records there are."""
+
+    live: int
+    ended: int
+
+
+class EmbeddedStore(Protocol):
+    """Keeps records; the only holder of state in a server.
+
+    One thread loads, commits and scans; `make_durable` and `upkeep` may run in others
+    meanwhile. Every method may raise StoreDamagedError (pages do not check out, files
+    are gone) and StoreAwayError (it cannot be reached or written for now).
+
+    Attributes:
+      id: drawn when the store is created, and again by `restore`: 16 bytes in hexadecimal.
+      note: what the banner says of the start; "" if nothing.
+      syncs: whether an answer waits for `make_durable`.
+    """
+
+    id: str
+    note: str
+    syncs: bool
+
+    def now_ns(self) -> int:
+        """Returns the store's own clock, by which idle time, retention and sweeps are measured.
+
+        It begins at 0 when the store is created and advances only while a server keeps it
+        up, so no wall clock, pause or outage ends a session. It is the same for all
+        servers, and goes back in one case: see StorePutBackError.
+        """
+        ...
+
+    def load(self, keys: Sequence[Key]) -> list[bytes | None]:
         """Reads records at one moment, in the order of the keys; None where there is none."""
         ...
 
-    def commit(self, changes: Sequence[Change]) -> list[bool]:
+    def commit(self, changes: Sequence[Change]) -> list[Verdict]:
         """Applies each change whose record is as expected, all of them at one moment.
 
-        Returns:
-          For each change whether it was applied. One that was not leaves the others alone.
-
-        Raises:
-          StoreFullError: there is no room for a change that is as expected; nothing was
-            applied.
+        One that is not as expected leaves the others alone. Keys are different. An error
+        that is raised, unlike the verdict `Unknown`, means that nothing was applied.
         """
         ...
 
-    def exchange(self, key: bytes, expected: bytes | None, replacement: bytes | None) -> bool:
-        """Commits one change, as the fields of `Change` say; returns whether it was applied.
+    def make_durable(self) -> None:
+        """Returns when all that any process has committed before is as durable as promised.
 
-        Raises:
-          StoreFullError: there is no room for a change that is as expected; nothing was
-            applied.
+        Where `syncs` is set, it is called in a thread between a commit or load and the
+        answer that shows it: what was read may be another server's latest commit.
         """
         ...
 
-    def scan(self, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        """Reads up to `limit` records with keys greater than `after`, in the order of keys."""
+    def scan(self, owner: str | None, after: Key | None, limit: int) -> list[tuple[Key, bytes]]:
+        """Reads up to `limit` records after a key, by owner and session.
+
+        Args:
+          owner: bounds the scan to one owner's records; None for all owners.
+          after: the key behind which to begin; None for the beginning.
+          limit: the most records to return.
+        """
         ...
 
-    def count(self) -> int:
-        """Counts the records."""
+    def counts(self) -> Counts:
+        """Returns the counts kept beside the records."""
         ...
 
-    def sync(self) -> None:
-        """Makes all that was committed survive a power cut."""
+    def upkeep(self) -> None:
+        """Does, in a thread, what is due each second: clock, syncs, checkpoints, watch, reserve.
+
+        Raises:
+          StoreError: the first thing that failed; what could be done besides was done.
+        """
         ...
 
     def close(self) -> None:

@@ -3,48 +3,78 @@
 from __future__ import annotations
 
 import bisect
+import itertools
+import secrets
+import time
 from typing import TYPE_CHECKING
 
-from tickcell.server.store.contract import Change
+from tickcell.server.store.contract import Applied, Change, Counts, Key, Lost, Verdict
+from tickcell.server.store.store_clock import Kept, Monotonic, StoreClock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
 class MemoryStore:
-    """Keeps records for as long as the process lives; see `Store` for the contract."""
+    """Keeps records for as long as the process lives; see `EmbeddedStore` for the contract."""
 
-    def __init__(self) -> None:
-        self._records: dict[bytes, bytes] = {}
+    note = ""
+    syncs = False
 
-    def load(self, keys: Sequence[bytes]) -> list[bytes | None]:
+    def __init__(self, monotonic_ns: Monotonic = time.monotonic_ns) -> None:
+        self.id = secrets.token_hex(16)
+        self._records: dict[Key, bytes] = {}
+        self._keys: list[Key] = []  # In order.
+        self._ended: set[Key] = set()
+        self._clock = StoreClock(Kept(0, monotonic_ns()), monotonic_ns)
+
+    def now_ns(self) -> int:
+        return self._clock.now_ns()
+
+    def load(self, keys: Sequence[Key]) -> list[bytes | None]:
         return [self._records.get(key) for key in keys]
 
-    def commit(self, changes: Sequence[Change]) -> list[bool]:
-        applied = []
-        for key, expected, replacement in changes:
-            matches = self._records.get(key) == expected
-            if matches and replacement is not None:
-                self._records[key] = replacement
-            elif matches:
-                self._records.pop(key, None)
-            applied.append(matches)
-        return applied
+    def commit(self, changes: Sequence[Change]) -> list[Verdict]:
+        return [self._apply(change) for change in changes]
 
-    def exchange(self, key: bytes, expected: bytes | None, replacement: bytes | None) -> bool:
-        (is_applied,) = self.commit([Change(key, expected, replacement)])
-        return is_applied
-
-    def scan(self, after: bytes, limit: int) -> list[tuple[bytes, bytes]]:
-        keys = sorted(self._records)
-        start = bisect.bisect_right(keys, after)
-        return [(key, self._records[key]) for key in keys[start : start + limit]]
-
-    def count(self) -> int:
-        return len(self._records)
-
-    def sync(self) -> None:
+    def make_durable(self) -> None:
         """Does nothing: no power cut is survived."""
+
+    def scan(self, owner: str | None, after: Key | None, limit: int) -> list[tuple[Key, bytes]]:
+        begin = 0 if after is None else bisect.bisect_right(self._keys, after)
+        if owner is not None:
+            begin = max(begin, bisect.bisect_left(self._keys, Key(owner, "")))
+        keys = itertools.islice(self._keys, begin, begin + limit)
+        return [(key, self._records[key]) for key in keys if owner is None or key.owner == owner]
+
+    def counts(self) -> Counts:
+        return Counts(len(self._records) - len(self._ended), len(self._ended))
+
+    def upkeep(self) -> None:
+        self._clock.confirm(self._clock.next())
 
     def close(self) -> None:
         self._records.clear()
+        self._keys.clear()
+        self._ended.clear()
+
+    def _apply(self, change: Change) -> Verdict:
+        found = self._records.get(change.key)
+        if found == change.expected:
+            self._put(change)
+        elif found != change.replacement:
+            return Lost(found)
+        return Applied()
+
+    def _put(self, change: Change) -> None:
+        if change.replacement is None:
+            if self._records.pop(change.key, None) is not None:
+                del self._keys[bisect.bisect_left(self._keys, change.key)]
+        else:
+            if change.expected is None:
+                bisect.insort(self._keys, change.key)
+            self._records[change.key] = change.replacement
+        if change.replacement is None or change.is_live:
+            self._ended.discard(change.key)
+        else:
+            self._ended.add(change.key)

@@ -1,0 +1,129 @@
+"""The store as turns and lives use it: short locks waited for, verdicts as errors."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from tickcell.server import errors, store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+# What another server's commit takes, and then ever longer, for a second in all.
+_WAITS_S = (0.001, 0.004, 0.016, 0.064, 0.2, 0.3, 0.4)
+
+
+class Records:
+    """The records of one store."""
+
+    def __init__(self, opened: store.EmbeddedStore) -> None:
+        self._store = opened
+
+    def load(self, keys: Sequence[store.Key]) -> list[bytes | None]:
+        """Reads records; what is read survives what the store's durability says.
+
+        Raises:
+          StoreDamaged, StoreAway: the store cannot be read.
+        """
+        with _as_answers():
+            loaded = self._store.load(keys)
+            if self._store.syncs:
+                self._store.make_durable()
+            return loaded
+
+    def commit(self, changes: Sequence[store.Change]) -> list[bool | errors.TickcellError]:
+        """Applies each change whose record is as expected.
+
+        Returns:
+          For each change whether it was applied; or why it could not be, or may not
+          have been.
+
+        Raises:
+          StoreBusy, StoreDamaged, StoreAway: nothing was applied.
+        """
+        with _as_answers():
+            verdicts = self._commit_unlocked(changes)
+        if self._store.syncs:
+            try:
+                self._store.make_durable()
+            except store.StoreError as error:
+                return [_unknown(change.key.session, str(error)) for change in changes]
+        pairs = zip(changes, verdicts, strict=True)
+        return [_settled(change.key.session, verdict) for change, verdict in pairs]
+
+    def exchange(self, change: store.Change) -> bool:
+        """Commits one change; returns whether it was applied.
+
+        Raises:
+          StoreFull, StoreBusy, StoreDamaged, StoreAway: it was not.
+          OutcomeUnknown: it may have been.
+        """
+        (settled,) = self.commit([change])
+        if isinstance(settled, errors.TickcellError):
+            raise settled
+        return settled
+
+    def scan(
+        self, owner: str | None, after: store.Key | None, limit: int
+    ) -> list[tuple[store.Key, bytes]]:
+        """Reads records in the order of their keys, as `EmbeddedStore.scan` says.
+
+        Raises:
+          StoreDamaged, StoreAway: the store cannot be read.
+        """
+        with _as_answers():
+            return self._store.scan(owner, after, limit)
+
+    def live_count(self) -> int:
+        """Returns how many sessions live.
+
+        Raises:
+          StoreDamaged, StoreAway: the store cannot be read.
+        """
+        with _as_answers():
+            return self._store.counts().live
+
+    def _commit_unlocked(self, changes: Sequence[store.Change]) -> list[store.Verdict]:
+        """Commits as soon as no other process holds the store's lock."""
+        for wait_s in (*_WAITS_S, None):
+            verdicts = self._store.commit(changes)
+            if not any(isinstance(verdict, store.Contended) for verdict in verdicts):
+                return verdicts
+            if wait_s is not None:
+                time.sleep(wait_s)
+        raise errors.StoreBusy(
+            "another process has held the store's lock for a second; nothing was applied, and "
+            "sending it again is safe."
+        )
+
+
+@contextlib.contextmanager
+def _as_answers() -> Iterator[None]:
+    """Turns what a store fails at into what a caller is answered."""
+    try:
+        yield
+    except store.StoreDamagedError as error:
+        raise errors.StoreDamaged(f"nothing was applied: {error}", store=error) from error
+    except store.StoreError as error:
+        raise errors.StoreAway(f"nothing was applied: {error}", store=error) from error
+
+
+def _settled(session: str, verdict: store.Verdict) -> bool | errors.TickcellError:
+    if isinstance(verdict, store.Full):
+        return errors.StoreFull(
+            f"{session}: nothing was applied: {verdict.why}", session=session, store=verdict.why
+        )
+    if isinstance(verdict, store.Unknown):
+        return _unknown(session, verdict.why)
+    return isinstance(verdict, store.Applied)
+
+
+def _unknown(session: str, why: str) -> errors.OutcomeUnknown:
+    return errors.OutcomeUnknown(
+        f"{session}: whether it was applied is not known: {why}; sending it again is safe where "
+        "it names its first_step.",
+        session=session,
+        store=why,
+    )

@@ -1,0 +1,323 @@
+"""A store in one SQLite database, shared by the servers of one machine."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import time
+from typing import TYPE_CHECKING
+
+import apsw
+
+from tickcell.server.store import database, opening
+from tickcell.server.store.contract import (
+    Applied,
+    Change,
+    Contended,
+    Counts,
+    Full,
+    Key,
+    Lost,
+    Unknown,
+    Verdict,
+)
+from tickcell.server.store.disk import Disk
+from tickcell.server.store.errors import (
+    StoreDamagedError,
+    StoreError,
+    StoreInUseError,
+    StorePutBackError,
+    damaged,
+)
+from tickcell.server.store.reserve import Reserve
+from tickcell.server.store.store_clock import Monotonic, StoreClock
+from tickcell.server.store.watch import Watch
+from tickcell.server.store.write_ahead_log import WriteAheadLog
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Sequence
+
+    from tickcell.server.store.durability import Durability
+
+# As bytes: of a damaged row, the type may be another.
+_LOAD = "SELECT CAST(value AS BLOB) FROM record WHERE owner = ? AND session = ?"
+_ADD = (
+    "INSERT INTO record (value, is_live, owner, session) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+)
+_STEP = "UPDATE record SET value = ? WHERE owner = ? AND session = ? AND value = ?"
+_TURN = "UPDATE record SET value = ?, is_live = ? WHERE owner = ? AND session = ? AND value = ?"
+# Of no record, with NULL for its value, it removes none.
+_REMOVE = "DELETE FROM record WHERE owner = ? AND session = ? AND value = ?"
+_SCAN = "SELECT owner, session, value FROM record {where} ORDER BY owner, session LIMIT ?"
+
+# The upkeep waits in its thread for another process's commit, of some microseconds.
+_UPKEEP_WAIT_MS = 100
+
+_DEFAULT_DISK = Disk()
+
+
+# Of this process: each syncs by descriptors that it must not share with another.
+_open_directories = set[pathlib.Path]()
+
+
+class SqliteStore:
+    """Keeps records in an SQLite database; see `EmbeddedStore` for the contract."""
+
+    def __init__(self, opened: opening.Opened, disk: Disk, monotonic_ns: Monotonic) -> None:
+        """Begins to look after what `open` has opened."""
+        if opened.directory in _open_directories:
+            raise StoreInUseError(f"{opened.directory}: this process has it open already.")
+        self._opened = opened
+        self._directory = opened.directory
+        self._connection = opened.connection
+        self._execute = self._connection.cursor().execute
+        self.id = opened.identity.id
+        self.syncs = opened.identity.durability == "power-loss"
+        self._broken: str | None = None
+        self._is_put_back = False
+        self._needs_room = False
+        self._reserve = Reserve(self._directory)
+        self._reserve.tend()
+        self._clock = StoreClock(opened.identity.clock, monotonic_ns)
+        with contextlib.ExitStack() as undo:
+            self._upkeep_connection = database.connect(self._directory, disk.vfs)
+            undo.callback(self._upkeep_connection.close)
+            self._upkeep_connection.set_busy_timeout(_UPKEEP_WAIT_MS)
+            self._log = WriteAheadLog(self._directory, disk, monotonic_ns, self._make_room)
+            undo.callback(self._log.close)
+            self._log.follow(self._connection)
+            self._log.follow(self._upkeep_connection)
+            # Not in a tick: the first commit to a log syncs. It can wait, though.
+            with contextlib.suppress(apsw.BusyError, apsw.FullError):
+                self._keep_clock()
+            self._watch = Watch(self._directory)
+            undo.pop_all()
+        _open_directories.add(self._directory)
+        self.note = "" if self._reserve.is_held else "the disk is full: new sessions are refused"
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        durability: Durability | None = None,
+        allow_network_filesystem: bool = False,
+        disk: Disk = _DEFAULT_DISK,
+        monotonic_ns: Monotonic = time.monotonic_ns,
+    ) -> SqliteStore:
+        """Opens the store in a directory, and creates it where there is none.
+
+        Args:
+          path: the store's directory.
+          durability: what an acknowledged commit must survive; None for what the store
+            keeps, which is "process-crash" if it is new.
+          allow_network_filesystem: opens it on a network file system all the same.
+          disk: how to reach it.
+          monotonic_ns: tells the time, by the kernel's monotonic clock.
+
+        Raises:
+          StoreStartError: it cannot be opened; the class says why.
+          StoreDamagedError: it is not whole.
+        """
+        directory = pathlib.Path(path)
+        with opening.errors_of(directory):
+            opened = opening.open_to_serve(
+                directory,
+                durability,
+                disk.vfs,
+                allow_network_filesystem=allow_network_filesystem,
+            )
+            try:
+                return cls(opened, disk, monotonic_ns)
+            except BaseException:
+                opened.close()
+                raise
+
+    def now_ns(self) -> int:
+        if self._clock.is_stale():
+            with self._errors(), contextlib.suppress(apsw.BusyError):
+                kept = database.read_identity(self._directory, self._connection).clock
+                if not self._clock.is_ahead_of(kept):
+                    self._clock.follow(kept)
+        return self._clock.now_ns()
+
+    def load(self, keys: Sequence[Key]) -> list[bytes | None]:
+        self._require_sound()
+        with self._errors():
+            if len(keys) == 1:
+                return [self._find(keys[0])]
+            with database.transaction(self._connection, "BEGIN"):
+                return [self._find(key) for key in keys]
+
+    def commit(self, changes: Sequence[Change]) -> list[Verdict]:
+        self._require_sound()
+        if not changes:
+            return []
+        if not self._log.gate.acquire(blocking=False):
+            return [Contended()] * len(changes)
+        try:
+            return self._commit(changes)
+        except apsw.BusyError:
+            return [Contended()] * len(changes)
+        except apsw.FullError as error:
+            if self._reserve.is_held:
+                # There will be room in a moment.
+                self._want_room()
+                return [Contended()] * len(changes)
+            return [Full(f"the disk is full ({error})")] * len(changes)
+        except apsw.Error as error:
+            raise self._log.judge(error) from error
+        finally:
+            self._log.gate.release()
+
+    def make_durable(self) -> None:
+        if self.syncs:
+            self._require_sound()
+            self._log.sync()
+
+    def scan(self, owner: str | None, after: Key | None, limit: int) -> list[tuple[Key, bytes]]:
+        self._require_sound()
+        where, values = "", tuple[str, ...]()
+        if owner is None and after is not None:
+            where, values = "WHERE (owner, session) > (?, ?)", after
+        elif owner is not None:
+            where, values = (
+                "WHERE owner = ? AND session > ?",
+                (owner, after.session if after else ""),
+            )
+        with self._errors():
+            rows = self._execute(_SCAN.format(where=where), (*values, limit)).fetchall()
+        found = list[tuple[Key, bytes]]()
+        for row in rows:
+            match row:
+                case (str(row_owner), str(session), bytes(value)):
+                    found.append((Key(row_owner, session), value))
+                case _:
+                    raise damaged(self._directory, "a row does not hold what it should")
+        return found
+
+    def counts(self) -> Counts:
+        self._require_sound()
+        with self._errors():
+            return database.read_counts(self._directory, self._connection)
+
+    def upkeep(self) -> None:
+        complaint = self._watch.complaint()
+        if complaint is not None:
+            # What is committed from here on would be gone.
+            self._broken = str(damaged(self._directory, complaint))
+        self._require_sound()
+        first: StoreError | None = None
+        for task in (self._keep_clock, self._log.sync, self._reserve.tend, self._log.report):
+            try:
+                with self._errors():
+                    task()
+            except StoreError as error:
+                first = first or error
+        if first is not None:
+            raise first
+
+    def close(self) -> None:
+        try:
+            if self._log.failure is None:
+                self._log.sync()
+        finally:
+            # The last connection copies the log, and removes it by its name: not another's.
+            if self._watch.is_replaced():
+                for connection in (self._connection, self._upkeep_connection):
+                    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            self._log.close()
+            self._upkeep_connection.close()
+            self._opened.close()
+            _open_directories.discard(self._directory)
+
+    def _commit(self, changes: Sequence[Change]) -> list[Verdict]:
+        with database.transaction(self._connection, "BEGIN IMMEDIATE") as commit:
+            verdicts = [self._apply(change) for change in changes]
+            try:
+                commit()
+            except (apsw.BusyError, apsw.FullError):
+                raise
+            except apsw.Error as error:
+                return [Unknown(str(self._log.judge(error)))] * len(changes)
+        return verdicts
+
+    def _apply(self, change: Change) -> Verdict:
+        (owner, session), expected, replacement, was_live, is_live = change
+        is_held_back = False
+        if replacement is None:
+            self._execute(_REMOVE, (owner, session, expected))
+        elif expected is not None and was_live == is_live:
+            self._execute(_STEP, (replacement, owner, session, expected))
+        elif expected is not None:
+            self._execute(_TURN, (replacement, is_live, owner, session, expected))
+        elif self._reserve.is_held:
+            self._execute(_ADD, (replacement, is_live, owner, session))
+        else:
+            is_held_back = True
+        if not is_held_back and self._connection.changes():
+            return Applied()
+        found = self._find(change.key)
+        if found == replacement:
+            return Applied()
+        if found is None and is_held_back:
+            return Full("the disk is nearly full, and room is kept for the sessions that exist")
+        return Lost(found)
+
+    def _find(self, key: Key) -> bytes | None:
+        # All of them, so that the statement is done and reads no longer.
+        match self._execute(_LOAD, key).fetchall():
+            case []:
+                return None
+            case [(bytes(value),)]:
+                return value
+        raise damaged(self._directory, f"the record of {key.session!r} is none")
+
+    def _keep_clock(self) -> None:
+        connection = self._upkeep_connection
+        try:
+            with database.transaction(connection, "BEGIN IMMEDIATE") as commit:
+                identity = database.read_identity(self._directory, connection)
+                if identity.id != self.id or self._clock.is_ahead_of(identity.clock):
+                    self._is_put_back = True
+                    self.id = identity.id
+                    self._clock.begin(identity.clock)
+                self._clock.follow(identity.clock)
+                kept = self._clock.next()
+                database.write_identity(connection, identity._replace(clock=kept))
+                commit()
+        except apsw.FullError:
+            self._want_room()
+            raise
+        self._clock.confirm(kept)
+        if self._is_put_back:
+            self._is_put_back = False
+            raise StorePutBackError(
+                f"{self._directory}: is an older store than it was, with a clock that is behind; "
+                "what was committed since is gone, and its clients are told (STEP_GAP)."
+            )
+
+    def _want_room(self) -> None:
+        self._needs_room = True
+        self._log.want_copied()
+
+    def _make_room(self) -> None:
+        if self._needs_room:
+            self._needs_room = False
+            self._reserve.give_up()
+
+    def _require_sound(self) -> None:
+        if self._broken is not None:
+            raise StoreDamagedError(self._broken)
+        self._log.require_sound()
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Raises what SQLite and the system raise as errors of the store."""
+        try:
+            yield
+        except (apsw.Error, OSError) as error:
+            raise self._log.judge(error) from error
+        except UnicodeDecodeError as error:
+            raise damaged(self._directory, f"a row is no text ({error})") from error

@@ -1,0 +1,88 @@
+"""The store's own clock, by which idle time, retention and sweeps are measured.
+
+The store keeps a count of nanoseconds and the moment at which it was kept, by the
+kernel's monotonic clock. Each second the upkeep of each server adds what has passed
+since, but no more than 2 s; between two, so does whoever asks. So the clock stands
+still while no server keeps it up, be it stopped, off or cut off from the store, and
+is the same for all that do.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+Monotonic = Callable[[], int]
+
+# Of one upkeep: twice its period, so that a late one loses nothing.
+_MOST_NS = 2_000_000_000
+
+
+class Kept(NamedTuple):
+    """What the store keeps of its clock.
+
+    Attributes:
+      now_ns: the time by the store's clock.
+      at_ns: when it was kept, by the kernel's monotonic clock.
+    """
+
+    now_ns: int
+    at_ns: int
+
+
+class StoreClock:
+    """One server's view of the clock; it never goes back but by `begin`."""
+
+    def __init__(self, kept: Kept, monotonic_ns: Monotonic = time.monotonic_ns) -> None:
+        self._monotonic_ns = monotonic_ns
+        self.begin(kept)
+
+    def begin(self, kept: Kept) -> None:
+        """Begins from what the store has, whatever was before."""
+        self.kept = kept
+        # One value, since the upkeep moves it while others ask.
+        self._view = self._seen(kept, self._monotonic_ns())
+
+    def now_ns(self) -> int:
+        return self._at(self._monotonic_ns())
+
+    def is_stale(self) -> bool:
+        """Says whether nobody has kept the clock for so long that it stands, as far as is known."""
+        return self._monotonic_ns() - self._view.at_ns > _MOST_NS
+
+    def is_ahead_of(self, kept: Kept) -> bool:
+        """Says whether the store has an earlier time than it had: it is an older store."""
+        return kept.now_ns < self.kept.now_ns
+
+    def follow(self, kept: Kept) -> None:
+        """Takes over what another server has kept."""
+        if kept != self.kept:
+            at_ns = self._monotonic_ns()
+            now_ns = max(self._at(at_ns), _after(self._seen(kept, at_ns), at_ns))
+            self.kept = kept
+            self._view = Kept(now_ns, at_ns)
+
+    def next(self) -> Kept:
+        """Returns what to keep now."""
+        at_ns = self._monotonic_ns()
+        return Kept(self._at(at_ns), at_ns)
+
+    def confirm(self, kept: Kept) -> None:
+        """Takes note that the store has kept it."""
+        self.kept = self._view = kept
+
+    def _at(self, at_ns: int) -> int:
+        return _after(self._view, at_ns)
+
+    @staticmethod
+    def _seen(kept: Kept, at_ns: int) -> Kept:
+        """Returns from when on the time counts."""
+        # Anything else is no moment of a server that keeps the clock up: the machine was
+        # off since, or the other's monotonic clock is not ours.
+        is_recent = 0 <= at_ns - kept.at_ns <= _MOST_NS
+        return kept if is_recent else Kept(kept.now_ns, at_ns)
+
+
+def _after(kept: Kept, at_ns: int) -> int:
+    return kept.now_ns + min(at_ns - kept.at_ns, _MOST_NS)

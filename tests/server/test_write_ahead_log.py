@@ -1,0 +1,143 @@
+"""The log stays short at any rate, and who keeps it from that is named."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pathlib
+import signal
+
+import pytest
+
+from server import store_records
+from server.store_process import StoreProcess
+from tickcell.server.store import Applied, SqliteStore, StoreAwayError
+from tickcell.server.store.disk import Disk
+
+MOST_BYTES = 64 << 20
+# More than any machine does.
+FULL_RATE = 10_000_000
+
+
+@pytest.mark.parametrize("server_count", [1, 2])
+@pytest.mark.parametrize("seconds", [3, pytest.param(60, marks=pytest.mark.slow)])
+def test_log_stays_short_at_full_rate(
+    tmp_path: pathlib.Path, server_count: int, seconds: int
+) -> None:
+    processes = [StoreProcess(tmp_path) for _ in range(server_count)]
+    try:
+        assert [process.ask("open") for process in processes] == ["open"] * server_count
+        for process in processes:
+            process.tell(f"pace {FULL_RATE} {seconds}")
+        for process in processes:
+            found = json.loads(process.answer())
+            print(found)
+            assert found["log_bytes"] < MOST_BYTES
+    finally:
+        for process in processes:
+            process.kill()
+
+
+@pytest.mark.parametrize("end", [signal.SIGCONT, signal.SIGKILL])
+def test_process_that_reads_one_state_for_long_is_named_until_it_ends(
+    tmp_path: pathlib.Path, end: signal.Signals
+) -> None:
+    with StoreProcess(tmp_path) as server, StoreProcess(tmp_path) as reader:
+        assert server.ask("open") == "open"
+        server.ask("set 000000 1")
+        reader.tell("read")
+        reader.wait_until_stopped()
+        server.ask("increment 000000 12000")
+        assert server.ask("upkeep") == "done"
+        server.ask("pass 11")
+        for _ in range(2):
+            answer = server.ask("upkeep")
+            assert answer.startswith("StorePinnedError")
+            assert f"pid {reader.pid}" in answer
+            assert f"pid {server.pid}" not in answer
+        before = (tmp_path / "store.db-wal").stat().st_size
+        assert before > 12000 * 4096
+        reader.signal(end)
+        if end == signal.SIGCONT:
+            assert reader.answer() == "read"
+            reader.kill()
+        # The log is begun anew from one attempt to the next.
+        while server.ask("upkeep") != "done":
+            server.ask("increment 000000 1")
+        server.ask("increment 000000 8000")
+        assert (tmp_path / "store.db-wal").stat().st_size <= before + (1 << 20)
+
+
+def test_refused_sync_ends_acknowledging_until_a_restart(tmp_path: pathlib.Path) -> None:
+    refused = False
+
+    def sync(descriptor: int) -> None:
+        if refused:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        os.fdatasync(descriptor)
+
+    key = store_records.key(0)
+    store = SqliteStore.open(tmp_path, disk=Disk(sync=sync))
+    change = store_records.step(key, None)
+    assert store.commit([change]) == [Applied()]
+    refused = True
+    with pytest.raises(StoreAwayError, match="refused to sync"):
+        store.upkeep()
+    # Another try would succeed, though the pages may be gone.
+    refused = False
+    for use in (
+        store.upkeep,
+        lambda: store.load([key]),
+        lambda: store.commit([store_records.step(key, change.replacement)]),
+        lambda: store.scan(None, None, 1),
+    ):
+        with pytest.raises(StoreAwayError, match="refused to sync"):
+            use()
+    store.close()
+    again = SqliteStore.open(tmp_path)
+    assert again.load([key]) == [change.replacement]
+    again.close()
+
+
+def test_answer_waits_for_the_disk_only_where_a_power_cut_must_be_survived(
+    tmp_path: pathlib.Path,
+) -> None:
+    synced = 0
+
+    def sync(descriptor: int) -> None:
+        nonlocal synced
+        synced += 1
+        os.fdatasync(descriptor)
+
+    crash = SqliteStore.open(tmp_path / "crash", disk=Disk(sync=sync))
+    power = SqliteStore.open(tmp_path / "power", durability="power-loss", disk=Disk(sync=sync))
+    for store, expected in ((crash, 0), (power, 1)):
+        synced = 0
+        store.commit([store_records.step(store_records.key(0), None)])
+        assert synced == 0
+        assert store.syncs == bool(expected)
+        store.make_durable()
+        assert synced == expected
+        store.close()
+
+
+def test_server_makes_what_another_has_committed_durable_before_it_shows_it(
+    tmp_path: pathlib.Path,
+) -> None:
+    """What is synced is the file, whoever wrote it: the power cut's tests hold it to that."""
+    synced = list[str]()
+
+    def sync(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        os.fdatasync(descriptor)
+
+    store = SqliteStore.open(tmp_path, durability="power-loss", disk=Disk(sync=sync))
+    with StoreProcess(tmp_path) as other:
+        assert other.ask("open") == "open"
+        other.ask("set 000000 1")
+        synced.clear()
+        assert store.load([store_records.key(0)]) != [None]
+        store.make_durable()
+        assert synced == [str(tmp_path / "store.db-wal")]
+    store.close()
