@@ -20,6 +20,7 @@ class Reserve:
     """The reserve of a store; its servers share it.
 
     Attributes:
+      whole_bytes: what it takes.
       is_held: whether the room is there, as of the last look.
     """
 
@@ -27,19 +28,19 @@ class Reserve:
         self._path = directory / RESERVE
         disk = os.statvfs(directory)
         # On a tiny disk, not all of it.
-        self._bytes = min(_BYTES, disk.f_blocks * disk.f_frsize // 8)
+        self.whole_bytes = min(_BYTES, disk.f_blocks * disk.f_frsize // 8)
         # Below this a burst of commits could fill the disk before anybody looks again.
-        self._least_free_bytes = self._bytes // 4
+        self._least_free_bytes = self.whole_bytes // 4
         self.is_held = True
 
     def tend(self) -> None:
         """Gives the reserve up where the disk runs full, and takes it where there is room."""
-        self.is_held = self._held_bytes() >= self._bytes
+        self.is_held = self._held_bytes() >= self.whole_bytes
         disk = os.statvfs(self._path.parent)
         free_bytes = disk.f_bavail * disk.f_frsize
         if self.is_held and free_bytes < self._least_free_bytes:
             self.give_up()
-        elif not self.is_held and free_bytes >= self._bytes + self._least_free_bytes:
+        elif not self.is_held and free_bytes >= self.whole_bytes + self._least_free_bytes:
             self._take()
 
     def give_up(self) -> None:
@@ -51,7 +52,7 @@ class Reserve:
     def _take(self) -> None:
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.posix_fallocate(descriptor, 0, self._bytes)
+            os.posix_fallocate(descriptor, 0, self.whole_bytes)
             self.is_held = True
         except OSError as error:
             os.ftruncate(descriptor, 0)

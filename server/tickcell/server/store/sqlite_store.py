@@ -84,7 +84,14 @@ class SqliteStore:
             self._upkeep_connection = database.connect(self._directory, disk.vfs)
             undo.callback(self._upkeep_connection.close)
             self._upkeep_connection.set_busy_timeout(_UPKEEP_WAIT_MS)
-            self._log = WriteAheadLog(self._directory, disk, monotonic_ns, self._make_room)
+            self._log = WriteAheadLog(
+                self._directory,
+                disk,
+                monotonic_ns,
+                # Copied to a full disk, the log takes no more than the reserve leaves.
+                long_bytes=self._reserve.whole_bytes,
+                before_copying=self._make_room,
+            )
             undo.callback(self._log.close)
             self._log.follow(self._connection)
             self._log.follow(self._upkeep_connection)
@@ -161,7 +168,7 @@ class SqliteStore:
         except apsw.BusyError:
             return [Contended()] * len(changes)
         except apsw.FullError as error:
-            if self._reserve.is_held:
+            if self._reserve.is_held or self._log.can_make_room():
                 # There will be room in a moment.
                 self._want_room()
                 return [Contended()] * len(changes)

@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 
 _FRAME_BYTES = 4096 + 24
 
-# Copied from here on: some 4,000 commits. At full rate it has about doubled by the end.
-_LONG_FRAMES = (16 << 20) // _FRAME_BYTES
+# So few are begun anew in vain.
+_FEW_FRAMES = 16
 
 # For a writer of another process to be done; a commit takes some microseconds.
 _WRITER_WAIT_MS = 5
@@ -70,6 +70,7 @@ class WriteAheadLog:
         directory: pathlib.Path,
         disk: Disk,
         monotonic_ns: Monotonic,
+        long_bytes: int,
         before_copying: Callable[[], None],
     ) -> None:
         """Begins to look after the log, for as long as a connection of ours is open.
@@ -78,6 +79,7 @@ class WriteAheadLog:
           directory: the store's, absolute and without symbolic links.
           disk: how to reach it.
           monotonic_ns: tells the time.
+          long_bytes: from which size on it is copied; a single commit adds 4 KB or more.
           before_copying: called in the thread before each checkpoint.
         """
         self.gate = threading.Lock()
@@ -85,7 +87,9 @@ class WriteAheadLog:
         self._directory = directory
         self._sync = disk.sync
         self._monotonic_ns = monotonic_ns
+        self._long_frames = long_bytes // _FRAME_BYTES
         self._before_copying = before_copying
+        self._has_room = True
         self._database_descriptor = descriptor_of(directory / DATABASE)
         self._log_descriptor = descriptor_of(directory / LOG)
         self._writer = connect(directory, disk.vfs)
@@ -112,6 +116,10 @@ class WriteAheadLog:
         """Has the log copied, and begun anew, soon."""
         self._wanted.set()
 
+    def can_make_room(self) -> bool:
+        """Says whether commits would find room if the log was begun anew."""
+        return self._has_room and self._frames > _FEW_FRAMES
+
     def sync(self) -> None:
         """Puts the log on the disk, with all that any process has committed.
 
@@ -131,7 +139,8 @@ class WriteAheadLog:
         if trouble is not None:
             raise trouble
         since_ns = self._stuck_since_ns
-        if since_ns is None or self._monotonic_ns() - since_ns < _LONGEST_READ_NS:
+        is_long = self._frames > self._long_frames
+        if since_ns is None or not is_long or self._monotonic_ns() - since_ns < _LONGEST_READ_NS:
             self._suspects = None
             return
         holders = {
@@ -167,27 +176,28 @@ class WriteAheadLog:
 
     def _grew(self, _: apsw.Connection, __: str, frames: int) -> int:
         self._frames = frames
-        if frames > _LONG_FRAMES:
+        if frames > self._long_frames:
             self._wanted.set()
         return apsw.SQLITE_OK
 
     def _run(self) -> None:
-        while True:
-            self._wanted.wait()
-            self._wanted.clear()
-            if self._stopping.is_set():
-                return
+        self._wanted.wait()
+        # After each clear, since `close` sets this first.
+        while not self._stopping.is_set():
             is_done = False
             try:
                 self._before_copying()
                 is_done = self._copy()
+                self._has_room = True
             except (StoreError, OSError, apsw.Error) as error:
+                self._has_room = not isinstance(error, apsw.FullError)
                 self._trouble = self.judge(error)
-            if is_done:
-                # By commits while the log was still long.
-                self._wanted.clear()
-            else:
+            if not is_done:
                 self._stopping.wait(_PAUSE_S)
+            # Also what commits wanted while the log was still long.
+            self._wanted.clear()
+            if not self._stopping.is_set():
+                self._wanted.wait()
 
     def _copy(self) -> bool:
         """Copies the log and begins it anew; returns whether that was possible."""

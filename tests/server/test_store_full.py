@@ -1,0 +1,194 @@
+"""A store on a full disk: what is new is refused, what exists goes on, and all is as before after."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from server import small_disk, store_records
+from server.store_process import StoreProcess
+from tickcell.server.store import (
+    Applied,
+    Change,
+    Contended,
+    Full,
+    Key,
+    SqliteStore,
+    StoreError,
+    StoreNoSpaceError,
+    Verdict,
+)
+from tickcell.server.store.reserve import Reserve
+
+DISK_BYTES = 24 << 20
+
+
+@pytest.fixture
+def disk(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
+    with small_disk.mounted(tmp_path, DISK_BYTES):
+        yield tmp_path
+
+
+@pytest.fixture
+def store(disk: pathlib.Path) -> Iterator[SqliteStore]:
+    opened = SqliteStore.open(disk / "store")
+    yield opened
+    opened.close()
+
+
+def commit(store: SqliteStore, change: Change) -> Verdict:
+    """Commits as a server does: it tries again while the store is contended."""
+    while isinstance(verdict := store.commit([change])[0], Contended):
+        time.sleep(0.001)
+    return verdict
+
+
+def add_until_full(store: SqliteStore) -> dict[Key, bytes]:
+    """Creates records until that is refused, and returns those that were acknowledged."""
+    records = dict[Key, bytes]()
+    while True:
+        key = store_records.key(len(records))
+        change = store_records.step(key, None, 1300)
+        verdict = commit(store, change)
+        if isinstance(verdict, Full):
+            return records
+        assert verdict == Applied()
+        assert change.replacement is not None
+        records[key] = change.replacement
+
+
+def step_all(store: SqliteStore, records: dict[Key, bytes]) -> None:
+    for key, old in records.items():
+        change = store_records.step(key, old, 1300)
+        assert commit(store, change) == Applied()
+        assert change.replacement is not None
+        records[key] = change.replacement
+        # As the upkeep, more often than that.
+        if int(key.session) % 1000 == 0:
+            _keep_up(store)
+
+
+def test_sessions_that_exist_step_on_and_can_be_deleted(store: SqliteStore) -> None:
+    records = add_until_full(store)
+    assert len(records) > 1000
+    for _ in range(5):
+        step_all(store, records)
+    new = store_records.step(Key("", "new"), None, 1300)
+    assert isinstance(commit(store, new), Full)
+    for key in list(records)[::2]:
+        assert commit(store, Change(key, records.pop(key), None)) == Applied()
+    step_all(store, records)
+    assert store.load(list(records)) == list(records.values())
+    assert store.counts().live == len(records)
+
+
+def test_create_that_was_applied_before_the_disk_was_full_is_applied(store: SqliteStore) -> None:
+    records = add_until_full(store)
+    key, value = next(iter(records.items()))
+    assert commit(store, Change(key, None, value)) == Applied()
+
+
+def test_create_beside_a_step_is_refused_and_the_step_applied(store: SqliteStore) -> None:
+    records = add_until_full(store)
+    key, old = next(iter(records.items()))
+    step = store_records.step(key, old, 1300)
+    new = store_records.step(Key("", "new"), None, 1300)
+    full, applied = store.commit([new, step])
+    assert isinstance(full, Full)
+    assert applied == Applied()
+    assert store.load([new.key, key]) == [None, step.replacement]
+
+
+def test_disk_that_others_fill_refuses_creates_until_there_is_room(
+    store: SqliteStore, disk: pathlib.Path
+) -> None:
+    key = store_records.key(0)
+    change = store_records.step(key, None)
+    assert commit(store, change) == Applied()
+    small_disk.fill(disk / "logs")
+    _keep_up(store)
+    # Also what the reserve left, this time.
+    small_disk.fill(disk / "more")
+    _keep_up(store)
+    new = store_records.step(store_records.key(1), None)
+    assert isinstance(commit(store, new), Full)
+    records = {key: change.replacement or b""}
+    for name in ("logs", "more"):
+        (disk / name).unlink()
+    store.upkeep()
+    assert (disk / "store" / "reserve").stat().st_size > 0
+    assert commit(store, new) == Applied()
+    step_all(store, records)
+
+
+def test_step_finds_room_by_itself_on_a_disk_that_fills_at_once(
+    store: SqliteStore, disk: pathlib.Path
+) -> None:
+    records = dict[Key, bytes]()
+    for index in range(500):
+        change = store_records.step(store_records.key(index), None, 1300)
+        assert commit(store, change) == Applied()
+        records[change.key] = change.replacement or b""
+    small_disk.fill(disk / "logs")
+    # No upkeep has looked in between.
+    for _ in range(4):
+        step_all(store, records)
+
+
+def test_new_store_on_a_full_disk_is_refused(disk: pathlib.Path) -> None:
+    small_disk.fill(disk / "logs")
+    with pytest.raises(StoreNoSpaceError, match="the disk is full"):
+        SqliteStore.open(disk / "store")
+    (disk / "logs").unlink()
+    SqliteStore.open(disk / "store").close()
+
+
+@pytest.mark.parametrize("end", ["kill", "close"])
+def test_server_starts_again_on_a_full_disk(disk: pathlib.Path, end: str) -> None:
+    directory = disk / "store"
+    with StoreProcess(directory) as process:
+        assert process.ask("open") == "open"
+        process.ask("add 1000")
+        small_disk.fill(disk / "logs")
+        if end == "close":
+            assert process.ask("close") == "closed"
+    with StoreProcess(directory) as process:
+        assert process.ask("open") == "open"
+        assert process.ask("get 000999") == "1"
+        assert process.ask("set 000000 2") == "Applied"
+        assert process.ask("set 999999 1") == "Full"
+
+
+def test_reserve_is_of_a_part_of_a_tiny_disk(disk: pathlib.Path) -> None:
+    SqliteStore.open(disk / "store").close()
+    assert (disk / "store" / "reserve").stat().st_size == DISK_BYTES // 8
+
+
+def test_reserve_is_given_up_before_the_disk_is_full(disk: pathlib.Path) -> None:
+    SqliteStore.open(disk / "store").close()
+    reserve = Reserve(disk / "store")
+    reserve.tend()
+    assert reserve.is_held
+    free = os.statvfs(disk)
+    (disk / "logs").write_bytes(bytes(free.f_bavail * free.f_frsize - (200 << 10)))
+    reserve.tend()
+    assert not reserve.is_held
+    free = os.statvfs(disk)
+    assert free.f_bavail * free.f_frsize >= DISK_BYTES // 8
+    reserve.tend()
+    assert not reserve.is_held
+    (disk / "logs").unlink()
+    reserve.tend()
+    assert reserve.is_held
+
+
+def _keep_up(store: SqliteStore) -> None:
+    """Does the upkeep, which fails where even its own commit finds no room."""
+    try:
+        store.upkeep()
+    except StoreError as error:
+        assert "full" in str(error) or "locked" in str(error)
