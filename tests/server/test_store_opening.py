@@ -137,9 +137,7 @@ def test_store_is_the_users_own(tmp_path: pathlib.Path) -> None:
     store = SqliteStore.open(tmp_path / "store")
     paths = [tmp_path / "store", *(tmp_path / "store").rglob("*")]
     assert {path.name for path in paths} >= {"store.db", "store.db-wal", "store.db-shm"}
-    assert [
-        path for path in paths if path.stat().st_mode & 0o077 and path.name != "tickcell-store"
-    ] == []
+    assert [path for path in paths if path.stat().st_mode & 0o077] == []
     store.close()
 
 
