@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 import click
 
-from tickcell.server import config, errors, record
+from tickcell.server import config, record
 from tickcell.server.store import backup as backups
 from tickcell.server.store import checking, database, opening
 from tickcell.server.store import directory as directories
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tickcell.server.store.checking import Checked
-    from tickcell.server.store.contract import Key
 
 _PROBLEMS_SHOWN = 8
 
@@ -76,7 +75,7 @@ def check(directory: pathlib.Path) -> None:
     What does not check out is shown, and gives exit code 1.
     """
     with _one_sentence(), opening.existing(directory, alone=False) as opened:
-        checked = checking.check_all(opened.connection, _problem)
+        checked = checking.check_all(opened.connection, record.problem)
     _report(directory, checked)
 
 
@@ -89,7 +88,7 @@ def backup(directory: pathlib.Path, destination: pathlib.Path) -> None:
     'tickcell store restore' puts it back.
     """
     with _one_sentence():
-        checked = backups.backup(directory, destination, _problem)
+        checked = backups.backup(directory, destination, record.problem)
     _report(destination, checked)
 
 
@@ -105,7 +104,7 @@ def restore(directory: pathlib.Path, source: pathlib.Path, allow_network_filesys
     """
     with _one_sentence():
         restored = backups.restore(
-            directory, source, _problem, allow_network_filesystem=allow_network_filesystem
+            directory, source, record.problem, allow_network_filesystem=allow_network_filesystem
         )
     if restored.aside is not None:
         click.echo(f"{restored.aside}: holds the old store; remove it when you no longer need it.")
@@ -125,14 +124,6 @@ def durability(directory: pathlib.Path, level: Durability) -> None:
         with opened.connection:
             database.write_identity(opened.connection, opened.identity._replace(durability=level))
     click.echo(f"{directory}: keeps durability {level} from now on; it was {before}.")
-
-
-def _problem(key: Key, value: bytes) -> str | None:
-    try:
-        record.loaded(record.key(key.session, key.owner), value)
-    except errors.RecordDamaged as error:
-        return str(error)
-    return None
 
 
 def _report(place: pathlib.Path, checked: Checked) -> None:

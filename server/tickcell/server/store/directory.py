@@ -191,6 +191,7 @@ def require_store(directory: pathlib.Path) -> str:
 def write_marker(directory: pathlib.Path, store_id: str) -> None:
     """Writes the marker, and has it and the database's name on the disk on return."""
     partial = directory / f"{MARKER}.partial"
+    partial.touch(mode=0o600)
     with partial.open("w") as file:
         file.write(f"{store_id}\n")
         file.flush()
