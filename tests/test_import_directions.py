@@ -39,6 +39,7 @@ PURE = (
     "tickcell.server.lives",
     "tickcell.server.record",
     "tickcell.server.rules",
+    "tickcell.server.store.contract",
 )
 
 

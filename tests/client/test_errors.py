@@ -105,4 +105,7 @@ def test_details_that_cannot_be_read_leave_the_status_code() -> None:
 
 def test_only_what_may_pass_is_tried_again() -> None:
     passing = {reason for reason, error in errors.REASONS.items() if error.may_pass}
-    assert passing == {"STORE_FULL", "STREAMS_FULL", "DRAINING", "INTERNAL"}
+    assert passing == {
+        *("STORE_FULL", "STORE_BUSY", "STORE_AWAY", "OUTCOME_UNKNOWN"),
+        *("STREAMS_FULL", "DRAINING", "INTERNAL"),
+    }

@@ -30,7 +30,6 @@ def test_limit_below_one_is_refused_by_name(name: str, value: Any) -> None:
     ("name", "value"),
     [
         ("durability", "some"),
-        ("on_unclean", "ignore"),
         ("numerics", "loose"),
         ("idle_ttl_s", 0.0),
         ("idle_ttl_s", -1.0),
