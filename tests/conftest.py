@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 
 import packages
+import surroundings
 
 PROJECT = Path(__file__).resolve().parents[1]
 
-# What a person has set for servers of their own is not meant for the tests'.
-for _name in [name for name in os.environ if name.startswith("TICKCELL_")]:
-    if _name != "TICKCELL_RECORDINGS":
-        del os.environ[_name]
+surroundings.settle()
 
 # How long an example takes is the machine's affair; a failure can be run again
 # from the blob that it prints.
@@ -25,6 +24,14 @@ hypothesis.settings.register_profile(
     "ci", hypothesis.settings.get_profile("suite"), derandomize=True
 )
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "suite")
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left_behind() -> Iterator[None]:
+    """Ends what a test leaves running, whatever became of it, and says so."""
+    with surroundings.left_behind() as left:
+        yield
+    assert not left, f"processes that the test left behind: {left}"
 
 
 @pytest.fixture(scope="session")
