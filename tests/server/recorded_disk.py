@@ -44,9 +44,14 @@ Event = Write | Sync | Mark
 
 
 class Recording:
-    """What happens on the disk, in order, from `begin` on."""
+    """What happens on the disk, in order, from `begin` on.
+
+    Attributes:
+      refuses_writes: whether the disk fails at each write.
+    """
 
     def __init__(self) -> None:
+        self.refuses_writes = False
         self.events: list[Event] = []
         self._is_on = False
         self.before: dict[str, bytes] = {}
@@ -83,7 +88,7 @@ class Recording:
         What was synced is there; of the rest each write is kept, dropped, or torn.
         """
         events = self.events[:cut]
-        synced = {name: 0 for name in self.before}
+        synced = dict.fromkeys(self.before, 0)
         for event in events:
             if isinstance(event, Sync):
                 synced[event.name] = max(synced[event.name], event.begin)
@@ -92,9 +97,7 @@ class Recording:
         files = {name: bytearray(content) for name, content in self.before.items()}
         for index, event in enumerate(events):
             if isinstance(event, Write):
-                if index < synced[event.name]:
-                    _apply(files[event.name], event)
-                elif chance.random() < kept_share:
+                if index < synced[event.name] or chance.random() < kept_share:
                     _apply(files[event.name], event)
                 elif chance.random() < 0.3:
                     _tear(files[event.name], event, chance)
@@ -113,7 +116,7 @@ class _Vfs(apsw.VFS):
         self._recording = recording
         super().__init__(name, "")
 
-    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:
+    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 - apsw's name.
         return _File(self._recording, name, flags)
 
 
@@ -124,16 +127,18 @@ class _File(apsw.VFSFile):
         self._recording = recording
         super().__init__("", name, flags)
 
-    def xWrite(self, data: bytes, offset: int) -> None:
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - apsw's name.
         # Before it: a sync that begins later covers it for sure.
+        if self._recording.refuses_writes:
+            raise apsw.exception_for(apsw.SQLITE_IOERR_WRITE)
         self._recording.note(Write(self._name, offset, bytes(data)))
         super().xWrite(data, offset)
 
-    def xTruncate(self, size: int) -> None:
+    def xTruncate(self, size: int) -> None:  # noqa: N802 - apsw's name.
         self._recording.note(Write(self._name, size, None))
         super().xTruncate(size)
 
-    def xSync(self, flags: int) -> None:
+    def xSync(self, flags: int) -> None:  # noqa: N802 - apsw's name.
         begin = len(self._recording.events)
         super().xSync(flags)
         self._recording.note(Sync(self._name, begin, threading.get_ident()))
