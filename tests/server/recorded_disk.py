@@ -44,9 +44,14 @@ Event = Write | Sync | Mark
 
 
 class Recording:
-    """What happens on the disk, in order, from `begin` on."""
+    """What happens on the disk, in order, from `begin` on.
+
+    Attributes:
+      refuses_writes: whether the disk fails at each write.
+    """
 
     def __init__(self) -> None:
+        self.refuses_writes = False
         self.events: list[Event] = []
         self._is_on = False
         self.before: dict[str, bytes] = {}
@@ -111,7 +116,7 @@ class _Vfs(apsw.VFS):
         self._recording = recording
         super().__init__(name, "")
 
-    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:
+    def xOpen(self, name: Any, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 - apsw's name.
         return _File(self._recording, name, flags)
 
 
@@ -122,16 +127,18 @@ class _File(apsw.VFSFile):
         self._recording = recording
         super().__init__("", name, flags)
 
-    def xWrite(self, data: bytes, offset: int) -> None:
+    def xWrite(self, data: bytes, offset: int) -> None:  # noqa: N802 - apsw's name.
         # Before it: a sync that begins later covers it for sure.
+        if self._recording.refuses_writes:
+            raise apsw.exception_for(apsw.SQLITE_IOERR_WRITE)
         self._recording.note(Write(self._name, offset, bytes(data)))
         super().xWrite(data, offset)
 
-    def xTruncate(self, size: int) -> None:
+    def xTruncate(self, size: int) -> None:  # noqa: N802 - apsw's name.
         self._recording.note(Write(self._name, size, None))
         super().xTruncate(size)
 
-    def xSync(self, flags: int) -> None:
+    def xSync(self, flags: int) -> None:  # noqa: N802 - apsw's name.
         begin = len(self._recording.events)
         super().xSync(flags)
         self._recording.note(Sync(self._name, begin, threading.get_ident()))

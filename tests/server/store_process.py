@@ -6,9 +6,9 @@ It reads one command a line and answers with one line, which is the error's if i
     set KEY VERSION       replaces a record, whatever it is; answers the verdict
     add COUNT             adds records of version 1 until there are COUNT
     increment KEY COUNT   replaces a record by its next version COUNT times
-    tick [KEY]            replaces records, or one, by their next versions until it is killed, and
-                          writes each version to its standard output when it is acknowledged
-    pace RATE SECONDS     as many commits a second for so long, with the upkeep; answers what they took
+    tick                  replaces records by their next versions until it is killed, and writes
+                          each to its standard output when it is acknowledged
+    pace RATE SECONDS     as many commits a second, and the upkeep; answers what they took
     get KEY               answers the record's version
     upkeep                does the upkeep; answers "done"
     keep SECONDS          does the upkeep each second for so long
@@ -149,10 +149,10 @@ class _Child:
             self.store.commit([store_records.step(key, None) for key in keys])
         return str(self.store.counts().live)
 
-    def tick(self, name: str | None = None) -> str:
+    def tick(self) -> str:
         keys = [key for key, _ in self.store.scan(None, None, 1 << 20)]
         while True:
-            for key in keys if name is None else [store_records.key(name)]:
+            for key in keys:
                 version = self._step(key)
                 sys.stdout.write(f"{key.session} {version}\n")
                 sys.stdout.flush()

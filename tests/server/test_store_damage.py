@@ -49,7 +49,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Sound:
     store.close()
     connection = apsw.Connection(str(directory / "store.db"))
     pages = connection.execute("SELECT pageno FROM dbstat WHERE name LIKE 'sqlite_autoindex%'")
-    index_pages = [int(pageno) for (pageno,) in pages.fetchall()]
+    index_pages = [int(str(pageno)) for (pageno,) in pages.fetchall()]
     connection.close()
     return Sound(directory, (directory / "store.db").read_bytes(), index_pages)
 

@@ -14,6 +14,7 @@ import pytest
 from server import store_records
 from server.store_process import StoreProcess
 from tickcell.server.store import (
+    EmbeddedStore,
     MemoryStore,
     NetworkFilesystemError,
     NewerSchemaError,
@@ -22,6 +23,7 @@ from tickcell.server.store import (
     SqliteStore,
     StoreInUseError,
     directory,
+    filesystems,
 )
 
 # Of a machine with one of each; see proc_pid_mountinfo(5).
@@ -49,12 +51,12 @@ MOUNTS = """\
     ],
 )
 def test_file_system_is_that_of_the_innermost_mount(path: str, expected: str) -> None:
-    assert directory.type_of_filesystem(pathlib.Path(path), MOUNTS) == expected
+    assert filesystems.type_of_filesystem(pathlib.Path(path), MOUNTS) == expected
 
 
 def test_network_file_system_is_refused_with_the_way_out() -> None:
     with pytest.raises(NetworkFilesystemError, match=r"nfs4.*--allow-network-filesystem"):
-        directory.refuse_network_filesystem(pathlib.Path("/srv/team/tickcell"), MOUNTS)
+        filesystems.refuse_network_filesystem(pathlib.Path("/srv/team/tickcell"), MOUNTS)
 
 
 def test_local_file_system_is_not_refused(tmp_path: pathlib.Path) -> None:
@@ -184,8 +186,8 @@ def test_durability_is_the_stores_and_not_the_next_starts(
 
 
 def test_every_store_has_an_id_of_its_own(tmp_path: pathlib.Path) -> None:
-    stores = [MemoryStore(), MemoryStore(), SqliteStore.open(tmp_path / "1")]
-    stores.append(SqliteStore.open(tmp_path / "2"))
+    stores: list[EmbeddedStore] = [MemoryStore(), MemoryStore()]
+    stores += [SqliteStore.open(tmp_path / name) for name in "ab"]
     ids = [store.id for store in stores]
     assert len(set(ids)) == 4
     assert all(len(bytes.fromhex(store_id)) == 16 for store_id in ids)

@@ -129,9 +129,7 @@ def test_power_cut_under_process_crash_leaves_all_commits_up_to_one(
     losses_ms = []
     for index in range(cut_count):
         cut = chance.randrange(len(recording.events))
-        acknowledged = max(
-            [mark.number for mark in recording.events[:cut] if is_acknowledgement(mark)], default=0
-        )
+        acknowledged = last_acknowledged(recording, cut)
         last = found_after(recording, source, tmp_path / f"image-{index}", cut, index)
         lost_s = times[acknowledged] - times[last + 1] if last < acknowledged else 0.0
         losses_ms.append(1e3 * lost_s)
@@ -151,13 +149,11 @@ def test_power_cut_under_power_loss_loses_nothing_acknowledged(
     chance = random.Random(cut_count)
     for index in range(cut_count):
         cut = chance.randrange(len(recording.events))
-        acknowledged = max(
-            [mark.number for mark in recording.events[:cut] if is_acknowledgement(mark)], default=0
-        )
+        acknowledged = last_acknowledged(recording, cut)
         last = found_after(recording, source, tmp_path / f"image-{index}", cut, index)
         assert last >= acknowledged
-    commits = sum(map(is_acknowledgement, recording.events))
-    print(f"{commits} commits, {cut_count} power cuts: nothing acknowledged lost")
+    commit_count = last_acknowledged(recording)
+    print(f"{commit_count} commits, {cut_count} power cuts: nothing acknowledged lost")
 
 
 def test_disk_that_keeps_nothing_back_shows_that_the_images_can_fail(
@@ -189,5 +185,7 @@ def test_commits_never_sync_in_their_own_thread(
     assert threading.get_ident() not in {event.thread for event in syncs}
 
 
-def is_acknowledgement(event: object) -> bool:
-    return isinstance(event, Mark) and event.what == "acknowledged"
+def last_acknowledged(recording: Recording, cut: int | None = None) -> int:
+    """Returns the last commit that was acknowledged before event `cut`."""
+    marks = [event for event in recording.events[:cut] if isinstance(event, Mark)]
+    return max([mark.number for mark in marks if mark.what == "acknowledged"], default=0)

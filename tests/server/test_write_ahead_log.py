@@ -11,8 +11,9 @@ import signal
 import pytest
 
 from server import store_records
+from server.recorded_disk import Recording
 from server.store_process import StoreProcess
-from tickcell.server.store import Applied, SqliteStore, StoreAwayError
+from tickcell.server.store import Applied, SqliteStore, StoreAwayError, Unknown
 from tickcell.server.store.disk import Disk
 
 MOST_BYTES = 64 << 20
@@ -98,6 +99,23 @@ def test_refused_sync_ends_acknowledging_until_a_restart(tmp_path: pathlib.Path)
     again = SqliteStore.open(tmp_path)
     assert again.load([key]) == [change.replacement]
     again.close()
+
+
+def test_commit_in_which_the_disk_fails_is_unknown_and_ends_with_it(tmp_path: pathlib.Path) -> None:
+    recording = Recording()
+    key = store_records.key(0)
+    store = SqliteStore.open(tmp_path, disk=recording.disk)
+    first = store_records.step(key, None)
+    second = store_records.step(key, first.replacement)
+    assert store.commit([first]) == [Applied()]
+    recording.refuses_writes = True
+    (verdict,) = store.commit([second])
+    assert isinstance(verdict, Unknown)
+    assert store.load([key]) == [first.replacement]
+    recording.refuses_writes = False
+    assert store.commit([second]) == [Applied()]
+    store.close()
+    recording.close()
 
 
 def test_answer_waits_for_the_disk_only_where_a_power_cut_must_be_survived(

@@ -15,12 +15,10 @@ import contextlib
 import fcntl
 import os
 import pathlib
-import re
 from typing import TYPE_CHECKING
 
-from tickcell.server.store import lock_table
+from tickcell.server.store import filesystems, lock_table
 from tickcell.server.store.errors import (
-    NetworkFilesystemError,
     NotAStoreError,
     StoreInUseError,
     StoreNoSpaceError,
@@ -47,24 +45,9 @@ _HARMLESS = {
     f"{MARKER}.partial", "lost+found",
 }  # fmt: skip
 
-# SQLite's processes share memory and locks. None of these gives two machines, or a
-# machine and its guest, the same ones: each would take itself for the only writer.
-# The last line is folders shared with a virtual machine.
-# fmt: off
-NETWORK_TYPES = frozenset({
-    "nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "fuse.ceph", "lustre", "beegfs",
-    "ocfs2", "gfs2", "glusterfs", "fuse.glusterfs", "fuse.sshfs", "fuse.s3fs", "fuse.rclone",
-    "9p", "virtiofs", "vboxsf", "prl_fs", "fuse.vmhgfs-fuse", "fuse.grpcfuse", "fakeowner",
-})
-# fmt: on
-
 
 class Hold:
-    """The lock of a process that has the store open.
-
-    Attributes:
-      is_first: whether no other process had it open when the lock was taken.
-    """
+    """The lock of a process that has the store open, or that keeps all others out."""
 
     def __init__(self, directory: pathlib.Path, *, alone: bool = False) -> None:
         """Takes the lock; `guard` is held.
@@ -78,18 +61,11 @@ class Hold:
             it alone.
         """
         self._descriptor = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            self.is_first = _lock(self._descriptor, fcntl.LOCK_EX)
-            # Nobody comes between the two: whoever takes the lock holds the guard.
-            is_ours = self.is_first if alone else _lock(self._descriptor, fcntl.LOCK_SH)
-            if not is_ours:
-                raise StoreInUseError(
-                    f"{directory}: is in use ({', '.join(users(directory))}); try again when "
-                    "they have stopped."
-                )
-        except BaseException:
+        if not _lock(self._descriptor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH):
             self.release()
-            raise
+            raise StoreInUseError(
+                f"{directory}: is in use ({', '.join(users(directory))}); try again when it is not."
+            )
 
     def release(self) -> None:
         """Gives the lock back."""
@@ -132,7 +108,7 @@ def prepare(directory: pathlib.Path, *, allow_network_filesystem: bool) -> None:
     """
     if not allow_network_filesystem:
         mounts = pathlib.Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
-        refuse_network_filesystem(directory, mounts)
+        filesystems.refuse_network_filesystem(directory, mounts)
     try:
         # Only this user's: the records hold what a person's sensors saw.
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -209,40 +185,6 @@ def sync_directory(directory: pathlib.Path) -> None:
         os.close(descriptor)
 
 
-def refuse_network_filesystem(directory: pathlib.Path, mounts: str) -> None:
-    """Raises NetworkFilesystemError where the mounts put the directory on a network.
-
-    Args:
-      directory: it need not exist.
-      mounts: the text of /proc/self/mountinfo.
-    """
-    filesystem_type = type_of_filesystem(directory.resolve(), mounts)
-    if filesystem_type in NETWORK_TYPES:
-        raise NetworkFilesystemError(
-            f"{directory}: lies on a network file system ({filesystem_type}), where the locks that "
-            "servers share do not work; use a local disk, or --allow-network-filesystem if one "
-            "machine alone ever opens it."
-        )
-
-
-def type_of_filesystem(path: pathlib.Path, mounts: str) -> str:
-    """Returns the type of the file system that holds a path, which need not exist.
-
-    Args:
-      path: an absolute path without symbolic links.
-      mounts: the text of /proc/self/mountinfo; see proc_pid_mountinfo(5).
-    """
-    deepest, found = -1, ""
-    for line in mounts.splitlines():
-        fields = line.split(" ")
-        mount_point = pathlib.Path(_unescape(fields[4]))
-        depth = len(mount_point.parts)
-        # Of several mounts on one point, the last one hides the others.
-        if depth >= deepest and path.is_relative_to(mount_point):
-            deepest, found = depth, fields[fields.index("-") + 1]
-    return found
-
-
 def _require_permission(directory: pathlib.Path) -> None:
     for path in (directory, directory / DATABASE, directory / MARKER):
         if path.exists() and not os.access(path, os.R_OK | os.W_OK):
@@ -258,7 +200,3 @@ def _lock(descriptor: int, how: int) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _unescape(field: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)

@@ -10,17 +10,7 @@ from typing import TYPE_CHECKING
 import apsw
 
 from tickcell.server.store import database, opening
-from tickcell.server.store.contract import (
-    Applied,
-    Change,
-    Contended,
-    Counts,
-    Full,
-    Key,
-    Lost,
-    Unknown,
-    Verdict,
-)
+from tickcell.server.store.contract import Change, Contended, Counts, Full, Key, Unknown, Verdict
 from tickcell.server.store.disk import Disk
 from tickcell.server.store.errors import (
     StoreDamagedError,
@@ -29,6 +19,7 @@ from tickcell.server.store.errors import (
     StorePutBackError,
     damaged,
 )
+from tickcell.server.store.records import Records
 from tickcell.server.store.reserve import Reserve
 from tickcell.server.store.store_clock import Monotonic, StoreClock
 from tickcell.server.store.watch import Watch
@@ -39,17 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tickcell.server.store.durability import Durability
-
-# As bytes: of a damaged row, the type may be another.
-_LOAD = "SELECT CAST(value AS BLOB) FROM record WHERE owner = ? AND session = ?"
-_ADD = (
-    "INSERT INTO record (value, is_live, owner, session) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
-)
-_STEP = "UPDATE record SET value = ? WHERE owner = ? AND session = ? AND value = ?"
-_TURN = "UPDATE record SET value = ?, is_live = ? WHERE owner = ? AND session = ? AND value = ?"
-# Of no record, with NULL for its value, it removes none.
-_REMOVE = "DELETE FROM record WHERE owner = ? AND session = ? AND value = ?"
-_SCAN = "SELECT owner, session, value FROM record {where} ORDER BY owner, session LIMIT ?"
 
 # The upkeep waits in its thread for another process's commit, of some microseconds.
 _UPKEEP_WAIT_MS = 100
@@ -71,7 +51,7 @@ class SqliteStore:
         self._opened = opened
         self._directory = opened.directory
         self._connection = opened.connection
-        self._execute = self._connection.cursor().execute
+        self._records = Records(self._directory, self._connection)
         self.id = opened.identity.id
         self.syncs = opened.identity.durability == "power-loss"
         self._broken: str | None = None
@@ -153,9 +133,9 @@ class SqliteStore:
         self._require_sound()
         with self._errors():
             if len(keys) == 1:
-                return [self._find(keys[0])]
+                return [self._records.find(keys[0])]
             with database.transaction(self._connection, "BEGIN"):
-                return [self._find(key) for key in keys]
+                return [self._records.find(key) for key in keys]
 
     def commit(self, changes: Sequence[Change]) -> list[Verdict]:
         self._require_sound()
@@ -185,24 +165,8 @@ class SqliteStore:
 
     def scan(self, owner: str | None, after: Key | None, limit: int) -> list[tuple[Key, bytes]]:
         self._require_sound()
-        where, values = "", tuple[str, ...]()
-        if owner is None and after is not None:
-            where, values = "WHERE (owner, session) > (?, ?)", after
-        elif owner is not None:
-            where, values = (
-                "WHERE owner = ? AND session > ?",
-                (owner, after.session if after else ""),
-            )
         with self._errors():
-            rows = self._execute(_SCAN.format(where=where), (*values, limit)).fetchall()
-        found = list[tuple[Key, bytes]]()
-        for row in rows:
-            match row:
-                case (str(row_owner), str(session), bytes(value)):
-                    found.append((Key(row_owner, session), value))
-                case _:
-                    raise damaged(self._directory, "a row does not hold what it should")
-        return found
+            return self._records.scan(owner, after, limit)
 
     def counts(self) -> Counts:
         self._require_sound()
@@ -241,7 +205,9 @@ class SqliteStore:
 
     def _commit(self, changes: Sequence[Change]) -> list[Verdict]:
         with database.transaction(self._connection, "BEGIN IMMEDIATE") as commit:
-            verdicts = [self._apply(change) for change in changes]
+            verdicts = [
+                self._records.apply(change, may_add=self._reserve.is_held) for change in changes
+            ]
             try:
                 commit()
             except (apsw.BusyError, apsw.FullError):
@@ -249,37 +215,6 @@ class SqliteStore:
             except apsw.Error as error:
                 return [Unknown(str(self._log.judge(error)))] * len(changes)
         return verdicts
-
-    def _apply(self, change: Change) -> Verdict:
-        (owner, session), expected, replacement, was_live, is_live = change
-        is_held_back = False
-        if replacement is None:
-            self._execute(_REMOVE, (owner, session, expected))
-        elif expected is not None and was_live == is_live:
-            self._execute(_STEP, (replacement, owner, session, expected))
-        elif expected is not None:
-            self._execute(_TURN, (replacement, is_live, owner, session, expected))
-        elif self._reserve.is_held:
-            self._execute(_ADD, (replacement, is_live, owner, session))
-        else:
-            is_held_back = True
-        if not is_held_back and self._connection.changes():
-            return Applied()
-        found = self._find(change.key)
-        if found == replacement:
-            return Applied()
-        if found is None and is_held_back:
-            return Full("the disk is nearly full, and room is kept for the sessions that exist")
-        return Lost(found)
-
-    def _find(self, key: Key) -> bytes | None:
-        # All of them, so that the statement is done and reads no longer.
-        match self._execute(_LOAD, key).fetchall():
-            case []:
-                return None
-            case [(bytes(value),)]:
-                return value
-        raise damaged(self._directory, f"the record of {key.session!r} is none")
 
     def _keep_clock(self) -> None:
         connection = self._upkeep_connection
@@ -326,5 +261,3 @@ class SqliteStore:
             yield
         except (apsw.Error, OSError) as error:
             raise self._log.judge(error) from error
-        except UnicodeDecodeError as error:
-            raise damaged(self._directory, f"a row is no text ({error})") from error

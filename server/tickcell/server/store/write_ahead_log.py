@@ -100,7 +100,8 @@ class WriteAheadLog:
         self._frames = 0
         self.follow(self._writer)
         self._trouble: StoreError | None = None
-        self._copied_frames = -1
+        # Of this server or another: how often the log was begun anew, and how far it was copied.
+        self._progress: tuple[object, int] = (None, -1)
         self._stuck_since_ns: int | None = None
         self._suspects: set[int] | None = None
         self._wanted = threading.Event()
@@ -201,12 +202,13 @@ class WriteAheadLog:
 
     def _copy(self) -> bool:
         """Copies the log and begins it anew; returns whether that was possible."""
-        copied_frames, is_done = self._copied_frames, False
+        log_count, copied_frames = self._progress
+        is_done = False
         with contextlib.ExitStack() as held:
             try:
                 # As long as the writer reads, nobody begins the log anew behind our back.
                 with transaction(self._writer, "BEGIN"):
-                    self._writer.execute("SELECT 1 FROM store").fetchall()
+                    ((log_count,),) = self._writer.execute("SELECT log_count FROM store").fetchall()
                     self._copier.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
                     # Now, so that little is left to sync while all others are kept out.
                     self._sync_file(self._database_descriptor)
@@ -221,9 +223,9 @@ class WriteAheadLog:
                 pass  # Another server is at it, or a process stands still in the middle of it.
         if is_done:
             self._stuck_since_ns = None
-        elif self._stuck_since_ns is None or copied_frames != self._copied_frames:
+        elif self._stuck_since_ns is None or (log_count, copied_frames) != self._progress:
             self._stuck_since_ns = self._monotonic_ns()
-        self._copied_frames = copied_frames
+        self._progress = log_count, copied_frames
         return is_done
 
     def _begin_anew(self, frames: int) -> bool:

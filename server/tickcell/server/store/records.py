@@ -1,0 +1,98 @@
+"""The statements on records, on one connection and in whichever transaction it is in."""
+
+from __future__ import annotations
+
+import pathlib
+
+import apsw
+
+from tickcell.server.store.contract import Applied, Change, Full, Key, Lost, Verdict
+from tickcell.server.store.errors import damaged
+
+# As bytes: of a damaged row, the type may be another.
+_FIND = "SELECT CAST(value AS BLOB) FROM record WHERE owner = ? AND session = ?"
+_ADD = (
+    "INSERT INTO record (value, is_live, owner, session) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+)
+_STEP = "UPDATE record SET value = ? WHERE owner = ? AND session = ? AND value = ?"
+_TURN = "UPDATE record SET value = ?, is_live = ? WHERE owner = ? AND session = ? AND value = ?"
+# Of no record, with NULL for its value, it removes none.
+_REMOVE = "DELETE FROM record WHERE owner = ? AND session = ? AND value = ?"
+_SCAN = "SELECT owner, session, value FROM record {where} ORDER BY owner, session LIMIT ?"
+
+
+class Records:
+    """The table of records. Errors are apsw's, but for rows that are not as they must be."""
+
+    def __init__(self, directory: pathlib.Path, connection: apsw.Connection) -> None:
+        self._directory = directory
+        self._connection = connection
+        self._execute = connection.cursor().execute
+
+    def find(self, key: Key) -> bytes | None:
+        """Returns a record.
+
+        Raises:
+          StoreDamagedError: its row holds something else.
+        """
+        # All of them, so that the statement is done and reads no longer.
+        match self._execute(_FIND, key).fetchall():
+            case []:
+                return None
+            case [(bytes(value),)]:
+                return value
+        raise damaged(self._directory, f"the row of {key.session!r} holds no record")
+
+    def apply(self, change: Change, *, may_add: bool) -> Verdict:
+        """Applies a change if its record is as expected.
+
+        The change first and then, of a loser only, what is there: the quickest way.
+
+        Args:
+          change: what to apply.
+          may_add: whether there is room for a record that was not there.
+        """
+        (owner, session), expected, replacement, was_live, is_live = change
+        is_tried = True
+        if replacement is None:
+            self._execute(_REMOVE, (owner, session, expected))
+        elif expected is not None and was_live == is_live:
+            self._execute(_STEP, (replacement, owner, session, expected))
+        elif expected is not None:
+            self._execute(_TURN, (replacement, is_live, owner, session, expected))
+        elif may_add:
+            self._execute(_ADD, (replacement, is_live, owner, session))
+        else:
+            is_tried = False
+        if is_tried and self._connection.changes():
+            return Applied()
+        found = self.find(change.key)
+        if found == replacement:
+            return Applied()
+        if found is None and not is_tried:
+            return Full("the disk is nearly full, and room is kept for the sessions that exist")
+        return Lost(found)
+
+    def scan(self, owner: str | None, after: Key | None, limit: int) -> list[tuple[Key, bytes]]:
+        """Reads records in order; see `EmbeddedStore.scan`.
+
+        Raises:
+          StoreDamagedError: a row holds something else.
+        """
+        where, values = "", tuple[str, ...]()
+        if owner is not None:
+            where = "WHERE owner = ? AND session > ?"
+            values = owner, after.session if after else ""
+        elif after is not None:
+            where, values = "WHERE (owner, session) > (?, ?)", after
+        found = list[tuple[Key, bytes]]()
+        try:
+            for row in self._execute(_SCAN.format(where=where), (*values, limit)).fetchall():
+                match row:
+                    case (str(row_owner), str(session), bytes(value)):
+                        found.append((Key(row_owner, session), value))
+                    case _:
+                        raise damaged(self._directory, "a row holds no record")
+        except UnicodeDecodeError as error:
+            raise damaged(self._directory, f"a row holds no text ({error})") from error
+        return found
