@@ -150,7 +150,7 @@ def problem(key: Key, encoded: bytes) -> str | None:
     try:
         loaded(key, encoded)
     except errors.RecordDamaged as error:
-        return str(error).rstrip(".")
+        return str(error)
     return None
 
 
@@ -226,16 +226,6 @@ def loaded(key: Key, encoded: bytes) -> Record:
 # Most loads are of a session whose last step is a moment ago. It is a function of
 # the bytes alone, so nothing is remembered that the store does not hold.
 @functools.lru_cache(maxsize=4096)
-def problem(key: tuple[str, str], encoded: bytes) -> str | None:
-    """Returns why a record cannot be read, in half a sentence; None if it can."""
-    del key
-    try:
-        decode(encoded)
-    except errors.RecordDamaged as error:
-        return str(error)
-    return None
-
-
 def _decode_life(encoded: bytes) -> Life:
     try:
         return Life(**json.loads(encoded))
