@@ -15,9 +15,10 @@ import pytest
 from google.rpc import error_details_pb2, status_pb2
 
 from doubles.counted_source import wait_until
-from protocol.caller import Caller
+from doubles.raw_peer import RawPeer
+from protocol.caller import PATIENCE_S, Caller
 from tickcell import wire
-from tickcell.client import methods
+from tickcell.client import Session, methods
 from tickcell.client.server_process import ServerProcess
 from tickcell.v1 import session_service_pb2 as pb
 
@@ -126,12 +127,52 @@ def caller_is_held(asked: collections.deque[int]) -> bool:
     return asked[0] == seen
 
 
+NOT_UTF_8 = b"\xff\xfe"
+
+
+def test_metadata_that_is_not_text_is_a_line_in_the_log(
+    server: ServerProcess, log: Callable[[], str]
+) -> None:
+    with RawPeer(server.address) as peer:
+        peer.call(methods.LIST_MODELS.path.encode(), note=NOT_UTF_8)
+        assert peer.has_heard.wait(PATIENCE_S)
+    assert "metadata that is not UTF-8" in log()
+    assert "Traceback" not in log()
+
+
+def test_a_method_whose_name_is_not_text_stops_the_server_for_nobody(tmp_path: Path) -> None:
+    """Some versions of gRPC stop serving at it, all of their connections and for good."""
+    frame = np.zeros(10, np.float32)
+    with (
+        ServerProcess(tmp_path, listen="127.0.0.1:0") as server,
+        Session.create(server.address) as session,
+    ):
+        session.step(frame)
+        with RawPeer(server.address) as peer:
+            peer.call(b"/" + NOT_UTF_8)
+            assert peer.has_heard.wait(PATIENCE_S)
+        session.step(frame)
+        assert session.next_step == 2
+    assert "Traceback" not in (tmp_path / "server.log").read_text()
+
+
+def test_who_pings_far_more_often_than_a_proxy_is_cut_off(server: ServerProcess) -> None:
+    with RawPeer(server.address) as peer:
+        for _ in range(100):
+            peer.ping()
+        assert peer.has_ended.wait(PATIENCE_S)
+        assert peer.goodbye == b"too_many_pings"
+
+
 def test_no_call_is_cancelled_without_a_reason_however_many_wait(server: ServerProcess) -> None:
-    """By itself gRPC does that to some where more than 1,000 wait."""
+    """By itself gRPC does that to some where more than 1,000 wait.
+
+    A limit on the calls of a connection does too.
+    """
 
     async def ask_all() -> list[bytes]:
         async with grpc.aio.insecure_channel(server.address) as channel:
             ask: Any = channel.unary_unary(methods.LIST_MODELS.path)
-            return list(await asyncio.gather(*[ask(b"") for _ in range(4_000)]))
+            return list(await asyncio.gather(*[ask(b"") for _ in range(12_000)]))
 
-    assert len(asyncio.run(ask_all())) == 4_000
+    assert len(asyncio.run(ask_all())) == 12_000

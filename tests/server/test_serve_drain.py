@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from doubles.raw_peer import RawPeer
 from protocol.caller import PATIENCE_S, Caller, Refused, StreamPath, UnaryPath
 from protocol.subject import Subject, encoded, refused
 from server.serve_process import ServeProcess
@@ -149,6 +150,13 @@ def test_idle_watch_of_health_hears_of_the_end_and_does_not_hold_it(
     server.send(signal.SIGTERM)
     assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
     assert server.wait()[0] == 0
+
+
+def test_watch_of_health_that_is_not_read_does_not_hold_the_end(server: ServeProcess) -> None:
+    with RawPeer(server.address, window_bytes=0) as peer:
+        peer.call(b"/grpc.health.v1.Health/Watch")
+        assert peer.has_heard.wait(PATIENCE_S)
+        assert server.end(signal.SIGTERM)[0] == 0
 
 
 @contextlib.contextmanager

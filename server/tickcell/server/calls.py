@@ -36,11 +36,17 @@ class Gate:
 
     def __init__(self) -> None:
         self.is_open = True
+        self._closed = asyncio.Event()
         self._refused_count = 0
 
     def close(self) -> None:
         """Refuses what comes from now on."""
         self.is_open = False
+        self._closed.set()
+
+    async def wait_until_closed(self) -> None:
+        """Waits for `close`."""
+        await self._closed.wait()
 
     def check(self) -> None:
         """Raises Draining if the gate is closed."""
@@ -68,6 +74,18 @@ def draining() -> errors.Draining:
     )
 
 
+def parse(request_class: type[_Request], encoded: bytes) -> _Request:
+    """Returns the message that the bytes are.
+
+    Raises:
+      Malformed: they are not.
+    """
+    try:
+        return request_class.FromString(encoded)
+    except DecodeError as error:
+        raise malformed(request_class.DESCRIPTOR.name, error) from error
+
+
 def malformed(name: str, error: DecodeError) -> errors.Malformed:
     """Returns the answer to bytes that are not the message of this name."""
     return errors.Malformed(
@@ -83,11 +101,7 @@ def unary(
     async def handle(encoded: bytes, context: Context) -> bytes:
         try:
             gate.check()
-            try:
-                request = request_class.FromString(encoded)
-            except DecodeError as error:
-                raise malformed(request_class.DESCRIPTOR.name, error) from error
-            return answer(request).SerializeToString()
+            return answer(parse(request_class, encoded)).SerializeToString()
         except errors.TickcellError as error:
             await abort(context, error)
         except Exception:  # noqa: BLE001 - the edge: logged here, answered without the traceback.

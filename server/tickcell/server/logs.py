@@ -6,6 +6,7 @@ import datetime
 import json
 import logging
 import sys
+import traceback
 from typing import Literal
 
 Format = Literal["text", "json"]
@@ -31,16 +32,33 @@ class _JsonFormatter(_Formatter):
         return json.dumps(fields)
 
 
-class _Departures(logging.Filter):
-    """Says in a line what gRPC gives a traceback for: that a caller left amid its answer."""
+# What callers do, and gRPC gives a traceback for.
+_CALLERS_DOINGS = {
+    "ExecuteBatchError": "a caller left before it had its answer",
+    "UnicodeDecodeError": "a caller sent a method's name or metadata that is not UTF-8",
+}
+
+
+class _CallersDoings(logging.Filter):
+    """Says in a line what callers do, since a traceback shows a fault of ours."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        kind = record.exc_info[0] if record.exc_info else None
-        if kind is not None and kind.__name__ == "ExecuteBatchError":
+        if not record.exc_info:
+            return True
+        kind, error, _ = record.exc_info
+        if kind is None or error is None:
+            # There is none to show, whatever gRPC thinks.
+            record.exc_info = None
+        elif kind.__name__ in _CALLERS_DOINGS and _is_raised_in_grpc(error):
             record.levelno, record.levelname = logging.INFO, "INFO"
-            record.msg, record.args = "a caller left before it had its answer", ()
+            record.msg, record.args = _CALLERS_DOINGS[kind.__name__], ()
             record.exc_info = record.exc_text = None
         return True
+
+
+def _is_raised_in_grpc(error: BaseException) -> bool:
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and "/grpc/_cython/" in frames[-1].filename
 
 
 def configure(format_: Format) -> None:
@@ -51,5 +69,5 @@ def configure(format_: Format) -> None:
         if format_ == "json"
         else _Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
     )
-    handler.addFilter(_Departures())
+    handler.addFilter(_CallersDoings())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

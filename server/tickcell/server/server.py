@@ -7,13 +7,13 @@ import logging
 from typing import TYPE_CHECKING
 
 import grpc
-from grpc_health.v1 import health, health_pb2
-from grpc_reflection.v1alpha import reflection
 
-from tickcell.server import calls, errors, listening, standard_services, store
+from tickcell.server import calls, errors, listening, store
 from tickcell.server.config import NANOSECONDS
+from tickcell.server.health_servicer import HEALTH_SERVICE, HealthServicer
 from tickcell.server.model_servicer import ModelServicer
 from tickcell.server.records import Records
+from tickcell.server.reflection_servicer import REFLECTION_SERVICE, ReflectionServicer
 from tickcell.server.session_servicer import SessionServicer
 from tickcell.server.sessions import Sessions
 from tickcell.server.step_servicer import StepServicer
@@ -35,6 +35,9 @@ _UPKEEP_PERIOD_S = 1.0
 
 # For calls that have arrived by the end of the streams: far longer than they need.
 _LAST_CALLS_S = 0.25
+
+# The largest that gRPC's options take.
+_NO_LIMIT = 2**31 - 1
 
 _log = logging.getLogger(__name__)
 
@@ -77,15 +80,17 @@ class Server:
         self._gate = calls.Gate()
         self._steps = StepServicer(self._gate, turn, max_streams=config.limits.max_streams)
         lives = SessionServicer(self._gate, config, self._sessions, catalogue)
-        models = ModelServicer(self._gate, catalogue)
+        shown = (SESSION_SERVICE, MODEL_SERVICE, HEALTH_SERVICE)
+        services = {
+            SESSION_SERVICE: {**lives.methods(), **self._steps.methods()},
+            MODEL_SERVICE: ModelServicer(self._gate, catalogue).methods(),
+            HEALTH_SERVICE: HealthServicer(self._gate, shown).methods(),
+            REFLECTION_SERVICE: ReflectionServicer(shown).methods(),
+        }
         self._handlers = [
-            grpc.method_handlers_generic_handler(
-                SESSION_SERVICE, {**lives.methods(), **self._steps.methods()}
-            ),
-            grpc.method_handlers_generic_handler(MODEL_SERVICE, models.methods()),
+            *(grpc.method_handlers_generic_handler(*service) for service in services.items()),
             *extra_handlers,
         ]
-        self._health = health.aio.HealthServicer()
         self._upkeep: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
@@ -94,29 +99,16 @@ class Server:
         Raises:
           ListenError: the address cannot be listened on.
         """
-        address = self._config.listen
-        listening.check_free(address)
-        self._server = grpc.aio.server(options=_options(self._config))
-        self._server.add_generic_rpc_handlers(self._handlers)
-        names = (SESSION_SERVICE, MODEL_SERVICE, health.SERVICE_NAME)
-        standard_services.add_health(self._health, self._server)
-        standard_services.add_reflection((*names, reflection.SERVICE_NAME), self._server)
-        try:
-            port = self._server.add_insecure_port(address)
-        except RuntimeError as error:
-            raise listening.ListenError(f"--listen: {address}: {error}.") from error
-        await self._server.start()
-        for name in ("", *names):
-            await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+        port = await self._serve(self._config.listen)
+        self._address = listening.bound(self._config.listen, port)
         self._upkeep = asyncio.create_task(self._keep_up())
-        return listening.bound(address, port)
+        return self._address
 
     async def stop(self) -> None:
         """Drains: refuses what comes, answers what was read, ends the streams, stops.
 
         The store stays open.
         """
-        await self._health.enter_graceful_shutdown()
         self._gate.close()
         await self._steps.drain(self._config.grace_s)
         last_calls_s = min(_LAST_CALLS_S, self._config.grace_s)
@@ -127,21 +119,54 @@ class Server:
             self._upkeep.cancel()
             await asyncio.gather(self._upkeep, return_exceptions=True)
 
+    async def _serve(self, address: str) -> int:
+        """Begins to serve on an address, and returns the port that was bound."""
+        listening.check_free(address)
+        server = grpc.aio.server(options=_options(self._config))
+        server.add_generic_rpc_handlers(self._handlers)
+        try:
+            port = server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise listening.ListenError(f"--listen: {address}: {error}.") from error
+        await server.start()
+        self._server = server
+        return port
+
+    async def _serve_on(self) -> None:
+        """Serves anew, on the same address, if gRPC has stopped by itself.
+
+        grpcio 1.85 does for good when a method's name is not UTF-8, which anybody can
+        send. Its streams break off as those of a killed server do: nothing is lost.
+        """
+        try:
+            # Does nothing where it serves.
+            await self._server.start()
+        except grpc.aio.UsageError:
+            _log.error("gRPC has stopped serving by itself; serving anew on %s", self._address)
+            await self._server.stop(None)
+            await self._serve(self._address)
+
     async def _keep_up(self) -> None:
-        """Syncs the store and sweeps it, over and over."""
-        loop = asyncio.get_running_loop()
+        """Keeps the store up, and sees to it that gRPC serves, over and over.
+
+        Whatever goes wrong is logged, and done again a second later.
+        """
         while True:
             await asyncio.sleep(_UPKEEP_PERIOD_S)
-            try:
-                # Elsewhere, since a slow disk must not hold up the ticks.
-                await loop.run_in_executor(None, self._store.upkeep)
-                removed = self._sessions.sweep()
-                if removed:
-                    _log.info("removed %d ended sessions", removed)
-            except (store.StoreError, errors.TickcellError) as error:
-                _log.error("upkeep: %s", error)
-            except Exception:  # noqa: BLE001 - logged; whatever it is, the next second's is done.
-                _log.exception("upkeep failed")
+            for work in (self._keep_store_up, self._serve_on):
+                try:
+                    await work()
+                except (store.StoreError, errors.TickcellError, listening.ListenError) as error:
+                    _log.error("upkeep: %s", error)
+                except Exception:  # noqa: BLE001 - the edge: logged, and the rest goes on.
+                    _log.exception("upkeep failed")
+
+    async def _keep_store_up(self) -> None:
+        # Elsewhere, since a slow disk must not hold up the ticks.
+        await asyncio.get_running_loop().run_in_executor(None, self._store.upkeep)
+        removed = self._sessions.sweep()
+        if removed:
+            _log.info("removed %d ended sessions", removed)
 
 
 def _options(config: Config) -> list[tuple[str, int]]:
@@ -150,22 +175,21 @@ def _options(config: Config) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", config.limits.max_message_bytes),
         ("grpc.max_send_message_length", -1),
-        # Above 1,000 calls that wait to be taken up, gRPC answers some with a bare
-        # CANCELLED. Nobody is refused without a reason, so none of them is; what bounds
-        # them is what a connection may have open.
-        ("grpc.server.max_pending_requests", 1_000_000),
-        ("grpc.server.max_pending_requests_hard_limit", 1_000_000),
-        ("grpc.max_concurrent_streams", max(10_000, config.limits.max_streams)),
+        # Calls that came while the loop was busy wait for as long as their callers do. By
+        # default gRPC ends them, without a reason, above 1,000 or after 30 s.
+        ("grpc.server.max_pending_requests", _NO_LIMIT),
+        ("grpc.server.max_pending_requests_hard_limit", _NO_LIMIT),
+        ("grpc.server_max_unrequested_time_in_server", _NO_LIMIT),
         # A robot's link dies without a word, and its stream keeps a place. A connection
         # that is silent for this long is asked, and ended if it does not answer: long
         # before its client, which tries again at least every 2 s, has waited for 10 s.
         ("grpc.keepalive_time_ms", 3_000),
         ("grpc.keepalive_timeout_ms", 4_000),
+        # The one of the two that counts in grpcio 1.85, also for gRPC's own measurements
+        # of the link; a minute by default.
         ("grpc.http2.ping_timeout_ms", 4_000),
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.max_pings_without_data", 0),
-        ("grpc.http2.min_ping_interval_without_data_ms", 3_000),
-        # A proxy in between asks likewise, each second and amid idle streams.
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
-        ("grpc.http2.max_ping_strikes", 0),
+        # How often others may ask us, for all its name says. A proxy in between asks each
+        # second and amid idle streams; who asks far more often is cut off.
+        ("grpc.http2.min_ping_interval_without_data_ms", 500),
     ]

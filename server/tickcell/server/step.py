@@ -209,7 +209,7 @@ class Step(rules.StepRequest):
         step = self.start_step + self.stored + wrong.frame
         return errors.FrameOutOfRange(
             f"{self.session}: step {step}, series {wrong.series}, sensor {sensor.name}: got "
-            f" {wrong.reading:g} {sensor.unit}, expected {sensor.min_reading:g} to "
+            f"{wrong.reading:g} {sensor.unit}, expected {sensor.min_reading:g} to "
             f"{sensor.max_reading:g}.",
             session=self.session,
             step=step,
