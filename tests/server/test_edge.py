@@ -173,6 +173,11 @@ def test_no_call_is_cancelled_without_a_reason_however_many_wait(server: ServerP
     async def ask_all() -> list[bytes]:
         async with grpc.aio.insecure_channel(server.address) as channel:
             ask: Any = channel.unary_unary(methods.LIST_MODELS.path)
-            return list(await asyncio.gather(*[ask(b"") for _ in range(12_000)]))
+            await ask(b"")
+            with server.paused():
+                calls = [ask(b"") for _ in range(12_000)]
+                # The more of them are on their way when it goes on, the harder it is.
+                await asyncio.sleep(2)
+            return list(await asyncio.gather(*calls))
 
     assert len(asyncio.run(ask_all())) == 12_000

@@ -1,0 +1,221 @@
+"""Every reason, provoked: its metadata is what its comment in error_reason.proto says."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from doubles.counting_cell import CountingCell
+from doubles.in_process_server import InProcessServer, served
+from doubles.interrupted_store import InterruptedStore
+from doubles.manual_clock import ManualClock
+from doubles.moody_cell import GIVES_NAN, RAISES, MoodyCell
+from protocol import documented
+from protocol.caller import Caller, Refused, StreamPath, UnaryPath
+from tickcell.server import record
+from tickcell.server.config import Limits
+from tickcell.server.store import Change
+from tickcell.v1 import session_service_pb2 as pb
+
+LIMITS = Limits(max_window=16, max_record_bytes=850, max_sessions=40, max_streams=1)
+
+
+class OtherCell(MoodyCell):
+    """Computes other last bits."""
+
+    @property
+    def numerics_digest(self) -> str:
+        return "00000000c0117e58"
+
+
+class Scene:
+    """Servers of one store, and a session in the midst of its life.
+
+    Attributes:
+      records: the store.
+      clock: of all servers.
+      caller: of a server that serves two models.
+      strict: of one that serves the session's model, as it is computed elsewhere.
+      without: of one that does not serve the session's model.
+    """
+
+    def __init__(
+        self,
+        records: InterruptedStore,
+        clock: ManualClock,
+        caller: Caller,
+        strict: Caller,
+        without: Caller,
+    ) -> None:
+        self.records, self.clock = records, clock
+        self.caller, self.strict, self.without = caller, strict, without
+        self.session = self.create(window_step_count=2)
+        for _ in range(4):
+            self.step()
+
+    def create(self, **fields: Any) -> pb.Session:
+        return self.caller.create(**{"model": "counting", **fields})
+
+    def step(self, reading: float = 1.0, caller: Caller | None = None, **fields: Any) -> None:
+        """Sends a step to the session, or a request that differs from one in some fields."""
+        request = pb.StepSessionRequest(
+            **{"session": self.session.id, "step_count": 1, "frames": [reading], **fields}
+        )
+        with UnaryPath(caller or self.caller) as path:
+            path.send(request.SerializeToString())
+
+    def again(self, first_step: int, reading: float = 1.0) -> None:
+        """Sends a step under an index."""
+        self.step(reading, generation=self.session.generation, first_step=first_step)
+
+    def replace(self, change: Callable[[bytes], bytes]) -> None:
+        """Changes the session's record in the store."""
+        key = record.key(self.session.id)
+        (encoded,) = self.records.load([key])
+        assert encoded is not None
+        assert self.records.commit([Change(key, encoded, change(encoded))]) == [True]
+
+
+@contextlib.contextmanager
+def new_scene() -> Iterator[Scene]:
+    """Begins anew for each refusal, since some end the session or the store."""
+    records, clock = InterruptedStore(), ManualClock()
+    shared: dict[str, Any] = {"records": records, "clock": clock, "limits": LIMITS}
+    other = served(CountingCell(), "other")
+    with (
+        InProcessServer([served(MoodyCell()), other], **shared) as server,
+        InProcessServer([served(OtherCell())], numerics="strict", **shared) as strict,
+        InProcessServer([other], **shared) as without,
+        Caller(server.address) as caller,
+        Caller(strict.address) as strict_caller,
+        Caller(without.address) as without_caller,
+    ):
+        yield Scene(records, clock, caller, strict_caller, without_caller)
+
+
+def damaged(encoded: bytes) -> bytes:
+    """Returns a record with a bit flipped."""
+    return encoded[:-1] + bytes([encoded[-1] ^ 1])
+
+
+def of_another_version(encoded: bytes) -> bytes:
+    """Returns a sound record of something else."""
+    body = bytes(4) + encoded[4:-4]
+    return body + struct.pack("<I", zlib.crc32(body))
+
+
+def read_damaged(scene: Scene) -> None:
+    scene.replace(damaged)
+    scene.caller.get(scene.session.id)
+
+
+def read_another_version(scene: Scene) -> None:
+    scene.replace(of_another_version)
+    scene.caller.get(scene.session.id)
+
+
+def expire(scene: Scene) -> None:
+    scene.clock.advance(24 * 3600.0)
+    scene.step()
+
+
+def delete(scene: Scene) -> None:
+    scene.caller.delete(scene.session.id, scene.session.generation)
+    scene.step()
+
+
+def fill_store(scene: Scene) -> None:
+    scene.records.is_full = True
+    scene.step()
+
+
+def create_without_end(scene: Scene) -> None:
+    for _ in range(LIMITS.max_sessions):
+        scene.create()
+
+
+def open_two_streams(scene: Scene) -> None:
+    with StreamPath(scene.caller) as first:
+        with pytest.raises(Refused):
+            first.send(b"\xff")
+        with StreamPath(scene.caller) as second:
+            second.receive()
+
+
+def fail_in_store(scene: Scene) -> None:
+    def fail() -> None:
+        raise ArithmeticError("upset by a commit")
+
+    scene.records.interruptions.append(fail)
+    scene.create()
+
+
+def drain(_: Scene) -> None:
+    with (
+        InProcessServer([served(CountingCell())]) as server,
+        Caller(server.address) as caller,
+        StreamPath(caller) as stream,
+    ):
+        with pytest.raises(Refused):
+            stream.send(b"\xff")
+        server.stop()
+        stream.receive()
+
+
+def send_garbage(scene: Scene) -> None:
+    with UnaryPath(scene.caller) as path:
+        path.send(b"\xff")
+
+
+PROVOCATIONS: list[tuple[str, Callable[[Scene], object]]] = [
+    ("MALFORMED", send_garbage),
+    ("ARGUMENT_INVALID", lambda scene: scene.again(-1)),
+    ("ARGUMENT_INVALID", lambda scene: scene.step(first_step=4)),
+    ("ARGUMENT_INVALID", lambda scene: scene.create(window_step_count=17)),
+    ("ARGUMENT_INVALID", lambda scene: scene.create(series_count=200)),
+    ("ARGUMENT_INVALID", lambda scene: scene.create(model="")),
+    ("FRAME_SHAPE", lambda scene: scene.step(step_count=3)),
+    ("FRAME_SHAPE", lambda scene: scene.step(frames=[1.0, 2.0])),
+    ("FRAME_NOT_FINITE", lambda scene: scene.step(float("nan"))),
+    ("FRAME_OUT_OF_RANGE", lambda scene: scene.step(501.0)),
+    ("SESSION_UNKNOWN", lambda scene: scene.step(session="nobody")),
+    ("SESSION_EXPIRED", expire),
+    ("SESSION_DELETED", delete),
+    ("SESSION_EXISTS", lambda scene: scene.create(session=scene.session.id)),
+    ("SESSION_RESTARTED", lambda scene: scene.step(generation=1, first_step=4)),
+    ("STEP_STALE", lambda scene: scene.again(0)),
+    ("STEP_GAP", lambda scene: scene.again(5)),
+    ("STEP_CONFLICT", lambda scene: scene.again(3, 2.0)),
+    ("MODEL_UNKNOWN", lambda scene: scene.create(model="nothing")),
+    ("MODEL_NOT_SERVED", lambda scene: scene.step(caller=scene.without)),
+    ("NUMERICS_CHANGED", lambda scene: scene.step(caller=scene.strict)),
+    ("OUTPUT_NOT_FINITE", lambda scene: scene.step(GIVES_NAN)),
+    ("STORE_FULL", fill_store),
+    ("SESSIONS_FULL", create_without_end),
+    ("STREAMS_FULL", open_two_streams),
+    ("DRAINING", drain),
+    ("RECORD_DAMAGED", read_damaged),
+    ("RECORD_DAMAGED", read_another_version),
+    ("INTERNAL", lambda scene: scene.step(RAISES)),
+    ("INTERNAL", fail_in_store),
+]
+
+
+def test_every_reason_carries_the_metadata_of_its_comment_and_no_other() -> None:
+    seen = collections.defaultdict[str, list[set[str]]](list)
+    for reason, provoke in PROVOCATIONS:
+        with new_scene() as scene, pytest.raises(Refused) as caught:
+            provoke(scene)
+        assert caught.value.reason == reason, caught.value
+        seen[reason].append(set(caught.value.metadata))
+    always = {reason: set.intersection(*names) for reason, names in seen.items()}
+    ever = {reason: set.union(*names) for reason, names in seen.items()}
+    promised = documented.metadata()
+    assert always == {reason: set(names.always) for reason, names in promised.items()}
+    assert ever == {reason: names.always | names.at_times for reason, names in promised.items()}
