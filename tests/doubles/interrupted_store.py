@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tickcell.server.store import Change, Full, Key, MemoryStore, Verdict
+from tickcell.server.store import Change, Full, Key, MemoryStore, StoreError, Verdict
 
 
 class InterruptedStore(MemoryStore):
@@ -15,6 +15,7 @@ class InterruptedStore(MemoryStore):
       load_count: how many loads there were so far.
       change_counts: of each commit so far, the interruptions' own included.
       is_full: whether commits are refused.
+      trouble: what becomes of commits instead, if anything.
     """
 
     def __init__(self) -> None:
@@ -23,6 +24,7 @@ class InterruptedStore(MemoryStore):
         self.load_count = 0
         self.change_counts: list[int] = []
         self.is_full = False
+        self.trouble: Verdict | StoreError | None = None
 
     def load(self, keys: Sequence[Key]) -> list[bytes | None]:
         self.load_count += 1
@@ -32,6 +34,9 @@ class InterruptedStore(MemoryStore):
         if self.interruptions:
             self.interruptions.pop(0)()
         self.change_counts.append(len(changes))
-        if self.is_full:
-            return [Full("store: no room to write; make room.") for _ in changes]
+        trouble = Full("store: no room to write; make room.") if self.is_full else self.trouble
+        if isinstance(trouble, StoreError):
+            raise trouble
+        if trouble is not None:
+            return [trouble for _ in changes]
         return super().commit(changes)

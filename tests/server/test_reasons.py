@@ -18,9 +18,8 @@ from doubles.manual_clock import ManualClock
 from doubles.moody_cell import GIVES_NAN, RAISES, MoodyCell
 from protocol import documented
 from protocol.caller import Caller, Refused, StreamPath, UnaryPath
-from tickcell.server import record
+from tickcell.server import record, store
 from tickcell.server.config import Limits
-from tickcell.server.store import Change
 from tickcell.v1 import session_service_pb2 as pb
 
 LIMITS = Limits(max_window=16, max_record_bytes=850, max_sessions=40, max_streams=1)
@@ -79,7 +78,13 @@ class Scene:
         key = record.key(self.session.id)
         (encoded,) = self.records.load([key])
         assert encoded is not None
-        assert self.records.commit([Change(key, encoded, change(encoded))]) == [True]
+        (verdict,) = self.records.commit([store.Change(key, encoded, change(encoded))])
+        assert verdict == store.Applied()
+
+    def in_trouble(self, trouble: store.Verdict | store.StoreError) -> None:
+        """Sends a step while the store is in trouble."""
+        self.records.trouble = trouble
+        self.step()
 
 
 @contextlib.contextmanager
@@ -204,6 +209,10 @@ PROVOCATIONS: list[tuple[str, Callable[[Scene], object]]] = [
     ("RECORD_DAMAGED", read_another_version),
     ("INTERNAL", lambda scene: scene.step(RAISES)),
     ("INTERNAL", fail_in_store),
+    ("STORE_BUSY", lambda scene: scene.in_trouble(store.Contended())),
+    ("STORE_AWAY", lambda scene: scene.in_trouble(store.StoreAwayError("store: is away."))),
+    ("STORE_DAMAGED", lambda scene: scene.in_trouble(store.StoreDamagedError("store: is torn."))),
+    ("OUTCOME_UNKNOWN", lambda scene: scene.in_trouble(store.Unknown("the disk failed"))),
 ]
 
 
