@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import platform
 
-_PACKAGES = ("tickcell", "grpcio", "protobuf", "numpy", "lmdb", "ai-edge-litert")
+_PACKAGES = ("tickcell", "grpcio", "protobuf", "numpy", "apsw", "ai-edge-litert")
 
 
 def describe() -> str:

@@ -121,7 +121,7 @@ def test_metadata_names_the_extras_the_licence_and_the_pythons(
 def test_base_install_is_light(metadata: email.message.Message) -> None:
     requirements = map(Requirement, metadata.get_all("Requires-Dist") or [])
     base = {canonicalize_name(each.name) for each in requirements if not each.marker}
-    assert not base & {"tensorflow", "keras", "matplotlib", "ai-edge-litert", "lmdb"}
+    assert not base & {"tensorflow", "keras", "matplotlib", "ai-edge-litert", "apsw"}
 
 
 def test_everything_that_make_installs_is_pinned(pins: dict[str, Requirement]) -> None:

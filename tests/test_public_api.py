@@ -14,7 +14,7 @@ import import_graph
 
 TRAINING = "tickcell.model.keras"
 # What the base install does not have.
-EXTRAS = ("ai_edge_litert", "grpc_health", "grpc_reflection", "lmdb", "matplotlib", "tensorflow")
+EXTRAS = ("ai_edge_litert", "grpc_health", "grpc_reflection", "apsw", "matplotlib", "tensorflow")
 
 
 def _python(source: str, *arguments: str) -> str:

@@ -103,13 +103,13 @@ def test_where_no_server_answers_it_says_how_to_start_one(run: Run, tmp_path: Pa
 def test_a_missing_extra_is_named_with_its_command(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "lmdb", None)
+    monkeypatch.setitem(sys.modules, "apsw", None)
     monkeypatch.delitem(sys.modules, "tickcell.server.store.commands", raising=False)
     for name in [name for name in sys.modules if name.startswith("tickcell.server")]:
         monkeypatch.delitem(sys.modules, name)
     status, _, err = run("store", "inspect", "nowhere")
     assert status == 1
-    assert err == "tickcell: lmdb is not installed; run: pip install 'tickcell[server]'\n"
+    assert err == "tickcell: apsw is not installed; run: pip install 'tickcell[server]'\n"
 
 
 def test_a_file_that_is_not_there_is_one_sentence(run: Run, server: ServerProcess) -> None:
@@ -256,7 +256,7 @@ def test_an_address_that_cannot_be_one_is_refused(run: Run) -> None:
 
 
 def test_a_program_that_imports_the_client_needs_no_server_and_no_plots() -> None:
-    source = "import sys, tickcell.client; print({'lmdb', 'matplotlib', 'tqdm'} & {*sys.modules})"
+    source = "import sys, tickcell.client; print({'apsw', 'matplotlib', 'tqdm'} & {*sys.modules})"
     done = subprocess.run(
         [sys.executable, "-c", source], capture_output=True, text=True, check=True
     )

@@ -11,7 +11,6 @@ from tickcell.server.store.contract import (
     Full,
     Key,
     Lost,
-    RecordCheck,
     Unknown,
     Verdict,
 )
@@ -47,7 +46,6 @@ __all__ = [
     "NewerSchemaError",
     "NotAStoreError",
     "OtherDurabilityError",
-    "RecordCheck",
     "SqliteStore",
     "StoreAwayError",
     "StoreDamagedError",
