@@ -100,6 +100,13 @@ def test_looking_at_a_killed_servers_store_changes_nothing(
     assert {name: (directory / name).read_bytes() for name in files} == before
 
 
+@pytest.mark.parametrize("command", ["inspect", "check"])
+def test_looking_at_a_closed_store_leaves_no_file(directory: pathlib.Path, command: str) -> None:
+    before = {found.name for found in directory.iterdir()}
+    assert _run(command, "--store", directory).exit_code == 0
+    assert {found.name for found in directory.iterdir()} == before
+
+
 def test_check_says_that_all_is_sound(directory: pathlib.Path) -> None:
     result = _run("check", "--store", directory)
     assert (result.exit_code, result.output) == (0, f"{directory}: 0 records, all sound.\n")

@@ -48,7 +48,9 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Sound:
         ]
     store.close()
     connection = apsw.Connection(str(directory / "store.db"))
-    pages = connection.execute("SELECT pageno FROM dbstat WHERE name LIKE 'sqlite_autoindex%'")
+    pages = connection.execute(
+        "SELECT pageno FROM dbstat WHERE name LIKE 'sqlite_autoindex%' ORDER BY path"
+    )
     index_pages = [int(str(pageno)) for (pageno,) in pages.fetchall()]
     connection.close()
     return Sound(directory, (directory / "store.db").read_bytes(), index_pages)
@@ -122,6 +124,19 @@ def test_truncated_store_is_refused_or_has_lost_its_last_page(
         assert found["start refused"] == SESSION_COUNT or is_cut_in_last_page, f"length {length}"
         assert not found["unknown"]
         shutil.rmtree(directory)
+
+
+def test_store_whose_index_has_lost_its_entries_is_refused(
+    sound: Sound, tmp_path: pathlib.Path
+) -> None:
+    content = bytearray(sound.content)
+    # The number of a page's cells is in its bytes 3 and 4: all but one seem never to have been.
+    cells = slice(4096 * (sound.index_pages[-1] - 1) + 3, 4096 * (sound.index_pages[-1] - 1) + 5)
+    assert int.from_bytes(content[cells]) > 1
+    content[cells] = (1).to_bytes(2)
+    directory = _copy(sound, tmp_path / "store", bytes(content))
+    with pytest.raises(StoreDamagedError, match="number of its records"):
+        SqliteStore.open(directory)
 
 
 @pytest.mark.parametrize("what", ["missing", "empty"])

@@ -67,7 +67,7 @@ def open_to_serve(
 
 @contextlib.contextmanager
 def existing(path: pathlib.Path, *, alone: bool) -> Iterator[Opened]:
-    """Opens a store that is there, and leaves its log as it is at the end.
+    """Opens a store that is there; who only looks leaves its log as it is at the end.
 
     Args:
       path: the store's directory.
@@ -79,9 +79,11 @@ def existing(path: pathlib.Path, *, alone: bool) -> Iterator[Opened]:
     """
     with errors_of(path):
         with directories.guard(path) if path.is_dir() else contextlib.nullcontext():
+            has_log = (path / directories.LOG).exists()
             opened = _open(path, None, directories.require_store(path), alone=alone)
         try:
-            opened.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            if has_log and not alone:
+                opened.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             yield opened
         finally:
             opened.close()

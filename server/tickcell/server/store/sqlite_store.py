@@ -194,10 +194,7 @@ class SqliteStore:
             if self._log.failure is None:
                 self._log.sync()
         finally:
-            # The last connection copies the log, and removes it by its name: not another's.
-            if self._watch.is_replaced():
-                for connection in (self._connection, self._upkeep_connection):
-                    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+            # The last connection of all copies the log and removes it.
             self._log.close()
             self._upkeep_connection.close()
             self._opened.close()

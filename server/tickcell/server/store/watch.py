@@ -32,13 +32,6 @@ class Watch:
             return f"{DATABASE} was emptied under the server"
         return None
 
-    def is_replaced(self) -> bool:
-        """Says whether another database lies where ours was."""
-        try:
-            return self._file(DATABASE) != self._files[DATABASE]
-        except FileNotFoundError:
-            return False
-
     def _file(self, name: str) -> tuple[int, int]:
         found = (self._directory / name).stat()
         return found.st_dev, found.st_ino
