@@ -11,13 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from tickcell.model import Bundle
-from tickcell.server import record
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.clock import SteadyClock
 from tickcell.server.records import Records
 from tickcell.server.sessions import Creation, Sessions
 from tickcell.server.step import Step
-from tickcell.server.store import Change, SqliteStore
+from tickcell.server.store import Change, Key, SqliteStore
 from tickcell.server.turn import Turn
 
 _ROW_COUNTS = (1, 8, 64, 256)
@@ -54,7 +53,7 @@ def _store(bundle: Bundle) -> list[Part]:
         for step in range(life.window):
             frame = bundle.golden.frames[step].astype("<f4").tobytes()
             turn.run_alone(Step("bench", life.generation, step, 1, frame))
-        key = record.key("bench")
+        key = Key("", "bench")
         (encoded,) = store.load([key])
         parts = [
             Part("store: load", _time_us(lambda: store.load([key]))),

@@ -39,7 +39,6 @@ PURE = (
     "tickcell.server.lives",
     "tickcell.server.record",
     "tickcell.server.rules",
-    "tickcell.server.store.contract",
 )
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.turns import World
-from tickcell.server import record
+from tickcell.server import records
 from tickcell.server.step import Step
 from tickcell.server.store import Change
 
@@ -39,7 +39,7 @@ def test_alone_or_together_makes_no_difference(
     for at, (session, offset, step_count, reading) in enumerate(sent):
         first_step = max(world.next_step(session) + offset, 0)
         frames = np.full((step_count, SESSIONS[session], 1), reading, np.float32)
-        key = record.key(session)
+        key = records.key(session)
         (before,) = world.store.load([key])
         alone = world.request(session, first_step, frames)
         world.turn.run_alone(alone)
@@ -69,7 +69,7 @@ def test_servers_that_take_turns_at_a_session_continue_each_other() -> None:
 def test_session_of_a_restored_store_goes_on_from_where_that_stands() -> None:
     world = World()
     world.create("a")
-    key = record.key("a")
+    key = records.key("a")
     (backup,) = world.store.load([key])
     for _ in range(2):
         for step in range(3):

@@ -18,7 +18,7 @@ from doubles.manual_clock import ManualClock
 from doubles.moody_cell import GIVES_NAN, RAISES, MoodyCell
 from protocol import documented
 from protocol.caller import Caller, Refused, StreamPath, UnaryPath
-from tickcell.server import record, store
+from tickcell.server import records, store
 from tickcell.server.config import Limits
 from tickcell.v1 import session_service_pb2 as pb
 
@@ -75,7 +75,7 @@ class Scene:
 
     def replace(self, change: Callable[[bytes], bytes]) -> None:
         """Changes the session's record in the store."""
-        key = record.key(self.session.id)
+        key = records.key(self.session.id)
         (encoded,) = self.records.load([key])
         assert encoded is not None
         (verdict,) = self.records.commit([store.Change(key, encoded, change(encoded))])

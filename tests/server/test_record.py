@@ -201,11 +201,6 @@ def test_session_that_never_expires_has_no_time_for_it() -> None:
     assert timeless.expire_ns is None
 
 
-def test_keys_are_ordered_as_the_ids_are() -> None:
-    sessions = ["a", "a-b", "a.b", "a0", "aa", "b"]
-    assert sorted(sessions, key=record.key) == sessions
-
-
 @pytest.mark.parametrize("count", [1, 10, 127, 128, 129, 5000])
 def test_one_number_that_is_not_finite_is_found(count: int) -> None:
     numbers = np.full(count, np.finfo(np.float32).max, "<f4")

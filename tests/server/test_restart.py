@@ -13,7 +13,7 @@ from server.serve_process import ServeProcess
 from tickcell.model import Bundle
 from tickcell.model.bundle import SHIPPED
 from tickcell.server import record
-from tickcell.server.store import Applied, Change, SqliteStore
+from tickcell.server.store import Applied, Change, Key, SqliteStore
 from tickcell.v1 import model_service_pb2
 
 ANY_PORT = ("--listen", "localhost:0")
@@ -77,7 +77,7 @@ def test_session_from_a_machine_of_other_numerics_is_served_or_strictly_refused(
             subject.advance(path, 3)
         server.end()
     records = SqliteStore.open(store)
-    key = record.key(subject.id)
+    key = Key("", subject.id)
     (encoded,) = records.load([key])
     assert encoded is not None
     elsewhere = record.decode(encoded)._replace(numerics=b"elsewher")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from server.turns import RETENTION_NS, World, assert_counted
-from tickcell.server import errors, record
+from tickcell.server import errors, record, records
 from tickcell.server.records import Records
 from tickcell.server.sessions import Creation, Sessions
 from tickcell.server.store import Change
 
 
 def damage(world: World, session: str) -> None:
-    key = record.key(session)
+    key = records.key(session)
     (encoded,) = world.store.load([key])
     assert encoded is not None
     world.store.commit([Change(key, encoded, encoded[:-1] + b"?")])

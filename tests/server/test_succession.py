@@ -15,7 +15,7 @@ from doubles.moody_cell import GIVES_NAN, RAISES
 from server.turns import World
 from tickcell import wire
 from tickcell.model import Cell
-from tickcell.server import errors, messages, record
+from tickcell.server import errors, messages, record, records
 from tickcell.server.step import Step
 from tickcell.server.store import Applied, Change
 from tickcell.server.succession import Succession
@@ -71,7 +71,7 @@ class Stream:
         return self.world.create(session, idle_ttl_ns=TTL_S * 10**9).life.generation
 
     def record(self, session: str) -> bytes | None:
-        (encoded,) = self.world.store.load([record.key(session)])
+        (encoded,) = self.world.store.load([records.key(session)])
         return encoded
 
     def next_step(self, session: str) -> int:
@@ -111,7 +111,7 @@ class Stream:
             after = self.record(session)
             # Back to where it was, under the turn's feet.
             assert before == after or self.world.store.commit(
-                [Change(record.key(session), after, before)]
+                [Change(records.key(session), after, before)]
             ) == [Applied()]
         self.world.run(ordinary)
         if foreseen is not None:

@@ -26,7 +26,6 @@ from typing import NamedTuple
 import numpy as np
 
 from tickcell.server import errors
-from tickcell.server.store.contract import Key
 
 VERSION = 1
 DIGEST_SIZE = 8
@@ -137,15 +136,7 @@ class Record(NamedTuple):
         return self.renew_ns + self.life.idle_ttl_ns if self.life.idle_ttl_ns else None
 
 
-def key(session: str, owner: str = "") -> Key:
-    """Returns the key of a session's record in the store.
-
-    The owner is empty as long as callers are not told apart.
-    """
-    return Key(owner, session)
-
-
-def problem(key: Key, encoded: bytes) -> str | None:
+def problem(key: tuple[str, str], encoded: bytes) -> str | None:
     """Says what is wrong with a record's bytes, in half a sentence; None if nothing is."""
     try:
         loaded(key, encoded)
@@ -209,8 +200,8 @@ def decode(encoded: bytes) -> Record:
     )
 
 
-def loaded(key: Key, encoded: bytes) -> Record:
-    """Returns the record that the bytes hold, which were loaded from a key.
+def loaded(key: tuple[str, str], encoded: bytes) -> Record:
+    """Returns the record that the bytes hold, which were loaded for an owner and a session.
 
     Raises:
       RecordDamaged: see `decode`; it names the session.
@@ -218,8 +209,9 @@ def loaded(key: Key, encoded: bytes) -> Record:
     try:
         return decode(encoded)
     except errors.RecordDamaged as error:
+        _, session = key
         raise errors.RecordDamaged(
-            f"{key.session}: {error}", session=key.session, **error.metadata
+            f"{session}: {error}", session=session, **error.metadata
         ) from error
 
 

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 _WAITS_S = (0.001, 0.004, 0.016, 0.064, 0.2, 0.3, 0.4)
 
 
+def key(session: str, owner: str = "") -> store.Key:
+    """Returns where a session's record lies.
+
+    The owner is empty as long as callers are not told apart.
+    """
+    return store.Key(owner, session)
+
+
 class Records:
     """The records of one store."""
 

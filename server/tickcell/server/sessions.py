@@ -10,7 +10,7 @@ import logging
 import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
-from tickcell.server import errors, lives, record, store, turn
+from tickcell.server import errors, lives, record, records, store, turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,7 +111,7 @@ class Sessions:
           limit: how many records to look at; there may be fewer live ones.
         """
         now_ns = self._clock.now_ns()
-        found = self._records.scan("", record.key(after) if after else None, limit)
+        found = self._records.scan("", records.key(after) if after else None, limit)
         live = []
         for key, encoded in found:
             try:
@@ -209,7 +209,7 @@ class Sessions:
         return settled.count(True)
 
     def _load(self, session: str) -> tuple[bytes | None, Record | None]:
-        key = record.key(session)
+        key = records.key(session)
         (encoded,) = self._records.load([key])
         return encoded, None if encoded is None else record.loaded(key, encoded)
 
@@ -224,7 +224,7 @@ class Sessions:
             if new is old:
                 return new
             change = store.Change(
-                record.key(session),
+                records.key(session),
                 encoded,
                 record.encode(new),
                 was_live=old is not None and not old.life.is_deleted,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tickcell.server import errors, record, rules
+from tickcell.server import errors, record, records, rules
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +79,7 @@ class Step(rules.StepRequest):
         frames: bytes,
     ) -> None:
         super().__init__(session, generation, first_step, step_count, frames)
-        self.key = record.key(session)
+        self.key = records.key(session)
         self.error = None
         self.guess = None
 
