@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from typing import TYPE_CHECKING
 
 from tickcell.server import errors, store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 # What another server's commit takes, and then ever longer, for a second in all.
 _WAITS_S = (0.001, 0.004, 0.016, 0.064, 0.2, 0.3, 0.4)
@@ -35,11 +34,13 @@ class Records:
         Raises:
           StoreDamaged, StoreAway: the store cannot be read.
         """
-        with _as_answers():
+        try:
             loaded = self._store.load(keys)
             if self._store.syncs:
                 self._store.make_durable()
-            return loaded
+        except store.StoreError as error:
+            raise _answer(error) from error
+        return loaded
 
     def commit(self, changes: Sequence[store.Change]) -> list[bool | errors.TickcellError]:
         """Applies each change whose record is as expected.
@@ -51,8 +52,10 @@ class Records:
         Raises:
           StoreBusy, StoreDamaged, StoreAway: nothing was applied.
         """
-        with _as_answers():
+        try:
             verdicts = self._commit_unlocked(changes)
+        except store.StoreError as error:
+            raise _answer(error) from error
         if self._store.syncs:
             try:
                 self._store.make_durable()
@@ -68,7 +71,7 @@ class Records:
           StoreFull, StoreBusy, StoreDamaged, StoreAway: it was not.
           OutcomeUnknown: it may have been.
         """
-        (settled,) = self.commit([change])
+        (settled,) = self.commit((change,))
         if isinstance(settled, errors.TickcellError):
             raise settled
         return settled
@@ -81,8 +84,10 @@ class Records:
         Raises:
           StoreDamaged, StoreAway: the store cannot be read.
         """
-        with _as_answers():
+        try:
             return self._store.scan(owner, after, limit)
+        except store.StoreError as error:
+            raise _answer(error) from error
 
     def live_count(self) -> int:
         """Returns how many sessions live.
@@ -90,42 +95,43 @@ class Records:
         Raises:
           StoreDamaged, StoreAway: the store cannot be read.
         """
-        with _as_answers():
+        try:
             return self._store.counts().live
+        except store.StoreError as error:
+            raise _answer(error) from error
 
     def _commit_unlocked(self, changes: Sequence[store.Change]) -> list[store.Verdict]:
         """Commits as soon as no other process holds the store's lock."""
-        for wait_s in (*_WAITS_S, None):
-            verdicts = self._store.commit(changes)
+        verdicts = self._store.commit(changes)
+        for wait_s in _WAITS_S:
             if not any(isinstance(verdict, store.Contended) for verdict in verdicts):
                 return verdicts
-            if wait_s is not None:
-                time.sleep(wait_s)
-        raise errors.StoreBusy(
-            "another process has held the store's lock for a second; nothing was applied, and "
-            "sending it again is safe."
-        )
+            time.sleep(wait_s)
+            verdicts = self._store.commit(changes)
+        if any(isinstance(verdict, store.Contended) for verdict in verdicts):
+            raise errors.StoreBusy(
+                "another process has held the store's lock for a second; nothing was applied, and "
+                "sending it again is safe."
+            )
+        return verdicts
 
 
-@contextlib.contextmanager
-def _as_answers() -> Iterator[None]:
-    """Turns what a store fails at into what a caller is answered."""
-    try:
-        yield
-    except store.StoreDamagedError as error:
-        raise errors.StoreDamaged(f"nothing was applied: {error}", store=error) from error
-    except store.StoreError as error:
-        raise errors.StoreAway(f"nothing was applied: {error}", store=error) from error
+def _answer(error: store.StoreError) -> errors.TickcellError:
+    """Returns what a caller is answered where the store fails and nothing was applied."""
+    kind = errors.StoreDamaged if isinstance(error, store.StoreDamagedError) else errors.StoreAway
+    return kind(f"nothing was applied: {error}", store=error)
 
 
 def _settled(session: str, verdict: store.Verdict) -> bool | errors.TickcellError:
+    if isinstance(verdict, store.Applied):
+        return True
     if isinstance(verdict, store.Full):
         return errors.StoreFull(
             f"{session}: nothing was applied: {verdict.why}", session=session, store=verdict.why
         )
     if isinstance(verdict, store.Unknown):
         return _unknown(session, verdict.why)
-    return isinstance(verdict, store.Applied)
+    return False
 
 
 def _unknown(session: str, why: str) -> errors.OutcomeUnknown:
