@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from tickcell.model import drive, recording
+from tickcell import drive
+from tickcell.model import recording
 from tickcell.model.interface import Sensor
 from tickcell.model.recording import Recording, RecordingError
 from tickcell.model.rows import Rows
