@@ -143,19 +143,26 @@ class LiveSource:
         yield from _ignored(self.name, self.rows.columns.ignored)
 
 
-def live(model: Model, dropouts: Dropouts, hz: float | None = None) -> LiveSource:
+def live(
+    model: Model, dropouts: Dropouts, *, hz: float | None = None, label: str | None = None
+) -> LiveSource:
     """Reads the names of the columns on standard input.
 
     Args:
       model: whose sensors are wanted.
       dropouts: mends the frames.
       hz: the rate of rows that have no times; by default the model's.
+      label: the column of labels; None for rows without.
 
     Raises:
       RecordingError: a sensor is missing.
     """
     rows = Rows(
-        sys.stdin, model.sensors, source="standard input", dropouts=dropouts.policy != "raise"
+        sys.stdin,
+        model.sensors,
+        source="standard input",
+        label=label,
+        dropouts=dropouts.policy != "raise",
     )
     return LiveSource(rows, hz or model.rate_hz, dropouts)
 
@@ -166,6 +173,7 @@ def from_file(
     dropouts: Dropouts,
     *,
     hz: float | None = None,
+    label: str | None = None,
     resample: bool = False,
 ) -> FileSource:
     """Reads a recording.
@@ -175,6 +183,7 @@ def from_file(
       model: whose sensors are wanted.
       dropouts: mends the frames.
       hz: the rate of a file that has no times; by default the model's.
+      label: the column of labels; None for a file without.
       resample: whether to bring the recording to the model's rate.
 
     Raises:
@@ -182,7 +191,7 @@ def from_file(
       RecordingError: the file cannot be read.
       FrameError: a reading dropped out, and cannot be mended.
     """
-    whole = _sample_for(model) if path is None else _read(path, model, dropouts, hz)
+    whole = _sample_for(model) if path is None else _read(path, model, dropouts, hz, label)
     mended = [dropouts.apply(frame, step) for step, frame in enumerate(whole.frames)]
     whole = dataclasses.replace(whole, frames=np.stack(mended))
     if resample:
@@ -190,11 +199,14 @@ def from_file(
     return FileSource(whole, model)
 
 
-def _read(path: str, model: Model, dropouts: Dropouts, hz: float | None) -> Recording:
+def _read(
+    path: str, model: Model, dropouts: Dropouts, hz: float | None, label: str | None
+) -> Recording:
     return recording.read(
         path,
         model.sensors,
         rate_hz=hz or model.rate_hz,
+        label=label,
         dropouts=dropouts.policy != "raise",
     )
 

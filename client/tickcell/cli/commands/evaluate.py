@@ -20,13 +20,13 @@ _File = click.Path(path_type=pathlib.Path, dir_okay=False)
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=pathlib.Path, file_okay=False))
 @click.argument("recordings", nargs=-1, required=True)
-@click.option("--label", default="aggressive", show_default=True, help="The column of labels.")
+@click.option("--label", help="The column of labels; the only further one without it.")
 @click.option("--plot", type=_File, help="Draws output over label to a PNG.")
 @click.option("--json", "report", type=_File, help="Writes all numbers to a JSON file.")
 def evaluate(
     bundle: pathlib.Path,
     recordings: tuple[str, ...],
-    label: str,
+    label: str | None,
     plot: pathlib.Path | None,
     report: pathlib.Path | None,
 ) -> None:
@@ -51,7 +51,9 @@ def evaluate(
             if path == DRIVE:
                 read += held_out()
             else:
-                found = datasets.read_all(path, sensors, rate_hz, label)
+                found = datasets.read_labelled(path, sensors, rate_hz, label)
+                if label is None and found[0].label_name is not None:
+                    click.echo(f"{path}: labels are in the column {found[0].label_name}", err=True)
                 if plot is not None and len(found) > 1:
                     raise click.UsageError(
                         f"{path}: holds {len(found)} sequences; --plot draws a recording a file."

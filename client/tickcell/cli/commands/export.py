@@ -108,7 +108,10 @@ def _golden(golden: str | None, description: Description) -> Recording | None:
         return None
     if golden == drives.DRIVE:
         return drives.golden()
-    label = description.training.get("source", {}).get("label", "aggressive")
+    label = description.training.get("label")
+    recording = datasets.read(golden, description.sensors, description.rate_hz)
+    if label not in recording.ignored:
+        return recording
     return datasets.read(golden, description.sensors, description.rate_hz, label)
 
 

@@ -41,6 +41,7 @@ _PATH = click.Path(path_type=pathlib.Path, dir_okay=False)
     metavar="HZ",
     help="Frames per second; also the rate of a RECORDING without times.",
 )
+@click.option("--label", metavar="COLUMN", help="Labels of 0 and 1, to stand beside the outputs.")
 @click.option("--fast", is_flag=True, help="As fast as possible, not by the recording's clock.")
 @click.option("--resample", is_flag=True, help="Resample the recording to the model's rate.")
 @click.option(
@@ -110,6 +111,7 @@ class _Options:
     session: str
     model: str
     hz: float | None
+    label: str | None
     fast: bool
     resample: bool
     on_dropout: dropout.Policy
@@ -239,9 +241,14 @@ class _Run:
     def _source(self, model: Model, dropouts: dropout.Dropouts) -> source.Source:
         asked = self._asked
         if asked.is_live:
-            return source.live(model, dropouts, asked.hz)
+            return source.live(model, dropouts, hz=asked.hz, label=asked.label)
         read = source.from_file(
-            asked.recording, model, dropouts, hz=asked.hz, resample=asked.resample
+            asked.recording,
+            model,
+            dropouts,
+            hz=asked.hz,
+            label=asked.label,
+            resample=asked.resample,
         )
         self._recording = read.recording
         return read

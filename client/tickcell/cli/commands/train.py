@@ -47,7 +47,7 @@ _Directory = click.Path(path_type=pathlib.Path, file_okay=False)
 @click.option("--validation", multiple=True, help="A file to validate on; repeatable.")
 @click.option("--validation-share", type=click.FloatRange(0, 0.9), help="Else, each file's end.")
 @click.option("--sensors", type=_Path, help="JSON list of sensors; the phone's ten without it.")
-@click.option("--label", help="The recordings' column of labels.  [aggressive]")
+@click.option("--label", help="The column of labels; the only further one without it.")
 @click.option(
     "--rate-hz",
     type=float,
@@ -125,6 +125,7 @@ def _train(options: dict[str, Any]) -> None:
         _claim(directory)
     click.echo(f"reading {', '.join(source.data)}", err=True)
     dataset = _load(source, sensors)
+    _say_label(options, dataset)
     click.echo(
         f"{len(dataset.training)} recordings to train on and {len(dataset.validation)} to "
         f"validate on, at {dataset.rate_hz:g} Hz",
@@ -158,6 +159,7 @@ def _leave_one_out(options: dict[str, Any]) -> None:
     if source.kind != "recordings" or options["validation"]:
         raise click.UsageError("--leave-one-out takes recordings as --data, and no --validation.")
     dataset = _load(source, read_sensors(options["sensors"]))
+    _say_label(options, dataset)
     if len(dataset.training) > len(source.data) or any(r.one_label for r in dataset.training):
         raise click.UsageError("--leave-one-out takes a recording a file, with a label per frame.")
     recipe = _recipe(options, dataset)
@@ -229,6 +231,11 @@ def _load(source: Source | Drives, sensors: Sequence[Sensor]) -> Dataset:
     from tickcell.model.keras import datasets
 
     return source.load() if isinstance(source, Drives) else datasets.load(source, sensors)
+
+
+def _say_label(options: dict[str, Any], dataset: Dataset) -> None:
+    if options["label"] is None and options["data"] and dataset.label_name is not None:
+        click.echo(f"labels are in the column {dataset.label_name}", err=True)
 
 
 def _recipe(options: dict[str, Any], dataset: Dataset) -> Recipe:
