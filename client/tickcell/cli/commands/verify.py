@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from tickcell.cli import samples, server_process, source, verification
+from tickcell.cli import quiet_start, samples, server_process, source, verification
 from tickcell.cli.commands import options
 from tickcell.client import dropout
 from tickcell.model import Bundle
@@ -74,6 +74,7 @@ def _verify(server: str, bundle: Bundle, path: str | None, with_keras: bool | No
     results = [_show(result) for result in run.run()]
     can_keras = bundle.keras_path is not None and verification.has_keras()
     if with_keras or (with_keras is None and can_keras):
+        quiet_start.tensorflow()
         results.append(_show(run.against_keras(verification.keras_outputs(bundle, whole.frames))))
     elif path is None:
         results.append(_show(run.against_keras(bundle.golden.outputs)))
