@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tickcell.model import drive, recording
+from tickcell import drive
+from tickcell.model import recording
 from tickcell.model.interface import Sensor
 from tickcell.model.recording import Layout, Recording, RecordingError, open_recording
 
