@@ -17,6 +17,7 @@ import numpy as np
 
 from tickcell.model.recording import arrays, labels, text, times
 from tickcell.model.recording.arrays import ArraysTable
+from tickcell.model.recording.bags import BagTable
 from tickcell.model.recording.blocks import Block, Gaps
 from tickcell.model.recording.delimited import DelimitedTable
 from tickcell.model.recording.errors import RecordingError
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 STANDARD_INPUT = "-"
 
 _IGNORED_NAMES = 12
+# How far the rate of live rows may be from the expected one, while their unit is assumed.
+_FAR = 50.0
 
 
 class Reader:
@@ -88,6 +91,7 @@ class Reader:
         self.label = label
         taken = [*self._columns, *([label] if label else [])]
         self._time = times.find(table, layout, taken, rate_hz)
+        self._expected_hz = rate_hz
         self._chosen = self._choose(label)
         self.one_label = table.one_label
         self.has_labels = self._chosen.label is not None
@@ -95,14 +99,17 @@ class Reader:
         self.file_rate_hz = self.rate_hz = self._rate(rate_hz)
         self.length, self.expected_length = table.length, table.expected_length
         self._resampling = self._resample(to_hz)
+        used = {*self._chosen.sensors, self._chosen.time, self._chosen.label}
+        others = () if self._time is None else self._time.others
         self.ignored = tuple(
             name
             for index, name in enumerate(table.names)
-            if name and index not in (*self._chosen.sensors, self._chosen.time, self._chosen.label)
+            if name and index not in used and name not in others
         )
         self._is_time_ignored = layout.time == NO_TIMES
         on_gap = layout.on_gap or ("keep" if self.is_live else "raise")
         period_s = None if self.is_live or np.isnan(self.file_rate_hz) else 1 / self.file_rate_hz
+        self._last_s = float("nan")
         self._gaps = Gaps(table.source, table.row, period_s, layout.max_gap, on_gap)
 
     def blocks(
@@ -135,7 +142,7 @@ class Reader:
         if self._resampling is not None:
             yield self._resampling.note()
         if self.ignored:
-            yield f"ignores {_columns(self.ignored)}"
+            yield f"ignores {_counted(self.ignored, self._table.column)}"
 
     def closing_notes(self) -> Iterator[str]:
         """Yields what there was to tell of the rows, once they are read."""
@@ -225,9 +232,26 @@ class Reader:
             raise self._wrong(batch, block, good_count)
 
     def _seconds(self, batch: Batch, count: int) -> NDArray[np.float64]:
+        """Returns the times of a batch, of which `count` rows came before."""
         if self._time is None or batch.times is None:
             return np.asarray(np.arange(count, count + len(batch.rows)) / self.file_rate_hz)
-        return self._time.seconds(batch.times)
+        seconds = self._time.seconds(batch.times)
+        if self.is_live and count == 1:
+            self._doubt(float(seconds[0]) - self._last_s, batch.rows[0])
+        self._last_s = float(seconds[-1])
+        return seconds
+
+    def _doubt(self, spacing_s: float, row: int) -> None:
+        """Refuses a unit that was assumed, where live rows come at a rate that it cannot mean."""
+        hz = self._expected_hz
+        if hz is None or self._time is None or not self._time.is_guessed or spacing_s <= 0:
+            return
+        if not 1 / _FAR < spacing_s * hz < _FAR:
+            raise RecordingError(
+                f"{self._table.source}: {self._table.row} {row}: comes {spacing_s:.6g} s after the "
+                f"one before, and {hz:g} Hz are expected; name the unit of the times with "
+                "--time-unit."
+            )
 
     def _wrong(self, batch: Batch, block: Block, index: int) -> RecordingError:
         """Says what is wrong in a row."""
@@ -315,8 +339,11 @@ def _table(
         return ArraysTable(str(file), found, wanted)
     if suffix == ".parquet":
         return ParquetTable(file, wanted)
-    size = text.size_of_file(file)
-    return of_lines(text.of_file(file), wanted, layout, source=str(file), size=size)
+    if suffix in (".bag", ".db3", ".mcap") or (file / "metadata.yaml").exists():
+        return BagTable(file, wanted, layout)
+    return of_lines(
+        text.of_file(file), wanted, layout, source=str(file), size=text.size_of_file(file)
+    )
 
 
 def of_lines(
@@ -353,11 +380,11 @@ def of_lines(
     return kind(lines, wanted, layout, source=source, is_live=is_live, size=size)
 
 
-def _columns(names: Sequence[str]) -> str:
-    """Returns column names for a sentence: all, or the first ones and their number."""
+def _counted(names: Sequence[str], kind: str) -> str:
+    """Returns the names of columns for a sentence: all, or the first ones and their number."""
     if len(names) <= _IGNORED_NAMES:
-        return f"the columns {', '.join(names)}"
-    return f"{len(names)} columns, such as {', '.join(names[: _IGNORED_NAMES // 4])}"
+        return f"the {kind}s {', '.join(names)}"
+    return f"{len(names)} {kind}s, such as {', '.join(names[: _IGNORED_NAMES // 4])}"
 
 
 def _shown(value: object) -> str:

@@ -54,7 +54,7 @@ class Table(Protocol):
     Attributes:
       source: what to call the file in messages.
       names: of the columns.
-      row: what a row is called in messages.
+      row, column: what a row and a column are called in messages.
       is_live: whether rows are given as they come, and none is read ahead.
       length: the number of rows; None where only reading all of them would tell.
       expected_length: about how many rows there are, where that can be told.
@@ -66,6 +66,7 @@ class Table(Protocol):
     source: str
     names: Sequence[str]
     row: str
+    column: str
     is_live: bool
     length: int | None
     expected_length: int | None
@@ -91,6 +92,7 @@ class FileTable:
     """What most tables of a file have in common."""
 
     row = "row"
+    column = "column"
     is_live = False
     length: int | None = None
     expected_length: int | None = None
