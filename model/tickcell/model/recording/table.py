@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -114,3 +115,8 @@ def listed(names: Sequence[str]) -> str:
     shown = ", ".join(repr(name) for name in names[:_LISTED])
     more = len(names) - _LISTED
     return shown if more <= 0 else f"{shown} and {more} more"
+
+
+def quoted(name: str) -> str:
+    """Returns a name as it stands on a command line."""
+    return shlex.quote(name)
