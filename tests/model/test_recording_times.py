@@ -257,7 +257,7 @@ def test_a_gap_is_not_filled_with_more_frames_than_can_be_meant(write: Write) ->
     path = write("t,a\n0,1\n0.02,1\n0.04,1\n0.06,1\n1700000000,1\n")
     blocks = open_recording(path, SENSORS, Layout(on_gap="keep"), to_hz=10).blocks()
 
-    with pytest.raises(RecordingError, match=r"would be filled with 17\d+ frames"):
+    with pytest.raises(RecordingError, match=r"would be filled with 16999999999 frames"):
         list(blocks)
 
 
