@@ -21,6 +21,7 @@ from tickcell.cli.server_process import ServerProcess
 from tickcell.client import Session, calls
 from tickcell.client.link import Link
 from tickcell.model import Bundle, LiteRTCell, recording
+from tickcell.model.recording import Layout
 from tickcell.server.catalogue import ServedModel
 
 TRAINING = [name for name, place in command_line.COMMANDS.items() if place.extra == "train"]
@@ -128,7 +129,9 @@ def test_a_file_that_is_not_there_is_one_sentence(run: Run, server: ServerProces
 def test_the_sample_reads_back_as_the_golden(run: Run, bundle: Bundle, tmp_path: Path) -> None:
     path = tmp_path / "drive.csv"
     path.write_text(run("sample")[1])
-    read = recording.read(path, bundle.interface.sensors, label=bundle.interface.output_names[0])
+    read = recording.read(
+        path, bundle.interface.sensors, Layout(label=bundle.interface.output_names[0])
+    )
     assert read.frames.tobytes() == bundle.golden.frames.tobytes()
     assert np.asarray(read.labels).tolist() == np.asarray(samples.shipped().labels).tolist()
 

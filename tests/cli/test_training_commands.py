@@ -246,7 +246,7 @@ def test_the_only_further_column_is_taken_for_the_labels_and_said(
     assert description["output_name"] == "aggressive"
     assert description["output_meaning"] == "The label 'aggressive' is 1."
     assert (export.exit_code, evaluated.exit_code) == (0, 0)
-    assert f"{trips[0]}: labels are in the column aggressive\n" in evaluated.output
+    assert f"{trips[0].name}: labels: column aggressive\n" in evaluated.output
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])

@@ -13,7 +13,7 @@ from tickcell.model import recording as recordings_of
 from tickcell.model.interface import Sensor
 from tickcell.model.keras import windows
 from tickcell.model.keras.description import unnamed_sensors
-from tickcell.model.recording import Recording, RecordingError
+from tickcell.model.recording import Layout, Recording, RecordingError
 
 NOISE = "noise"
 
@@ -35,15 +35,14 @@ class Source:
         sequences of each file that holds sequences.
       rate_hz: recordings are brought to this rate, anti-aliased, and those of a file without
         times have it; None keeps theirs.
-      label: the column of labels; None for the only one that is neither a sensor's nor
-        the time's.
+      layout: what is known of the files.
     """
 
     data: tuple[str, ...]
     validation: tuple[str, ...] = ()
     validation_share: float = 0.0
     rate_hz: float | None = None
-    label: str | None = None
+    layout: Layout = dataclasses.field(default_factory=Layout)
 
     @property
     def kind(self) -> str:
@@ -62,6 +61,7 @@ class Source:
                 **fields,
                 "data": tuple(fields["data"]),
                 "validation": tuple(fields["validation"]),
+                "layout": Layout.from_dict(fields["layout"]),
             }
         )
 
@@ -85,11 +85,6 @@ class Dataset:
     rate_hz: float
     output_meaning: str
     output_name: str = "output"
-
-    @property
-    def label_name(self) -> str | None:
-        """The column of the labels; None where they have none."""
-        return self.training[0].label_name
 
     @property
     def one_label(self) -> bool:
@@ -130,7 +125,7 @@ def load(source: Source, sensors: Sequence[Sensor]) -> Dataset:
         sensors = unnamed_sensors(_NOISE_SENSORS)
         return Dataset(training, validation, sensors, _NOISE_RATE_HZ, meaning)
     files, validation_files = (
-        [read_labelled(path, sensors, source.rate_hz, source.label) for path in paths]
+        [_read_labelled(path, sensors, source.rate_hz, source.layout) for path in paths]
         for paths in (source.data, source.validation)
     )
     training, validation = [*itertools.chain(*files)], [*itertools.chain(*validation_files)]
@@ -143,45 +138,18 @@ def load(source: Source, sensors: Sequence[Sensor]) -> Dataset:
     return Dataset(training, validation, tuple(sensors), rate_hz, meaning, label)
 
 
-def read(
-    path: str, sensors: Sequence[Sensor], rate_hz: float | None, label: str | None = None
-) -> Recording:
-    """Reads a recording, and brings it to a rate if one is given; without times, it has it."""
-    recording = recordings_of.read(path, sensors, rate_hz=rate_hz, label=label)
-    return _at_rate(recording, rate_hz)
-
-
-def read_labelled(
-    path: str, sensors: Sequence[Sensor], rate_hz: float | None, label: str | None = None
+def _read_labelled(
+    path: str, sensors: Sequence[Sensor], rate_hz: float | None, layout: Layout
 ) -> list[Recording]:
-    """Reads a recording, or each sequence of a file of them, as `read` does.
+    """Reads the recordings of a file, and brings them to a rate if one is given.
 
-    Args:
-      path: of the file.
-      sensors: whose readings make a frame.
-      rate_hz: see `read`.
-      label: the column of labels; None for the only one that is neither a sensor's nor the
-        time's.
-
-    Raises:
-      RecordingError: the file cannot be read, or has no such column.
+    A file without times is taken to have that rate.
     """
-    found = recordings_of.read_all(path, sensors, rate_hz=rate_hz, label=label)
-    others = found[0].ignored
-    if label is None and found[0].labels is None and len(others) == 1:
-        found = recordings_of.read_all(path, sensors, rate_hz=rate_hz, label=others[0])
-    if found[0].labels is None:
-        raise RecordingError(
-            f"{path}: has no labels: looked for the only column that is neither a sensor's nor the "
-            f"time's, and found {', '.join(map(repr, others)) or 'none'}; name it with --label."
-        )
-    return [_at_rate(recording, rate_hz) for recording in found]
-
-
-def _at_rate(recording: Recording, rate_hz: float | None) -> Recording:
-    if rate_hz is None or abs(recording.rate_hz / rate_hz - 1) < 0.01:
-        return recording
-    return recordings_of.resample(recording, rate_hz)
+    reader = recordings_of.open_recording(
+        path, sensors, layout, rate_hz=rate_hz, to_hz=rate_hz, sequences=True
+    )
+    reader.require_labels()
+    return recordings_of.gather(reader, reader.blocks())
 
 
 def _split(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from tickcell.model.bundle import Bundle
 from tickcell.model.cell import Cell
 from tickcell.model.keras import agreement, scores
 from tickcell.model.keras.scores import ScoreError, Scores
-from tickcell.model.recording import Recording
+from tickcell.model.recording import Block, Reader, Recording
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,19 +21,32 @@ if TYPE_CHECKING:
 _FIRST_LENGTH_S = 15.0
 _PUSH = 0.5
 _SAME = 1e-3
+# So many frames of the first recording are kept, to see a push to the state forgotten.
+_START_FRAMES = 30_000
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Streamed:
-    """A recording and the outputs of its frames, `[T]`."""
+    """What is kept of a recording once it is streamed.
 
-    recording: Recording
+    Attributes:
+      name: of the recording.
+      times: `[T]` float64, seconds.
+      labels: `[T]` float32, or None.
+      outputs: `[T]` float32, of its frames.
+      one_label: whether the label is one for the whole recording.
+    """
+
+    name: str
+    times: NDArray[np.float64]
+    labels: NDArray[np.float32] | None
     outputs: NDArray[np.float32]
+    one_label: bool = False
 
     @property
     def scored(self) -> slice:
         """The frames to score: all, or the last where the label is of the whole recording."""
-        return slice(-1 if self.recording.one_label else 0, None)
+        return slice(-1 if self.one_label else 0, None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,8 +60,8 @@ class Evaluation:
       by_stream_age: the ROC AUC by the seconds since the stream began, so that a network
         which loses its way over time is found out.
       forgetting_s: seconds until outputs are the same to 0.001 after the state was pushed
-        hard, at the worst of some places in the first recording; None if half of it is
-        too short to see that.
+        hard, at the worst of some places at the start of the first recording; None if half
+        of that is too short to see it.
     """
 
     overall: Scores
@@ -61,46 +74,97 @@ class Evaluation:
         return dataclasses.asdict(self)
 
 
-def stream(cell: Cell, recording: Recording) -> Streamed:
-    """Steps through a recording from the initial state; takes the first output."""
-    outputs = np.empty(len(recording), np.float32)
+def stream(
+    cell: Cell, reader: Reader, watch: Callable[[Block], object] = lambda _: None
+) -> Iterator[Streamed]:
+    """Steps through each recording of a file from the initial state; takes the first output.
+
+    Args:
+      cell: steps.
+      reader: of the file; its frames are not kept.
+      watch: is given each block of frames once it is streamed.
+    """
+    parts: list[tuple[Block, NDArray[np.float32]]] = []
     state = cell.initial_state()
-    for index, frame in enumerate(recording):
-        output, state = cell.step(frame, state)
-        outputs[index] = output[0]
-    return Streamed(recording, outputs)
+    for block in reader.blocks():
+        if parts and parts[-1][0].recording != block.recording:
+            yield _joined(reader, parts)
+            parts, state = [], cell.initial_state()
+        outputs = np.empty(len(block.frames), np.float32)
+        for index, frame in enumerate(block.frames):
+            output, state = cell.step(frame, state)
+            outputs[index] = output[0]
+        # Nothing of the frames is kept.
+        parts.append((block._replace(frames=block.frames[:0], rows=()), outputs))
+        watch(block)
+    if parts:
+        yield _joined(reader, parts)
 
 
-def evaluate(bundle: Bundle, recordings: Sequence[Recording]) -> tuple[Evaluation, list[Streamed]]:
+def evaluate(
+    bundle: Bundle,
+    recordings: Sequence[Recording | Reader],
+    advance: Callable[[int], object] = lambda _: None,
+) -> tuple[Evaluation, list[Streamed]]:
     """Streams labelled recordings and scores the outputs.
+
+    Args:
+      bundle: of the network.
+      recordings: whole ones, or files as they are read.
+      advance: is told of the number of steps that were done.
 
     Raises:
       ScoreError: a recording has no labels, or all of them together lack one of the two.
+      RecordingError: a file cannot be read to its end.
     """
-    for recording in recordings:
-        if recording.labels is None:
-            raise ScoreError(f"{recording.name}: has no labels to compare the outputs with.")
+    readers = [one.reader() if isinstance(one, Recording) else one for one in recordings]
+    for reader in readers:
+        if not reader.has_labels:
+            raise ScoreError(f"{reader.name}: has no labels to compare the outputs with.")
     cell = bundle.cell()
     threshold = bundle.card.threshold
-    streamed = [stream(cell, recording) for recording in recordings]
+    start: list[NDArray[np.float32]] = []
+
+    def watch(block: Block) -> None:
+        if reader is readers[0] and block.recording == 0:
+            kept = sum(map(len, start))
+            start.append(block.frames[: _START_FRAMES - kept])
+        advance(len(block.frames))
+
+    streamed: list[Streamed] = []
+    for reader in readers:
+        streamed += stream(cell, reader, watch)
     by_name: dict[str, list[Streamed]] = {}
     for part in streamed:
-        by_name.setdefault(part.recording.name, []).append(part)
+        by_name.setdefault(part.name, []).append(part)
     by_recording = {
         name: scores.score(_outputs(parts), _labels(parts), threshold)
         for name, parts in by_name.items()
         if 0 < _labels(parts).mean() < 1
     }
-    first = recordings[0]
-    forgetting_steps = agreement.forgetting_steps(cell, first.frames, push=_PUSH, within=_SAME)
-    is_forgotten = forgetting_steps < len(first) // 2
     evaluation = Evaluation(
         overall=scores.score(_outputs(streamed), _labels(streamed), threshold),
         by_recording=by_recording,
         by_stream_age=_by_stream_age(streamed),
-        forgetting_s=forgetting_steps / first.rate_hz if is_forgotten else None,
+        forgetting_s=_forgetting_s(cell, np.concatenate(start), readers[0].rate_hz),
     )
     return evaluation, streamed
+
+
+def _joined(reader: Reader, parts: Sequence[tuple[Block, NDArray[np.float32]]]) -> Streamed:
+    labels = [block.labels for block, _ in parts if block.labels is not None]
+    return Streamed(
+        name=reader.name,
+        times=np.concatenate([block.times for block, _ in parts]),
+        labels=np.concatenate(labels) if labels else None,
+        outputs=np.concatenate([outputs for _, outputs in parts]),
+        one_label=reader.one_label,
+    )
+
+
+def _forgetting_s(cell: Cell, frames: NDArray[np.float32], rate_hz: float) -> float | None:
+    steps = agreement.forgetting_steps(cell, frames, push=_PUSH, within=_SAME)
+    return steps / rate_hz if steps < len(frames) // 2 else None
 
 
 def _outputs(streamed: Sequence[Streamed]) -> NDArray[np.float32]:
@@ -110,14 +174,14 @@ def _outputs(streamed: Sequence[Streamed]) -> NDArray[np.float32]:
 def _labels(streamed: Sequence[Streamed]) -> NDArray[np.float32]:
     labels = []
     for part in streamed:
-        assert part.recording.labels is not None
-        labels.append(part.recording.labels[part.scored])
+        assert part.labels is not None
+        labels.append(part.labels[part.scored])
     return np.concatenate(labels)
 
 
 def _by_stream_age(streamed: Sequence[Streamed]) -> dict[str, float]:
     """Returns the ROC AUC of the frames between two ages of the stream, both in seconds."""
-    timed = [(part.recording.times, part.scored) for part in streamed]
+    timed = [(part.times, part.scored) for part in streamed]
     ages = np.concatenate([times[scored] - times[0] for times, scored in timed])
     outputs, positive = _outputs(streamed), _labels(streamed) == 1
     by_age = {}

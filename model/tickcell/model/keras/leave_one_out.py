@@ -122,7 +122,7 @@ def leave_one_out(
                 left.frames,
                 random_step_count=1000,
             )
-            streamed = evaluation.stream(bundle.cell(), left)
+            [streamed] = evaluation.stream(bundle.cell(), left.reader())
             by_seed[seed] = _mark(streamed.outputs, left)
             report(
                 f"without {left.name}, seed {seed}: ROC AUC {by_seed[seed].roc_auc:.3f}, "

@@ -51,20 +51,19 @@ def outputs(streamed: Sequence[Streamed], threshold: float, path: pathlib.Path) 
     parts = [
         (part, start)
         for part in streamed
-        for start in np.arange(part.recording.times[0], part.recording.times[-1], _ROW_S)
+        for start in np.arange(part.times[0], part.times[-1], _ROW_S)
     ]
     with _figure(path, rows=len(parts), columns=1, size=(12, 1.5 * len(parts) + 0.5)) as axes:
         for axis, (part, start) in zip(axes, parts, strict=True):
-            recording = part.recording
-            shown = (recording.times >= start) & (recording.times < start + _ROW_S)
-            times = recording.times[shown]
-            if recording.labels is not None:
-                events = recording.labels[shown] == 1
+            shown = (part.times >= start) & (part.times < start + _ROW_S)
+            times = part.times[shown]
+            if part.labels is not None:
+                events = part.labels[shown] == 1
                 axis.fill_between(
                     times, 0, 1, where=events, color="tab:orange", alpha=0.3, lw=0, label="event"
                 )
             axis.plot(times, part.outputs[shown], lw=0.8, label="output")
             axis.axhline(threshold, color="grey", lw=0.6, ls="--")
-            axis.set(xlim=(start, start + _ROW_S), ylim=(0, 1), ylabel=recording.name)
+            axis.set(xlim=(start, start + _ROW_S), ylim=(0, 1), ylabel=part.name)
         axes[0].legend(loc="upper right", ncols=2)
         axes[-1].set_xlabel("seconds")

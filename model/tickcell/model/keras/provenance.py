@@ -28,7 +28,6 @@ def describe(name: str, source: Source, recipe: Recipe, dataset: Dataset) -> Des
         output_name=dataset.output_name,
         training={
             "source": source.to_dict(),
-            "label": dataset.label_name,
             "recipe": recipe.to_dict(),
             "training_frames": sum(map(len, dataset.training)),
             "versions": {

@@ -6,17 +6,17 @@ per frame, or one per sequence.
 
 from __future__ import annotations
 
+import pathlib
 import zipfile
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tickcell.model.rows import RecordingError
+from tickcell.model.recording.errors import RecordingError
+from tickcell.model.recording.table import SAMPLE_ROWS, Batch, Chosen, FileTable
 
 if TYPE_CHECKING:
-    import pathlib
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from tickcell.model.interface import Sensor
@@ -38,6 +38,54 @@ class Arrays(NamedTuple):
     labels: NDArray[np.float32] | None
     one_label: bool
     ignored: tuple[str, ...]
+
+
+class ArraysTable(FileTable):
+    """The rows of a file of arrays: a column per sensor, one of times and one of labels."""
+
+    row = "frame"
+
+    def __init__(
+        self,
+        source: str,
+        found: Arrays,
+        wanted: Sequence[str],
+    ) -> None:
+        """Takes what a file holds.
+
+        Args:
+          source: what to call the file in messages.
+          found: in it.
+          wanted: what to call the columns of the sensors.
+        """
+        super().__init__(source)
+        self._arrays = found
+        has_times, self.one_label = found.times is not None, found.one_label
+        self.label_column = None if found.labels is None else "labels"
+        labels = [] if found.labels is None else ["labels"]
+        self.names = (*wanted, *(["times"] if has_times else []), *labels, *found.ignored)
+        self.length = self.expected_length = found.frames.size // len(wanted)
+
+    def sample(self, column: int) -> list[Any]:
+        times = self._arrays.times
+        if times is None or self.names[column] != "times":
+            return []
+        return list(times[:SAMPLE_ROWS])
+
+    def batches(self, chosen: Chosen) -> Iterator[Batch]:
+        *_, step_count, sensor_count = self._arrays.frames.shape
+        frames = self._arrays.frames.reshape(-1, step_count, sensor_count)
+        labels = self._arrays.labels
+        if labels is not None:
+            labels = labels.reshape(-1, step_count)
+        for number, sequence in enumerate(frames):
+            yield Batch(
+                range(step_count),
+                sequence.astype(np.float64),
+                self._arrays.times if chosen.time is not None else None,
+                None if labels is None or chosen.label is None else labels[number],
+                number,
+            )
 
 
 def read(
