@@ -56,7 +56,13 @@ def evaluate(
                 readers += [recording.reader() for recording in held_out()]
                 continue
             reader = open_recording(
-                path, sensors, layout, rate_hz=rate_hz, to_hz=rate_hz, sequences=True
+                path,
+                sensors,
+                layout,
+                rate_hz=rate_hz,
+                to_hz=rate_hz,
+                labelled=True,
+                sequences=True,
             )
             for note in reader.notes():
                 click.echo(f"tickcell: {reader.name}: {note}", err=True)

@@ -11,7 +11,7 @@ import click
 from tickcell.cli.commands import layouts
 from tickcell.cli.commands.trouble import expected_trouble, read_sensors
 from tickcell.model.bundle import FILES, SUMS
-from tickcell.model.recording import Layout, RecordingError
+from tickcell.model.recording import Layout, RecordingError, open_recording, read_all
 
 if TYPE_CHECKING:
     from tickcell.model.bundle import Bundle
@@ -105,7 +105,6 @@ def _describe(path: pathlib.Path, model: Any, options: dict[str, Any]) -> Descri
 
 def _golden(golden: str | None, description: Description, layout: Layout) -> Recording | None:
     from tickcell.drive.keras import datasets as drives
-    from tickcell.model.keras import datasets
 
     if golden is None:
         return None
@@ -114,7 +113,13 @@ def _golden(golden: str | None, description: Description, layout: Layout) -> Rec
     fields = description.training.get("source", {}).get("layout")
     if fields is not None and layout == Layout():
         layout = Layout.from_dict(fields)  # As it was for the recordings it was trained on.
-    found = datasets.read_all(golden, description.sensors, description.rate_hz, layout)
+    label = layout.label or description.training.get("label")
+    sensors, rate_hz = description.sensors, description.rate_hz
+    bare = dataclasses.replace(layout, label=None)
+    if label not in open_recording(golden, sensors, bare, rate_hz=rate_hz).ignored:
+        label = None  # Outputs are compared with those of Keras; labels may stand beside them.
+    layout = dataclasses.replace(layout, label=label)
+    found = read_all(golden, sensors, layout, rate_hz=rate_hz, to_hz=rate_hz)
     for note in found[0].notes:
         click.echo(f"tickcell: {found[0].name}: {note}", err=True)
     if len(found) > 1:

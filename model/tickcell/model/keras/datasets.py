@@ -13,7 +13,7 @@ from tickcell.model import recording as recordings_of
 from tickcell.model.interface import Sensor
 from tickcell.model.keras import windows
 from tickcell.model.keras.description import unnamed_sensors
-from tickcell.model.recording import Layout, Recording
+from tickcell.model.recording import Layout, Recording, RecordingError
 
 NOISE = "noise"
 
@@ -49,24 +49,6 @@ class Source:
         """What it is: "noise" or "recordings"."""
         return NOISE if self.data == (NOISE,) else "recordings"
 
-    @property
-    def output_name(self) -> str:
-        """What to call the output of a network that learnt its labels."""
-        label = self.layout.label if self.kind != NOISE and self._names_labels else None
-        return label or "output"
-
-    @property
-    def output_meaning(self) -> str:
-        """What such an output means, as a sentence."""
-        if self.kind == NOISE:
-            return "Nothing: the labels were random."
-        return f"The label {self.layout.label!r} is 1." if self._names_labels else "The label is 1."
-
-    @property
-    def _names_labels(self) -> bool:
-        # Arrays have no column whose name would say what is labelled.
-        return not all(path.lower().endswith(".npz") for path in self.data)
-
     def to_dict(self) -> dict[str, Any]:
         """Returns the source as plain data."""
         return dataclasses.asdict(self)
@@ -86,12 +68,28 @@ class Source:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """Recordings to train on and to validate on, all of the same sensors and rate."""
+    """Labelled recordings to train on and to validate on, all of the same sensors and rate.
+
+    Attributes:
+      training: at least one.
+      validation: may be none.
+      sensors: whose readings make a frame.
+      rate_hz: of all of them.
+      output_meaning: what the output of a network that learnt the labels means.
+      output_name: what to call it.
+    """
 
     training: list[Recording]
     validation: list[Recording]
     sensors: tuple[Sensor, ...]
     rate_hz: float
+    output_meaning: str
+    output_name: str = "output"
+
+    @property
+    def label_name(self) -> str | None:
+        """The column of the labels; None where they have none."""
+        return self.training[0].label_name
 
     @property
     def one_label(self) -> bool:
@@ -122,30 +120,42 @@ def load(source: Source, sensors: Sequence[Sensor]) -> Dataset:
       sensors: whose readings make a frame of a recording.
 
     Raises:
-      RecordingError: a file cannot be read, or has something in it that is no recording.
+      RecordingError: a file cannot be read, has something in it that is no recording, or
+        has no labels, or those of another column.
       WindowError: recordings do not have the same rate.
     """
     if source.kind == NOISE:
         training, validation = (_noise(seed, count) for seed, count in enumerate(_NOISE_COUNTS))
-        return Dataset(training, validation, unnamed_sensors(_NOISE_SENSORS), _NOISE_RATE_HZ)
+        meaning = "Nothing: the labels were random."
+        sensors = unnamed_sensors(_NOISE_SENSORS)
+        return Dataset(training, validation, sensors, _NOISE_RATE_HZ, meaning)
     files, validation_files = (
-        [read_all(path, sensors, source.rate_hz, source.layout) for path in paths]
+        [read_labelled(path, sensors, source.rate_hz, source.layout) for path in paths]
         for paths in (source.data, source.validation)
     )
     training, validation = [*itertools.chain(*files)], [*itertools.chain(*validation_files)]
     if not validation and source.validation_share:
         training, validation = _split(files, source.validation_share)
-    return Dataset(training, validation, tuple(sensors), _common_rate(training + validation))
+    rate_hz, label = _common_rate(training + validation), _common_label(training + validation)
+    if label is None:
+        return Dataset(training, validation, tuple(sensors), rate_hz, "The label is 1.")
+    meaning = f"The label {label!r} is 1."
+    return Dataset(training, validation, tuple(sensors), rate_hz, meaning, label)
 
 
-def read_all(
-    path: str, sensors: Sequence[Sensor], rate_hz: float | None, layout: Layout | None = None
+def read_labelled(
+    path: str, sensors: Sequence[Sensor], rate_hz: float | None, layout: Layout
 ) -> list[Recording]:
-    """Reads the recordings of a file, and brings them to a rate if one is given.
+    """Reads the labelled recordings of a file, and brings them to a rate if one is given.
 
     A file without times is taken to have that rate.
+
+    Raises:
+      RecordingError: the file cannot be read, or has no labels.
     """
-    return recordings_of.read_all(path, sensors, layout, rate_hz=rate_hz, to_hz=rate_hz)
+    return recordings_of.read_all(
+        path, sensors, layout, rate_hz=rate_hz, to_hz=rate_hz, labelled=True
+    )
 
 
 def _split(
@@ -187,3 +197,13 @@ def _common_rate(recordings: Sequence[Recording]) -> float:
             "bring them to the same with --rate-hz."
         )
     return float(np.median(rates))
+
+
+def _common_label(recordings: Sequence[Recording]) -> str | None:
+    names = {recording.label_name for recording in recordings} - {None}
+    if len(names) > 1:
+        raise RecordingError(
+            f"recordings: got labels from the columns {', '.join(sorted(map(repr, names)))}, "
+            "expected one; name it with --label."
+        )
+    return names.pop() if names else None

@@ -121,8 +121,8 @@ def evaluate(
     for reader in readers:
         if not reader.has_labels:
             raise ScoreError(
-                f"{reader.name}: has no labels to compare the outputs with: no column is named "
-                f"{reader.label!r} (--label)."
+                f"{reader.name}: has no labels to compare the outputs with; name their column with "
+                "--label."
             )
     cell = bundle.cell()
     threshold = bundle.card.threshold

@@ -49,7 +49,7 @@ class Reader:
         tell. It is the one that was expected where there are no times, and on standard input.
       rate_hz: of the frames as they are given.
       has_times: whether the file has times.
-      label: the column of labels that was looked for; None if none was.
+      label_name: the column of labels; None where there is none, or in arrays.
       has_labels: whether it has labels.
       one_label: whether each recording in it has one label, repeated over its frames.
       length: the number of frames; None where only reading all of them would tell.
@@ -67,6 +67,7 @@ class Reader:
         rate_hz: float | None = None,
         to_hz: float | None = None,
         dropouts: bool = False,
+        labelled: bool = False,
     ) -> None:
         """Judges a table by its first rows.
 
@@ -77,6 +78,7 @@ class Reader:
           rate_hz: the rate of a file that has no times, and the one to expect of others.
           to_hz: the rate to bring the frames to; None keeps theirs.
           dropouts: whether a reading may be missing or not finite; it is NaN in its frame.
+          labelled: whether there must be labels.
 
         Raises:
           RecordingError: the table has no rate, or its columns are not all told apart.
@@ -87,12 +89,20 @@ class Reader:
         self.sensor_names = tuple(sensor_names)
         self.is_live = table.is_live
         self._columns = [layout.source(name) for name in self.sensor_names]
-        label = layout.label and (table.label_column or layout.label)
-        self.label = label
+        label = table.label_column or layout.label
+        if label is not None and label not in table.names:
+            raise RecordingError(
+                f"{table.source}: no {table.column} is named {label!r} (--label); the "
+                f"{table.column}s are {listed(table.names)}."
+            )
         taken = [*self._columns, *([label] if label else [])]
         self._time = times.find(table, layout, taken, rate_hz)
         self._expected_hz = rate_hz
+        self._is_label_guessed = labelled and label is None
+        if self._is_label_guessed:
+            label = self._only_other()
         self._chosen = self._choose(label)
+        self.label_name = None if table.label_column else label
         self.one_label = table.one_label
         self.has_labels = self._chosen.label is not None
         self.has_times = self._time is not None
@@ -141,6 +151,8 @@ class Reader:
             yield f"time: {why}; taken to be {self.file_rate_hz:g} Hz, evenly"
         if self._resampling is not None:
             yield self._resampling.note()
+        if self._is_label_guessed:
+            yield f"labels are in the column {self.label_name}"
         if self.ignored:
             yield f"ignores {_counted(self.ignored, self._table.column)}"
 
@@ -148,6 +160,19 @@ class Reader:
         """Yields what there was to tell of the rows, once they are read."""
         yield from self._table.notes()
         yield from self._gaps.notes()
+
+    def _only_other(self) -> str:
+        """Returns the only column that is neither a sensor's nor the time's."""
+        times_ = () if self._time is None else (self._time.name, *self._time.others)
+        known = {*self._columns, *times_, ""}
+        found = [name for name in self._table.names if name not in known]
+        if len(found) != 1:
+            raise RecordingError(
+                f"{self._table.source}: has no labels: looked for the only column that is neither "
+                f"a sensor's nor the time's, and found {listed(found) or 'none'}; name it with "
+                "--label."
+            )
+        return found[0]
 
     def _choose(self, label: str | None) -> Chosen:
         names = self._table.names
@@ -287,6 +312,7 @@ def open_recording(
     rate_hz: float | None = None,
     to_hz: float | None = None,
     dropouts: bool = False,
+    labelled: bool = False,
     sequences: bool = False,
 ) -> Reader:
     """Opens a recording, and judges it by its first rows.
@@ -300,6 +326,7 @@ def open_recording(
       to_hz: the rate to bring the frames to; None keeps theirs.
       dropouts: whether a reading may be missing (an empty cell, null, NaN or infinite); it is
         NaN in its frame.
+      labelled: whether there must be labels.
       sequences: whether an NPY or NPZ may hold `[N, T, F]`, N recordings.
 
     Raises:
@@ -318,7 +345,9 @@ def open_recording(
     except OSError as error:
         raise RecordingError(f"{path}: cannot be read: {error.strerror}.") from error
     names = [sensor.name for sensor in sensors]
-    return Reader(table, names, layout, rate_hz=rate_hz, to_hz=to_hz, dropouts=dropouts)
+    return Reader(
+        table, names, layout, rate_hz=rate_hz, to_hz=to_hz, dropouts=dropouts, labelled=labelled
+    )
 
 
 def _table(
