@@ -178,6 +178,7 @@ def test_any_keras_model_is_exported_with_what_the_flags_say(tmp_path: pathlib.P
     bundle = Bundle.load(tmp_path / "bundle")
     assert (bundle.card.name, bundle.card.rate_hz) == ("gait", 100)
     assert bundle.card.output_meaning == "A step is under way."
+    assert "frames drawn from a normal distribution, which may be far" in result.output
     assert [sensor.name for sensor in bundle.interface.sensors] == [
         "reading_1",
         "reading_2",

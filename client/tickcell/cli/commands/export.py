@@ -7,6 +7,7 @@ import pathlib
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
 from tickcell.cli.commands import layouts
 from tickcell.cli.commands.trouble import expected_trouble, read_sensors
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from tickcell.model.recording import Recording
 
 _File = click.Path(path_type=pathlib.Path, exists=True, dir_okay=False)
+_SEED = 0
+_TYPICAL_STEP_COUNT = 1000
 _DESCRIBED = ("name", "version", "rate_hz", "output_meaning", "output_name", "threshold")
 
 # All that a bundle's directory holds; nothing else is ever removed.
@@ -29,7 +32,9 @@ _FILES = {*FILES, SUMS}
 @click.argument("model", type=_File)
 @click.option("--out", required=True, type=click.Path(path_type=pathlib.Path, file_okay=False))
 @click.option("--description", type=_File, help="JSON; else description.json beside the model.")
-@click.option("--golden", help="A recording for the golden, or 'drive'; random frames without it.")
+@click.option(
+    "--golden", help="A recording for the golden, or 'drive'; frames are drawn without it."
+)
 @click.option("--sensors", type=_File, help="JSON list of sensors.")
 @click.option("--name", help="Names the model.")
 @click.option("--version", help="Tells versions of one name apart.")
@@ -59,19 +64,26 @@ def export(model: pathlib.Path, out: pathlib.Path, replace: bool, **options: Any
 
 def _export(model: pathlib.Path, out: pathlib.Path, replace: bool, options: dict[str, Any]) -> None:
     from tickcell.drive.keras import quality
-    from tickcell.model.keras import archive
+    from tickcell.model.keras import archive, typical
     from tickcell.model.keras import export as exporting
 
     _check_place(out, replace)
     loaded = archive.load(model)
     description = _describe(model, loaded, options)
     golden = _golden(options["golden"], description, options["layout"])
-    bundle = exporting.export(
-        loaded,
-        description,
-        None if golden is None else golden.frames,
-        None if golden is None else golden.labels,
-    )
+    labels, drawn = (None if golden is None else golden.labels), None
+    if golden is None:
+        generator = np.random.default_rng(_SEED)
+        drawn = typical.draw(loaded, description.sensors, generator, _TYPICAL_STEP_COUNT)
+    shown = golden or drawn
+    bundle = exporting.export(loaded, description, None if shown is None else shown.frames, labels)
+    if golden is None:
+        origin = "a normal distribution, which may be far from any sensor's"
+        click.echo(
+            "tickcell: without --golden, warm-up and agreement are measured on frames drawn from "
+            f"{origin if drawn is None else drawn.origin}",
+            err=True,
+        )
     if options["gate"] == "drive":
         click.echo("streaming held-out drives, and training the single-frame network", err=True)
         bundle = quality.judged(bundle)
