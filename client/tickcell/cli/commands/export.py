@@ -75,7 +75,7 @@ def _export(model: pathlib.Path, out: pathlib.Path, replace: bool, options: dict
     if golden is None:
         generator = np.random.default_rng(_SEED)
         drawn = typical.draw(loaded, description.sensors, generator, _TYPICAL_STEP_COUNT)
-    shown = golden or drawn
+    shown = drawn if golden is None else golden
     bundle = exporting.export(loaded, description, None if shown is None else shown.frames, labels)
     if golden is None:
         origin = "a normal distribution, which may be far from any sensor's"
