@@ -135,7 +135,8 @@ def test_standard_input_is_a_csv(monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "a,t\n1,0\n",
             "drive.csv: row 1: no column is named 'b'; the columns are 'a', 't'. Name the "
-            "column of a sensor with --source b=COLUMN.",
+            "column of a sensor with --source b=COLUMN, or in training other "
+            "sensors with --sensors.",
         ),
         ("a,b,a,t\n1,2,3,0\n", "drive.csv: row 1: 2 columns are named 'a', expected one."),
         (

@@ -175,7 +175,7 @@ def test_a_packed_file_that_was_cut_off_is_one_sentence(tmp_path: pathlib.Path) 
             "t,x,y\n0,1,2\n",
             Layout(),
             "row 1: no column is named 'a', 'b c'; the columns are 't', 'x', 'y'. Name the column "
-            "of a sensor with --source a=COLUMN.",
+            "of a sensor with --source a=COLUMN, or in training other sensors with --sensors.",
         ),
         (
             "t,a,b c\n0,1,2\n",
@@ -196,7 +196,7 @@ def test_a_packed_file_that_was_cut_off_is_one_sentence(tmp_path: pathlib.Path) 
             '{"t": 0, "a": 1}\n',
             Layout(),
             "row 1: no number is named 'b c'; the names are 't', 'a'. Name that of a sensor with "
-            "--source 'b c'=NAME.",
+            "--source 'b c'=NAME, or in training other sensors with --sensors.",
         ),
     ],
 )

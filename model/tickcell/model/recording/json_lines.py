@@ -66,7 +66,8 @@ class JsonLinesTable(FileTable):
             raise RecordingError(
                 f"{source}: row 1: no number is named {listed(missing)}; the names are "
                 f"{listed(self.names)}. Name that of a sensor with "
-                f"--source {quoted(missing[0])}=NAME."
+                f"--source {quoted(missing[0])}=NAME, or in "
+                "training other sensors with --sensors."
             )
 
     def sample(self, column: int) -> list[Any]:

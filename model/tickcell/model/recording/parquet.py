@@ -42,7 +42,8 @@ class ParquetTable(FileTable):
             raise RecordingError(
                 f"{file}: no column is named {listed(missing)}; the columns are "
                 f"{listed(self.names)}. Name that of a sensor with "
-                f"--source {quoted(missing[0])}=COLUMN."
+                f"--source {quoted(missing[0])}=COLUMN, or in "
+                "training other sensors with --sensors."
             )
         types = self._arrow.types
         self.time_columns = {
