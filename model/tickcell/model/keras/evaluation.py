@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from tickcell.model.cell import Cell
 from tickcell.model.keras import agreement, scores
 from tickcell.model.keras.scores import ScoreError, Scores
 from tickcell.model.recording import Recording
+from tickcell.model.recording.labels import Labelling
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,10 +24,13 @@ _FIRST_LENGTH_S = 15.0
 _PUSH = 0.5
 _SAME = 1e-3
 
+# What is scored is named: an output, or all of them where they are of classes.
+ALL_OUTPUTS = "classes"
+
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Streamed:
-    """A recording and the outputs of its frames, `[T]`."""
+    """A recording and the outputs of its frames, `[T, O]`."""
 
     recording: Recording
     outputs: NDArray[np.float32]
@@ -37,74 +42,128 @@ class Streamed:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Evaluation:
-    """How a bundle does.
+class OutputScores:
+    """How one output does, or those of classes together.
 
     Attributes:
-      overall: over the frames of all recordings; of one with one label, the last frame.
+      overall: over the labelled frames of all recordings; of one with one label, the last.
       by_recording: by a recording's name, which all sequences of a file share; without
-        those in which a label is missing.
-      by_stream_age: the ROC AUC by the seconds since the stream began, so that a network
-        which loses its way over time is found out.
-      forgetting_s: seconds until outputs are the same to 0.001 after the state was pushed
-        hard, at the worst of some places in the first recording; None if half of it is
-        too short to see that.
+        those in which too few labels occur.
+      by_stream_age: the first of the `scores.marks` by the seconds since the stream began,
+        so that a network which loses its way over time is found out.
     """
 
     overall: Scores
     by_recording: dict[str, Scores]
     by_stream_age: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How a bundle does.
+
+    Attributes:
+      by_output: by the output's name; of classes, all outputs together under "classes".
+      unlabelled_count: the frames without a label, which are not scored.
+      forgetting_s: seconds until outputs are the same to 0.001 after the state was pushed
+        hard, at the worst of some places in the first recording; None if half of it is
+        too short to see that.
+    """
+
+    by_output: dict[str, OutputScores]
+    unlabelled_count: int
     forgetting_s: float | None
+
+    @property
+    def first(self) -> OutputScores:
+        """The scores of the first output."""
+        return next(iter(self.by_output.values()))
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the evaluation as plain data."""
         return dataclasses.asdict(self)
 
 
+def labelling_of(bundle: Bundle, null_class: str | None = None) -> Labelling:
+    """Returns what the labels must be that a bundle's outputs are compared with."""
+    card = bundle.card
+    return Labelling(card.kind, tuple(card.classes), null_class, card.unit)
+
+
 def stream(cell: Cell, recording: Recording) -> Streamed:
-    """Steps through a recording from the initial state; takes the first output."""
-    outputs = np.empty(len(recording), np.float32)
+    """Steps through a recording from the initial state."""
+    outputs = []
     state = cell.initial_state()
-    for index, frame in enumerate(recording):
+    for frame in recording:
         output, state = cell.step(frame, state)
-        outputs[index] = output[0]
-    return Streamed(recording, outputs)
+        outputs.append(output)
+    return Streamed(recording, np.array(outputs, np.float32))
 
 
 def evaluate(bundle: Bundle, recordings: Sequence[Recording]) -> tuple[Evaluation, list[Streamed]]:
     """Streams labelled recordings and scores the outputs.
 
+    Args:
+      bundle: to be evaluated.
+      recordings: whose labels are what `labelling_of` says.
+
     Raises:
-      ScoreError: a recording has no labels, or all of them together lack one of the two.
+      ScoreError: a recording has no labels, or all of them together lack one that it takes.
     """
     for recording in recordings:
         if recording.labels is None:
-            raise ScoreError(f"{recording.name}: has no labels to compare the outputs with.")
+            raise ScoreError(
+                f"{recording.name}: has no labels to compare the outputs with; name their column "
+                "with --label."
+            )
     cell = bundle.cell()
-    threshold = bundle.card.threshold
     streamed = [stream(cell, recording) for recording in recordings]
-    by_name: dict[str, list[Streamed]] = {}
-    for part in streamed:
-        by_name.setdefault(part.recording.name, []).append(part)
-    by_recording = {
-        name: scores.score(_outputs(parts), _labels(parts), threshold)
-        for name, parts in by_name.items()
-        if 0 < _labels(parts).mean() < 1
-    }
+    score = functools.partial(
+        scores.score, labelling=labelling_of(bundle), threshold=bundle.card.threshold
+    )
     first = recordings[0]
     forgetting_steps = agreement.forgetting_steps(cell, first.frames, push=_PUSH, within=_SAME)
     is_forgotten = forgetting_steps < len(first) // 2
     evaluation = Evaluation(
-        overall=scores.score(_outputs(streamed), _labels(streamed), threshold),
-        by_recording=by_recording,
-        by_stream_age=_by_stream_age(streamed),
+        by_output={
+            name: _output_scores(streamed, columns, score)
+            for name, columns in _scored_outputs(bundle).items()
+        },
+        unlabelled_count=int(np.isnan(_labels(streamed)).sum()),
         forgetting_s=forgetting_steps / first.rate_hz if is_forgotten else None,
     )
     return evaluation, streamed
 
 
-def _outputs(streamed: Sequence[Streamed]) -> NDArray[np.float32]:
-    return np.concatenate([part.outputs[part.scored] for part in streamed])
+_Score = Callable[["NDArray[np.float32]", "NDArray[np.float32]"], Scores]
+
+
+def _scored_outputs(bundle: Bundle) -> dict[str, slice]:
+    """Returns what is scored, by name: its columns of the outputs."""
+    if bundle.card.kind == "classes":
+        return {ALL_OUTPUTS: slice(None)}
+    names = bundle.interface.output_names
+    return {name: slice(column, column + 1) for column, name in enumerate(names)}
+
+
+def _output_scores(streamed: Sequence[Streamed], columns: slice, score: _Score) -> OutputScores:
+    by_name: dict[str, list[Streamed]] = {}
+    for part in streamed:
+        by_name.setdefault(part.recording.name, []).append(part)
+    by_recording = {}
+    for name, parts in by_name.items():
+        found = np.unique(_labels(parts)[~np.isnan(_labels(parts))])
+        if len(found) > 1:
+            by_recording[name] = score(_outputs(parts, columns), _labels(parts))
+    return OutputScores(
+        overall=score(_outputs(streamed, columns), _labels(streamed)),
+        by_recording=by_recording,
+        by_stream_age=_by_stream_age(streamed, columns, score),
+    )
+
+
+def _outputs(streamed: Sequence[Streamed], columns: slice) -> NDArray[np.float32]:
+    return np.concatenate([part.outputs[part.scored][:, columns] for part in streamed])
 
 
 def _labels(streamed: Sequence[Streamed]) -> NDArray[np.float32]:
@@ -115,17 +174,19 @@ def _labels(streamed: Sequence[Streamed]) -> NDArray[np.float32]:
     return np.concatenate(labels)
 
 
-def _by_stream_age(streamed: Sequence[Streamed]) -> dict[str, float]:
-    """Returns the ROC AUC of the frames between two ages of the stream, both in seconds."""
+def _by_stream_age(
+    streamed: Sequence[Streamed], columns: slice, score: _Score
+) -> dict[str, float]:
+    """Returns one measure of the frames between two ages of the stream, both in seconds."""
     timed = [(part.recording.times, part.scored) for part in streamed]
     ages = np.concatenate([times[scored] - times[0] for times, scored in timed])
-    outputs, positive = _outputs(streamed), _labels(streamed) == 1
+    outputs, labels = _outputs(streamed, columns), _labels(streamed)
     by_age = {}
     start, end = 0.0, _FIRST_LENGTH_S
     while start <= ages.max():
-        chosen = (ages >= start) & (ages < end)
-        if 0 < positive[chosen].sum() < chosen.sum():
-            auc = scores.roc_auc(outputs[chosen], positive[chosen])
-            by_age[f"{start:.0f}-{end:.0f} s"] = auc
+        chosen = (ages >= start) & (ages < end) & ~np.isnan(labels)
+        if len(np.unique(labels[chosen])) > 1:
+            marks = scores.marks(score(outputs[chosen], labels[chosen]))
+            by_age[f"{start:.0f}-{end:.0f} s"] = next(iter(marks.values()))
         start, end = end, 2 * end
     return by_age

@@ -24,6 +24,7 @@ class Origin(Protocol):
 
 def describe(name: str, source: Origin, recipe: Recipe, dataset: Dataset) -> Description:
     """Describes the network of a run."""
+    labelling = dataset.labelling
     return Description(
         name=name,
         version=str(recipe.seed + 1),
@@ -31,6 +32,9 @@ def describe(name: str, source: Origin, recipe: Recipe, dataset: Dataset) -> Des
         rate_hz=dataset.rate_hz,
         output_meaning=source.output_meaning,
         output_name=source.output_name,
+        kind=labelling.kind,
+        classes=list(labelling.classes),
+        unit=labelling.unit,
         training={
             "source": source.to_dict(),
             "recipe": recipe.to_dict(),
