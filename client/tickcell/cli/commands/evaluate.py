@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tickcell.cli import progress
+from tickcell.cli.commands import layouts
 from tickcell.cli.commands.trouble import expected_trouble
 
 if TYPE_CHECKING:
     from tickcell.model.keras.evaluation import Evaluation
     from tickcell.model.keras.scores import Scores
+    from tickcell.model.recording import Layout
 
 _File = click.Path(path_type=pathlib.Path, dir_okay=False)
 
@@ -20,15 +23,15 @@ _File = click.Path(path_type=pathlib.Path, dir_okay=False)
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=pathlib.Path, file_okay=False))
 @click.argument("recordings", nargs=-1, required=True)
-@click.option("--label", default="aggressive", show_default=True, help="The column of labels.")
 @click.option("--plot", type=_File, help="Draws output over label to a PNG.")
 @click.option("--json", "report", type=_File, help="Writes all numbers to a JSON file.")
+@layouts.layout()
 def evaluate(
     bundle: pathlib.Path,
     recordings: tuple[str, ...],
-    label: str,
     plot: pathlib.Path | None,
     report: pathlib.Path | None,
+    layout: Layout,
 ) -> None:
     r"""Streams labelled RECORDINGS through a bundle, frame by frame, and scores the outputs.
 
@@ -42,24 +45,35 @@ def evaluate(
     with expected_trouble():
         from tickcell.drive.keras.datasets import DRIVE, held_out
         from tickcell.model.bundle import Bundle
-        from tickcell.model.keras import datasets, evaluation, plots
+        from tickcell.model.keras import evaluation, plots
+        from tickcell.model.recording import open_recording
 
         loaded = Bundle.load(bundle)
         sensors, rate_hz = loaded.interface.sensors, loaded.card.rate_hz
-        read = []
+        readers = []
         for path in recordings:
             if path == DRIVE:
-                read += held_out()
-            else:
-                found = datasets.read_all(path, sensors, rate_hz, label)
-                if plot is not None and len(found) > 1:
-                    raise click.UsageError(
-                        f"{path}: holds {len(found)} sequences; --plot draws a recording a file."
-                    )
-                read += found
-        measured, streamed = evaluation.evaluate(loaded, read)
+                readers += [recording.reader() for recording in held_out()]
+                continue
+            reader = open_recording(
+                path, sensors, layout, rate_hz=rate_hz, to_hz=rate_hz, sequences=True
+            )
+            for note in reader.notes():
+                click.echo(f"tickcell: {reader.name}: {note}", err=True)
+            readers.append(reader)
+        lengths = [reader.expected_length for reader in readers]
+        total = None if None in lengths else sum(filter(None, lengths))
+        with progress.bar("streaming", total) as advance:
+            measured, streamed = evaluation.evaluate(loaded, readers, advance)
+        for reader in readers:
+            for note in reader.closing_notes():
+                click.echo(f"tickcell: {reader.name}: {note}", err=True)
+        if plot is not None and len(streamed) > len(readers):
+            raise click.UsageError(
+                f"the files hold {len(streamed)} recordings; --plot draws a recording a file."
+            )
         _print(measured, loaded.card.threshold)
-        if any(recording.one_label for recording in read):
+        if any(reader.one_label for reader in readers):
             click.echo("of a sequence with one label, the output at its last frame was scored")
         if plot is not None:
             plots.outputs(streamed, loaded.card.threshold, plot)
@@ -79,7 +93,7 @@ def _print(measured: Evaluation, threshold: float) -> None:
     ages = ", ".join(f"{age}: {auc:.3f}" for age, auc in measured.by_stream_age.items())
     click.echo(f"ROC AUC by age of the stream: {ages}")
     if measured.forgetting_s is None:
-        click.echo("a hard push to the state still shows after half of the first recording")
+        click.echo("a hard push to the state still shows after half of the first recording's start")
     else:
         click.echo(f"a hard push to the state is forgotten after {measured.forgetting_s:.1f} s")
 

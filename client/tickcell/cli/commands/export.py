@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tickcell.cli.commands import layouts
 from tickcell.cli.commands.trouble import expected_trouble, read_sensors
 from tickcell.model.bundle import FILES, SUMS
+from tickcell.model.recording import Layout, RecordingError
 
 if TYPE_CHECKING:
     from tickcell.model.bundle import Bundle
@@ -37,6 +39,7 @@ _FILES = {*FILES, SUMS}
 @click.option("--threshold", type=float, help="From which output on that is taken to hold.")
 @click.option("--gate", type=click.Choice(["drive"]), help="A mark that it must reach; see below.")
 @click.option("--replace", is_flag=True, help="Replaces the bundle that is there.")
+@layouts.layout(on_gap=("raise", "keep"))
 def export(model: pathlib.Path, out: pathlib.Path, replace: bool, **options: Any) -> None:
     r"""Turns a Keras model with recurrent layers into a bundle, and checks it.
 
@@ -62,7 +65,7 @@ def _export(model: pathlib.Path, out: pathlib.Path, replace: bool, options: dict
     _check_place(out, replace)
     loaded = archive.load(model)
     description = _describe(model, loaded, options)
-    golden = _golden(options["golden"], description)
+    golden = _golden(options["golden"], description, options["layout"])
     bundle = exporting.export(
         loaded,
         description,
@@ -100,7 +103,7 @@ def _describe(path: pathlib.Path, model: Any, options: dict[str, Any]) -> Descri
     return descriptions.Description(**{**defaults, **given})
 
 
-def _golden(golden: str | None, description: Description) -> Recording | None:
+def _golden(golden: str | None, description: Description, layout: Layout) -> Recording | None:
     from tickcell.drive.keras import datasets as drives
     from tickcell.model.keras import datasets
 
@@ -108,8 +111,15 @@ def _golden(golden: str | None, description: Description) -> Recording | None:
         return None
     if golden == drives.DRIVE:
         return drives.golden()
-    label = description.training.get("source", {}).get("label", "aggressive")
-    return datasets.read(golden, description.sensors, description.rate_hz, label)
+    fields = description.training.get("source", {}).get("layout")
+    if fields is not None and layout == Layout():
+        layout = Layout.from_dict(fields)  # As it was for the recordings it was trained on.
+    found = datasets.read_all(golden, description.sensors, description.rate_hz, layout)
+    for note in found[0].notes:
+        click.echo(f"tickcell: {found[0].name}: {note}", err=True)
+    if len(found) > 1:
+        raise RecordingError(f"{golden}: is {len(found)} recordings, expected one.")
+    return found[0]
 
 
 def _check_place(directory: pathlib.Path, replace: bool) -> None:

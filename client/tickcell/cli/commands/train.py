@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tickcell.cli.commands import layouts
 from tickcell.cli.commands.trouble import expected_trouble, read_sensors
+from tickcell.model.recording import Layout
 
 if TYPE_CHECKING:
     from tickcell.drive.keras.datasets import Drives
@@ -35,7 +37,7 @@ _RECIPE = (
     "checkpoint_epochs",
     "seed",
 )
-_SOURCE = ("validation_share", "label")
+_SOURCE = ("validation_share", "layout")
 _DRIVES = ("drive_count", "drive_s")
 
 _Path = click.Path(path_type=pathlib.Path)
@@ -47,7 +49,6 @@ _Directory = click.Path(path_type=pathlib.Path, file_okay=False)
 @click.option("--validation", multiple=True, help="A file to validate on; repeatable.")
 @click.option("--validation-share", type=click.FloatRange(0, 0.9), help="Else, each file's end.")
 @click.option("--sensors", type=_Path, help="JSON list of sensors; the phone's ten without it.")
-@click.option("--label", help="The recordings' column of labels.  [aggressive]")
 @click.option(
     "--rate-hz",
     type=float,
@@ -83,6 +84,7 @@ _Directory = click.Path(path_type=pathlib.Path, file_okay=False)
 @click.option("--name", help="Names the model.  [the data's kind]")
 @click.option("--logs", type=_Directory, default="logs", show_default=True, help="TensorBoard's.")
 @click.option("--no-logs", is_flag=True, help="Writes no logs for TensorBoard.")
+@layouts.layout()
 def train(**options: Any) -> None:
     r"""Trains the recurrent network of two layers.
 
@@ -125,6 +127,7 @@ def _train(options: dict[str, Any]) -> None:
         _claim(directory)
     click.echo(f"reading {', '.join(source.data)}", err=True)
     dataset = _load(source, sensors)
+    _tell(dataset)
     click.echo(
         f"{len(dataset.training)} recordings to train on and {len(dataset.validation)} to "
         f"validate on, at {dataset.rate_hz:g} Hz",
@@ -158,6 +161,7 @@ def _leave_one_out(options: dict[str, Any]) -> None:
     if source.kind != "recordings" or options["validation"]:
         raise click.UsageError("--leave-one-out takes recordings as --data, and no --validation.")
     dataset = _load(source, read_sensors(options["sensors"]))
+    _tell(dataset)
     if len(dataset.training) > len(source.data) or any(r.one_label for r in dataset.training):
         raise click.UsageError("--leave-one-out takes a recording a file, with a label per frame.")
     recipe = _recipe(options, dataset)
@@ -179,10 +183,21 @@ def _leave_one_out(options: dict[str, Any]) -> None:
     click.echo(f"{report}, {report.with_suffix('.png')}")
 
 
+def _tell(dataset: Dataset) -> None:
+    """Says once of each file what was assumed of it, and what was ignored."""
+    notes = (
+        f"tickcell: {recording.name}: {note}"
+        for recording in (*dataset.training, *dataset.validation)
+        for note in recording.notes
+    )
+    for note in dict.fromkeys(notes):
+        click.echo(note, err=True)
+
+
 def _refuse_with_resume(options: dict[str, Any]) -> None:
     """Refuses flags that would make the resumed run another one."""
     allowed = {"resume", "epochs", "logs", "no_logs", "seeds"}
-    given = [key for key, value in options.items() if value not in (None, (), False)]
+    given = [key for key, value in options.items() if value not in (None, (), False, Layout())]
     if others := sorted(set(given) - allowed):
         raise click.UsageError(
             f"a run goes on as it began: --resume takes --epochs only, not {', '.join(others)}."

@@ -13,7 +13,7 @@ from tickcell.model import recording as recordings_of
 from tickcell.model.interface import Sensor
 from tickcell.model.keras import windows
 from tickcell.model.keras.description import unnamed_sensors
-from tickcell.model.recording import Recording
+from tickcell.model.recording import Layout, Recording
 
 NOISE = "noise"
 
@@ -35,14 +35,14 @@ class Source:
         sequences of each file that holds sequences.
       rate_hz: recordings are brought to this rate, anti-aliased, and those of a file without
         times have it; None keeps theirs.
-      label: the column of labels.
+      layout: what is known of the files.
     """
 
     data: tuple[str, ...]
     validation: tuple[str, ...] = ()
     validation_share: float = 0.0
     rate_hz: float | None = None
-    label: str = "aggressive"
+    layout: Layout = dataclasses.field(default_factory=Layout)
 
     @property
     def kind(self) -> str:
@@ -52,14 +52,15 @@ class Source:
     @property
     def output_name(self) -> str:
         """What to call the output of a network that learnt its labels."""
-        return self.label if self.kind != NOISE and self._names_labels else "output"
+        label = self.layout.label if self.kind != NOISE and self._names_labels else None
+        return label or "output"
 
     @property
     def output_meaning(self) -> str:
         """What such an output means, as a sentence."""
         if self.kind == NOISE:
             return "Nothing: the labels were random."
-        return f"The label {self.label!r} is 1." if self._names_labels else "The label is 1."
+        return f"The label {self.layout.label!r} is 1." if self._names_labels else "The label is 1."
 
     @property
     def _names_labels(self) -> bool:
@@ -78,6 +79,7 @@ class Source:
                 **fields,
                 "data": tuple(fields["data"]),
                 "validation": tuple(fields["validation"]),
+                "layout": Layout.from_dict(fields["layout"]),
             }
         )
 
@@ -127,7 +129,7 @@ def load(source: Source, sensors: Sequence[Sensor]) -> Dataset:
         training, validation = (_noise(seed, count) for seed, count in enumerate(_NOISE_COUNTS))
         return Dataset(training, validation, unnamed_sensors(_NOISE_SENSORS), _NOISE_RATE_HZ)
     files, validation_files = (
-        [read_all(path, sensors, source.rate_hz, source.label) for path in paths]
+        [read_all(path, sensors, source.rate_hz, source.layout) for path in paths]
         for paths in (source.data, source.validation)
     )
     training, validation = [*itertools.chain(*files)], [*itertools.chain(*validation_files)]
@@ -136,26 +138,14 @@ def load(source: Source, sensors: Sequence[Sensor]) -> Dataset:
     return Dataset(training, validation, tuple(sensors), _common_rate(training + validation))
 
 
-def read(
-    path: str, sensors: Sequence[Sensor], rate_hz: float | None, label: str = "aggressive"
-) -> Recording:
-    """Reads a recording, and brings it to a rate if one is given; without times, it has it."""
-    recording = recordings_of.read(path, sensors, rate_hz=rate_hz, label=label)
-    return _at_rate(recording, rate_hz)
-
-
 def read_all(
-    path: str, sensors: Sequence[Sensor], rate_hz: float | None, label: str = "aggressive"
+    path: str, sensors: Sequence[Sensor], rate_hz: float | None, layout: Layout | None = None
 ) -> list[Recording]:
-    """Reads a recording, or each sequence of a file of them, as `read` does."""
-    found = recordings_of.read_all(path, sensors, rate_hz=rate_hz, label=label)
-    return [_at_rate(recording, rate_hz) for recording in found]
+    """Reads the recordings of a file, and brings them to a rate if one is given.
 
-
-def _at_rate(recording: Recording, rate_hz: float | None) -> Recording:
-    if rate_hz is None or abs(recording.rate_hz / rate_hz - 1) < 0.01:
-        return recording
-    return recordings_of.resample(recording, rate_hz)
+    A file without times is taken to have that rate.
+    """
+    return recordings_of.read_all(path, sensors, layout, rate_hz=rate_hz, to_hz=rate_hz)
 
 
 def _split(

@@ -108,8 +108,7 @@ def leave_one_out(
         by_baseline = {}
         for baseline in baselines.fitting(labelling, left.sensor_names):
             baseline.fit(others)
-            outputs = baseline.outputs(left)
-            by_baseline[baseline.name] = _marks(Streamed(left, outputs), labelling)
+            by_baseline[baseline.name] = _marks(baseline.outputs(left), left.labels, labelling)
         by_seed = {}
         for seed in seeds:
             run = directory / f"without-{pathlib.Path(left.name).stem}-seed-{seed}"
@@ -121,8 +120,8 @@ def leave_one_out(
                 left.frames,
                 random_step_count=1000,
             )
-            streamed = evaluation.stream(bundle.cell(), left)
-            by_seed[seed] = _marks(streamed, labelling)
+            [streamed] = evaluation.stream(bundle.cell(), left.reader())
+            by_seed[seed] = _marks(streamed.outputs, left.labels, labelling)
             told = ", ".join(
                 f"{scores.TITLES[name]} {mark:.3f}" for name, mark in by_seed[seed].items()
             )
@@ -131,12 +130,8 @@ def leave_one_out(
     return results
 
 
-def _marks(streamed: Streamed, labelling: Labelling) -> dict[str, float]:
-    labels = streamed.recording.labels
-    assert labels is not None
-    return scores.marks(
-        scores.score(streamed.outputs[streamed.scored], labels[streamed.scored], labelling)
-    )
+def _marks(outputs: Any, labels: Any, labelling: Labelling) -> dict[str, float]:
+    return scores.marks(scores.score(outputs, labels, labelling))
 
 
 def _compared(network: dict[str, float], baseline: dict[str, float]) -> str:

@@ -63,14 +63,13 @@ def outputs(
     parts = [
         (part, start)
         for part in streamed
-        for start in np.arange(part.recording.times[0], part.recording.times[-1], _ROW_S)
+        for start in np.arange(part.times[0], part.times[-1], _ROW_S)
     ]
     draw = {"probability": _probability, "classes": _classes, "number": _number}[labelling.kind]
     with _figure(path, rows=len(parts), columns=1, size=(12, 1.5 * len(parts) + 0.5)) as axes:
         for axis, (part, start) in zip(axes, parts, strict=True):
-            times = part.recording.times
+            times, labels = part.times, part.labels
             shown = (times >= start) & (times < start + _ROW_S)
-            labels = part.recording.labels
             draw(
                 axis,
                 times[shown],
@@ -80,7 +79,7 @@ def outputs(
             )
             if labelling.kind == "probability":
                 axis.axhline(threshold, color="grey", lw=0.6, ls="--")
-            axis.set(xlim=(start, start + _ROW_S), ylabel=part.recording.name)
+            axis.set(xlim=(start, start + _ROW_S), ylabel=part.name)
         axes[-1].set_xlabel("seconds")
         _legend(axes[0], labelling)
 

@@ -47,33 +47,24 @@ class ArraysTable(FileTable):
 
     def __init__(
         self,
-        file: pathlib.Path,
-        sensors: Sequence[Sensor],
+        source: str,
+        found: Arrays,
         wanted: Sequence[str],
-        *,
-        dropouts: bool,
-        sequences: bool,
     ) -> None:
-        """Reads the file, see `read`.
+        """Takes what a file holds.
 
         Args:
-          file: to be read.
-          sensors: the readings of a frame, in its order.
-          wanted: what to call their columns.
-          dropouts: whether a reading may be NaN or infinite.
-          sequences: whether it may hold `[N, T, F]`.
-
-        Raises:
-          RecordingError: the file has something in it that is no recording.
-          OSError: the file cannot be opened.
+          source: what to call the file in messages.
+          found: in it.
+          wanted: what to call the columns of the sensors.
         """
-        super().__init__(str(file))
-        self._arrays = found = read(file, sensors, dropouts=dropouts, sequences=sequences)
+        super().__init__(source)
+        self._arrays = found
         has_times, self.one_label = found.times is not None, found.one_label
         self.label_column = None if found.labels is None else "labels"
         labels = [] if found.labels is None else ["labels"]
         self.names = (*wanted, *(["times"] if has_times else []), *labels, *found.ignored)
-        self.length = self.expected_length = found.frames.size // len(sensors)
+        self.length = self.expected_length = found.frames.size // len(wanted)
 
     def sample(self, column: int) -> list[Any]:
         times = self._arrays.times

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from tickcell.model.recording.errors import RecordingError
 
@@ -65,6 +65,11 @@ class Layout:
             raise RecordingError(
                 f"max_gap (--max-gap): got {self.max_gap}, expected 1 or more periods."
             )
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Layout:
+        """Makes a layout of its fields as plain data, from JSON too."""
+        return cls(**{**fields, "columns": tuple(fields["columns"])})
 
     def source(self, sensor: str) -> str:
         """Returns the name of the column that a sensor is read from."""

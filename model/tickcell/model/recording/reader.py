@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tickcell.model.recording import labels, text, times
+from tickcell.model.recording import arrays, labels, text, times
 from tickcell.model.recording.arrays import ArraysTable
 from tickcell.model.recording.blocks import Block, Gaps
 from tickcell.model.recording.delimited import DelimitedTable
@@ -46,6 +46,7 @@ class Reader:
         tell. It is the one that was expected where there are no times, and on standard input.
       rate_hz: of the frames as they are given.
       has_times: whether the file has times.
+      label: the column of labels that was looked for; None if none was.
       has_labels: whether it has labels.
       one_label: whether each recording in it has one label, repeated over its frames.
       length: the number of frames; None where only reading all of them would tell.
@@ -57,7 +58,7 @@ class Reader:
     def __init__(
         self,
         table: Table,
-        sensors: Sequence[Sensor],
+        sensor_names: Sequence[str],
         layout: Layout,
         *,
         rate_hz: float | None = None,
@@ -68,7 +69,7 @@ class Reader:
 
         Args:
           table: to be read.
-          sensors: whose readings make a frame, in its order.
+          sensor_names: of the readings of a frame, in its order.
           layout: what is known of the file.
           rate_hz: the rate of a file that has no times, and the one to expect of others.
           to_hz: the rate to bring the frames to; None keeps theirs.
@@ -80,10 +81,11 @@ class Reader:
         self._table = table
         self._dropouts = dropouts
         self.name = pathlib.PurePath(table.source).name
-        self.sensor_names = tuple(sensor.name for sensor in sensors)
+        self.sensor_names = tuple(sensor_names)
         self.is_live = table.is_live
         self._columns = [layout.source(name) for name in self.sensor_names]
         label = layout.label and (table.label_column or layout.label)
+        self.label = label
         taken = [*self._columns, *([label] if label else [])]
         self._time = times.find(table, layout, taken, rate_hz)
         self._chosen = self._choose(label)
@@ -103,12 +105,14 @@ class Reader:
         period_s = None if self.is_live or np.isnan(self.file_rate_hz) else 1 / self.file_rate_hz
         self._gaps = Gaps(table.source, table.row, period_s, layout.max_gap, on_gap)
 
-    def blocks(self, mend: Callable[[Block], Block] | None = None) -> Iterator[Block]:
+    def blocks(
+        self, mend: Callable[[Iterator[Block]], Iterator[Block]] | None = None
+    ) -> Iterator[Block]:
         """Yields the frames, once.
 
         Args:
-          mend: replaces what dropped out of the frames of each block, before they are brought
-            to another rate.
+          mend: replaces what dropped out of the frames, before they are brought to another
+            rate.
 
         Raises:
           RecordingError: a row cannot be read; the frames before it have been yielded.
@@ -117,7 +121,7 @@ class Reader:
         if self.has_times:
             blocks = self._gaps.check(blocks)
         if mend is not None:
-            blocks = map(mend, blocks)
+            blocks = mend(blocks)
         return blocks if self._resampling is None else self._resampling.blocks(blocks)
 
     def notes(self) -> Iterator[str]:
@@ -289,7 +293,8 @@ def open_recording(
         table = _table(path, sensors, wanted, layout, dropouts=dropouts, sequences=sequences)
     except OSError as error:
         raise RecordingError(f"{path}: cannot be read: {error.strerror}.") from error
-    return Reader(table, sensors, layout, rate_hz=rate_hz, to_hz=to_hz, dropouts=dropouts)
+    names = [sensor.name for sensor in sensors]
+    return Reader(table, names, layout, rate_hz=rate_hz, to_hz=to_hz, dropouts=dropouts)
 
 
 def _table(
@@ -306,7 +311,8 @@ def _table(
     file = pathlib.Path(path)
     suffix = file.suffix.lower()
     if suffix in (".npy", ".npz"):
-        return ArraysTable(file, sensors, wanted, dropouts=dropouts, sequences=sequences)
+        found = arrays.read(file, sensors, dropouts=dropouts, sequences=sequences)
+        return ArraysTable(str(file), found, wanted)
     if suffix == ".parquet":
         return ParquetTable(file, wanted)
     size = text.size_of_file(file)

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
+from tickcell.model.recording.arrays import Arrays, ArraysTable
 from tickcell.model.recording.blocks import Block
 from tickcell.model.recording.errors import RecordingError
 from tickcell.model.recording.layout import Layout
@@ -65,14 +66,18 @@ class Recording:
             return float("nan")
         return _rate_hz(self.times) or float("nan")
 
-    @property
-    def has_labels(self) -> bool:
-        """Whether its frames have labels."""
-        return self.labels is not None
+    def reader(self, to_hz: float | None = None) -> Reader:
+        """Returns what reads it as a file is read.
 
-    def blocks(self) -> Iterator[Block]:
-        """Yields the frames as one block."""
-        yield Block(0, range(len(self)), self.frames, self.times, self.labels)
+        Args:
+          to_hz: the rate to bring the frames to; None keeps theirs.
+
+        Raises:
+          RecordingError: it is too short to have a rate to change.
+        """
+        found = Arrays(self.frames, self.times, self.labels, self.one_label, ())
+        table = ArraysTable(self.name, found, self.sensor_names)
+        return Reader(table, self.sensor_names, Layout(time_unit="s"), to_hz=to_hz)
 
 
 def read(
@@ -146,7 +151,8 @@ def resample(recording: Recording, rate_hz: float) -> Recording:
       RecordingError: the recording is too short to have a rate.
     """
     resampling = Resampling.checked(recording.name, recording.rate_hz, rate_hz, is_unit_known=True)
-    parts = [*resampling.blocks(recording.blocks())]
+    whole = Block(0, range(len(recording)), recording.frames, recording.times, recording.labels)
+    parts = [*resampling.blocks(iter([whole]))]
     return dataclasses.replace(
         recording,
         frames=np.concatenate([block.frames for block in parts]),

@@ -8,15 +8,17 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from tickcell.model.recording.errors import RecordingError
-from tickcell.model.recording.layout import Layout, OnGap, TimeUnit
+from tickcell.model.recording import Layout, RecordingError
+from tickcell.model.recording.layout import OnGap, TimeUnit
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _TABS = {"tab": "\t", "\\t": "\t", "space": " "}
 
 
-def layout(*, label: bool = True, on_gap: tuple[str, ...] = get_args(OnGap)) -> Callable[[_Command], _Command]:
+def layout(
+    *, label: bool = True, on_gap: tuple[str, ...] = get_args(OnGap)
+) -> Callable[[_Command], _Command]:
     """Adds the options to a command, which gets them as one argument, `layout`.
 
     Args:
@@ -24,14 +26,20 @@ def layout(*, label: bool = True, on_gap: tuple[str, ...] = get_args(OnGap)) -> 
       on_gap: what it may do with a gap.
     """
     labels = [
-        click.option("--label", default="aggressive", show_default=True, help="The column of labels.")
+        click.option(
+            "--label", default="aggressive", show_default=True, help="The column of labels."
+        )
     ]
     options = [
         *(labels if label else []),
         click.option("--time", metavar="COLUMN", help="The column of times; 'none' ignores them."),
         click.option("--time-unit", type=click.Choice(get_args(TimeUnit)), help="Of the times."),
-        click.option("--delimiter", metavar="MARK", help="Between cells; or 'tab', or 'space' for runs."),
-        click.option("--decimal", type=click.Choice([".", ","]), help="The mark before a fraction."),
+        click.option(
+            "--delimiter", metavar="MARK", help="Between cells; or 'tab', or 'space' for runs."
+        ),
+        click.option(
+            "--decimal", type=click.Choice([".", ","]), help="The mark before a fraction."
+        ),
         click.option(
             "--columns", metavar="NAMES", help="Names, parted by commas, where the file has none."
         ),
@@ -42,11 +50,13 @@ def layout(*, label: bool = True, on_gap: tuple[str, ...] = get_args(OnGap)) -> 
             metavar="SENSOR=COLUMN",
             help="Where a sensor is read from; may be given again.",
         ),
-        click.option("--clock-topic", metavar="TOPIC", help="The topic of a bag that gives the ticks."),
+        click.option(
+            "--clock-topic", metavar="TOPIC", help="The topic of a bag that gives the ticks."
+        ),
         click.option(
             "--max-gap",
             type=click.FloatRange(1),
-            default=Layout.max_gap,
+            default=Layout().max_gap,
             show_default=True,
             metavar="PERIODS",
             help="The longest gap between two frames.",
@@ -61,7 +71,7 @@ def layout(*, label: bool = True, on_gap: tuple[str, ...] = get_args(OnGap)) -> 
     def decorate(command: _Command) -> _Command:
         @functools.wraps(command)
         def gathered(*args: Any, **given: Any) -> Any:
-            asked = {option: given.pop(option) for option in _FIELDS if option in given}
+            asked = {name: given.pop(name, None) for name in _FIELDS}
             return command(*args, layout=_layout(asked), **given)
 
         decorated: Any = gathered
@@ -87,13 +97,14 @@ _FIELDS = (
 
 
 def _layout(asked: dict[str, Any]) -> Layout:
-    fields = {key: value for key, value in asked.items() if value is not None}
+    # A command that has no option for labels ignores them.
+    fields = {key: value for key, value in asked.items() if value is not None or key == "label"}
     if "columns" in fields:
         fields["columns"] = tuple(name.strip() for name in fields["columns"].split(","))
     if "delimiter" in fields:
         fields["delimiter"] = _TABS.get(fields["delimiter"], fields["delimiter"])
     sources = {}
-    for source in fields.pop("sources", ()):
+    for source in fields.pop("sources"):
         sensor, mark, column = source.partition("=")
         if not (sensor and mark and column):
             raise click.UsageError(f"--source: got {source!r}, expected SENSOR=COLUMN.")
