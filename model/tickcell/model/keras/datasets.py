@@ -13,9 +13,13 @@ from tickcell.model import recording as recordings_of
 from tickcell.model.interface import Sensor
 from tickcell.model.keras import windows
 from tickcell.model.keras.description import unnamed_sensors
-from tickcell.model.recording import Layout, Recording
+from tickcell.model.recording import Layout, Recording, RecordingError, open_recording
+from tickcell.model.recording.labels import Labelling, Labels
+from tickcell.model.recording.mending import Mending, Policy
 
 NOISE = "noise"
+
+_BINARY = Labelling()
 
 # The tutorial's data set, and a rate, of which it says nothing.
 _NOISE_COUNTS = (1024, 512)
@@ -36,6 +40,8 @@ class Source:
       rate_hz: recordings are brought to this rate, anti-aliased, and those of a file without
         times have it; None keeps theirs.
       layout: what is known of the files.
+      labels: where the labels come from, and what they are.
+      on_dropout: what is done with readings that drop out; None refuses them.
     """
 
     data: tuple[str, ...]
@@ -43,6 +49,8 @@ class Source:
     validation_share: float = 0.0
     rate_hz: float | None = None
     layout: Layout = dataclasses.field(default_factory=Layout)
+    labels: Labels = dataclasses.field(default_factory=Labels)
+    on_dropout: Policy | None = None
 
     @property
     def kind(self) -> str:
@@ -52,6 +60,8 @@ class Source:
     @property
     def output_name(self) -> str:
         """What to call the output of a network that learnt its labels."""
+        if self.labels.countdown:
+            return "remaining"
         label = self.layout.label if self.kind != NOISE and self._names_labels else None
         return label or "output"
 
@@ -60,12 +70,17 @@ class Source:
         """What such an output means, as a sentence."""
         if self.kind == NOISE:
             return "Nothing: the labels were random."
-        return f"The label {self.layout.label!r} is 1." if self._names_labels else "The label is 1."
+        if self.labels.countdown:
+            return "What remains of the recording."
+        name = f"The label {self.layout.label!r}" if self._names_labels else "The label"
+        return f"{name} is 1."
 
     @property
     def _names_labels(self) -> bool:
         # Arrays have no column whose name would say what is labelled.
-        return not all(path.lower().endswith(".npz") for path in self.data)
+        return self.labels.are_of_column and not all(
+            path.lower().endswith(".npz") for path in self.data
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the source as plain data."""
@@ -80,6 +95,7 @@ class Source:
                 "data": tuple(fields["data"]),
                 "validation": tuple(fields["validation"]),
                 "layout": Layout.from_dict(fields["layout"]),
+                "labels": Labels(**fields["labels"]),
             }
         )
 
@@ -92,6 +108,13 @@ class Dataset:
     validation: list[Recording]
     sensors: tuple[Sensor, ...]
     rate_hz: float
+    labelling: Labelling = _BINARY
+
+    @property
+    def unlabelled_count(self) -> int:
+        """The frames without a label, which are not learnt."""
+        parts = (*self.training, *self.validation)
+        return sum(int(np.isnan(one.labels).sum()) for one in parts if one.labels is not None)
 
     @property
     def one_label(self) -> bool:
@@ -128,14 +151,83 @@ def load(source: Source, sensors: Sequence[Sensor]) -> Dataset:
     if source.kind == NOISE:
         training, validation = (_noise(seed, count) for seed, count in enumerate(_NOISE_COUNTS))
         return Dataset(training, validation, unnamed_sensors(_NOISE_SENSORS), _NOISE_RATE_HZ)
+    labelling = _labelling(source, sensors)
     files, validation_files = (
-        [read_all(path, sensors, source.rate_hz, source.layout) for path in paths]
+        _read_labelled(source, paths, sensors, labelling)
         for paths in (source.data, source.validation)
     )
     training, validation = [*itertools.chain(*files)], [*itertools.chain(*validation_files)]
     if not validation and source.validation_share:
         training, validation = _split(files, source.validation_share)
-    return Dataset(training, validation, tuple(sensors), _common_rate(training + validation))
+    rate_hz = _common_rate(training + validation)
+    return Dataset(training, validation, tuple(sensors), rate_hz, labelling)
+
+
+def _labelling(source: Source, sensors: Sequence[Sensor]) -> Labelling:
+    """Judges what the labels of all files together are."""
+    labels = source.labels
+    if labels.countdown:
+        return Labelling("number", unit=source.layout.time_unit or "s")
+    if labels.file:
+        if source.validation:
+            raise RecordingError(
+                "--label-file: has the labels of --data, not of --validation; "
+                "--validation-share parts recordings off."
+            )
+        return labels.judged(labels.read_file())
+    if labels.kind in ("probability", "number"):
+        return Labelling(labels.kind, null_class=labels.null_class)
+    values: set[Any] = set()
+    for path in (*source.data, *source.validation):
+        reader = open_recording(
+            path,
+            sensors,
+            source.layout,
+            rate_hz=source.rate_hz,
+            dropouts=source.on_dropout is not None,
+            sequences=True,
+        )
+        if not reader.has_labels:
+            raise RecordingError(
+                f"{path}: has no labels to learn: no column is named {reader.label!r} (--label)."
+            )
+        values.update(reader.label_values())
+    return labels.judged(values)
+
+
+def _read_labelled(
+    source: Source, paths: Sequence[str], sensors: Sequence[Sensor], labelling: Labelling
+) -> list[list[Recording]]:
+    """Reads the recordings of each file, labelled as was asked."""
+    layout = source.layout
+    if not source.labels.are_of_column:
+        layout = dataclasses.replace(layout, label=None)
+    files = []
+    for path in paths:
+        mending = None if source.on_dropout is None else Mending(source.on_dropout)
+        found = recordings_of.read_all(
+            path,
+            sensors,
+            layout,
+            rate_hz=source.rate_hz,
+            to_hz=source.rate_hz,
+            labelling=labelling,
+            mending=mending,
+        )
+        notes = (*found[0].notes, *(mending.notes() if mending else ()))
+        files.append([dataclasses.replace(one, notes=notes) for one in found])
+    if source.labels.are_of_column or not files:
+        return files
+    assigned = iter(
+        source.labels.assigned([one.times for found in files for one in found], labelling)
+    )
+    return [
+        [
+            dataclasses.replace(one, labels=next(assigned), one_label=bool(source.labels.file))
+            for one in found
+        ]
+        for found in files
+    ]
 
 
 def read_all(

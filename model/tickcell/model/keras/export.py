@@ -76,9 +76,7 @@ def export(
     _check_keras_step(step, frames, expected)
 
     graph = conversion.convert(step)
-    interface = Interface(
-        description.sensors, step.state_tensors, _output_names(step, description)
-    )
+    interface = Interface(description.sensors, step.state_tensors, _output_names(step, description))
     probed = probe.frames(fingerprint(graph, interface.to_json()), interface)
     cell = LiteRTCell(graph, interface, probed)
     golden_outputs = sequence.outputs(model, golden_frames[np.newaxis])
