@@ -77,6 +77,7 @@ def evaluate(
                 rate_hz=rate_hz,
                 to_hz=rate_hz,
                 dropouts=mending is not None,
+                labelled=labels.are_of_column,
                 sequences=True,
                 labelling=labelling,
             )

@@ -15,23 +15,20 @@ from tickcell.model.recording.mending import Policy
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
+_LABEL = "The column of labels; the only further one without it."
 _TABS = {"tab": "\t", "\\t": "\t", "space": " "}
 
 
 def layout(
-    *, label: bool = True, on_gap: tuple[str, ...] = get_args(OnGap)
+    *, label: str = _LABEL, on_gap: tuple[str, ...] = get_args(OnGap)
 ) -> Callable[[_Command], _Command]:
     """Adds the options to a command, which gets them as one argument, `layout`.
 
     Args:
-      label: whether the command reads labels.
+      label: what to say of the option --label; empty for a command that reads no labels.
       on_gap: what it may do with a gap.
     """
-    labels = [
-        click.option(
-            "--label", default="aggressive", show_default=True, help="The column of labels."
-        )
-    ]
+    labels = [click.option("--label", metavar="COLUMN", help=label)]
     options = [
         *(labels if label else []),
         click.option("--time", metavar="COLUMN", help="The column of times; 'none' ignores them."),
@@ -103,8 +100,7 @@ _FIELDS = (
 
 
 def _layout(asked: dict[str, Any]) -> Layout:
-    # A command that has no option for labels ignores them.
-    fields = {key: value for key, value in asked.items() if value is not None or key == "label"}
+    fields = {key: value for key, value in asked.items() if value is not None}
     if "columns" in fields:
         fields["columns"] = tuple(name.strip() for name in fields["columns"].split(","))
     if "delimiter" in fields:

@@ -57,31 +57,6 @@ class Source:
         """What it is: "noise" or "recordings"."""
         return NOISE if self.data == (NOISE,) else "recordings"
 
-    @property
-    def output_name(self) -> str:
-        """What to call the output of a network that learnt its labels."""
-        if self.labels.countdown:
-            return "remaining"
-        label = self.layout.label if self.kind != NOISE and self._names_labels else None
-        return label or "output"
-
-    @property
-    def output_meaning(self) -> str:
-        """What such an output means, as a sentence."""
-        if self.kind == NOISE:
-            return "Nothing: the labels were random."
-        if self.labels.countdown:
-            return "What remains of the recording."
-        name = f"The label {self.layout.label!r}" if self._names_labels else "The label"
-        return f"{name} is 1."
-
-    @property
-    def _names_labels(self) -> bool:
-        # Arrays have no column whose name would say what is labelled.
-        return self.labels.are_of_column and not all(
-            path.lower().endswith(".npz") for path in self.data
-        )
-
     def to_dict(self) -> dict[str, Any]:
         """Returns the source as plain data."""
         return dataclasses.asdict(self)
@@ -102,13 +77,30 @@ class Source:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """Recordings to train on and to validate on, all of the same sensors and rate."""
+    """Labelled recordings to train on and to validate on, all of the same sensors and rate.
+
+    Attributes:
+      training: at least one.
+      validation: may be none.
+      sensors: whose readings make a frame.
+      rate_hz: of all of them.
+      output_meaning: what the output of a network that learnt the labels means.
+      output_name: what to call it.
+      labelling: what the labels are.
+    """
 
     training: list[Recording]
     validation: list[Recording]
     sensors: tuple[Sensor, ...]
     rate_hz: float
+    output_meaning: str
+    output_name: str = "output"
     labelling: Labelling = _BINARY
+
+    @property
+    def label_name(self) -> str | None:
+        """The column of the labels; None where they have none."""
+        return self.training[0].label_name
 
     @property
     def unlabelled_count(self) -> int:
@@ -145,12 +137,15 @@ def load(source: Source, sensors: Sequence[Sensor]) -> Dataset:
       sensors: whose readings make a frame of a recording.
 
     Raises:
-      RecordingError: a file cannot be read, or has something in it that is no recording.
+      RecordingError: a file cannot be read, has something in it that is no recording, or
+        has no labels, or those of another column.
       WindowError: recordings do not have the same rate.
     """
     if source.kind == NOISE:
         training, validation = (_noise(seed, count) for seed, count in enumerate(_NOISE_COUNTS))
-        return Dataset(training, validation, unnamed_sensors(_NOISE_SENSORS), _NOISE_RATE_HZ)
+        meaning = "Nothing: the labels were random."
+        sensors = unnamed_sensors(_NOISE_SENSORS)
+        return Dataset(training, validation, sensors, _NOISE_RATE_HZ, meaning)
     labelling = _labelling(source, sensors)
     files, validation_files = (
         _read_labelled(source, paths, sensors, labelling)
@@ -159,8 +154,23 @@ def load(source: Source, sensors: Sequence[Sensor]) -> Dataset:
     training, validation = [*itertools.chain(*files)], [*itertools.chain(*validation_files)]
     if not validation and source.validation_share:
         training, validation = _split(files, source.validation_share)
-    rate_hz = _common_rate(training + validation)
-    return Dataset(training, validation, tuple(sensors), rate_hz, labelling)
+    found = training + validation
+    rate_hz, label = _common_rate(found), _common_label(found)
+    meaning, name = _output(source, labelling, label)
+    return Dataset(training, validation, tuple(sensors), rate_hz, meaning, name, labelling)
+
+
+def _output(source: Source, labelling: Labelling, label: str | None) -> tuple[str, str]:
+    """Returns what an output means that learnt the labels, and what to call it."""
+    if source.labels.countdown:
+        return "What remains of the recording.", "remaining"
+    name = "The label" if label is None else f"The label {label!r}"
+    if labelling.kind == "classes":
+        name = "The label" if label is None else f"The class in the column {label!r}"
+        return f"{name}: each output is the probability of one class.", label or "output"
+    if labelling.kind == "number":
+        return f"{name}, a number.", label or "output"
+    return f"{name} is 1.", label or "output"
 
 
 def _labelling(source: Source, sensors: Sequence[Sensor]) -> Labelling:
@@ -185,12 +195,9 @@ def _labelling(source: Source, sensors: Sequence[Sensor]) -> Labelling:
             source.layout,
             rate_hz=source.rate_hz,
             dropouts=source.on_dropout is not None,
+            labelled=True,
             sequences=True,
         )
-        if not reader.has_labels:
-            raise RecordingError(
-                f"{path}: has no labels to learn: no column is named {reader.label!r} (--label)."
-            )
         values.update(reader.label_values())
     return labels.judged(values)
 
@@ -211,6 +218,7 @@ def _read_labelled(
             layout,
             rate_hz=source.rate_hz,
             to_hz=source.rate_hz,
+            labelled=source.labels.are_of_column,
             labelling=labelling,
             mending=mending,
         )
@@ -228,16 +236,6 @@ def _read_labelled(
         ]
         for found in files
     ]
-
-
-def read_all(
-    path: str, sensors: Sequence[Sensor], rate_hz: float | None, layout: Layout | None = None
-) -> list[Recording]:
-    """Reads the recordings of a file, and brings them to a rate if one is given.
-
-    A file without times is taken to have that rate.
-    """
-    return recordings_of.read_all(path, sensors, layout, rate_hz=rate_hz, to_hz=rate_hz)
 
 
 def _split(
@@ -279,3 +277,13 @@ def _common_rate(recordings: Sequence[Recording]) -> float:
             "bring them to the same with --rate-hz."
         )
     return float(np.median(rates))
+
+
+def _common_label(recordings: Sequence[Recording]) -> str | None:
+    names = {recording.label_name for recording in recordings} - {None}
+    if len(names) > 1:
+        raise RecordingError(
+            f"recordings: got labels from the columns {', '.join(sorted(map(repr, names)))}, "
+            "expected one; name it with --label."
+        )
+    return names.pop() if names else None

@@ -167,8 +167,8 @@ def evaluate(
     for reader in readers:
         if labels.are_of_column and not reader.has_labels:
             raise ScoreError(
-                f"{reader.name}: has no labels to compare the outputs with: no column is named "
-                f"{reader.label!r} (--label)."
+                f"{reader.name}: has no labels to compare the outputs with; name their column with "
+                "--label."
             )
     cell = bundle.cell()
     start: list[NDArray[np.float32]] = []

@@ -14,7 +14,15 @@ import numpy as np
 
 from tickcell.model.recording.errors import RecordingError
 from tickcell.model.recording.layout import NO_TIMES, Layout
-from tickcell.model.recording.table import BATCH_ROWS, SAMPLE_ROWS, Batch, Chosen, FileTable, listed
+from tickcell.model.recording.table import (
+    BATCH_ROWS,
+    SAMPLE_ROWS,
+    Batch,
+    Chosen,
+    FileTable,
+    listed,
+    quoted,
+)
 from tickcell.model.recording.text import Lines
 
 
@@ -57,7 +65,9 @@ class JsonLinesTable(FileTable):
         if missing := [name for name in named if name not in self.names]:
             raise RecordingError(
                 f"{source}: row 1: no number is named {listed(missing)}; the names are "
-                f"{listed(self.names)}. Name that of a sensor with --source {missing[0]}=NAME."
+                f"{listed(self.names)}. Name that of a sensor with "
+                f"--source {quoted(missing[0])}=NAME, or in "
+                "training other sensors with --sensors."
             )
 
     def sample(self, column: int) -> list[Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tickcell.model import extras
 from tickcell.model.recording.errors import RecordingError
-from tickcell.model.recording.table import SAMPLE_ROWS, Batch, Chosen, FileTable, listed
+from tickcell.model.recording.table import SAMPLE_ROWS, Batch, Chosen, FileTable, listed, quoted
 
 _BATCH_ROWS = 8192
 
@@ -41,7 +41,9 @@ class ParquetTable(FileTable):
         if missing := [name for name in wanted if name not in self.names]:
             raise RecordingError(
                 f"{file}: no column is named {listed(missing)}; the columns are "
-                f"{listed(self.names)}. Name that of a sensor with --source {missing[0]}=COLUMN."
+                f"{listed(self.names)}. Name that of a sensor with "
+                f"--source {quoted(missing[0])}=COLUMN, or in "
+                "training other sensors with --sensors."
             )
         types = self._arrow.types
         self.time_columns = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -71,7 +72,7 @@ class Table(Protocol):
     Attributes:
       source: what to call the file in messages.
       names: of the columns.
-      row: what a row is called in messages.
+      row, column: what a row and a column are called in messages.
       is_live: whether rows are given as they come, and none is read ahead.
       length: the number of rows; None where only reading all of them would tell.
       expected_length: about how many rows there are, where that can be told.
@@ -84,6 +85,7 @@ class Table(Protocol):
     source: str
     names: Sequence[str]
     row: str
+    column: str
     is_live: bool
     length: int | None
     expected_length: int | None
@@ -110,6 +112,7 @@ class FileTable:
     """What most tables of a file have in common."""
 
     row = "row"
+    column = "column"
     is_live = False
     length: int | None = None
     expected_length: int | None = None
@@ -132,3 +135,8 @@ def listed(names: Sequence[str]) -> str:
     shown = ", ".join(repr(name) for name in names[:_LISTED])
     more = len(names) - _LISTED
     return shown if more <= 0 else f"{shown} and {more} more"
+
+
+def quoted(name: str) -> str:
+    """Returns a name as it stands on a command line."""
+    return shlex.quote(name)

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from tickcell.model.interface import Sensor
 
 _TIME = "t"
-_LABEL = "aggressive"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +42,7 @@ class Recording:
       labels: `[T]` float32, as a `Labelling` encodes them, NaN where there is none; or None.
       sensor_names: the F names, in the order of the readings in a frame.
       name: what to call it, such as its file's name.
+      label_name: the column of the labels; None where they have none, as in arrays.
       one_label: whether the label is one for the whole recording, repeated over its frames.
       notes: what was assumed of its file, and what of it was ignored, as sentences.
     """
@@ -52,6 +52,7 @@ class Recording:
     labels: NDArray[np.float32] | None
     sensor_names: tuple[str, ...]
     name: str
+    label_name: str | None = None
     one_label: bool = False
     notes: tuple[str, ...] = ()
 
@@ -117,6 +118,7 @@ def read_all(
     *,
     rate_hz: float | None = None,
     to_hz: float | None = None,
+    labelled: bool = False,
     labelling: Labelling | None = None,
     mending: Mending | None = None,
 ) -> list[Recording]:
@@ -130,6 +132,7 @@ def read_all(
       layout: likewise.
       rate_hz: likewise.
       to_hz: likewise.
+      labelled: likewise.
       labelling: likewise.
       mending: what is done with readings that drop out; without it they are refused.
     """
@@ -140,6 +143,7 @@ def read_all(
         rate_hz=rate_hz,
         to_hz=to_hz,
         dropouts=mending is not None,
+        labelled=labelled,
         sequences=True,
         labelling=labelling,
     )
@@ -166,6 +170,7 @@ def gather(reader: Reader, blocks: Iterator[Block]) -> list[Recording]:
             labels=_labels(parts),
             sensor_names=reader.sensor_names,
             name=reader.name,
+            label_name=reader.label_name,
             one_label=reader.one_label,
             notes=notes,
         )
@@ -193,8 +198,8 @@ def resample(recording: Recording, rate_hz: float) -> Recording:
 def write_csv(recording: Recording, file: IO[str]) -> None:
     """Writes a recording as a CSV that reads back with the very same frames."""
     writer = csv.writer(file, lineterminator="\n")
-    labelled = recording.labels is not None
-    writer.writerow([_TIME, *recording.sensor_names, *([_LABEL] if labelled else [])])
+    labels = [] if recording.labels is None else [recording.label_name or "label"]
+    writer.writerow([_TIME, *recording.sensor_names, *labels])
     for index, frame in enumerate(recording.frames):
         row: list[object] = [float(recording.times[index]), *map(str, frame)]
         if recording.labels is not None:
