@@ -13,6 +13,7 @@ from tickcell.cli.commands import layouts
 from tickcell.cli.commands.trouble import expected_trouble, read_sensors
 from tickcell.model.bundle import FILES, SUMS
 from tickcell.model.recording import Layout, RecordingError, open_recording, read_all
+from tickcell.model.recording.mending import Mending
 
 if TYPE_CHECKING:
     from tickcell.model.bundle import Bundle
@@ -131,7 +132,17 @@ def _golden(golden: str | None, description: Description, layout: Layout) -> Rec
     if label not in open_recording(golden, sensors, bare, rate_hz=rate_hz).ignored:
         label = None  # Outputs are compared with those of Keras; labels may stand beside them.
     layout = dataclasses.replace(layout, label=label)
-    found = read_all(golden, sensors, layout, rate_hz=rate_hz, to_hz=rate_hz)
+    source = description.training.get("source", {})
+    on_dropout = source.get("on_dropout")
+    found = read_all(
+        golden,
+        sensors,
+        layout,
+        rate_hz=rate_hz,
+        to_hz=rate_hz,
+        labelling=description.labelling(source.get("labels", {}).get("null_class")),
+        mending=None if on_dropout is None else Mending(on_dropout),
+    )
     for note in found[0].notes:
         click.echo(f"tickcell: {found[0].name}: {note}", err=True)
     if len(found) > 1:

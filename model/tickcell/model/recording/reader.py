@@ -11,17 +11,18 @@ import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tickcell.model.recording import arrays, labels, text, times
+from tickcell.model.recording import arrays, text, times
 from tickcell.model.recording.arrays import ArraysTable
 from tickcell.model.recording.bags import BagTable
 from tickcell.model.recording.blocks import Block, Gaps
 from tickcell.model.recording.delimited import DelimitedTable
 from tickcell.model.recording.errors import RecordingError
 from tickcell.model.recording.json_lines import JsonLinesTable
+from tickcell.model.recording.labels import Labelling
 from tickcell.model.recording.layout import NO_TIMES, Layout
 from tickcell.model.recording.parquet import ParquetTable
 from tickcell.model.recording.resampling import Resampling
@@ -68,6 +69,7 @@ class Reader:
         to_hz: float | None = None,
         dropouts: bool = False,
         labelled: bool = False,
+        labelling: Labelling | None = None,
     ) -> None:
         """Judges a table by its first rows.
 
@@ -79,12 +81,14 @@ class Reader:
           to_hz: the rate to bring the frames to; None keeps theirs.
           dropouts: whether a reading may be missing or not finite; it is NaN in its frame.
           labelled: whether there must be labels.
+          labelling: what the labels are; 0 and 1 without it.
 
         Raises:
           RecordingError: the table has no rate, or its columns are not all told apart.
         """
         self._table = table
         self._dropouts = dropouts
+        self._labelling = labelling or Labelling()
         self.name = pathlib.PurePath(table.source).name
         self.sensor_names = tuple(sensor_names)
         self.is_live = table.is_live
@@ -95,13 +99,19 @@ class Reader:
                 f"{table.source}: no {table.column} is named {label!r} (--label); the "
                 f"{table.column}s are {listed(table.names)}."
             )
-        taken = [*self._columns, *([label] if label else [])]
+        parting = layout.recording_column
+        if parting is not None and parting not in table.names:
+            raise RecordingError(
+                f"{table.source}: no {table.column} is named {parting!r} (--recording-column); "
+                f"the {table.column}s are {listed(table.names)}."
+            )
+        taken = [*self._columns, *(name for name in (label, parting) if name is not None)]
         self._time = times.find(table, layout, taken, rate_hz)
         self._expected_hz = rate_hz
         self._is_label_guessed = labelled and label is None
         if self._is_label_guessed:
-            label = self._only_other()
-        self._chosen = self._choose(label)
+            label = self._only_other(parting)
+        self._chosen = self._choose(label, parting)
         self.label_name = None if table.label_column else label
         self.one_label = table.one_label
         self.has_labels = self._chosen.label is not None
@@ -109,7 +119,7 @@ class Reader:
         self.file_rate_hz = self.rate_hz = self._rate(rate_hz)
         self.length, self.expected_length = table.length, table.expected_length
         self._resampling = self._resample(to_hz)
-        used = {*self._chosen.sensors, self._chosen.time, self._chosen.label}
+        used = {*self._chosen.sensors, *self._chosen[1:]}
         others = () if self._time is None else self._time.others
         self.ignored = tuple(
             name
@@ -161,10 +171,19 @@ class Reader:
         yield from self._table.notes()
         yield from self._gaps.notes()
 
-    def _only_other(self) -> str:
-        """Returns the only column that is neither a sensor's nor the time's."""
+    def label_values(self) -> Iterator[Any]:
+        """Yields the labels as the file has them, in place of the blocks.
+
+        Raises:
+          RecordingError: a row cannot be read.
+        """
+        for batch in self._table.batches(self._chosen):
+            yield from () if batch.labels is None else batch.labels
+
+    def _only_other(self, parting: str | None) -> str:
+        """Returns the only column that is nobody's: no sensor's, the time's or recordings'."""
         times_ = () if self._time is None else (self._time.name, *self._time.others)
-        known = {*self._columns, *times_, ""}
+        known = {*self._columns, *times_, parting, ""}
         found = [name for name in self._table.names if name not in known]
         if len(found) != 1:
             raise RecordingError(
@@ -174,7 +193,7 @@ class Reader:
             )
         return found[0]
 
-    def _choose(self, label: str | None) -> Chosen:
+    def _choose(self, label: str | None, parting: str | None) -> Chosen:
         names = self._table.names
         time = None if self._time is None else self._time.place
         has_label = label is not None and label in names
@@ -189,6 +208,7 @@ class Reader:
             [names.index(name) for name in self._columns],
             time,
             names.index(label) if has_label and label is not None else None,
+            None if parting is None else names.index(parting),
         )
 
     def _rate(self, expected_hz: float | None) -> float:
@@ -226,7 +246,10 @@ class Reader:
 
     def _blocks(self) -> Iterator[Block]:
         count, recording = 0, 0
-        for batch in self._table.batches(self._chosen):
+        batches = self._table.batches(self._chosen)
+        if self._chosen.recording is not None:
+            batches = self._parted(batches)
+        for batch in batches:
             if batch.recording != recording:
                 count, recording = 0, batch.recording
             yield from self._block(batch, count)
@@ -235,6 +258,30 @@ class Reader:
             raise RecordingError(
                 f"{self._table.source}: has no frames, only the names of its columns."
             )
+
+    def _parted(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Yields batches of one recording each, numbered as they come.
+
+        Raises:
+          RecordingError: rows of a recording come after those of another.
+        """
+        places: dict[Any, int] = {}
+        last: Any = None
+        for batch in batches:
+            assert batch.names is not None
+            names = [*batch.names]
+            start = 0
+            for name, group in itertools.groupby(names):
+                stop = start + len([*group])
+                if name in places and name != last:
+                    raise RecordingError(
+                        f"{self._table.source}: {self._table.row} {batch.rows[start]}: is of the "
+                        f"recording {_shown(name)} again, after those of {_shown(last)}; sort the "
+                        "rows by the column of recordings (--recording-column)."
+                    )
+                last, number = name, places.setdefault(name, len(places))
+                yield batch.part(start, stop)._replace(recording=number)
+                start = stop
 
     def _block(self, batch: Batch, count: int) -> Iterator[Block]:
         """Yields the frames of a batch; where one is wrong, those before it, and raises."""
@@ -245,10 +292,10 @@ class Reader:
             frames[~is_finite] = np.nan
             is_finite[:] = True
         seconds = self._seconds(batch, count)
-        found = None if batch.labels is None else labels.binary(batch.labels)
+        found = None if batch.labels is None else self._labelling.encode(batch.labels)
         is_good = is_finite.all(axis=1) & np.isfinite(seconds)
         if found is not None:
-            is_good &= np.isfinite(found)
+            is_good &= ~np.isinf(found)
         block = Block(batch.recording, batch.rows, frames, seconds, found)
         good_count = len(is_good) if is_good.all() else int(is_good.argmin())
         if good_count:
@@ -281,7 +328,8 @@ class Reader:
     def _wrong(self, batch: Batch, block: Block, index: int) -> RecordingError:
         """Says what is wrong in a row."""
         table, chosen = self._table, self._chosen
-        place = f"{table.source}: {table.row} {batch.rows[index]}"
+        of_sequence = f"sequence {batch.recording}, " if table.has_sequences else ""
+        place = f"{table.source}: {of_sequence}{table.row} {batch.rows[index]}"
         is_finite = np.isfinite(block.frames[index])
         if not self._dropouts and not is_finite.all():
             at = int(is_finite.argmin())
@@ -300,7 +348,7 @@ class Reader:
         assert chosen.label is not None
         return RecordingError(
             f"{place}, column {table.names[chosen.label]!r}: got {_shown(batch.labels[index])}, "
-            "expected 0 or 1."
+            f"expected {self._labelling.expected}."
         )
 
 
@@ -314,6 +362,7 @@ def open_recording(
     dropouts: bool = False,
     labelled: bool = False,
     sequences: bool = False,
+    labelling: Labelling | None = None,
 ) -> Reader:
     """Opens a recording, and judges it by its first rows.
 
@@ -328,6 +377,7 @@ def open_recording(
         NaN in its frame.
       labelled: whether there must be labels.
       sequences: whether an NPY or NPZ may hold `[N, T, F]`, N recordings.
+      labelling: what the labels are; 0 and 1 without it.
 
     Raises:
       RecordingError: the file cannot be read, or has something in it that is no recording.
@@ -346,7 +396,14 @@ def open_recording(
         raise RecordingError(f"{path}: cannot be read: {error.strerror}.") from error
     names = [sensor.name for sensor in sensors]
     return Reader(
-        table, names, layout, rate_hz=rate_hz, to_hz=to_hz, dropouts=dropouts, labelled=labelled
+        table,
+        names,
+        layout,
+        rate_hz=rate_hz,
+        to_hz=to_hz,
+        dropouts=dropouts,
+        labelled=labelled,
+        labelling=labelling,
     )
 
 
