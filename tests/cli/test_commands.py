@@ -21,7 +21,6 @@ from tickcell.cli.server_process import ServerProcess
 from tickcell.client import Session, calls
 from tickcell.client.link import Link
 from tickcell.model import Bundle, LiteRTCell, recording
-from tickcell.model.recording import Layout
 from tickcell.server.catalogue import ServedModel
 
 TRAINING = [name for name, place in command_line.COMMANDS.items() if place.extra == "train"]
@@ -126,11 +125,19 @@ def test_a_file_that_is_not_there_is_one_sentence(run: Run, server: ServerProces
     assert err == "tickcell: no-such-file.csv: cannot be read: No such file or directory.\n"
 
 
+def test_a_model_that_is_not_served_is_told_with_the_way_out(
+    run: Run, server: ServerProcess
+) -> None:
+    status, _, err = run("replay", "--fast", "--model", "gait:7", "--server", server.address)
+    assert status == 1
+    assert "served are: drive 1. Name one with --model NAME[:VERSION]." in err
+
+
 def test_the_sample_reads_back_as_the_golden(run: Run, bundle: Bundle, tmp_path: Path) -> None:
     path = tmp_path / "drive.csv"
     path.write_text(run("sample")[1])
     read = recording.read(
-        path, bundle.interface.sensors, Layout(label=bundle.interface.output_names[0])
+        path, bundle.interface.sensors, recording.Layout(label=bundle.interface.output_names[0])
     )
     assert read.frames.tobytes() == bundle.golden.frames.tobytes()
     assert np.asarray(read.labels).tolist() == np.asarray(samples.shipped().labels).tolist()
@@ -250,6 +257,8 @@ def test_the_agent_keeps_to_the_clock(run: Run, server: ServerProcess) -> None:
 def test_ctrl_c_ends_the_agent_and_its_session_with_a_word(
     server: ServerProcess, clock: list[str]
 ) -> None:
+    with Link(server.address) as link:
+        others = {each.id for each in calls.list_sessions(link)}
     with subprocess.Popen(
         [
             *(sys.executable, "-m", "tickcell.cli", "agent", "--server", server.address),
@@ -259,13 +268,19 @@ def test_ctrl_c_ends_the_agent_and_its_session_with_a_word(
         text=True,
     ) as process:
         with Link(server.address) as link:
-            wait_until(lambda: [each for each in calls.list_sessions(link) if each.next_step > 5])
+            wait_until(
+                lambda: [
+                    each
+                    for each in calls.list_sessions(link)
+                    if each.id not in others and each.next_step > 5
+                ]
+            )
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
         assert process.returncode == 130
         assert re.search(r"tickcell: stopped after \d+ ticks; session \S+ is deleted\n", err)
         with Link(server.address) as link:
-            assert list(calls.list_sessions(link)) == []
+            assert {each.id for each in calls.list_sessions(link)} == others
 
 
 def test_the_agent_refuses_a_model_of_other_sensors(

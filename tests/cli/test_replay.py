@@ -302,8 +302,8 @@ def test_labels_stand_beside_the_outputs_when_their_column_is_named(
         process = spawn(
             server, "replay", "-" if is_live else path, "--fast", "--label", "harsh", stdin=file
         )
-        out, _ = process.communicate()
-    assert process.returncode == 0
+        out, err = process.communicate()
+    assert process.returncode == 0, err
     header, *rows = out.splitlines()
     assert header == "step,t,output,label"
     assert sample.labels is not None

@@ -12,7 +12,7 @@ from tickcell.drive.sensors import GRAVITY, Phone
 from tickcell.drive.surface import Surface
 from tickcell.drive.vehicle import Vehicle
 from tickcell.model import recording
-from tickcell.model.recording import Layout, Recording
+from tickcell.model.recording import Recording
 
 SMOOTH = (0.0, 0.0, 0.0)
 NAMES = [sensor.name for sensor in drive.SENSORS]
@@ -155,6 +155,8 @@ def test_scales_are_those_of_real_recordings(
 @pytest.fixture(scope="module")
 def recordings_of_cars(recordings: pathlib.Path) -> list[Recording]:
     return [
-        recording.read(recordings / f"{trip}.csv", drive.SENSORS, Layout(label=drive.LABEL))
+        recording.read(
+            recordings / f"{trip}.csv", drive.SENSORS, recording.Layout(label=drive.LABEL)
+        )
         for trip in ("trip17", "trip20")
     ]

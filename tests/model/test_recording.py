@@ -39,13 +39,13 @@ def write(tmp_path: pathlib.Path) -> Write:
 def refusal(
     path: pathlib.Path,
     *,
-    layout: Layout | None = None,
     rate_hz: float | None = None,
+    label: str | None = None,
     dropouts: bool = False,
 ) -> str:
     """Returns the message with which a file is refused, without the directory it is in."""
     with pytest.raises(RecordingError) as refused:
-        recording.read(path, SENSORS, layout, rate_hz=rate_hz, dropouts=dropouts)
+        recording.read(path, SENSORS, Layout(label=label), rate_hz=rate_hz, dropouts=dropouts)
     return str(refused.value).replace(f"{path.parent}/", "")
 
 
@@ -60,6 +60,7 @@ def test_columns_are_found_by_name_and_the_others_are_told(write: Write) -> None
     assert read.labels is not None
     assert read.labels.tolist() == [1, 0]
     assert read.sensor_names == ("a", "b")
+    assert read.label_name == "harsh"
     assert read.notes == (
         "time: column t, in s (guessed from its spacing); 5 Hz",
         "ignores the columns note",
@@ -95,49 +96,17 @@ def test_without_times_they_come_from_the_rate(write: Write) -> None:
 def test_a_label_that_nobody_asked_for_is_ignored_and_told(write: Write) -> None:
     read = recording.read(write("a,b,t,harsh\n1,2,0,1\n"), SENSORS)
 
-    assert (read.labels, read.label_name) == (None, None)
+    assert read.labels is None
+    assert read.label_name is None
     assert read.notes[-1] == "ignores the columns harsh"
 
 
-def test_the_only_column_that_is_left_is_found_to_be_the_label(write: Write) -> None:
-    read = recording.read(
-        write("a,b,time,harsh,\n1,2,0,1,\n1,2,1,0,\n"), SENSORS, Layout(finds_label=True)
-    )
-
-    assert read.labels is not None
-    assert read.labels.tolist() == [1, 0]
-    assert read.label_name == "harsh"
-    assert read.notes[-1] == "labels: column harsh"
-
-
-@pytest.mark.parametrize(("names", "found"), [("t", "none"), ("t,mood,harsh", "'mood', 'harsh'")])
-def test_of_no_or_several_columns_none_is_found_to_be_the_label(
-    names: str, found: str, write: Write
-) -> None:
-    path = write(f"a,b,{names}\n1,2,0{',1' * names.count(',')}\n")
-    reader = recording.open_recording(path, SENSORS, Layout(finds_label=True))
-
-    assert not reader.has_labels
-    with pytest.raises(RecordingError) as refused:
-        reader.require_labels()
-    assert str(refused.value) == (
-        f"{path}: has no labels: looked for the only column that is neither a sensor's nor the "
-        f"time's, and found {found}; name it with --label."
-    )
-
-
 def test_a_label_that_was_asked_for_must_be_there(write: Write) -> None:
-    message = refusal(write("a,b,t,harsh\n1,2,0,1\n"), layout=Layout(label="jerky"))
+    message = refusal(write("a,b,t,harsh\n1,2,0,1\n"), label="jerky")
 
     assert message == (
         "drive.csv: no column is named 'jerky' (--label); the columns are 'a', 'b', 't', 'harsh'."
     )
-
-
-def test_a_label_is_0_or_1(write: Write) -> None:
-    message = refusal(write("a,b,t,harsh\n1,2,0,0.5\n"), layout=Layout(label="harsh"))
-
-    assert message == "drive.csv: row 2, column 'harsh': got '0.5', expected 0 or 1."
 
 
 def test_spreadsheets_quotes_marks_and_blank_rows_are_read(write: Write) -> None:
@@ -166,7 +135,8 @@ def test_standard_input_is_a_csv(monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "a,t\n1,0\n",
             "drive.csv: row 1: no column is named 'b'; the columns are 'a', 't'. Name the "
-            "column of a sensor with --source b=COLUMN.",
+            "column of a sensor with --source b=COLUMN, or in training other "
+            "sensors with --sensors.",
         ),
         ("a,b,a,t\n1,2,3,0\n", "drive.csv: row 1: 2 columns are named 'a', expected one."),
         (
@@ -208,6 +178,12 @@ def test_a_csv_is_refused_with_the_place_of_what_is_wrong(
     write: Write, text: str, message: str
 ) -> None:
     assert refusal(write(text)) == message
+
+
+def test_a_label_is_0_or_1(write: Write) -> None:
+    message = refusal(write("a,b,t,harsh\n1,2,0,0.5\n"), label="harsh")
+
+    assert message == "drive.csv: row 2, column 'harsh': got '0.5', expected 0 or 1."
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: pathlib.Path) -> None:

@@ -175,7 +175,7 @@ def test_a_packed_file_that_was_cut_off_is_one_sentence(tmp_path: pathlib.Path) 
             "t,x,y\n0,1,2\n",
             Layout(),
             "row 1: no column is named 'a', 'b c'; the columns are 't', 'x', 'y'. Name the column "
-            "of a sensor with --source a=COLUMN.",
+            "of a sensor with --source a=COLUMN, or in training other sensors with --sensors.",
         ),
         (
             "t,a,b c\n0,1,2\n",
@@ -196,7 +196,7 @@ def test_a_packed_file_that_was_cut_off_is_one_sentence(tmp_path: pathlib.Path) 
             '{"t": 0, "a": 1}\n',
             Layout(),
             "row 1: no number is named 'b c'; the names are 't', 'a'. Name that of a sensor with "
-            "--source 'b c'=NAME.",
+            "--source 'b c'=NAME, or in training other sensors with --sensors.",
         ),
     ],
 )
@@ -209,6 +209,25 @@ def test_what_cannot_be_read_is_told_with_the_way_out(
         recording.read(path, SENSORS, layout)
 
     assert str(refused.value) == f"{path}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("start", "what"),
+    [
+        (b"PK\x03\x04", "a workbook or a zip archive; save its table as CSV"),
+        (b"\x89HDF\r\n", "HDF5; save its arrays as NPZ"),
+        (b"\x89MCAP0", "an MCAP; name it .mcap"),
+        (b"BZh9", "packed by bzip2; unpack it"),
+    ],
+)
+def test_files_that_are_no_text_are_told_by_what_they_are(
+    start: bytes, what: str, tmp_path: pathlib.Path
+) -> None:
+    path = tmp_path / "drive.xlsx"
+    path.write_bytes(start + b"\xff" * 99)
+
+    with pytest.raises(RecordingError, match=f"drive.xlsx: is no text, but {what}"):
+        recording.read(path, SENSORS)
 
 
 def test_many_columns_that_nobody_asked_for_are_counted(write: Write) -> None:

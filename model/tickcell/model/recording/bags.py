@@ -36,8 +36,6 @@ class BagTable(FileTable):
 
     row = "message"
     column = "topic"
-    # A topic has many fields.
-    may_find_label = False
 
     def __init__(self, path: pathlib.Path, wanted: Sequence[str], layout: Layout) -> None:
         """Finds the topics of the columns, and the one that gives the ticks.

@@ -171,7 +171,8 @@ def _not_found(
     missing = [name for name in wanted if name not in cells]
     return RecordingError(
         f"{source}: row 1: no column is named {listed(missing)}; the columns are {listed(cells)}. "
-        f"Name the column of a sensor with --source {quoted(missing[0])}=COLUMN."
+        f"Name the column of a sensor with --source {quoted(missing[0])}=COLUMN, or in "
+        "training other sensors with --sensors."
     )
 
 

@@ -66,7 +66,8 @@ class JsonLinesTable(FileTable):
             raise RecordingError(
                 f"{source}: row 1: no number is named {listed(missing)}; the names are "
                 f"{listed(self.names)}. Name that of a sensor with "
-                f"--source {quoted(missing[0])}=NAME."
+                f"--source {quoted(missing[0])}=NAME, or in "
+                "training other sensors with --sensors."
             )
 
     def sample(self, column: int) -> list[Any]:
@@ -94,15 +95,16 @@ class JsonLinesTable(FileTable):
     def _batch(self, taken: Sequence[tuple[int, Mapping[str, Any]]], chosen: Chosen) -> Batch:
         names = [self.names[column] for column in chosen.sensors]
         readings = [[row[name] for name in names] for _, row in taken]
-        times, labels = (
+        times, labels, recordings = (
             None if column is None else [row.get(self.names[column]) for _, row in taken]
-            for column in (chosen.time, chosen.label)
+            for column in (chosen.time, chosen.label, chosen.recording)
         )
         return Batch(
             [number for number, _ in taken],
             np.array(readings, np.float64).reshape(-1, len(names)),
             times,
             labels,
+            names=recordings,
         )
 
     def _row(self, line: str, chosen: Chosen) -> dict[str, Any]:

@@ -22,9 +22,10 @@ class Layout:
     Attributes:
       time: the column of times; "none" for a file whose times are to be ignored.
       time_unit: of the times.
-      label: the column of labels, but for arrays, which name theirs.
-      finds_label: whether the labels are in the only column that is neither a sensor's nor
-        the time's, where `label` names none; without it they are ignored then.
+      label: the column of labels; None for none, or where labels are wanted for the only
+        column that is neither a sensor's nor the time's.
+      recording_column: the column by which a file is parted into recordings; rows of one
+        follow each other.
       delimiter: between the cells of a text; a space stands for runs of spaces and tabs.
       decimal: the mark before a fraction, "." or ",".
       columns: the names of the columns of a file without a row of names, in order.
@@ -39,7 +40,7 @@ class Layout:
     time: str | None = None
     time_unit: TimeUnit | None = None
     label: str | None = None
-    finds_label: bool = False
+    recording_column: str | None = None
     delimiter: str | None = None
     decimal: str | None = None
     columns: tuple[str, ...] = ()

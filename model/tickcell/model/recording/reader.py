@@ -11,17 +11,18 @@ import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tickcell.model.recording import arrays, labels, text, times
+from tickcell.model.recording import arrays, text, times
 from tickcell.model.recording.arrays import ArraysTable
 from tickcell.model.recording.bags import BagTable
 from tickcell.model.recording.blocks import Block, Gaps
 from tickcell.model.recording.delimited import DelimitedTable
 from tickcell.model.recording.errors import RecordingError
 from tickcell.model.recording.json_lines import JsonLinesTable
+from tickcell.model.recording.labels import Labelling
 from tickcell.model.recording.layout import NO_TIMES, Layout
 from tickcell.model.recording.parquet import ParquetTable
 from tickcell.model.recording.resampling import Resampling
@@ -49,7 +50,8 @@ class Reader:
         tell. It is the one that was expected where there are no times, and on standard input.
       rate_hz: of the frames as they are given.
       has_times: whether the file has times.
-      label: the column of the labels; None where there are none.
+      label_name: the column of labels; None where there is none, or in arrays.
+      has_labels: whether it has labels.
       one_label: whether each recording in it has one label, repeated over its frames.
       length: the number of frames; None where only reading all of them would tell.
       expected_length: about how many there are, where that can be told.
@@ -66,6 +68,8 @@ class Reader:
         rate_hz: float | None = None,
         to_hz: float | None = None,
         dropouts: bool = False,
+        labelled: bool = False,
+        labelling: Labelling | None = None,
     ) -> None:
         """Judges a table by its first rows.
 
@@ -76,59 +80,57 @@ class Reader:
           rate_hz: the rate of a file that has no times, and the one to expect of others.
           to_hz: the rate to bring the frames to; None keeps theirs.
           dropouts: whether a reading may be missing or not finite; it is NaN in its frame.
+          labelled: whether there must be labels.
+          labelling: what the labels are; 0 and 1 without it.
 
         Raises:
           RecordingError: the table has no rate, or its columns are not all told apart.
         """
         self._table = table
         self._dropouts = dropouts
+        self._labelling = labelling or Labelling()
         self.name = pathlib.PurePath(table.source).name
         self.sensor_names = tuple(sensor_names)
         self.is_live = table.is_live
         self._columns = [layout.source(name) for name in self.sensor_names]
-        label = self._named_label(layout)
-        taken = [*self._columns, *([label] if label else [])]
+        label = table.label_column or layout.label
+        if label is not None and label not in table.names:
+            raise RecordingError(
+                f"{table.source}: no {table.column} is named {label!r} (--label); the "
+                f"{table.column}s are {listed(table.names)}."
+            )
+        parting = layout.recording_column
+        if parting is not None and parting not in table.names:
+            raise RecordingError(
+                f"{table.source}: no {table.column} is named {parting!r} (--recording-column); "
+                f"the {table.column}s are {listed(table.names)}."
+            )
+        taken = [*self._columns, *(name for name in (label, parting) if name is not None)]
         self._time = times.find(table, layout, taken, rate_hz)
-        may_find = layout.finds_label and table.may_find_label
-        self._is_label_found = label is None and may_find and len(self._others()) == 1
-        self.label = self._others()[0] if self._is_label_found else label
         self._expected_hz = rate_hz
-        self._chosen = self._choose(self.label)
+        self._is_label_guessed = labelled and label is None
+        if self._is_label_guessed:
+            label = self._only_other(parting)
+        self._chosen = self._choose(label, parting)
+        self.label_name = None if table.label_column else label
         self.one_label = table.one_label
+        self.has_labels = self._chosen.label is not None
         self.has_times = self._time is not None
         self.file_rate_hz = self.rate_hz = self._rate(rate_hz)
         self.length, self.expected_length = table.length, table.expected_length
         self._resampling = self._resample(to_hz)
-        self.ignored = tuple(name for name in self._others() if name != self.label)
+        used = {*self._chosen.sensors, *self._chosen[1:]}
+        others = () if self._time is None else self._time.others
+        self.ignored = tuple(
+            name
+            for index, name in enumerate(table.names)
+            if name and index not in used and name not in others
+        )
         self._is_time_ignored = layout.time == NO_TIMES
         on_gap = layout.on_gap or ("keep" if self.is_live else "raise")
         period_s = None if self.is_live or np.isnan(self.file_rate_hz) else 1 / self.file_rate_hz
         self._last_s = float("nan")
         self._gaps = Gaps(table.source, table.row, period_s, layout.max_gap, on_gap)
-
-    @property
-    def has_labels(self) -> bool:
-        """Whether it has labels."""
-        return self.label is not None
-
-    @property
-    def label_name(self) -> str | None:
-        """What the file calls its labels; None where its format does, as that of arrays."""
-        return None if self.label == self._table.label_column else self.label
-
-    def require_labels(self) -> None:
-        """Checks that it has labels.
-
-        Raises:
-          RecordingError: the message says where they were looked for.
-        """
-        if not self.has_labels:
-            found = listed(self.ignored) if self.ignored else "none"
-            raise RecordingError(
-                f"{self._table.source}: has no labels: looked for the only {self._table.column} "
-                f"that is neither a sensor's nor the time's, and found {found}; name it with "
-                "--label."
-            )
 
     def blocks(
         self, mend: Callable[[Iterator[Block]], Iterator[Block]] | None = None
@@ -157,10 +159,10 @@ class Reader:
         else:
             why = "ignored" if self._is_time_ignored else "none found"
             yield f"time: {why}; taken to be {self.file_rate_hz:g} Hz, evenly"
-        if self._is_label_found:
-            yield f"labels: {self._table.column} {self.label}"
         if self._resampling is not None:
             yield self._resampling.note()
+        if self._is_label_guessed:
+            yield f"labels are in the column {self.label_name}"
         if self.ignored:
             yield f"ignores {_counted(self.ignored, self._table.column)}"
 
@@ -169,28 +171,33 @@ class Reader:
         yield from self._table.notes()
         yield from self._gaps.notes()
 
-    def _named_label(self, layout: Layout) -> str | None:
-        """Returns the column of labels that the format or the caller names."""
-        table = self._table
-        if table.label_column is not None:
-            return table.label_column
-        if layout.label is not None and layout.label not in table.names:
-            raise RecordingError(
-                f"{table.source}: no {table.column} is named {layout.label!r} (--label); the "
-                f"{table.column}s are {listed(table.names)}."
-            )
-        return layout.label
+    def label_values(self) -> Iterator[Any]:
+        """Yields the labels as the file has them, in place of the blocks.
 
-    def _others(self) -> list[str]:
-        """Returns the columns that are neither a sensor's nor the time's, nor could be the time."""
+        Raises:
+          RecordingError: a row cannot be read.
+        """
+        for batch in self._table.batches(self._chosen):
+            yield from () if batch.labels is None else batch.labels
+
+    def _only_other(self, parting: str | None) -> str:
+        """Returns the only column that is nobody's: no sensor's, the time's or recordings'."""
         times_ = () if self._time is None else (self._time.name, *self._time.others)
-        taken = {*self._columns, *times_}
-        return [name for name in self._table.names if name and name not in taken]
+        known = {*self._columns, *times_, parting, ""}
+        found = [name for name in self._table.names if name not in known]
+        if len(found) != 1:
+            raise RecordingError(
+                f"{self._table.source}: has no labels: looked for the only column that is neither "
+                f"a sensor's nor the time's, and found {listed(found) or 'none'}; name it with "
+                "--label."
+            )
+        return found[0]
 
-    def _choose(self, label: str | None) -> Chosen:
+    def _choose(self, label: str | None, parting: str | None) -> Chosen:
         names = self._table.names
         time = None if self._time is None else self._time.place
-        wanted = [*self._columns, *([] if label is None else [label])]
+        has_label = label is not None and label in names
+        wanted = [*self._columns, *([label] if has_label and label is not None else [])]
         for name in [*wanted, *([self._time.name] if self._time else [])]:
             if names.count(name) > 1:
                 raise RecordingError(
@@ -200,7 +207,8 @@ class Reader:
         return Chosen(
             [names.index(name) for name in self._columns],
             time,
-            None if label is None else names.index(label),
+            names.index(label) if has_label and label is not None else None,
+            None if parting is None else names.index(parting),
         )
 
     def _rate(self, expected_hz: float | None) -> float:
@@ -238,7 +246,10 @@ class Reader:
 
     def _blocks(self) -> Iterator[Block]:
         count, recording = 0, 0
-        for batch in self._table.batches(self._chosen):
+        batches = self._table.batches(self._chosen)
+        if self._chosen.recording is not None:
+            batches = self._parted(batches)
+        for batch in batches:
             if batch.recording != recording:
                 count, recording = 0, batch.recording
             yield from self._block(batch, count)
@@ -247,6 +258,30 @@ class Reader:
             raise RecordingError(
                 f"{self._table.source}: has no frames, only the names of its columns."
             )
+
+    def _parted(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Yields batches of one recording each, numbered as they come.
+
+        Raises:
+          RecordingError: rows of a recording come after those of another.
+        """
+        places: dict[Any, int] = {}
+        last: Any = None
+        for batch in batches:
+            assert batch.names is not None
+            names = [*batch.names]
+            start = 0
+            for name, group in itertools.groupby(names):
+                stop = start + len([*group])
+                if name in places and name != last:
+                    raise RecordingError(
+                        f"{self._table.source}: {self._table.row} {batch.rows[start]}: is of the "
+                        f"recording {_shown(name)} again, after those of {_shown(last)}; sort the "
+                        "rows by the column of recordings (--recording-column)."
+                    )
+                last, number = name, places.setdefault(name, len(places))
+                yield batch.part(start, stop)._replace(recording=number)
+                start = stop
 
     def _block(self, batch: Batch, count: int) -> Iterator[Block]:
         """Yields the frames of a batch; where one is wrong, those before it, and raises."""
@@ -257,10 +292,10 @@ class Reader:
             frames[~is_finite] = np.nan
             is_finite[:] = True
         seconds = self._seconds(batch, count)
-        found = None if batch.labels is None else labels.binary(batch.labels)
+        found = None if batch.labels is None else self._labelling.encode(batch.labels)
         is_good = is_finite.all(axis=1) & np.isfinite(seconds)
         if found is not None:
-            is_good &= np.isfinite(found)
+            is_good &= ~np.isinf(found)
         block = Block(batch.recording, batch.rows, frames, seconds, found)
         good_count = len(is_good) if is_good.all() else int(is_good.argmin())
         if good_count:
@@ -293,7 +328,8 @@ class Reader:
     def _wrong(self, batch: Batch, block: Block, index: int) -> RecordingError:
         """Says what is wrong in a row."""
         table, chosen = self._table, self._chosen
-        place = f"{table.source}: {table.row} {batch.rows[index]}"
+        of_sequence = f"sequence {batch.recording}, " if table.has_sequences else ""
+        place = f"{table.source}: {of_sequence}{table.row} {batch.rows[index]}"
         is_finite = np.isfinite(block.frames[index])
         if not self._dropouts and not is_finite.all():
             at = int(is_finite.argmin())
@@ -312,7 +348,7 @@ class Reader:
         assert chosen.label is not None
         return RecordingError(
             f"{place}, column {table.names[chosen.label]!r}: got {_shown(batch.labels[index])}, "
-            "expected 0 or 1."
+            f"expected {self._labelling.expected}."
         )
 
 
@@ -324,7 +360,9 @@ def open_recording(
     rate_hz: float | None = None,
     to_hz: float | None = None,
     dropouts: bool = False,
+    labelled: bool = False,
     sequences: bool = False,
+    labelling: Labelling | None = None,
 ) -> Reader:
     """Opens a recording, and judges it by its first rows.
 
@@ -337,7 +375,9 @@ def open_recording(
       to_hz: the rate to bring the frames to; None keeps theirs.
       dropouts: whether a reading may be missing (an empty cell, null, NaN or infinite); it is
         NaN in its frame.
+      labelled: whether there must be labels.
       sequences: whether an NPY or NPZ may hold `[N, T, F]`, N recordings.
+      labelling: what the labels are; 0 and 1 without it.
 
     Raises:
       RecordingError: the file cannot be read, or has something in it that is no recording.
@@ -355,7 +395,16 @@ def open_recording(
     except OSError as error:
         raise RecordingError(f"{path}: cannot be read: {error.strerror}.") from error
     names = [sensor.name for sensor in sensors]
-    return Reader(table, names, layout, rate_hz=rate_hz, to_hz=to_hz, dropouts=dropouts)
+    return Reader(
+        table,
+        names,
+        layout,
+        rate_hz=rate_hz,
+        to_hz=to_hz,
+        dropouts=dropouts,
+        labelled=labelled,
+        labelling=labelling,
+    )
 
 
 def _table(

@@ -24,11 +24,13 @@ class Chosen(NamedTuple):
     Attributes:
       sensors: in the order of a frame.
       time, label: None where there is none.
+      recording: tells recordings apart; None where the format does, or nothing.
     """
 
     sensors: Sequence[int]
     time: int | None
     label: int | None
+    recording: int | None = None
 
 
 class Batch(NamedTuple):
@@ -40,6 +42,7 @@ class Batch(NamedTuple):
       times: as the file has them: texts, numbers or an array; None where none were chosen.
       labels: likewise.
       recording: which of the recordings in the file they are of, from 0.
+      names: what the column of recordings has, as the file has it; None without one.
     """
 
     rows: Sequence[int]
@@ -47,6 +50,20 @@ class Batch(NamedTuple):
     times: Sequence[Any] | NDArray[Any] | None
     labels: Sequence[Any] | NDArray[Any] | None
     recording: int = 0
+    names: Sequence[Any] | NDArray[Any] | None = None
+
+    def part(self, start: int, stop: int) -> Batch:
+        """Returns some of the rows."""
+        rows, readings, times, labels, recording, names = self
+        kept = slice(start, stop)
+        return Batch(
+            rows[kept],
+            readings[kept],
+            None if times is None else times[kept],
+            None if labels is None else labels[kept],
+            recording,
+            None if names is None else names[kept],
+        )
 
 
 class Table(Protocol):
@@ -61,7 +78,7 @@ class Table(Protocol):
       expected_length: about how many rows there are, where that can be told.
       time_columns: the columns that the format itself knows to be times, with their units.
       label_column: the column that the format itself knows to be labels, if there is one.
-      may_find_label: whether a column that nobody named may hold the labels.
+      has_sequences: whether it is a set of sequences, each with rows of its own.
       one_label: whether each recording in the file has one label, repeated over its rows.
     """
 
@@ -74,7 +91,7 @@ class Table(Protocol):
     expected_length: int | None
     time_columns: dict[str, str]
     label_column: str | None
-    may_find_label: bool
+    has_sequences: bool
     one_label: bool
 
     def sample(self, column: int) -> list[Any]:
@@ -100,7 +117,7 @@ class FileTable:
     length: int | None = None
     expected_length: int | None = None
     label_column: str | None = None
-    may_find_label = True
+    has_sequences = False
     one_label = False
 
     def __init__(self, source: str) -> None:
