@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from tickcell.model import drive
+from tickcell import drive
 from tickcell.model.bundle import Bundle
 from tickcell.model.keras import baselines, evaluation, scores
 from tickcell.model.keras.evaluation import Streamed

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from tickcell.model import drive, recording
+from tickcell import drive
+from tickcell.model import recording
 from tickcell.model.interface import Sensor
 from tickcell.model.recording import Recording, RecordingError
 from tickcell.model.rows import Rows
@@ -33,15 +34,23 @@ def write(tmp_path: pathlib.Path) -> Write:
     return write_text
 
 
-def refusal(path: pathlib.Path, *, rate_hz: float | None = None, dropouts: bool = False) -> str:
+def refusal(
+    path: pathlib.Path,
+    *,
+    rate_hz: float | None = None,
+    label: str | None = None,
+    dropouts: bool = False,
+) -> str:
     """Returns the message with which a file is refused, without the directory it is in."""
     with pytest.raises(RecordingError) as refused:
-        recording.read(path, SENSORS, rate_hz=rate_hz, dropouts=dropouts)
+        recording.read(path, SENSORS, rate_hz=rate_hz, label=label, dropouts=dropouts)
     return str(refused.value).replace(f"{path.parent}/", "")
 
 
 def test_columns_are_found_by_name_and_the_others_are_told(write: Write) -> None:
-    read = recording.read(write("note,b,t,aggressive,a\nx,2,0.5,1,1\ny,4,0.7,0,3\n"), SENSORS)
+    read = recording.read(
+        write("note,b,t,harsh,a\nx,2,0.5,1,1\ny,4,0.7,0,3\n"), SENSORS, label="harsh"
+    )
 
     assert read.frames.tolist() == [[1, 2], [3, 4]]
     assert read.frames.dtype == np.float32
@@ -49,6 +58,7 @@ def test_columns_are_found_by_name_and_the_others_are_told(write: Write) -> None
     assert read.labels is not None
     assert read.labels.tolist() == [1, 0]
     assert read.sensor_names == ("a", "b")
+    assert read.label_name == "harsh"
     assert read.ignored == ("note",)
     assert read.name == "drive.csv"
 
@@ -76,11 +86,20 @@ def test_without_times_they_come_from_the_rate(write: Write) -> None:
     assert read.times.tolist() == [0, 0.02]
 
 
-def test_the_label_may_have_another_name(write: Write) -> None:
-    read = recording.read(write("a,b,t,harsh,aggressive\n1,2,0,1,x\n"), SENSORS, label="harsh")
+def test_a_label_that_nobody_asked_for_is_ignored_and_told(write: Write) -> None:
+    read = recording.read(write("a,b,t,harsh\n1,2,0,1\n"), SENSORS)
 
-    assert read.labels is not None
-    assert read.labels.tolist() == [1]
+    assert read.labels is None
+    assert read.label_name is None
+    assert read.ignored == ("harsh",)
+
+
+def test_a_label_that_was_asked_for_must_be_there(write: Write) -> None:
+    message = refusal(write("a,b,t,harsh\n1,2,0,1\n"), label="jerky")
+
+    assert message == (
+        "drive.csv: row 1: no column is named 'jerky'; the columns are 'a', 'b', 't', 'harsh'."
+    )
 
 
 def test_spreadsheets_quotes_marks_and_blank_rows_are_read(write: Write) -> None:
@@ -138,10 +157,6 @@ def test_standard_input_is_a_csv(monkeypatch: pytest.MonkeyPatch) -> None:
             "drive.csv: row 3, column 't': got 5 after 5, expected times that increase.",
         ),
         ("a,b,t\n1,2,nan\n", "drive.csv: row 2, column 't': got 'nan', expected a finite number."),
-        (
-            "a,b,t,aggressive\n1,2,0,0.5\n",
-            "drive.csv: row 2, column 'aggressive': got '0.5', expected 0 or 1.",
-        ),
         ("a,b\n1,2\n", "drive.csv: has no times (a column 't'); name its rate in Hz."),
     ],
 )
@@ -149,6 +164,12 @@ def test_a_csv_is_refused_with_the_place_of_what_is_wrong(
     write: Write, text: str, message: str
 ) -> None:
     assert refusal(write(text)) == message
+
+
+def test_a_label_is_0_or_1(write: Write) -> None:
+    message = refusal(write("a,b,t,harsh\n1,2,0,0.5\n"), label="harsh")
+
+    assert message == "drive.csv: row 2, column 'harsh': got '0.5', expected 0 or 1."
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: pathlib.Path) -> None:
@@ -196,7 +217,7 @@ def test_what_is_written_reads_back_to_the_bit(tmp_path: pathlib.Path) -> None:
     with path.open("w") as file:
         recording.write_csv(recorded, file)
 
-    read = recording.read(path, drive.SENSORS)
+    read = recording.read(path, drive.SENSORS, label=drive.LABEL)
 
     assert read.frames.tobytes() == recorded.frames.tobytes()
     assert read.times.tobytes() == recorded.times.tobytes()
@@ -252,7 +273,7 @@ def test_frames_before_a_bad_line_are_given() -> None:
 
 
 def test_a_real_recording_is_read_whole(recordings: pathlib.Path) -> None:
-    read = recording.read(recordings / "trip17.csv", drive.SENSORS)
+    read = recording.read(recordings / "trip17.csv", drive.SENSORS, label=drive.LABEL)
 
     assert read.frames.shape == (20292, 10)
     assert read.rate_hz == pytest.approx(50)

@@ -7,7 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tickcell.model import drive, recording
+from tickcell import drive
+from tickcell.model import recording
 from tickcell.model.recording import Recording, RecordingError
 from tickcell.model.resampling import Resampler
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from tickcell.model import arrays, extras
 from tickcell.model.resampling import Resampler
-from tickcell.model.rows import LABEL, TIME, RecordingError, Rows
+from tickcell.model.rows import TIME, RecordingError, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,6 +45,7 @@ class Recording:
       sensor_names: the F names, in the order of the readings in a frame.
       name: what to call it, such as its file's name.
       ignored: columns of the file that no sensor asked for.
+      label_name: the column of the labels; None where they have none, as in arrays.
       one_label: whether the label is one for the whole recording, repeated over its frames.
     """
 
@@ -54,6 +55,7 @@ class Recording:
     sensor_names: tuple[str, ...]
     name: str
     ignored: tuple[str, ...] = ()
+    label_name: str | None = None
     one_label: bool = False
 
     def __len__(self) -> int:
@@ -75,7 +77,7 @@ def read(
     sensors: Sequence[Sensor],
     *,
     rate_hz: float | None = None,
-    label: str = LABEL,
+    label: str | None = None,
     dropouts: bool = False,
 ) -> Recording:
     """Reads a recording: CSV, Parquet, NPY (`[T, F]`) or NPZ (frames, maybe times and labels).
@@ -84,7 +86,7 @@ def read(
       path: of the file; its ending tells the format. "-" is a CSV on standard input.
       sensors: whose readings make a frame, in its order.
       rate_hz: the rate of a file that has no times.
-      label: the column of a CSV or Parquet file that holds the labels.
+      label: the column of a CSV or Parquet file that holds the labels; None for none.
       dropouts: whether a reading may be missing (an empty cell, NaN or infinite); it is NaN
         in its frame.
 
@@ -113,7 +115,7 @@ def read_all(
     sensors: Sequence[Sensor],
     *,
     rate_hz: float | None = None,
-    label: str = LABEL,
+    label: str | None = None,
 ) -> list[Recording]:
     """Reads a recording, or an NPY or NPZ of N sequences `[N, T, F]` as N recordings.
 
@@ -158,8 +160,8 @@ def resample(recording: Recording, rate_hz: float) -> Recording:
 def write_csv(recording: Recording, file: IO[str]) -> None:
     """Writes a recording as a CSV that reads back with the very same frames."""
     writer = csv.writer(file, lineterminator="\n")
-    labelled = recording.labels is not None
-    writer.writerow([TIME, *recording.sensor_names, *([LABEL] if labelled else [])])
+    labels = [] if recording.labels is None else [recording.label_name or "label"]
+    writer.writerow([TIME, *recording.sensor_names, *labels])
     for index, frame in enumerate(recording.frames):
         row: list[object] = [float(recording.times[index]), *map(str, frame)]
         if recording.labels is not None:
@@ -172,7 +174,7 @@ def _read_csv(
     source: str,
     sensors: Sequence[Sensor],
     rate_hz: float | None,
-    label: str,
+    label: str | None,
     dropouts: bool,
 ) -> Recording:
     rows = Rows(lines, sensors, source=source, label=label, dropouts=dropouts)
@@ -191,6 +193,7 @@ def _read_csv(
         sensor_names=tuple(sensor.name for sensor in sensors),
         name=pathlib.Path(source).name,
         ignored=rows.columns.ignored,
+        label_name=None if labels is None else label,
     )
 
 

@@ -1,8 +1,8 @@
 """Rows of a CSV file, read one by one as they arrive.
 
 The first row names the columns. A column named like a sensor holds its readings, "t" holds
-seconds, one more may hold the label; the others are ignored. Rows are counted as in a
-spreadsheet: the first is 1, the names are in it.
+seconds, and one that the caller names holds the label; the others are ignored. Rows are
+counted as in a spreadsheet: the first is 1, the names are in it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from tickcell.model.interface import Sensor
 
 TIME = "t"
-LABEL = "aggressive"
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -57,23 +56,25 @@ class Columns:
     """
 
     def __init__(
-        self, source: str, names: Sequence[str], sensors: Sequence[Sensor], label: str
+        self, source: str, names: Sequence[str], sensors: Sequence[Sensor], label: str | None
     ) -> None:
         """Finds the columns in the first row.
 
         Raises:
-          RecordingError: a sensor has no column, or a wanted name has more than one.
+          RecordingError: a sensor or the label has no column, or one of them more than one.
         """
         # What some spreadsheets put at the head of a file is no part of a name.
         names = [column.strip().removeprefix("\ufeff").strip() for column in names]
         wanted = [sensor.name for sensor in sensors]
-        missing = [column for column in wanted if column not in names]
+        asked = [*wanted, *([] if label is None else [label])]
+        missing = [column for column in asked if column not in names]
         if missing:
             raise RecordingError(
                 f"{source}: row 1: no column is named {_list(missing)}; the columns are "
                 f"{_list(names)}."
             )
-        for column in (*wanted, TIME, label):
+        known = [*asked, TIME]
+        for column in known:
             if names.count(column) > 1:
                 raise RecordingError(
                     f"{source}: row 1: {names.count(column)} columns are named {column!r}, "
@@ -82,8 +83,7 @@ class Columns:
         self.names = names
         self.sensors = [names.index(column) for column in wanted]
         self.time = names.index(TIME) if TIME in names else None
-        self.label = names.index(label) if label in names else None
-        known = {*wanted, TIME, label}
+        self.label = None if label is None else names.index(label)
         self.ignored = tuple(column for column in names if column not in known)
 
 
@@ -96,7 +96,7 @@ class Rows:
         sensors: Sequence[Sensor],
         *,
         source: str,
-        label: str = LABEL,
+        label: str | None = None,
         dropouts: bool = False,
     ) -> None:
         """Reads the first row.
@@ -105,7 +105,7 @@ class Rows:
           lines: of the CSV, such as an open file.
           sensors: whose readings make a frame, in its order.
           source: what to call the file in messages.
-          label: the name of the label's column.
+          label: the name of the label's column; None for rows without.
           dropouts: whether a reading may be missing (an empty cell, NaN or infinite); it is
             NaN in the frame.
 

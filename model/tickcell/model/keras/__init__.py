@@ -12,13 +12,15 @@ the package itself does not: each module below imports what it needs.
     conversion    a step as a LiteRT graph
     export        a trained model as a bundle, behind gates
     evaluation    a bundle streamed over labelled recordings, and scored
-    commands      `tickcell train`, `export` and `evaluate`
+    provenance    what a run says of the network it trained
 """
 
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING
+
+from tickcell.model import extras
 
 # Read when TensorFlow is first imported. Its notes on the CPU's instructions and on
 # absent GPUs are not for the person who trains or exports; warnings still show.
@@ -36,9 +38,7 @@ def full_sequence(path: str | os.PathLike[str], frames: NDArray[np.float32]) -> 
     Raises:
       MissingExtraError: TensorFlow is not installed.
     """
-    from tickcell.model.keras import quiet
-
-    quiet.load_tensorflow()
+    extras.load("tensorflow", extra="train")
     from tickcell.model.keras import sequence
 
     return sequence.full_sequence(path, frames)

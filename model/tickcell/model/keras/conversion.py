@@ -15,7 +15,6 @@ import keras
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated
 
-from tickcell.model.keras.quiet import held_stderr
 from tickcell.model.keras.step import Step
 
 
@@ -48,7 +47,7 @@ def convert(step: Step) -> bytes:
     archive = keras.export.ExportArchive()
     archive.track(step.model)
     archive.add_endpoint("step", function)
-    with tempfile.TemporaryDirectory() as directory, held_stderr():
+    with tempfile.TemporaryDirectory() as directory:
         path = pathlib.Path(directory) / "saved_model"
         archive.write_out(path, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(str(path), signature_keys=["step"])
