@@ -127,6 +127,8 @@ class StepServicer:
                 await context.write(_refusal(asked or message, error))
                 continue
             outputs, last_history = answered.outputs, answered.history
+            # Whoever does not read its answer has no more than that in our memory.
+            encoded = message = None
             await context.write(codec.write(asked, outputs, last_history))
             codec.foresee(asked, outputs, last_history)
         await calls.abort(context, calls.draining())
