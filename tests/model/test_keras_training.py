@@ -92,6 +92,43 @@ def test_some_epochs_and_later_more_are_all_in_one_go(
     )
 
 
+def test_members_are_stopped_and_gone_on_with_like_one_network(tmp_path: pathlib.Path) -> None:
+    recipe = dataclasses.replace(SMALL, members=2, checkpoint_epochs=9)
+    parts = noise(150, 1), noise(60, 2)
+    whole = training.train(recipe, *parts, tmp_path / "whole")
+    # As one that was killed amid its second member.
+    training.train(dataclasses.replace(recipe, epochs=2), *parts, tmp_path / "parts")
+    (tmp_path / "parts" / "member-2" / "checkpoints" / "last.keras").unlink()
+
+    resumed = training.train(recipe, *parts, tmp_path / "parts", resume=True)
+
+    assert resumed.rows == whole.rows
+    assert equal(
+        weights_of(tmp_path / "parts" / "model.keras"),
+        weights_of(tmp_path / "whole" / "model.keras"),
+    )
+
+
+def test_the_mean_of_members_with_seeds_of_their_own_is_kept(tmp_path: pathlib.Path) -> None:
+    recipe = dataclasses.replace(SMALL, members=2, epochs=1)
+    history = training.train(recipe, noise(150, 1), [], tmp_path / "run")
+    frames = np.random.default_rng(3).standard_normal((4, 12, 10)).astype(np.float32)
+
+    kept = keras.saving.load_model(tmp_path / "run" / "model.keras")(frames)
+    members = [
+        keras.saving.load_model(tmp_path / "run" / f"member-{number}" / "model.keras")(frames)
+        for number in (1, 2)
+    ]
+
+    assert not np.allclose(members[0], members[1])
+    np.testing.assert_allclose(kept, np.mean(members, axis=0), atol=1e-6)
+    losses = [
+        History(tmp_path / "run" / f"member-{number}" / "history.csv", keep=1).column("loss")[0]
+        for number in (1, 2)
+    ]
+    assert history.column("loss") == pytest.approx([np.mean(losses)])
+
+
 def test_a_run_leaves_history_curves_and_checkpoints(
     whole: tuple[pathlib.Path, History],
 ) -> None:
