@@ -18,7 +18,7 @@ from tickcell.client.flight import Flight
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tickcell.client.life import Chunk, Life
+    from tickcell.client.life import Chunk, Life, Place
     from tickcell.client.patience import Patience
 
 # A frame that is refused for what it is takes no step: those behind it can go on.
@@ -42,7 +42,7 @@ class Delivery:
     def __init__(
         self,
         life: Life,
-        first_step: int,
+        place: Place,
         frames: Sequence[bytes],
         *,
         max_chunk: int,
@@ -50,18 +50,18 @@ class Delivery:
         deadline_s: float,
         patience: Patience,
     ) -> None:
-        """Prepares the steps from `first_step` on.
+        """Prepares the next steps.
 
         Args:
           life: of the session.
-          first_step: the index of the first frame.
+          place: where the session stands.
           frames: that wait already.
           max_chunk: the most steps in one request.
           max_waiting: the most steps that are pushed and whose output the caller lacks.
           deadline_s: how long a reply may take.
           patience: decides what follows a failure.
         """
-        self.flight = Flight(first_step, life.window, life.output_size, frames)
+        self.flight = Flight(place, life.window, life.output_size, frames)
         self._life = life
         self._max_chunk = max_chunk
         self._max_waiting = max_waiting
@@ -175,7 +175,8 @@ class Delivery:
         if reply.HasField("error"):
             refused = status.from_status(reply.error)
             raise refused or errors.ReplyError(f"{self._life.session}: {reply.error.message}")
-        self.flight.answer(self._life.outputs(reply, self.flight.unanswered))
+        outputs = self._life.outputs(reply, self.flight.unanswered)
+        self.flight.answer(outputs, reply.history)
         self._owed_since = now
         self._patience.answered()
 

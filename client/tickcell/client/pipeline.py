@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tickcell.client.flight import Flight
-    from tickcell.client.life import Life
+    from tickcell.client.life import Life, Place
     from tickcell.client.link import Link
 
 
@@ -44,18 +44,18 @@ class Pipeline:
         self,
         link: Link,
         life: Life,
-        first_step: int,
+        place: Place,
         frames: Sequence[bytes],
         *,
         max_chunk: int,
         max_waiting: int,
     ) -> None:
-        """Prepares the steps from `first_step` on; the first frame opens the stream.
+        """Prepares the next steps; the first frame opens the stream.
 
         Args:
           link: the way to the server; the pipeline's alone from now on, and closed by it.
           life: of the session.
-          first_step: the index of the first frame.
+          place: where the session stands.
           frames: that wait already.
           max_chunk: the most steps in one request.
           max_waiting: the most steps that are pushed and whose output the caller lacks.
@@ -69,7 +69,7 @@ class Pipeline:
         self._caller_waits = False
         self._delivery = Delivery(
             life,
-            first_step,
+            place,
             frames,
             max_chunk=max_chunk,
             max_waiting=max_waiting,

@@ -43,6 +43,12 @@ class Records:
                 return value
         raise damaged(self._directory, f"the row of {key.session!r} holds no record")
 
+    @staticmethod
+    def is_step(change: Change) -> bool:
+        """Says whether a change is one statement: a record in place of one that counts alike."""
+        _, expected, replacement, was_live, is_live = change
+        return expected is not None and replacement is not None and was_live == is_live
+
     def apply(self, change: Change, *, may_add: bool) -> Verdict:
         """Applies a change if its record is as expected.
 

@@ -144,6 +144,8 @@ class SqliteStore:
         if not self._log.gate.acquire(blocking=False):
             return [Contended()] * len(changes)
         try:
+            if len(changes) == 1 and Records.is_step(changes[0]):
+                return [self._step(changes[0])]
             return self._commit(changes)
         except apsw.BusyError:
             return [Contended()] * len(changes)
@@ -199,6 +201,15 @@ class SqliteStore:
             self._upkeep_connection.close()
             self._opened.close()
             _open_directories.discard(self._directory)
+
+    def _step(self, change: Change) -> Verdict:
+        """Commits a lone step: one statement is a transaction by itself, in half the time."""
+        try:
+            return self._records.apply(change, may_add=False)
+        except (apsw.BusyError, apsw.FullError):
+            raise
+        except apsw.Error as error:
+            return Unknown(str(self._log.judge(error)))
 
     def _commit(self, changes: Sequence[Change]) -> list[Verdict]:
         with database.transaction(self._connection, "BEGIN IMMEDIATE") as commit:
