@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from tickcell import drive
-from tickcell.model.keras import training, windows
+from tickcell.model.keras import export, models, training, windows
 from tickcell.model.keras.augmentation import Augmentation, AugmentationError
+from tickcell.model.keras.description import Description, unnamed_sensors
 from tickcell.model.keras.history import History
 from tickcell.model.keras.recipe import NOISE, Recipe
 from tickcell.model.keras.windows import WindowError, Windowing, Windows
@@ -127,6 +128,22 @@ def test_the_mean_of_members_with_seeds_of_their_own_is_kept(tmp_path: pathlib.P
         for number in (1, 2)
     ]
     assert history.column("loss") == pytest.approx([np.mean(losses)])
+
+
+def test_the_mean_of_members_is_streamed_like_any_model() -> None:
+    members = [
+        models.RNNModel(4, 5, sensor_count=3, return_sequences=True, projection_scale=0.3)
+        for _ in range(2)
+    ]
+    description = Description("mean", "1", unnamed_sensors(3), 10.0, "The label is 1.")
+    frames = np.random.default_rng(0).standard_normal((300, 3)).astype(np.float32)
+
+    bundle = export.export(models.mean(members), description, frames, random_step_count=200)
+
+    by_member = [np.asarray(member(frames[np.newaxis]))[0] for member in members]
+    np.testing.assert_allclose(bundle.golden.outputs, np.mean(by_member, axis=0), atol=1e-6)
+    # Two members of 4 + 5 recurrent units each.
+    assert bundle.interface.state_size == 18
 
 
 def test_a_run_leaves_history_curves_and_checkpoints(
