@@ -259,6 +259,17 @@ def test_what_is_assumed_of_a_text_is_said(write: Write) -> None:
     )
 
 
+def test_names_that_a_file_has_may_be_replaced_and_that_is_said(write: Write) -> None:
+    path = write("zeit,x,y\n0,1,2\n0.1,3,4\n")
+
+    read = recording.read(path, SENSORS, Layout(columns=("t", "a", "b c")))
+
+    assert read.frames.tolist() == [[1, 2], [3, 4]]
+    assert read.notes[-1] == (
+        "the first row holds names, in place of which those of --columns are taken"
+    )
+
+
 def test_json_lines_may_miss_a_reading(write: Write) -> None:
     rows = [{"t": 0, "imu": {"x": [1.0, 2.0]}}, {"t": 1, "imu": {"x": [None, 4.0]}}, {"t": 2}]
     layout = Layout(sources={"a": "imu.x.0", "b c": "imu.x.1"})

@@ -18,7 +18,7 @@ from tickcell.model.bundle import Bundle, Card, Golden, fingerprint
 from tickcell.model.cell import LiteRTCell
 from tickcell.model.interface import Interface
 from tickcell.model.keras import agreement, conversion, sequence
-from tickcell.model.keras.agreement import TOLERANCE, Agreement, AgreementError
+from tickcell.model.keras.agreement import Agreement, AgreementError
 from tickcell.model.keras.step import Step
 
 if TYPE_CHECKING:
@@ -190,16 +190,18 @@ def _require_close(
     if not measured.is_close:
         raise AgreementError(
             f"{model.name}: {name} and the model as it was trained differ by "
-            f"{measured.max_delta:.2g} at step {measured.at_step}, expected at most {TOLERANCE:g}."
+            f"{measured.max_delta:.2g} at step {measured.at_step}, expected at most "
+            f"{measured.tolerance:g}."
         )
 
 
 def _check_graph(model: Any, name: str, measured: Agreement, growth: float) -> None:
     """Refuses a graph that is wrong, not one whose recurrence amplifies its last bits."""
     within = measured.growth[min(measured.growth, key=int)]
-    amplified = growth > _AMPLIFIES and within <= TOLERANCE
+    amplified = growth > _AMPLIFIES and within <= measured.tolerance
     if not measured.is_close and not amplified:
         raise AgreementError(
             f"{model.name}: the LiteRT graph differs from Keras on {name} by "
-            f"{measured.max_delta:.2g} at step {measured.at_step}, expected at most {TOLERANCE:g}."
+            f"{measured.max_delta:.2g} at step {measured.at_step}, expected at most "
+            f"{measured.tolerance:g}."
         )
