@@ -24,7 +24,20 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 # A network and an epoch as small as they can be.
-QUICK = ("--steps", "20", "--burn-in", "5", "--batches", "2", "--units", "4", "5", "--no-logs")
+QUICK = (
+    "--steps",
+    "20",
+    "--burn-in",
+    "5",
+    "--batches",
+    "2",
+    "--units",
+    "4",
+    "5",
+    "--members",
+    "1",
+    "--no-logs",
+)
 
 
 def run(*arguments: object) -> Result:
@@ -178,6 +191,7 @@ def test_any_keras_model_is_exported_with_what_the_flags_say(tmp_path: pathlib.P
     bundle = Bundle.load(tmp_path / "bundle")
     assert (bundle.card.name, bundle.card.rate_hz) == ("gait", 100)
     assert bundle.card.output_meaning == "A step is under way."
+    assert "frames drawn from a normal distribution, which may be far" in result.output
     assert [sensor.name for sensor in bundle.interface.sensors] == [
         "reading_1",
         "reading_2",
@@ -246,7 +260,7 @@ def test_the_only_further_column_is_taken_for_the_labels_and_said(
     assert description["output_name"] == "aggressive"
     assert description["output_meaning"] == "The label 'aggressive' is 1."
     assert (export.exit_code, evaluated.exit_code) == (0, 0)
-    assert f"{trips[0]}: labels are in the column aggressive\n" in evaluated.output
+    assert f"{trips[0].name}: labels are in the column aggressive\n" in evaluated.output
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])

@@ -69,7 +69,7 @@ def test_an_npz_may_hold_times_and_labels(save: Save) -> None:
     assert read.times.tolist() == [0, 1, 2]
     assert read.labels is not None
     assert read.labels.tolist() == [0, 1, 1]
-    assert read.ignored == ("extra",)
+    assert read.notes[-1] == "ignores the columns extra"
 
 
 def test_where_readings_may_drop_out_they_are_nan(save: Save) -> None:
@@ -112,9 +112,13 @@ def test_where_readings_may_drop_out_they_are_nan(save: Save) -> None:
         ),
         (
             {"frames": FRAMES, "times": np.arange(3), "labels": np.array([0, 2, 1])},
-            "drive.npz: labels[1]: got 2, expected 0 or 1.",
+            "drive.npz: frame 1, column 'labels': got 2.0, expected 0 or 1.",
         ),
-        ({"frames": FRAMES}, "drive.npz: has no times (a column 't'); name its rate in Hz."),
+        (
+            {"frames": FRAMES},
+            "drive.npz: has no times (such as a column 't'); name their column with --time, or its "
+            "rate in Hz.",
+        ),
     ],
 )
 def test_an_npz_is_refused_with_the_place_of_what_is_wrong(
@@ -156,12 +160,12 @@ def test_a_label_per_sequence_is_repeated_over_its_frames(
 
 def test_sequences_share_times_and_may_have_a_label_per_frame(save: Save) -> None:
     labels = np.array([[0, 1, 0], [1, 0, 0]])
-    path = save(frames=SEQUENCES, labels=labels, times=np.array([0, 2, 4]))
+    path = save(frames=SEQUENCES, labels=labels, times=np.array([0, 0.5, 1]))
 
     read = recording.read_all(path, SENSORS)
 
     assert [one.labels.tolist() for one in read if one.labels is not None] == labels.tolist()
-    assert [one.times.tolist() for one in read] == [[0, 2, 4]] * 2
+    assert [one.times.tolist() for one in read] == [[0, 0.5, 1]] * 2
     assert not any(one.one_label for one in read)
 
 
@@ -216,7 +220,10 @@ def test_where_one_recording_is_wanted_sequences_are_refused(save: Save, count: 
             {"frames": FRAMES, "labels": np.zeros(2)},
             "labels: got float64 [2], expected numbers [] or [1] or [3].",
         ),
-        ({"frames": FRAMES, "labels": np.int64(3)}, "labels: got 3, expected 0 or 1."),
+        (
+            {"frames": FRAMES, "labels": np.int64(3)},
+            "frame 0, column 'labels': got 3.0, expected 0 or 1.",
+        ),
         (
             {"frames": SEQUENCES, "times": np.zeros((2, 3))},
             "times: got float64 [2, 3], expected numbers [3].",
@@ -259,7 +266,7 @@ def test_a_reading_that_is_not_finite_is_named_by_sequence_step_and_sensor(
 
 @given(
     place=st.one_of(st.tuples(st.integers(0, 1)), st.tuples(st.integers(0, 1), st.integers(0, 2))),
-    label=st.floats(width=32).filter(lambda label: label not in (0, 1)),
+    label=st.floats(width=32, allow_nan=False).filter(lambda label: label not in (0, 1)),
 )
 def test_a_label_that_is_neither_0_nor_1_is_named_by_its_index(
     place: tuple[int, ...], label: float
@@ -269,6 +276,8 @@ def test_a_label_that_is_neither_0_nor_1_is_named_by_its_index(
 
     message = refusal_of(frames=SEQUENCES, labels=labels)
 
+    sequence, frame = (*place, 0)[:2]
     assert message == (
-        f"set.npz: labels[{', '.join(map(str, place))}]: got {label:g}, expected 0 or 1."
+        f"set.npz: sequence {sequence}, frame {frame}, column 'labels': got {label}, "
+        "expected 0 or 1."
     )

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def bar(
     what: str, total: int | None, unit: str = "step", *, writes_output: bool = False
-) -> Iterator[Callable[[], object]]:
-    """Shows a bar while the block runs; gives what to call at each step.
+) -> Iterator[Callable[..., object]]:
+    """Shows a bar while the block runs; gives what to call at each step, or with their number.
 
     Args:
       what: is going on.

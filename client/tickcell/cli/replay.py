@@ -42,10 +42,7 @@ def start_step(info: SessionInfo, rows: OutputRows, frame_count: int | None) -> 
     """
     oldest = max(0, info.next_step - info.window_step_count)
     if frame_count is not None and frame_count < info.next_step:
-        raise RowsError(
-            f"{info.id}: stands at step {info.next_step}, and the recording has {frame_count} "
-            "frames: it is not the recording of this session."
-        )
+        raise too_short(info, frame_count)
     if rows.next_step > info.next_step:
         raise RowsError(
             f"{info.id}: stands at step {info.next_step}, and the rows end at step "
@@ -58,6 +55,14 @@ def start_step(info: SessionInfo, rows: OutputRows, frame_count: int | None) -> 
             "outputs in between are gone; start anew."
         )
     return oldest
+
+
+def too_short(info: SessionInfo, frame_count: int) -> RowsError:
+    """Returns the error of a recording that has fewer frames than the session has steps."""
+    return RowsError(
+        f"{info.id}: stands at step {info.next_step}, and the recording has {frame_count} "
+        "frames: it is not the recording of this session."
+    )
 
 
 @dataclasses.dataclass

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
-import sys
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from tickcell.cli import samples
-from tickcell.client.errors import TickcellError
+from tickcell.client.errors import FrameError, TickcellError
 from tickcell.model import recording
-from tickcell.model.rows import Rows
+from tickcell.model.recording import Block, Layout, Reader, Recording
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from tickcell.client.dropout import Dropouts
     from tickcell.client.resources import Model
-    from tickcell.model.recording import Recording
+
+_RATE_TOLERANCE = 0.05
 
 
 class SourceError(TickcellError):
@@ -43,172 +41,139 @@ class Sample(NamedTuple):
     label: float | None
 
 
-class Source(Protocol):
-    """Samples to replay.
+class Source:
+    """Samples to replay, which can be had once.
 
     Attributes:
       name: what to call it.
       rate_hz: of its frames.
       has_labels: whether each sample has a label.
+      is_live: whether samples come as they arrive.
       length: the number of samples; None if it is not known before the end.
+      expected_length: about how many there are, where that can be told.
+      read_count: how many were read so far.
     """
 
-    @property
-    def name(self) -> str: ...
-    @property
-    def rate_hz(self) -> float: ...
-    @property
-    def has_labels(self) -> bool: ...
-    @property
-    def length(self) -> int | None: ...
+    def __init__(
+        self, reader: Reader, model: Model, dropouts: Dropouts, *, is_sample: bool = False
+    ) -> None:
+        """Takes what is read.
 
-    def samples(self, first_step: int) -> Iterator[Sample]:
-        """Yields the samples from a step on, once."""
+        Args:
+          reader: of a file, or of the sample.
+          model: for which it is.
+          dropouts: mends the frames.
+          is_sample: whether it is the shipped sample, of which nothing is assumed.
+        """
+        self._reader = reader
+        self._model = model
+        self._dropouts = dropouts
+        self._is_sample = is_sample
+        self.name = reader.name
+        self.rate_hz = reader.rate_hz
+        self.has_labels = reader.has_labels
+        self.is_live = reader.is_live
+        self.length = reader.length
+        self.expected_length = reader.expected_length
+        self.read_count = 0
 
-    def notes(self) -> Iterator[str]:
-        """Yields what is odd about it, as sentences."""
+    def blocks(self) -> Iterator[Block]:
+        """Yields the mended frames, once."""
+        return self._reader.blocks(self._mend)
 
+    def samples(
+        self, first_step: int, watch: Callable[[Block], object] = lambda _: None
+    ) -> Iterator[Sample]:
+        """Yields the samples from a step on, once.
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class FileSource:
-    """A whole recording, at a rate.
-
-    Attributes:
-      recording: mended and resampled.
-      model: for which it is.
-    """
-
-    recording: Recording
-    model: Model
-
-    @property
-    def name(self) -> str:
-        return self.recording.name
-
-    @property
-    def rate_hz(self) -> float:
-        return self.recording.rate_hz
-
-    @property
-    def has_labels(self) -> bool:
-        return self.recording.labels is not None
-
-    @property
-    def length(self) -> int:
-        return len(self.recording)
-
-    def samples(self, first_step: int) -> Iterator[Sample]:
-        whole = self.recording
-        for step in range(first_step, len(whole)):
-            label = None if whole.labels is None else float(whole.labels[step])
-            yield Sample(float(whole.times[step]), whole.frames[step], label)
+        Args:
+          first_step: of the first sample.
+          watch: is given all frames, those before that step too.
+        """
+        # From the first frame on: what is held depends on all that came before.
+        return itertools.islice(self._samples(watch), first_step, None)
 
     def notes(self) -> Iterator[str]:
-        yield from _ignored(self.name, self.recording.ignored)
-        rate_hz, model = self.rate_hz, self.model
-        if len(self.recording) > 1 and not math.isclose(rate_hz, model.rate_hz, rel_tol=0.05):
+        """Yields what is assumed and what is odd about it, as sentences."""
+        if not self._is_sample:
+            for note in self._reader.notes():
+                yield f"{self.name}: {note}"
+        rate_hz, model = self.rate_hz, self._model
+        is_known = not self.is_live and not math.isnan(rate_hz)
+        if is_known and not math.isclose(rate_hz, model.rate_hz, rel_tol=_RATE_TOLERANCE):
             yield (
                 f"{self.name}: has {rate_hz:.3g} frames a second, and {model.name} was trained at "
                 f"{model.rate_hz:g}; its outputs may mean little: see --resample"
             )
 
+    def closing_notes(self) -> Iterator[str]:
+        """Yields what there was to tell of its samples, once they are read."""
+        for note in self._reader.closing_notes():
+            yield f"{self.name}: {note}"
+        if self._dropouts.count:
+            counts = ", ".join(f"{name} {count}" for name, count in self._dropouts.counts.items())
+            yield f"{self._dropouts.count} readings dropped out: {counts}"
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class LiveSource:
-    """Rows of CSV on standard input, each a sample as soon as it is there."""
+    def whole(self, blocks: Iterable[Block]) -> Recording:
+        """Returns its frames as one recording."""
+        return recording.gather(self._reader, iter(blocks))[0]
 
-    rows: Rows
-    rate_hz: float
-    dropouts: Dropouts
-    name: str = "standard input"
-    length: None = None
+    def _samples(self, watch: Callable[[Block], object]) -> Iterator[Sample]:
+        for block in self.blocks():
+            watch(block)
+            self.read_count += len(block.frames)
+            labels = itertools.repeat(None) if block.labels is None else block.labels.tolist()
+            yield from map(Sample, block.times.tolist(), block.frames, labels)
 
-    @property
-    def has_labels(self) -> bool:
-        return self.rows.columns.label is not None
-
-    def samples(self, first_step: int) -> Iterator[Sample]:
-        # From the first row on: what is held depends on all that came before.
-        mended = (
-            Sample(
-                step / self.rate_hz if row.time is None else row.time,
-                self.dropouts.apply(row.frame, step),
-                row.label,
-            )
-            for step, row in enumerate(self.rows)
-        )
-        return itertools.islice(mended, first_step, None)
-
-    def notes(self) -> Iterator[str]:
-        yield from _ignored(self.name, self.rows.columns.ignored)
-
-
-def live(
-    model: Model, dropouts: Dropouts, *, hz: float | None = None, label: str | None = None
-) -> LiveSource:
-    """Reads the names of the columns on standard input.
-
-    Args:
-      model: whose sensors are wanted.
-      dropouts: mends the frames.
-      hz: the rate of rows that have no times; by default the model's.
-      label: the column of labels; None for rows without.
-
-    Raises:
-      RecordingError: a sensor is missing.
-    """
-    rows = Rows(
-        sys.stdin,
-        model.sensors,
-        source="standard input",
-        label=label,
-        dropouts=dropouts.policy != "raise",
-    )
-    return LiveSource(rows, hz or model.rate_hz, dropouts)
+    def _mend(self, blocks: Iterator[Block]) -> Iterator[Block]:
+        step = 0
+        for block in blocks:
+            try:
+                frames = self._dropouts.apply_all(block.frames, step)
+            except FrameError as error:
+                good_count = int(error.metadata["step"]) - step
+                if good_count:
+                    yield block.part(0, good_count)
+                raise
+            yield block._replace(frames=frames)
+            step += len(frames)
 
 
-def from_file(
+def open_source(
     path: str | None,
     model: Model,
     dropouts: Dropouts,
+    layout: Layout | None = None,
     *,
     hz: float | None = None,
-    label: str | None = None,
     resample: bool = False,
-) -> FileSource:
-    """Reads a recording.
+) -> Source:
+    """Opens a recording.
 
     Args:
-      path: of a file; None for the shipped sample.
+      path: of a file; "-" for standard input; None for the shipped sample.
       model: whose sensors are wanted.
       dropouts: mends the frames.
+      layout: what is known of the file.
       hz: the rate of a file that has no times; by default the model's.
-      label: the column of labels; None for a file without.
       resample: whether to bring the recording to the model's rate.
 
     Raises:
       SourceError: the sample is not of this model's sensors.
       RecordingError: the file cannot be read.
-      FrameError: a reading dropped out, and cannot be mended.
     """
-    whole = _sample_for(model) if path is None else _read(path, model, dropouts, hz, label)
-    mended = [dropouts.apply(frame, step) for step, frame in enumerate(whole.frames)]
-    whole = dataclasses.replace(whole, frames=np.stack(mended))
-    if resample:
-        whole = recording.resample(whole, model.rate_hz)
-    return FileSource(whole, model)
-
-
-def _read(
-    path: str, model: Model, dropouts: Dropouts, hz: float | None, label: str | None
-) -> Recording:
-    return recording.read(
+    to_hz = model.rate_hz if resample else None
+    if path is None:
+        return Source(_sample_for(model).reader(to_hz), model, dropouts, is_sample=True)
+    reader = recording.open_recording(
         path,
         model.sensors,
+        layout,
         rate_hz=hz or model.rate_hz,
-        label=label,
+        to_hz=to_hz,
         dropouts=dropouts.policy != "raise",
     )
+    return Source(reader, model, dropouts)
 
 
 def _sample_for(model: Model) -> Recording:
@@ -220,8 +185,3 @@ def _sample_for(model: Model) -> Recording:
             f"{model.version} wants {', '.join(wanted)}: name a RECORDING."
         )
     return whole
-
-
-def _ignored(name: str, columns: tuple[str, ...]) -> Iterator[str]:
-    if columns:
-        yield f"{name}: ignores the columns {', '.join(columns)}"

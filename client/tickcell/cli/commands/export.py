@@ -7,9 +7,13 @@ import pathlib
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
+from tickcell.cli.commands import layouts
 from tickcell.cli.commands.trouble import expected_trouble, read_sensors
 from tickcell.model.bundle import FILES, SUMS
+from tickcell.model.recording import Layout, RecordingError, open_recording, read_all
+from tickcell.model.recording.mending import Mending
 
 if TYPE_CHECKING:
     from tickcell.model.bundle import Bundle
@@ -17,6 +21,8 @@ if TYPE_CHECKING:
     from tickcell.model.recording import Recording
 
 _File = click.Path(path_type=pathlib.Path, exists=True, dir_okay=False)
+_SEED = 0
+_TYPICAL_STEP_COUNT = 1000
 _DESCRIBED = ("name", "version", "rate_hz", "output_meaning", "output_name", "threshold")
 
 # All that a bundle's directory holds; nothing else is ever removed.
@@ -27,7 +33,9 @@ _FILES = {*FILES, SUMS}
 @click.argument("model", type=_File)
 @click.option("--out", required=True, type=click.Path(path_type=pathlib.Path, file_okay=False))
 @click.option("--description", type=_File, help="JSON; else description.json beside the model.")
-@click.option("--golden", help="A recording for the golden, or 'drive'; random frames without it.")
+@click.option(
+    "--golden", help="A recording for the golden, or 'drive'; frames are drawn without it."
+)
 @click.option("--sensors", type=_File, help="JSON list of sensors.")
 @click.option("--name", help="Names the model.")
 @click.option("--version", help="Tells versions of one name apart.")
@@ -37,6 +45,7 @@ _FILES = {*FILES, SUMS}
 @click.option("--threshold", type=float, help="From which output on that is taken to hold.")
 @click.option("--gate", type=click.Choice(["drive"]), help="A mark that it must reach; see below.")
 @click.option("--replace", is_flag=True, help="Replaces the bundle that is there.")
+@layouts.layout(on_gap=("raise", "keep"))
 def export(model: pathlib.Path, out: pathlib.Path, replace: bool, **options: Any) -> None:
     r"""Turns a Keras model with recurrent layers into a bundle, and checks it.
 
@@ -56,19 +65,26 @@ def export(model: pathlib.Path, out: pathlib.Path, replace: bool, **options: Any
 
 def _export(model: pathlib.Path, out: pathlib.Path, replace: bool, options: dict[str, Any]) -> None:
     from tickcell.drive.keras import quality
-    from tickcell.model.keras import archive
+    from tickcell.model.keras import archive, typical
     from tickcell.model.keras import export as exporting
 
     _check_place(out, replace)
     loaded = archive.load(model)
     description = _describe(model, loaded, options)
-    golden = _golden(options["golden"], description)
-    bundle = exporting.export(
-        loaded,
-        description,
-        None if golden is None else golden.frames,
-        None if golden is None else golden.labels,
-    )
+    golden = _golden(options["golden"], description, options["layout"])
+    labels, drawn = (None if golden is None else golden.labels), None
+    if golden is None:
+        generator = np.random.default_rng(_SEED)
+        drawn = typical.draw(loaded, description.sensors, generator, _TYPICAL_STEP_COUNT)
+    shown = drawn if golden is None else golden
+    bundle = exporting.export(loaded, description, None if shown is None else shown.frames, labels)
+    if golden is None:
+        origin = "a normal distribution, which may be far from any sensor's"
+        click.echo(
+            "tickcell: without --golden, warm-up and agreement are measured on frames drawn from "
+            f"{origin if drawn is None else drawn.origin}",
+            err=True,
+        )
     if options["gate"] == "drive":
         click.echo("streaming held-out drives, and training the single-frame network", err=True)
         bundle = quality.judged(bundle)
@@ -100,19 +116,38 @@ def _describe(path: pathlib.Path, model: Any, options: dict[str, Any]) -> Descri
     return descriptions.Description(**{**defaults, **given})
 
 
-def _golden(golden: str | None, description: Description) -> Recording | None:
+def _golden(golden: str | None, description: Description, layout: Layout) -> Recording | None:
     from tickcell.drive.keras import datasets as drives
-    from tickcell.model.keras import datasets
 
     if golden is None:
         return None
     if golden == drives.DRIVE:
         return drives.golden()
-    label = description.training.get("label")
-    recording = datasets.read(golden, description.sensors, description.rate_hz)
-    if label not in recording.ignored:
-        return recording
-    return datasets.read(golden, description.sensors, description.rate_hz, label)
+    fields = description.training.get("source", {}).get("layout")
+    if fields is not None and layout == Layout():
+        layout = Layout.from_dict(fields)  # As it was for the recordings it was trained on.
+    label = layout.label or description.training.get("label")
+    sensors, rate_hz = description.sensors, description.rate_hz
+    bare = dataclasses.replace(layout, label=None)
+    if label not in open_recording(golden, sensors, bare, rate_hz=rate_hz).ignored:
+        label = None  # Outputs are compared with those of Keras; labels may stand beside them.
+    layout = dataclasses.replace(layout, label=label)
+    source = description.training.get("source", {})
+    on_dropout = source.get("on_dropout")
+    found = read_all(
+        golden,
+        sensors,
+        layout,
+        rate_hz=rate_hz,
+        to_hz=rate_hz,
+        labelling=description.labelling(source.get("labels", {}).get("null_class")),
+        mending=None if on_dropout is None else Mending(on_dropout),
+    )
+    for note in found[0].notes:
+        click.echo(f"tickcell: {found[0].name}: {note}", err=True)
+    if len(found) > 1:
+        raise RecordingError(f"{golden}: is {len(found)} recordings, expected one.")
+    return found[0]
 
 
 def _check_place(directory: pathlib.Path, replace: bool) -> None:

@@ -13,19 +13,19 @@ import numpy as np
 from click.core import ParameterSource
 
 from tickcell.cli import output_rows, plots, progress, source
-from tickcell.cli.commands import contact, options
-from tickcell.cli.replay import Replay, start_step
+from tickcell.cli.commands import contact, layouts, options
+from tickcell.cli.replay import Replay, start_step, too_short
 from tickcell.client import calls, dropout, errors
 from tickcell.client.clock import Clock
 from tickcell.client.session import Session
-from tickcell.model.recording import STANDARD_INPUT
+from tickcell.model.recording import STANDARD_INPUT, Layout, RecordingError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tickcell.cli.output_rows import OutputRows
     from tickcell.client.resources import Model
-    from tickcell.model.recording import Recording
+    from tickcell.model.recording import Block
 
 _PATH = click.Path(path_type=pathlib.Path, dir_okay=False)
 
@@ -41,7 +41,6 @@ _PATH = click.Path(path_type=pathlib.Path, dir_okay=False)
     metavar="HZ",
     help="Frames per second; also the rate of a RECORDING without times.",
 )
-@click.option("--label", metavar="COLUMN", help="Labels of 0 and 1, to stand beside the outputs.")
 @click.option("--fast", is_flag=True, help="As fast as possible, not by the recording's clock.")
 @click.option("--resample", is_flag=True, help="Resample the recording to the model's rate.")
 @click.option(
@@ -64,11 +63,13 @@ _PATH = click.Path(path_type=pathlib.Path, dir_okay=False)
 @click.option("--keep", is_flag=True, help="Keep the session at the end.")
 @options.retry_for
 @click.pass_context
-def replay(context: click.Context, /, **_: Any) -> int:
+@layouts.layout(label="Labels of 0 and 1, to stand beside the outputs.", on_gap=("raise", "keep"))
+def replay(context: click.Context, /, layout: Layout, **given: Any) -> int:
     r"""Replays a recording: one frame per tick, one row per output.
 
-    RECORDING is a CSV file (columns by name), an NPY or NPZ file, or - for CSV on
-    standard input, row by row as it comes. Without it, the sample is replayed.
+    RECORDING is a file of delimited text, JSON lines, Parquet, NPY or NPZ, a ROS bag or
+    MCAP; or - for text or JSON lines on standard input, row by row as they come. Without
+    it, the sample is replayed. What is assumed of it is said on standard error.
 
     Ctrl-C keeps the session, and says how to go on.
 
@@ -78,7 +79,7 @@ def replay(context: click.Context, /, **_: Any) -> int:
     tickcell replay drive.csv --session car-7 --out outputs.csv --resume
     robot | tickcell replay - --session robot-1 --keep
     """
-    asked = _Options(**context.params)
+    asked = _Options(**given, layout=layout)
     run = _Run(asked, context)
     try:
         run.run()
@@ -95,7 +96,7 @@ def replay(context: click.Context, /, **_: Any) -> int:
         raise click.ClickException(
             f"{name}: is not what {asked.session} was sent: {error}"
         ) from error
-    except errors.TickcellError as error:
+    except (errors.TickcellError, RecordingError) as error:
         if run.session is None or not _may_go_on(error):
             raise
         raise click.ClickException(f"{error}\n{run.way_on()}") from error
@@ -111,7 +112,6 @@ class _Options:
     session: str
     model: str
     hz: float | None
-    label: str | None
     fast: bool
     resample: bool
     on_dropout: dropout.Policy
@@ -121,6 +121,7 @@ class _Options:
     resume: bool
     keep: bool
     retry_for_s: float
+    layout: Layout
 
     def __post_init__(self) -> None:
         if self.fast and self.hz:
@@ -147,14 +148,14 @@ class _Run:
 
     # Once the rows are open, which they are before the session is.
     _rows: OutputRows
-    # Where it is a file that is replayed.
-    _recording: Recording
 
     def __init__(self, asked: _Options, context: click.Context) -> None:
         self._asked = asked
         self._context = context
         self.session: Session | None = None
+        # Where they are to be drawn.
         self._outputs: list[NDArray[np.float32]] = []
+        self._blocks: list[Block] = []
 
     def run(self) -> None:
         """Replays, and deletes the session at the end unless it is to be kept."""
@@ -175,17 +176,19 @@ class _Run:
             self.session = session
             first = session.next_step
             if asked.resume:
+                stood = session.next_step
                 first = start_step(session.info, self._rows, played.length)
                 session.rewind(first)
             self._replay(session, played)
+            if asked.resume and session.next_step < stood:
+                raise too_short(session.info, played.read_count)
             if asked.keep:
                 session.detach()
-        if dropouts.count:
-            counts = ", ".join(f"{name} {count}" for name, count in dropouts.counts.items())
-            click.echo(f"tickcell: {dropouts.count} readings dropped out: {counts}", err=True)
+        for note in played.closing_notes():
+            click.echo(f"tickcell: {note}", err=True)
         if asked.plot:
             outputs = np.concatenate([self._rows.outputs[:first], np.array(self._outputs)])
-            plots.replay(asked.plot, self._recording, outputs, model)
+            plots.replay(asked.plot, played.whole(self._blocks), outputs, model)
 
     def _is_through(self, error: errors.SessionDeletedError) -> bool:
         """Says whether the replay to resume came to its end, and tells so.
@@ -228,7 +231,8 @@ class _Run:
             source_ = self._context.get_parameter_source(name)
             if name in names and source_ is ParameterSource.COMMANDLINE:
                 value = self._context.params[name]
-                words += [option.opts[0], *([] if value is True else [_word(value)])]
+                for one in value if isinstance(value, tuple) else (value,):
+                    words += [option.opts[0], *([] if one is True else [_word(one)])]
         return words
 
     def _model(self) -> Model:
@@ -240,18 +244,14 @@ class _Run:
 
     def _source(self, model: Model, dropouts: dropout.Dropouts) -> source.Source:
         asked = self._asked
-        if asked.is_live:
-            return source.live(model, dropouts, hz=asked.hz, label=asked.label)
-        read = source.from_file(
+        return source.open_source(
             asked.recording,
             model,
             dropouts,
+            asked.layout,
             hz=asked.hz,
-            label=asked.label,
             resample=asked.resample,
         )
-        self._recording = read.recording
-        return read
 
     def _open_rows(
         self, model: Model, played: source.Source
@@ -275,9 +275,10 @@ class _Run:
         )
 
     def _replay(self, session: Session, played: source.Source) -> None:
-        left = None if played.length is None else played.length - session.next_step
+        length = played.expected_length
+        left = None if length is None else max(0, length - session.next_step)
         # What arrives live has its own clock.
-        is_paced = not self._asked.fast and played.length is not None
+        is_paced = not self._asked.fast and not played.is_live
         writes_output = self._asked.out is None
         with progress.bar(played.name, left, writes_output=writes_output) as advance:
 
@@ -288,14 +289,21 @@ class _Run:
 
             clock = Clock() if is_paced else None
             run = Replay(session, self._rows, clock, self._asked.hz, on_row=on_row)
-            run.run(played.samples(session.next_step), played.rate_hz)
+            watch = self._blocks.append if self._asked.plot else _nothing
+            run.run(played.samples(session.next_step, watch), played.rate_hz)
 
 
-def _may_go_on(error: errors.TickcellError) -> bool:
-    """Says whether the same command may get further later."""
+def _may_go_on(error: Exception) -> bool:
+    """Says whether the same command, or one with other options, may get further."""
+    if isinstance(error, RecordingError | errors.FrameError):
+        return True
     if isinstance(error, errors.RefusedError):
         return error.may_pass
     return isinstance(error, errors.UnavailableError | errors.BacklogError | errors.CallError)
+
+
+def _nothing(_: object) -> None:
+    """Is told of something that nobody needs."""
 
 
 def _word(value: object) -> str:

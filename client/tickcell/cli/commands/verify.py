@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from tickcell.cli import quiet_start, samples, server_process, source, verification
-from tickcell.cli.commands import options
+from tickcell.cli import progress, quiet_start, samples, server_process, source, verification
+from tickcell.cli.commands import layouts, options
 from tickcell.client import dropout
 from tickcell.model import Bundle
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tickcell.cli.comparison import Comparison
+    from tickcell.model.recording import Layout
 
 
 @click.command()
@@ -31,8 +32,13 @@ if TYPE_CHECKING:
     default=None,
     help="Compare with Keras over the whole recording.  [default: if TensorFlow is installed]",
 )
+@layouts.layout(label="", on_gap=("raise", "keep"))
 def verify(
-    recording: str | None, server: str | None, bundle: pathlib.Path, with_keras: bool | None
+    recording: str | None,
+    server: str | None,
+    bundle: pathlib.Path,
+    with_keras: bool | None,
+    layout: Layout,
 ) -> int:
     r"""Checks the one promise on a recording: streamed outputs are those of the plain loop.
 
@@ -51,16 +57,23 @@ def verify(
         if server is None:
             own = server_process.temporary("--bundle", str(bundle))
             server = stack.enter_context(own).address
-        return 0 if _verify(server, loaded, recording, with_keras) else 1
+        return 0 if _verify(server, loaded, recording, layout, with_keras) else 1
 
 
-def _verify(server: str, bundle: Bundle, path: str | None, with_keras: bool | None) -> bool:
+def _verify(
+    server: str, bundle: Bundle, path: str | None, layout: Layout, with_keras: bool | None
+) -> bool:
     model = verification.served_model(server, bundle)
     if path is None:
         whole = samples.golden(bundle)
     else:
         dropouts = dropout.Dropouts("raise", model.sensors)
-        whole = source.from_file(path, model, dropouts).recording
+        read = source.open_source(path, model, dropouts, layout)
+        for note in read.notes():
+            click.echo(f"tickcell: {note}", err=True)
+        whole = read.whole(read.blocks())
+        for note in read.closing_notes():
+            click.echo(f"tickcell: {note}", err=True)
     run = verification.Verification(server, model, bundle.cell(), whole.frames)
     click.echo(
         f"{len(whole)} steps of {whole.name}, {model.name} {model.version}, fingerprint "
@@ -71,7 +84,9 @@ def _verify(server: str, bundle: Bundle, path: str | None, with_keras: bool | No
             f"  the server computes other last bits (numerics {model.numerics_digest}, here "
             f"{run.cell.numerics_digest}): compared by tolerance"
         )
-    results = [_show(result) for result in run.run()]
+    with progress.bar(whole.name, run.step_count) as run.advance:
+        compared = list(run.run())
+    results = [_show(result) for result in compared]
     can_keras = bundle.keras_path is not None and verification.has_keras()
     if with_keras or (with_keras is None and can_keras):
         quiet_start.tensorflow()

@@ -13,6 +13,7 @@ from tickcell.drive.keras import datasets
 from tickcell.drive.keras.datasets import DRIVE, Drives
 from tickcell.model.bundle import Bundle
 from tickcell.model.keras import baselines, evaluation, scores
+from tickcell.model.keras.scores import BinaryScores
 from tickcell.model.recording import Recording
 
 MIN_ROC_AUC = 0.9
@@ -50,7 +51,7 @@ def single_frame_roc_auc(training: Sequence[Recording], held_out: Sequence[Recor
     model = baselines.SingleFrame()
     model.fit(training)
     outputs = np.concatenate([model.outputs(recording) for recording in held_out])
-    return scores.roc_auc(outputs, _labels(held_out) == 1)
+    return scores.score_binary(outputs[:, 0], _labels(held_out)).roc_auc
 
 
 def measure(bundle: Bundle, held_out: Sequence[Recording], single_frame: float) -> dict[str, Any]:
@@ -68,7 +69,8 @@ def measure(bundle: Bundle, held_out: Sequence[Recording], single_frame: float) 
       QualityError: the network is not good enough.
     """
     measured, _ = evaluation.evaluate(bundle, held_out)
-    overall = measured.overall
+    overall = measured.first.overall
+    assert isinstance(overall, BinaryScores)
     lead = overall.roc_auc - single_frame
     if overall.roc_auc < MIN_ROC_AUC or lead < MIN_LEAD:
         raise QualityError(
@@ -80,7 +82,7 @@ def measure(bundle: Bundle, held_out: Sequence[Recording], single_frame: float) 
         "seeds": list(datasets.HELD_OUT_SEEDS),
         "seconds_each": datasets.HELD_OUT_S,
         "streamed": dataclasses.asdict(overall),
-        "roc_auc_by_stream_age": measured.by_stream_age,
+        "roc_auc_by_stream_age": measured.first.by_stream_age,
         "single_frame_roc_auc": single_frame,
         "lead": lead,
     }

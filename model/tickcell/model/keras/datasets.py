@@ -13,9 +13,13 @@ from tickcell.model import recording as recordings_of
 from tickcell.model.interface import Sensor
 from tickcell.model.keras import windows
 from tickcell.model.keras.description import unnamed_sensors
-from tickcell.model.recording import Recording, RecordingError
+from tickcell.model.recording import Layout, Recording, RecordingError, open_recording
+from tickcell.model.recording.labels import Labelling, Labels
+from tickcell.model.recording.mending import Mending, Policy
 
 NOISE = "noise"
+
+_BINARY = Labelling()
 
 # The tutorial's data set, and a rate, of which it says nothing.
 _NOISE_COUNTS = (1024, 512)
@@ -35,15 +39,18 @@ class Source:
         sequences of each file that holds sequences.
       rate_hz: recordings are brought to this rate, anti-aliased, and those of a file without
         times have it; None keeps theirs.
-      label: the column of labels; None for the only one that is neither a sensor's nor
-        the time's.
+      layout: what is known of the files.
+      labels: where the labels come from, and what they are.
+      on_dropout: what is done with readings that drop out; None refuses them.
     """
 
     data: tuple[str, ...]
     validation: tuple[str, ...] = ()
     validation_share: float = 0.0
     rate_hz: float | None = None
-    label: str | None = None
+    layout: Layout = dataclasses.field(default_factory=Layout)
+    labels: Labels = dataclasses.field(default_factory=Labels)
+    on_dropout: Policy | None = None
 
     @property
     def kind(self) -> str:
@@ -62,6 +69,8 @@ class Source:
                 **fields,
                 "data": tuple(fields["data"]),
                 "validation": tuple(fields["validation"]),
+                "layout": Layout.from_dict(fields["layout"]),
+                "labels": Labels(**fields["labels"]),
             }
         )
 
@@ -77,6 +86,7 @@ class Dataset:
       rate_hz: of all of them.
       output_meaning: what the output of a network that learnt the labels means.
       output_name: what to call it.
+      labelling: what the labels are.
     """
 
     training: list[Recording]
@@ -85,11 +95,18 @@ class Dataset:
     rate_hz: float
     output_meaning: str
     output_name: str = "output"
+    labelling: Labelling = _BINARY
 
     @property
     def label_name(self) -> str | None:
         """The column of the labels; None where they have none."""
         return self.training[0].label_name
+
+    @property
+    def unlabelled_count(self) -> int:
+        """The frames without a label, which are not learnt."""
+        parts = (*self.training, *self.validation)
+        return sum(int(np.isnan(one.labels).sum()) for one in parts if one.labels is not None)
 
     @property
     def one_label(self) -> bool:
@@ -129,59 +146,96 @@ def load(source: Source, sensors: Sequence[Sensor]) -> Dataset:
         meaning = "Nothing: the labels were random."
         sensors = unnamed_sensors(_NOISE_SENSORS)
         return Dataset(training, validation, sensors, _NOISE_RATE_HZ, meaning)
+    labelling = _labelling(source, sensors)
     files, validation_files = (
-        [read_labelled(path, sensors, source.rate_hz, source.label) for path in paths]
+        _read_labelled(source, paths, sensors, labelling)
         for paths in (source.data, source.validation)
     )
     training, validation = [*itertools.chain(*files)], [*itertools.chain(*validation_files)]
     if not validation and source.validation_share:
         training, validation = _split(files, source.validation_share)
-    rate_hz, label = _common_rate(training + validation), _common_label(training + validation)
-    if label is None:
-        return Dataset(training, validation, tuple(sensors), rate_hz, "The label is 1.")
-    meaning = f"The label {label!r} is 1."
-    return Dataset(training, validation, tuple(sensors), rate_hz, meaning, label)
+    found = training + validation
+    rate_hz, label = _common_rate(found), _common_label(found)
+    meaning, name = _output(source, labelling, label)
+    return Dataset(training, validation, tuple(sensors), rate_hz, meaning, name, labelling)
 
 
-def read(
-    path: str, sensors: Sequence[Sensor], rate_hz: float | None, label: str | None = None
-) -> Recording:
-    """Reads a recording, and brings it to a rate if one is given; without times, it has it."""
-    recording = recordings_of.read(path, sensors, rate_hz=rate_hz, label=label)
-    return _at_rate(recording, rate_hz)
+def _output(source: Source, labelling: Labelling, label: str | None) -> tuple[str, str]:
+    """Returns what an output means that learnt the labels, and what to call it."""
+    if source.labels.countdown:
+        return "What remains of the recording.", "remaining"
+    name = "The label" if label is None else f"The label {label!r}"
+    if labelling.kind == "classes":
+        name = "The label" if label is None else f"The class in the column {label!r}"
+        return f"{name}: each output is the probability of one class.", label or "output"
+    if labelling.kind == "number":
+        return f"{name}, a number.", label or "output"
+    return f"{name} is 1.", label or "output"
 
 
-def read_labelled(
-    path: str, sensors: Sequence[Sensor], rate_hz: float | None, label: str | None = None
-) -> list[Recording]:
-    """Reads a recording, or each sequence of a file of them, as `read` does.
-
-    Args:
-      path: of the file.
-      sensors: whose readings make a frame.
-      rate_hz: see `read`.
-      label: the column of labels; None for the only one that is neither a sensor's nor the
-        time's.
-
-    Raises:
-      RecordingError: the file cannot be read, or has no such column.
-    """
-    found = recordings_of.read_all(path, sensors, rate_hz=rate_hz, label=label)
-    others = found[0].ignored
-    if label is None and found[0].labels is None and len(others) == 1:
-        found = recordings_of.read_all(path, sensors, rate_hz=rate_hz, label=others[0])
-    if found[0].labels is None:
-        raise RecordingError(
-            f"{path}: has no labels: looked for the only column that is neither a sensor's nor the "
-            f"time's, and found {', '.join(map(repr, others)) or 'none'}; name it with --label."
+def _labelling(source: Source, sensors: Sequence[Sensor]) -> Labelling:
+    """Judges what the labels of all files together are."""
+    labels = source.labels
+    if labels.countdown:
+        return Labelling("number", unit=source.layout.time_unit or "s")
+    if labels.file:
+        if source.validation:
+            raise RecordingError(
+                "--label-file: has the labels of --data, not of --validation; "
+                "--validation-share parts recordings off."
+            )
+        return labels.judged(labels.read_file())
+    if labels.kind in ("probability", "number"):
+        return Labelling(labels.kind, null_class=labels.null_class)
+    values: set[Any] = set()
+    for path in (*source.data, *source.validation):
+        reader = open_recording(
+            path,
+            sensors,
+            source.layout,
+            rate_hz=source.rate_hz,
+            dropouts=source.on_dropout is not None,
+            labelled=True,
+            sequences=True,
         )
-    return [_at_rate(recording, rate_hz) for recording in found]
+        values.update(reader.label_values())
+    return labels.judged(values)
 
 
-def _at_rate(recording: Recording, rate_hz: float | None) -> Recording:
-    if rate_hz is None or abs(recording.rate_hz / rate_hz - 1) < 0.01:
-        return recording
-    return recordings_of.resample(recording, rate_hz)
+def _read_labelled(
+    source: Source, paths: Sequence[str], sensors: Sequence[Sensor], labelling: Labelling
+) -> list[list[Recording]]:
+    """Reads the recordings of each file, labelled as was asked."""
+    layout = source.layout
+    if not source.labels.are_of_column:
+        layout = dataclasses.replace(layout, label=None)
+    files = []
+    for path in paths:
+        mending = None if source.on_dropout is None else Mending(source.on_dropout)
+        found = recordings_of.read_all(
+            path,
+            sensors,
+            layout,
+            rate_hz=source.rate_hz,
+            to_hz=source.rate_hz,
+            labelled=source.labels.are_of_column,
+            labelling=labelling,
+            mending=mending,
+        )
+        notes = (*found[0].notes, *(mending.notes() if mending else ()))
+        files.append([dataclasses.replace(one, notes=notes) for one in found])
+    if source.labels.are_of_column or not files:
+        return files
+    assigned = iter(
+        source.labels.assigned([one.times for found in files for one in found], labelling)
+    )
+    return [
+        [
+            dataclasses.replace(one, labels=next(assigned), one_label=bool(source.labels.file))
+            for one in found
+        ]
+        for found in files
+    ]
 
 
 def _split(

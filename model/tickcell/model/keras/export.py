@@ -18,7 +18,7 @@ from tickcell.model.bundle import Bundle, Card, Golden, fingerprint
 from tickcell.model.cell import LiteRTCell
 from tickcell.model.interface import Interface
 from tickcell.model.keras import agreement, conversion, sequence
-from tickcell.model.keras.agreement import TOLERANCE, Agreement, AgreementError
+from tickcell.model.keras.agreement import Agreement, AgreementError
 from tickcell.model.keras.step import Step
 
 if TYPE_CHECKING:
@@ -76,9 +76,7 @@ def export(
     _check_keras_step(step, frames, expected)
 
     graph = conversion.convert(step)
-    interface = Interface(
-        description.sensors, step.state_tensors, _output_names(step, description.output_name)
-    )
+    interface = Interface(description.sensors, step.state_tensors, _output_names(step, description))
     probed = probe.frames(fingerprint(graph, interface.to_json()), interface)
     cell = LiteRTCell(graph, interface, probed)
     golden_outputs = sequence.outputs(model, golden_frames[np.newaxis])
@@ -123,6 +121,9 @@ def _card(
             "keras_agreement": keras_agreement,
             "batch_shapes": list(cell.batch_shapes),
         },
+        kind=description.kind,
+        classes=description.classes,
+        unit=description.unit,
     )
 
 
@@ -136,10 +137,13 @@ def _random_frames(
     return np.asarray(scaled, np.float32)
 
 
-def _output_names(step: Step, name: str) -> tuple[str, ...]:
-    if step.plan.output_count == 1:
+def _output_names(step: Step, description: Description) -> tuple[str, ...]:
+    name, count = description.output_name, step.plan.output_count
+    if count == 1:
         return (name,)
-    return tuple(f"{name}_{number}" for number in range(1, step.plan.output_count + 1))
+    if len(description.classes) == count:
+        return tuple(description.classes)
+    return tuple(f"{name}_{number}" for number in range(1, count + 1))
 
 
 def _check_as_trained(
@@ -186,16 +190,18 @@ def _require_close(
     if not measured.is_close:
         raise AgreementError(
             f"{model.name}: {name} and the model as it was trained differ by "
-            f"{measured.max_delta:.2g} at step {measured.at_step}, expected at most {TOLERANCE:g}."
+            f"{measured.max_delta:.2g} at step {measured.at_step}, expected at most "
+            f"{measured.tolerance:g}."
         )
 
 
 def _check_graph(model: Any, name: str, measured: Agreement, growth: float) -> None:
     """Refuses a graph that is wrong, not one whose recurrence amplifies its last bits."""
     within = measured.growth[min(measured.growth, key=int)]
-    amplified = growth > _AMPLIFIES and within <= TOLERANCE
+    amplified = growth > _AMPLIFIES and within <= measured.tolerance
     if not measured.is_close and not amplified:
         raise AgreementError(
             f"{model.name}: the LiteRT graph differs from Keras on {name} by "
-            f"{measured.max_delta:.2g} at step {measured.at_step}, expected at most {TOLERANCE:g}."
+            f"{measured.max_delta:.2g} at step {measured.at_step}, expected at most "
+            f"{measured.tolerance:g}."
         )

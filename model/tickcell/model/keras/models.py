@@ -7,6 +7,7 @@ imported, and `step` can take them apart into one step.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -47,11 +48,12 @@ class UnrolledRNN(keras.Model):  # type: ignore[misc]  # Keras comes without typ
 
 @keras.saving.register_keras_serializable(package="tickcell")
 class RNNModel(keras.Model):  # type: ignore[misc]  # Keras comes without types
-    """Two recurrent layers over normalised readings, and a sigmoid.
+    """Two recurrent layers over normalised readings, and a head.
 
-    Gives `[B, 1]`, the output at the last frame, or `[B, T, 1]` with `return_sequences`.
-    The normalisation is part of the network, so it takes readings in the sensors' own
-    units; it leaves them as they are until `normalisation.adapt` has seen some.
+    Gives `[B, O]`, the outputs at the last frame, or `[B, T, O]` with `return_sequences`: a
+    probability, those of classes, which sum up to 1, or a number. The normalisation is part
+    of the network, so it takes readings in the sensors' own units; it leaves them as they are
+    until `normalisation.adapt` has seen some.
     """
 
     def __init__(
@@ -65,6 +67,10 @@ class RNNModel(keras.Model):  # type: ignore[misc]  # Keras comes without types
         unroll: bool = False,
         dropout: float = 0.0,
         projection_scale: float = 1.0,
+        activation: str = "sigmoid",
+        output_count: int = 1,
+        output_scale: float = 1.0,
+        output_offset: float = 0.0,
         **kwargs: Any,
     ) -> None:
         """Creates the network.
@@ -79,6 +85,11 @@ class RNNModel(keras.Model):  # type: ignore[misc]  # Keras comes without types
             at the cost of memory and of the time to build it; needs `step_count`.
           dropout: the share of the recurrent output that training hides from the head.
           projection_scale: see `RNNCell`.
+          activation: of the head: "sigmoid", "softmax" or "linear".
+          output_count: O.
+          output_scale: the head's numbers are multiplied by it; with a linear activation, so
+            that they come in their own unit.
+          output_offset: is then added.
           **kwargs: see `keras.Model`.
         """
         self._arguments = {
@@ -90,6 +101,10 @@ class RNNModel(keras.Model):  # type: ignore[misc]  # Keras comes without types
             "unroll": unroll,
             "dropout": dropout,
             "projection_scale": projection_scale,
+            "activation": activation,
+            "output_count": output_count,
+            "output_scale": output_scale,
+            "output_offset": output_offset,
         }
         frames = keras.Input((step_count, sensor_count), name="frames")
         normalised = keras.layers.Normalization(name="normalisation")(frames)
@@ -105,7 +120,9 @@ class RNNModel(keras.Model):  # type: ignore[misc]  # Keras comes without types
             name="recurrent",
         )(normalised)
         kept = keras.layers.Dropout(dropout, name="dropout")(recurrent)
-        output = keras.layers.Dense(1, activation="sigmoid", name="output")(kept)
+        output = keras.layers.Dense(output_count, activation=activation, name="output")(kept)
+        if activation == "linear":
+            output = keras.layers.Rescaling(output_scale, output_offset, name="unit")(output)
         super().__init__(frames, output, **kwargs)
 
     @property
@@ -115,3 +132,18 @@ class RNNModel(keras.Model):  # type: ignore[misc]  # Keras comes without types
 
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name, "trainable": self.trainable, **self._arguments}
+
+
+def mean(members: Sequence[RNNModel]) -> Any:
+    """Returns a model that gives the mean of the outputs of networks of one kind.
+
+    The mean of probabilities, also of those of classes, is one again.
+    """
+    frames = keras.Input(members[0].input_shape[1:], name="frames")
+    outputs = []
+    for number, member in enumerate(members, 1):
+        # Trained apart, they may all have one name.
+        named = RNNModel.from_config({**member.get_config(), "name": f"member_{number}"})
+        named.set_weights(member.get_weights())
+        outputs.append(named(frames))
+    return keras.Model(frames, keras.layers.Average(name="mean")(outputs))

@@ -19,6 +19,7 @@ class Source(Protocol):
 
 def describe(name: str, source: Source, recipe: Recipe, dataset: Dataset) -> Description:
     """Describes the network of a run."""
+    labelling = dataset.labelling
     return Description(
         name=name,
         version=str(recipe.seed + 1),
@@ -26,6 +27,9 @@ def describe(name: str, source: Source, recipe: Recipe, dataset: Dataset) -> Des
         rate_hz=dataset.rate_hz,
         output_meaning=dataset.output_meaning,
         output_name=dataset.output_name,
+        kind=labelling.kind,
+        classes=list(labelling.classes),
+        unit=labelling.unit,
         training={
             "source": source.to_dict(),
             "label": dataset.label_name,

@@ -6,20 +6,23 @@ per frame, or one per sequence.
 
 from __future__ import annotations
 
+import pathlib
 import zipfile
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from tickcell.model.rows import RecordingError
+from tickcell.model.recording.errors import RecordingError
+from tickcell.model.recording.table import SAMPLE_ROWS, Batch, Chosen, FileTable
 
 if TYPE_CHECKING:
-    import pathlib
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from tickcell.model.interface import Sensor
+
+
+_BATCH_ROWS = 8192
 
 
 class Arrays(NamedTuple):
@@ -28,16 +31,69 @@ class Arrays(NamedTuple):
     Attributes:
       frames: `[T, F]` or `[N, T, F]` float32; NaN where a reading dropped out.
       times: `[T]` float64, seconds, increasing, the same for all sequences; or None.
-      labels: `[T]` or `[N, T]` float32, each 0 or 1; or None.
+      labels: `[T]` or `[N, T]` numbers or texts; or None.
       one_label: whether the file has one label per sequence, repeated here over its frames.
       ignored: the names of other arrays.
     """
 
     frames: NDArray[np.float32]
     times: NDArray[np.float64] | None
-    labels: NDArray[np.float32] | None
+    labels: NDArray[Any] | None
     one_label: bool
     ignored: tuple[str, ...]
+
+
+class ArraysTable(FileTable):
+    """The rows of a file of arrays: a column per sensor, one of times and one of labels."""
+
+    row = "frame"
+
+    def __init__(
+        self,
+        source: str,
+        found: Arrays,
+        wanted: Sequence[str],
+    ) -> None:
+        """Takes what a file holds.
+
+        Args:
+          source: what to call the file in messages.
+          found: in it.
+          wanted: what to call the columns of the sensors.
+        """
+        super().__init__(source)
+        self._arrays = found
+        self.has_sequences = found.frames.ndim == 3
+        has_times, self.one_label = found.times is not None, found.one_label
+        self.label_column = None if found.labels is None else "labels"
+        labels = [] if found.labels is None else ["labels"]
+        self.names = (*wanted, *(["times"] if has_times else []), *labels, *found.ignored)
+        self.length = self.expected_length = found.frames.size // len(wanted)
+
+    def sample(self, column: int) -> list[Any]:
+        times = self._arrays.times
+        if times is None or self.names[column] != "times":
+            return []
+        return list(times[:SAMPLE_ROWS])
+
+    def batches(self, chosen: Chosen) -> Iterator[Batch]:
+        *_, step_count, sensor_count = self._arrays.frames.shape
+        frames = self._arrays.frames.reshape(-1, step_count, sensor_count)
+        labels = self._arrays.labels
+        if labels is not None:
+            labels = labels.reshape(-1, step_count)
+        times = None if chosen.time is None else self._arrays.times
+        for number, sequence in enumerate(frames):
+            for start in range(0, step_count, _BATCH_ROWS):
+                rows = slice(start, min(start + _BATCH_ROWS, step_count))
+                has_labels = labels is not None and chosen.label is not None
+                yield Batch(
+                    range(rows.start, rows.stop),
+                    sequence[rows].astype(np.float64),
+                    None if times is None else times[rows],
+                    labels[number, rows] if has_labels and labels is not None else None,
+                    number,
+                )
 
 
 def read(
@@ -115,13 +171,13 @@ def _frames(
     return frames
 
 
-def _labels(
-    source: str, array: NDArray[Any], shape: tuple[int, ...]
-) -> tuple[NDArray[np.float32], bool]:
+def _labels(source: str, array: NDArray[Any], shape: tuple[int, ...]) -> tuple[NDArray[Any], bool]:
     """Returns labels of the shape `[T]` or `[N, T]`, and whether they are one per sequence."""
     shapes: list[tuple[int | str, ...]] = [shape[:-1], (*shape[:-1], 1), shape]
-    labels = _numbers(source, "labels", array, shapes, np.float32)
-    _check_labels(source, labels)
+    if array.dtype.kind == "U" and array.shape in shapes:
+        labels = array
+    else:
+        labels = _numbers(source, "labels", array, shapes, np.float64)
     if labels.shape == shape:
         return labels, False
     return np.repeat(labels.reshape(*shape[:-1], 1), shape[-1], axis=-1), True
@@ -162,15 +218,6 @@ def _check_times(source: str, times: NDArray[np.float64]) -> None:
         index = int(wrong[0]) + 1 if np.isfinite(times[0]) else 0
         raise RecordingError(
             f"{source}: times[{index}]: got {times[index]:g}, expected finite times that increase."
-        )
-
-
-def _check_labels(source: str, labels: NDArray[np.float32]) -> None:
-    wrong = np.argwhere((labels != 0) & (labels != 1))
-    if len(wrong):
-        place = f"[{_joined(wrong[0])}]" if labels.ndim else ""
-        raise RecordingError(
-            f"{source}: labels{place}: got {labels[tuple(wrong[0])]:g}, expected 0 or 1."
         )
 
 

@@ -1,0 +1,209 @@
+"""The options of commands that read recordings: what is known of a file."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Callable
+from typing import Any, TypeVar, get_args
+
+import click
+
+from tickcell.model.recording import Layout, RecordingError
+from tickcell.model.recording.labels import Kind, Labels
+from tickcell.model.recording.layout import OnGap, TimeUnit
+from tickcell.model.recording.mending import Policy
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+_LABEL = "The column of labels; the only further one without it."
+_TABS = {"tab": "\t", "\\t": "\t", "space": " "}
+
+
+def layout(
+    *, label: str = _LABEL, on_gap: tuple[str, ...] = get_args(OnGap)
+) -> Callable[[_Command], _Command]:
+    """Adds the options to a command, which gets them as one argument, `layout`.
+
+    Args:
+      label: what to say of the option --label; empty for a command that reads no labels.
+      on_gap: what it may do with a gap.
+    """
+    labels = [click.option("--label", metavar="COLUMN", help=label)]
+    options = [
+        *(labels if label else []),
+        click.option("--time", metavar="COLUMN", help="The column of times; 'none' ignores them."),
+        click.option("--time-unit", type=click.Choice(get_args(TimeUnit)), help="Of the times."),
+        click.option(
+            "--recording-column", metavar="COLUMN", help="Parts a file into recordings by it."
+        ),
+        click.option(
+            "--delimiter", metavar="MARK", help="Between cells; or 'tab', or 'space' for runs."
+        ),
+        click.option(
+            "--decimal", type=click.Choice([".", ","]), help="The mark before a fraction."
+        ),
+        click.option(
+            "--columns",
+            metavar="NAMES|@FILE",
+            help="Names, parted by commas or one a line, where the file has none.",
+        ),
+        click.option(
+            "--source",
+            "sources",
+            multiple=True,
+            metavar="SENSOR=COLUMN",
+            help="Where a sensor is read from; may be given again.",
+        ),
+        click.option(
+            "--clock-topic", metavar="TOPIC", help="The topic of a bag that gives the ticks."
+        ),
+        click.option(
+            "--max-gap",
+            type=click.FloatRange(1),
+            default=Layout().max_gap,
+            show_default=True,
+            metavar="PERIODS",
+            help="The longest gap between two frames.",
+        ),
+        click.option(
+            "--on-gap",
+            type=click.Choice(on_gap),
+            help="What is done with a longer gap.  [default: raise; keep on standard input]",
+        ),
+    ]
+
+    def decorate(command: _Command) -> _Command:
+        @functools.wraps(command)
+        def gathered(*args: Any, **given: Any) -> Any:
+            asked = {name: given.pop(name, None) for name in _FIELDS}
+            return command(*args, layout=_layout(asked), **given)
+
+        decorated: Any = gathered
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated  # type: ignore[no-any-return]
+
+    return decorate
+
+
+_FIELDS = (
+    "label",
+    "time",
+    "time_unit",
+    "recording_column",
+    "delimiter",
+    "decimal",
+    "columns",
+    "sources",
+    "clock_topic",
+    "max_gap",
+    "on_gap",
+)
+
+
+def _names(given: str) -> tuple[str, ...]:
+    """Returns names of columns: those given, or those in a file that is named after an @."""
+    if given.startswith("@"):
+        path = pathlib.Path(given[1:])
+        try:
+            given = path.read_text(encoding="utf-8").strip().replace("\n", ",")
+        except (OSError, UnicodeDecodeError) as error:
+            raise click.UsageError(f"--columns: {path}: cannot be read: {error}.") from error
+    return tuple(name.strip() for name in given.split(","))
+
+
+def _layout(asked: dict[str, Any]) -> Layout:
+    fields = {key: value for key, value in asked.items() if value is not None}
+    if "columns" in fields:
+        fields["columns"] = _names(fields["columns"])
+    if "delimiter" in fields:
+        fields["delimiter"] = _TABS.get(fields["delimiter"], fields["delimiter"])
+    sources = {}
+    for source in fields.pop("sources"):
+        sensor, mark, column = source.partition("=")
+        if not (sensor and mark and column):
+            raise click.UsageError(f"--source: got {source!r}, expected SENSOR=COLUMN.")
+        sources[sensor] = column
+    try:
+        return Layout(**fields, sources=sources)
+    except RecordingError as error:
+        raise click.UsageError(str(error)) from error
+
+
+_LABEL_KINDS: dict[str, Kind] = {
+    "binary": "probability",
+    "classes": "classes",
+    "numbers": "number",
+}
+
+
+def labels(*, kinds: bool = True) -> Callable[[_Command], _Command]:
+    """Adds options for labels and dropouts; the command gets `labels` and `on_dropout`.
+
+    Args:
+      kinds: whether the command is told what labels are; a bundle says it itself.
+    """
+    of_kind = click.option(
+        "--labels",
+        "label_kind",
+        type=click.Choice([*_LABEL_KINDS]),
+        help="What labels are; judged, and said, without it.",
+    )
+    options = [
+        *([of_kind] if kinds else []),
+        click.option("--null-class", metavar="LABEL", help="A label that says that there is none."),
+        click.option(
+            "--label-countdown",
+            is_flag=False,
+            flag_value="",
+            metavar="[CAP]",
+            help="Labels are what remains of each recording, in its times' unit, CAP at most.",
+        ),
+        click.option(
+            "--label-file",
+            type=click.Path(dir_okay=False, exists=True),
+            help="A text with a label per recording, a line each.",
+        ),
+        click.option(
+            "--on-dropout",
+            type=click.Choice(["raise", *get_args(Policy)]),
+            help="What is done with readings that drop out.  [default: raise]",
+        ),
+    ]
+
+    def decorate(command: _Command) -> _Command:
+        @functools.wraps(command)
+        def gathered(*args: Any, **given: Any) -> Any:
+            asked = _labels(
+                given.pop("label_kind", None),
+                given.pop("null_class"),
+                given.pop("label_countdown"),
+                given.pop("label_file"),
+            )
+            on_dropout = given.pop("on_dropout")
+            policy = None if on_dropout == "raise" else on_dropout
+            return command(*args, labels=asked, on_dropout=policy, **given)
+
+        decorated: Any = gathered
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated  # type: ignore[no-any-return]
+
+    return decorate
+
+
+def _labels(
+    kind: str | None, null_class: str | None, countdown: str | None, file: str | None
+) -> Labels:
+    try:
+        return Labels(
+            kind=None if kind is None else _LABEL_KINDS[kind],
+            null_class=null_class,
+            countdown=countdown is not None,
+            cap=float(countdown) if countdown else None,
+            file=file or "",
+        )
+    except ValueError as error:
+        # A cap that is no number, or what does not go together.
+        raise click.UsageError(f"--label-countdown, --label-file: {error}") from error
