@@ -161,13 +161,14 @@ class InlineServer:
     """Another server on the store, which moves each round at once and alone.
 
     Attributes:
+      heads: what it remembers.
       sessions: the lives on it.
     """
 
     def __init__(self, store: InterruptedStore, policy: Policy) -> None:
         self._store = store
         self._policy = policy
-        self._heads = Heads()
+        self.heads = Heads()
         self.sessions = Sessions(self)
 
     def run(self, *asked: Asked) -> None:
@@ -180,10 +181,10 @@ class InlineServer:
     def _answer(self, request: Request) -> Answer:
         while True:
             now = Moment(self._store.now_ns(), WALL_NS)
-            beginning = self._move(rounds.begin([request], self._heads, self._policy, now))
+            beginning = self._move(rounds.begin([request], self.heads, self._policy, now))
             if beginning.answers:
                 return _only(beginning.answers)
-            ending = self._move(rounds.finish(beginning.begun, self._heads))
+            ending = self._move(rounds.finish(beginning.begun, self.heads))
             if ending.answers:
                 return _only(ending.answers)
 

@@ -216,7 +216,11 @@ def finish(
     for (change, _, after, answer), verdict in zip(computed, verdicts, strict=True):
         key = change.key
         if isinstance(verdict, Applied):
-            heads.put(key, Head(change.replacement, after))
+            if change.is_live:
+                heads.put(key, Head(change.replacement, after))
+            else:
+                # Nothing begins from the end of a session, but for a stray request or two.
+                heads.forget(key)
             answers.append((key, answer))
         elif isinstance(verdict, Lost):
             again.append(key)
