@@ -161,7 +161,7 @@ class LiteRTCell(Cell):
         return tuple(kernel.size for kernel in self._kernels)
 
     def initial_state(self, series_count: int = 1) -> State:
-        return np.zeros((series_count, self._interface.state_size), np.float32)
+        return np.tile(self._interface.initial_state, (series_count, 1))
 
     def step_rows(self, rows: bytes) -> bytes:
         size = self._row_size

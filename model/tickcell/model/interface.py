@@ -9,7 +9,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class InterfaceError(ValueError):
@@ -38,11 +43,16 @@ class Sensor:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One state tensor for one series; `shape` has no axis of series."""
+    """One state tensor for one series; `shape` has no axis of series.
+
+    `initial` is its value before the first frame: one number for all elements, or one
+    for each.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str = "float32"
+    initial: float | tuple[float, ...] = 0.0
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -55,6 +65,13 @@ class TensorSpec:
             raise InterfaceError(
                 f"state tensor {self.name!r}: got shape {list(self.shape)}, expected sizes of "
                 "at least 1."
+            )
+        starts = self.initial if isinstance(self.initial, tuple) else (self.initial,)
+        is_finite = all(isinstance(each, int | float) and math.isfinite(each) for each in starts)
+        if not is_finite or (isinstance(self.initial, tuple) and len(starts) != self.size):
+            raise InterfaceError(
+                f"state tensor {self.name!r}: got the initial state {self.initial!r}, expected one "
+                f"finite number, or {self.size} of them."
             )
 
     @property
@@ -97,6 +114,12 @@ class Interface:
         return sum(tensor.size for tensor in self.state_tensors)
 
     @property
+    def initial_state(self) -> NDArray[np.float32]:
+        """One series' state before the first frame, `[S]`."""
+        parts = [np.full(tensor.size, tensor.initial, np.float32) for tensor in self.state_tensors]
+        return np.concatenate(parts)
+
+    @property
     def output_count(self) -> int:
         """O, the numbers in an output row."""
         return len(self.output_names)
@@ -117,7 +140,7 @@ class Interface:
             return cls(
                 sensors=tuple(Sensor(**sensor) for sensor in fields.pop("sensors")),
                 state_tensors=tuple(
-                    TensorSpec(**{**tensor, "shape": tuple(tensor["shape"])})
+                    _tensor_spec(tensor)
                     for tensor in fields.pop("state_tensors")
                 ),
                 output_names=tuple(fields.pop("output_names")),
@@ -127,3 +150,10 @@ class Interface:
             raise
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InterfaceError(f"interface: cannot be read: {error!r}.") from error
+
+
+def _tensor_spec(fields: dict[str, Any]) -> TensorSpec:
+    initial = fields["initial"]
+    if isinstance(initial, list):
+        initial = tuple(initial)
+    return TensorSpec(**{**fields, "shape": tuple(fields["shape"]), "initial": initial})
