@@ -74,7 +74,7 @@ train: $(DEVELOPED)  ## Train the shipped model again, on simulated drives, into
 	$(TICKCELL) train --data drive --out $(TRAINED)
 
 bundle: $(DEVELOPED)  ## Make the shipped bundle of build/drive
-	$(TICKCELL) export $(TRAINED)/model.keras --golden drive --replace \
+	$(TICKCELL) export $(TRAINED)/model.keras --golden drive --gate drive --replace \
 	  --out model/tickcell/model/bundles/drive
 
 bench: $(SERVED)  ## Measure a tick against a bare echo

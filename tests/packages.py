@@ -94,13 +94,18 @@ def closure(
     distribution: importlib.metadata.Distribution, extras: Iterable[str]
 ) -> Iterator[importlib.metadata.Distribution]:
     """Returns what a distribution needs here, directly or not, each once."""
-    waiting, seen = [(distribution, {*extras})], set[str]()
+    own = canonicalize_name(distribution.metadata["Name"])
+    waiting, seen = [(distribution, {*extras})], {own}
     while waiting:
         current, wanted = waiting.pop()
         for requirement in map(Requirement, current.requires or []):
             marker, name = requirement.marker, canonicalize_name(requirement.name)
-            applies = not marker or any(marker.evaluate({"extra": extra}) for extra in wanted)
-            if applies and name not in seen:
+            if marker and not any(marker.evaluate({"extra": extra}) for extra in wanted):
+                continue
+            if name == own:
+                # One of its extras contains another.
+                waiting.append((distribution, {*requirement.extras}))
+            elif name not in seen:
                 seen.add(name)
                 found = importlib.metadata.distribution(requirement.name)
                 waiting.append((found, {*requirement.extras, ""}))

@@ -23,8 +23,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tickcell.client import Session, server_process
-from tickcell.client.server_process import ServerProcess
+from tickcell.cli import server_process
+from tickcell.cli.server_process import ServerProcess
+from tickcell.client import Session
 from tickcell.model import Bundle
 
 # Longer than any of this takes, so that a hang is a failure and not a night.
@@ -194,7 +195,7 @@ class Client:
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "tickcell.client", "replay", "--hz", "400"),
+                    *(sys.executable, "-m", "tickcell.cli", "replay", "--hz", "400"),
                     *("--server", self._address, "--session", output.stem, "--out", str(output)),
                     *arguments,
                 ],

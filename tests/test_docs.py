@@ -12,7 +12,7 @@ import pytest
 from google.protobuf import json_format, message_factory
 
 import documents
-from tickcell.client import cli
+from tickcell.cli import command_line
 from tickcell.v1 import model_service_pb2, session_service_pb2
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -79,8 +79,8 @@ def _parsed(command: str) -> tuple[click.Command | None, list[str], list[str]]:
         words = shlex.split(command.partition("|")[0].partition(">")[0], comments=True)[1:]
     except ValueError:
         return None, [command], []
-    current: click.Command | None = cli.tickcell
-    context = click.Context(cli.tickcell)
+    current: click.Command | None = command_line.tickcell
+    context = click.Context(command_line.tickcell)
     names: list[str] = []
     for word in words:
         if not isinstance(current, click.Group) or word.startswith("-"):

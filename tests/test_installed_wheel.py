@@ -14,8 +14,15 @@ from packages import EmptyEnvironment
 
 @pytest.fixture(scope="module")
 def base(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> EmptyEnvironment:
-    """The base install: the client alone."""
+    """The base install: what a robot imports."""
     return EmptyEnvironment.with_wheel(tmp_path_factory.mktemp("base") / "env", wheel)
+
+
+@pytest.fixture(scope="module")
+def commanding(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> EmptyEnvironment:
+    """The install with the extra `cli` alone."""
+    directory = tmp_path_factory.mktemp("cli") / "env"
+    return EmptyEnvironment.with_wheel(directory, wheel, extra="cli")
 
 
 @pytest.fixture(
@@ -102,31 +109,58 @@ def test_demo_survives_its_kill(serving: EmptyEnvironment) -> None:
     ],
 )
 def test_command_without_its_extra_names_the_install_command(
-    extra: str, command: str, base: EmptyEnvironment
+    extra: str, command: str, commanding: EmptyEnvironment
 ) -> None:
     # An argument that must be there, or its absence is all that is said.
-    (base.directory / "model.keras").touch()
-    done = base.run(base.tickcell, *command.split())
+    (commanding.directory / "model.keras").touch()
+    done = commanding.run(commanding.tickcell, *command.split())
     assert done.returncode != 0
     assert f"pip install 'tickcell[{extra}]'" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_base_install_lists_the_commands(base: EmptyEnvironment) -> None:
-    done = base.run(base.tickcell, "--help")
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["replay", "drive.csv"]])
+def test_base_install_has_no_commands_and_names_their_extra(
+    arguments: list[str], base: EmptyEnvironment
+) -> None:
+    for tickcell in ([base.tickcell], [base.python, "-m", "tickcell.cli"]):
+        done = base.run(*tickcell, *arguments)
+        assert done.returncode == 1
+        assert done.stderr == (
+            "tickcell: click is not installed; run: pip install 'tickcell[cli]'\n"
+        )
+
+
+def test_base_install_steps_through_a_server_elsewhere(
+    base: EmptyEnvironment, serving: EmptyEnvironment, tmp_path: Path
+) -> None:
+    source = (
+        "import sys\n"
+        "from tickcell.client import Session\n"
+        "with Session.create(sys.argv[1]) as session:\n"
+        "    print(session.step([0.0] * session.info.sensor_count))\n"
+    )
+    with _server(serving, tmp_path / "store") as address:
+        done = base.run(base.python, "-c", source, address)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("[")
+
+
+def test_commands_alone_are_listed(commanding: EmptyEnvironment) -> None:
+    done = commanding.run(commanding.tickcell, "--help")
     assert done.returncode == 0, done.stderr
     assert "replay" in done.stdout
 
 
-def test_base_install_writes_the_sample(base: EmptyEnvironment) -> None:
-    done = base.run(base.tickcell, "sample")
+def test_commands_alone_write_the_sample(commanding: EmptyEnvironment) -> None:
+    done = commanding.run(commanding.tickcell, "sample")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("t,")
 
 
-def test_base_install_replays_through_a_server_elsewhere(
-    base: EmptyEnvironment, serving: EmptyEnvironment, tmp_path: Path
+def test_commands_alone_replay_through_a_server_elsewhere(
+    commanding: EmptyEnvironment, serving: EmptyEnvironment, tmp_path: Path
 ) -> None:
     with _server(serving, tmp_path / "store") as address:
-        done = base.run(base.tickcell, "replay", "--fast", "--server", address)
+        done = commanding.run(commanding.tickcell, "replay", "--fast", "--server", address)
     assert done.returncode == 0, done.stderr

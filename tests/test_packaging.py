@@ -54,7 +54,7 @@ def test_wheel_holds_the_files_of_the_four_parts_and_no_others(project: Path, wh
     assert {name for name in _contents(wheel) if ".dist-info/" not in name} == expected
 
 
-@pytest.mark.parametrize("package", ["v1", "wire", "server", "client", "model"])
+@pytest.mark.parametrize("package", ["v1", "wire", "server", "client", "model", "cli", "drive"])
 def test_wheel_says_that_each_package_is_typed(package: str, wheel: Path) -> None:
     assert f"tickcell/{package}/py.typed" in _contents(wheel)
 
@@ -113,7 +113,7 @@ def test_metadata_bounds_protobuf_by_what_the_generated_code_loads_on(
 def test_metadata_names_the_extras_the_licence_and_the_pythons(
     metadata: email.message.Message,
 ) -> None:
-    assert {"server", "train", "plot"} <= {*(metadata.get_all("Provides-Extra") or [])}
+    assert {"cli", "server", "train", "plot"} <= {*(metadata.get_all("Provides-Extra") or [])}
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == "<3.14,>=3.11"
 
@@ -121,7 +121,14 @@ def test_metadata_names_the_extras_the_licence_and_the_pythons(
 def test_base_install_is_light(metadata: email.message.Message) -> None:
     requirements = map(Requirement, metadata.get_all("Requires-Dist") or [])
     base = {canonicalize_name(each.name) for each in requirements if not each.marker}
-    assert not base & {"tensorflow", "keras", "matplotlib", "ai-edge-litert", "apsw"}
+    assert base == {"googleapis-common-protos", "grpcio", "numpy", "protobuf"}
+
+
+@pytest.mark.parametrize("extra", ["server", "train"])
+def test_extra_contains_the_commands(extra: str) -> None:
+    needed = packages.closure(importlib.metadata.distribution("tickcell"), {extra})
+    names = {canonicalize_name(each.metadata["Name"]) for each in needed}
+    assert {"click", "tqdm"} <= names
 
 
 def test_everything_that_make_installs_is_pinned(pins: dict[str, Requirement]) -> None:

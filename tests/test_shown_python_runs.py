@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import documents
-from tickcell.client import Session, samples, server_process
+from tickcell.cli import samples, server_process
+from tickcell.client import Session
 from tickcell.model import Bundle
 
 PROJECT = Path(__file__).resolve().parents[1]

@@ -21,8 +21,9 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
-from tickcell.client import Session, server_process
-from tickcell.client.server_process import ServerProcess
+from tickcell.cli import server_process
+from tickcell.cli.server_process import ServerProcess
+from tickcell.client import Session
 from tickcell.model import Bundle
 
 # Two implementations of the same float32 arithmetic: their last bits differ, and the

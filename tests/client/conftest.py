@@ -1,65 +1,10 @@
-"""A real server for the client's tests, and a network in front of it that fails on purpose."""
+"""A real server for the tests of the client."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-
-import numpy as np
-import pytest
-
-from doubles.faulty_proxy import FaultyProxy
-from tickcell.client import comparison, server_process
-from tickcell.client.server_process import ServerProcess
-from tickcell.model import Bundle, LiteRTCell
-
-
-@pytest.fixture(scope="session")
-def bundle() -> Bundle:
-    return Bundle.load()
-
-
-@pytest.fixture(scope="session")
-def cell(bundle: Bundle) -> LiteRTCell:
-    return bundle.cell()
-
-
-@pytest.fixture(scope="session")
-def frames(bundle: Bundle) -> np.ndarray:
-    """A few hundred frames, `[T, F]`."""
-    return bundle.golden.frames[:300]
-
-
-@pytest.fixture(scope="session")
-def expected(cell: LiteRTCell, frames: np.ndarray) -> np.ndarray:
-    """What the plain loop makes of the frames, `[T, O]`."""
-    return comparison.loop(cell, frames)
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[ServerProcess]:
-    """A server that nobody kills."""
-    with server_process.temporary() as process:
-        yield process
-
-
-@pytest.fixture(scope="session")
-def tcp_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server that nobody kills, on every address of this machine."""
-    directory = tmp_path_factory.mktemp("tcp-server")
-    with ServerProcess(directory, listen="0.0.0.0:0") as process:
-        yield process
-
-
-@pytest.fixture
-def mortal_server() -> Iterator[ServerProcess]:
-    """A server to kill, pause and start again."""
-    with server_process.temporary() as process:
-        yield process
-
-
-@pytest.fixture
-def proxy(server: ServerProcess) -> Iterator[FaultyProxy]:
-    """The server behind a network that fails when told."""
-    opened = FaultyProxy(server.address)
-    yield opened
-    opened.close()
+from served import bundle as bundle
+from served import cell as cell
+from served import expected as expected
+from served import frames as frames
+from served import mortal_server as mortal_server
+from served import proxy as proxy
+from served import server as server
+from served import tcp_server as tcp_server

@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
+from tickcell.cli.server_process import ServerProcess
 from tickcell.client import Session, address, errors
-from tickcell.client.server_process import ServerProcess
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from tickcell.cli.server_process import ServerProcess
 from tickcell.client import Session, errors
-from tickcell.client.server_process import ServerProcess
 
 
 @pytest.mark.parametrize("seed", range(3))

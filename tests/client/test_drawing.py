@@ -24,8 +24,8 @@ from doubles.counted_source import (
     generator_over,
     wait_until,
 )
+from tickcell.cli.server_process import ServerProcess
 from tickcell.client import PacedSession, Session, errors
-from tickcell.client.server_process import ServerProcess
 
 COUNT = 40
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tickcell.client.server_process import ServerProcess
+from tickcell.cli.server_process import ServerProcess
 
 # Far longer than any of these takes, and far shorter than for ever.
 _LIMIT_S = 60

@@ -12,12 +12,13 @@ import pytest
 
 from doubles.in_process_server import InProcessServer, served
 from doubles.moody_cell import GIVES_NAN, MoodyCell
-from tickcell.client import PacedSession, Session, comparison, errors
+from tickcell.cli import comparison
+from tickcell.cli.server_process import ServerProcess
+from tickcell.client import PacedSession, Session, errors
 from tickcell.client.clock import Clock, paced
 from tickcell.client.delivery import Output
 from tickcell.client.dropout import Policy
 from tickcell.client.pacing import Pacer
-from tickcell.client.server_process import ServerProcess
 from tickcell.model import LiteRTCell
 
 BUDGET = 0.02

@@ -10,8 +10,9 @@ from collections.abc import Generator, Iterator
 import numpy as np
 import pytest
 
-from tickcell.client import Session, comparison, errors
-from tickcell.client.server_process import ServerProcess
+from tickcell.cli import comparison
+from tickcell.cli.server_process import ServerProcess
+from tickcell.client import Session, errors
 from tickcell.model import Bundle, LiteRTCell
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from doubles.slow_link import SlowLink
+from tickcell.cli.server_process import ServerProcess
 from tickcell.client import Session
-from tickcell.client.server_process import ServerProcess
 
 
 def test_a_deadline_shorter_than_connecting_takes_is_met_once_there_is_a_connection(

@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from tickcell.model import drive
+from tickcell import drive
 from tickcell.model.bundle import Bundle
 from tickcell.model.keras import baselines, evaluation, scores
 from tickcell.model.keras.evaluation import Streamed
@@ -115,7 +115,7 @@ def test_a_baseline_without_its_reading_says_so(recorded: Recording) -> None:
 def test_streamed_outputs_are_drawn(recorded: Recording, tmp_path: pathlib.Path) -> None:
     from tickcell.model.keras import plots
 
-    streamed = Streamed(recorded, recorded.frames[:, 0])
+    streamed = Streamed(recorded.name, recorded.times, recorded.labels, recorded.frames[:, 0])
 
     plots.outputs([streamed], 0.5, tmp_path / "outputs.png")
 

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from keras import layers
 
-from tickcell.client import Session, server_process
-from tickcell.model import drive
+from tickcell import drive
+from tickcell.cli import server_process
+from tickcell.client import Session
 from tickcell.model import recording as recordings_of
 from tickcell.model.bundle import Bundle
 from tickcell.model.cell import BATCH_SHAPES

@@ -12,9 +12,10 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickcell.model import drive
+from tickcell import drive
+from tickcell.cli import command_line
 from tickcell.model.bundle import Bundle
-from tickcell.model.keras import commands, datasets, evaluation
+from tickcell.model.keras import datasets, evaluation
 from tickcell.model.keras.datasets import Source
 from tickcell.model.keras.history import History
 from tickcell.model.keras.windows import WindowError, split_by_sequence
@@ -28,11 +29,11 @@ QUICK = ("--units", "4", "5", "--epochs", "1", "--no-logs")
 
 
 def train(*arguments: object) -> Result:
-    return CliRunner().invoke(commands.train, list(map(str, arguments)))
+    return CliRunner().invoke(command_line.tickcell, ["train", *map(str, arguments)])
 
 
 def evaluate(*arguments: object) -> Result:
-    return CliRunner().invoke(commands.evaluate, list(map(str, arguments)))
+    return CliRunner().invoke(command_line.tickcell, ["evaluate", *map(str, arguments)])
 
 
 def save(
@@ -94,7 +95,7 @@ def test_the_rate_flag_is_that_of_a_file_without_times(tmp_path: pathlib.Path) -
     data = str(save(tmp_path / "set.npz", 4))
 
     for rate_hz in (10.0, 40.0):
-        dataset = datasets.load(Source((data,), rate_hz=rate_hz))
+        dataset = datasets.load(Source((data,), rate_hz=rate_hz), drive.SENSORS)
 
         assert dataset.rate_hz == pytest.approx(rate_hz)
         assert {len(recording) for recording in dataset.training} == {6}
@@ -105,7 +106,7 @@ def test_sequences_of_another_rate_are_each_brought_to_the_one_asked_for(
 ) -> None:
     data = str(save(tmp_path / "set.npz", 3, 40, times=np.arange(40) / 20))
 
-    dataset = datasets.load(Source((data,), rate_hz=10.0))
+    dataset = datasets.load(Source((data,), rate_hz=10.0), drive.SENSORS)
 
     assert dataset.rate_hz == pytest.approx(10)
     assert [len(recording) for recording in dataset.training] == [20] * 3
@@ -119,7 +120,7 @@ def test_the_last_sequences_are_validated_on_and_none_is_cut(
     changed: dict[str, Any] = {"labels": np.zeros((10, 6))} if per_frame else {}
     data = save(tmp_path / "set.npz", 10, **changed)
 
-    dataset = datasets.load(Source((str(data),), validation_share=0.3, rate_hz=10.0))
+    dataset = datasets.load(Source((str(data),), validation_share=0.3, rate_hz=10.0), drive.SENSORS)
 
     both = dataset.training + dataset.validation
     assert (len(dataset.training), len(dataset.validation)) == (7, 3)

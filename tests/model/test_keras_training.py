@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from tickcell.model import drive
+from tickcell import drive
 from tickcell.model.keras import training, windows
 from tickcell.model.keras.augmentation import Augmentation, AugmentationError
 from tickcell.model.keras.history import History

@@ -6,19 +6,22 @@ import io
 import pathlib
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from tickcell.model import drive, recording
+from tickcell import drive
+from tickcell.model import recording
 from tickcell.model.interface import Sensor
-from tickcell.model.recording import Recording, RecordingError
-from tickcell.model.rows import Rows
+from tickcell.model.recording import Layout, Recording, RecordingError, open_recording
 
 Write = Callable[[str], pathlib.Path]
 
 SENSORS = (Sensor("a", "m", -9.0, 9.0), Sensor("b", "m", -9.0, 9.0))
+
+EXPECTED = ", expected a finite float32; --on-dropout says what to do with readings that drop out."
+NOTHING = f"nothing (an empty cell, or NaN){EXPECTED}"
 
 
 @pytest.fixture
@@ -49,7 +52,10 @@ def test_columns_are_found_by_name_and_the_others_are_told(write: Write) -> None
     assert read.labels is not None
     assert read.labels.tolist() == [1, 0]
     assert read.sensor_names == ("a", "b")
-    assert read.ignored == ("note",)
+    assert read.notes == (
+        "time: column t, in s (guessed from its spacing); 5 Hz",
+        "ignores the columns note",
+    )
     assert read.name == "drive.csv"
 
 
@@ -61,7 +67,9 @@ def test_iterating_over_a_recording_gives_its_frames(write: Write) -> None:
 
 
 def test_the_rate_is_the_median_one(write: Write) -> None:
-    read = recording.read(write("a,b,t\n1,2,0\n1,2,0.1\n1,2,0.2\n1,2,5\n"), SENSORS)
+    read = recording.read(
+        write("a,b,t\n1,2,0\n1,2,0.1\n1,2,0.2\n1,2,5\n"), SENSORS, Layout(on_gap="keep")
+    )
 
     assert read.rate_hz == pytest.approx(10)
 
@@ -77,7 +85,9 @@ def test_without_times_they_come_from_the_rate(write: Write) -> None:
 
 
 def test_the_label_may_have_another_name(write: Write) -> None:
-    read = recording.read(write("a,b,t,harsh,aggressive\n1,2,0,1,x\n"), SENSORS, label="harsh")
+    read = recording.read(
+        write("a,b,t,harsh,aggressive\n1,2,0,1,x\n"), SENSORS, Layout(label="harsh")
+    )
 
     assert read.labels is not None
     assert read.labels.tolist() == [1]
@@ -89,7 +99,7 @@ def test_spreadsheets_quotes_marks_and_blank_rows_are_read(write: Write) -> None
     read = recording.read(write(text), SENSORS)
 
     assert read.frames.tolist() == [[1, 2], [3, 4]]
-    assert read.ignored == ("note, long",)
+    assert read.notes[-1] == "ignores the columns note, long"
 
 
 def test_standard_input_is_a_csv(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,41 +118,47 @@ def test_standard_input_is_a_csv(monkeypatch: pytest.MonkeyPatch) -> None:
         ("a,b,t\n", "drive.csv: has no frames, only the names of its columns."),
         (
             "a,t\n1,0\n",
-            "drive.csv: row 1: no column is named 'b'; the columns are 'a', 't'.",
+            "drive.csv: row 1: no column is named 'b'; the columns are 'a', 't'. Name the "
+            "column of a sensor with --source b=COLUMN.",
         ),
         ("a,b,a,t\n1,2,3,0\n", "drive.csv: row 1: 2 columns are named 'a', expected one."),
         (
             "a,b,t\n1,2,0\n1,2\n",
-            "drive.csv: row 3: got 2 cells, expected 3, as in row 1.",
+            "drive.csv: row 3: got 2 cells, expected 3, one for each name.",
         ),
         (
             "a,b,t\n1,2,0,9\n",
-            "drive.csv: row 2: got 4 cells, expected 3, as in row 1.",
+            "drive.csv: row 2: got 4 cells, expected 3, one for each name.",
         ),
         ("a,b,t\n1,2,0\n1,two,1\n", "drive.csv: row 3, column 'b': got 'two', expected a number."),
-        ("a,b,t\n1,,0\n", "drive.csv: row 2, column 'b': got '', expected a number."),
+        ("a,b,t\n1,,0\n", f"drive.csv: row 2, column 'b': got {NOTHING}"),
         (
             "a,b,t\n1,nan,0\n",
-            "drive.csv: row 2, column 'b': got 'nan', expected a finite float32.",
+            f"drive.csv: row 2, column 'b': got {NOTHING}",
         ),
         (
             "a,b,t\n1,2,0\n\n-inf,2,1\n",
-            "drive.csv: row 4, column 'a': got '-inf', expected a finite float32.",
+            f"drive.csv: row 4, column 'a': got -inf{EXPECTED}",
         ),
         (
             "a,b,t\n1e39,2,0\n",
-            "drive.csv: row 2, column 'a': got '1e39', expected a finite float32.",
+            f"drive.csv: row 2, column 'a': got 1e+39{EXPECTED}",
         ),
         (
             "a,b,t\n1,2,5\n1,2,5\n",
-            "drive.csv: row 3, column 't': got 5 after 5, expected times that increase.",
+            "drive.csv: row 3: got the time 5 s after 5 s, expected times that increase; --on-gap "
+            "split begins a new recording where they jump back, --time none ignores them.",
         ),
-        ("a,b,t\n1,2,nan\n", "drive.csv: row 2, column 't': got 'nan', expected a finite number."),
+        ("a,b,t\n1,2,nan\n", "drive.csv: row 2, column 't': got 'nan', expected a finite time."),
         (
             "a,b,t,aggressive\n1,2,0,0.5\n",
             "drive.csv: row 2, column 'aggressive': got '0.5', expected 0 or 1.",
         ),
-        ("a,b\n1,2\n", "drive.csv: has no times (a column 't'); name its rate in Hz."),
+        (
+            "a,b\n1,2\n",
+            "drive.csv: has no times (such as a column 't'); name their column with --time, or its "
+            "rate in Hz.",
+        ),
     ],
 )
 def test_a_csv_is_refused_with_the_place_of_what_is_wrong(
@@ -155,7 +171,10 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "drive.csv"
     path.write_bytes(b"a,b,t\n1,2,\xff\n")
 
-    assert refusal(path) == "drive.csv: is not UTF-8 text: invalid start byte."
+    assert (
+        refusal(path)
+        == "drive.csv: is not UTF-8 or UTF-16 text: invalid start byte; save it as UTF-8."
+    )
 
 
 def test_a_missing_file_is_named(tmp_path: pathlib.Path) -> None:
@@ -220,35 +239,32 @@ def test_a_recording_without_labels_is_written_without_their_column() -> None:
     assert file.getvalue() == "t,a,b\n0.0,1.0,2.0\n"
 
 
-def test_frames_come_as_their_lines_arrive() -> None:
+def test_frames_come_as_their_lines_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
     # A robot's pipe: no line exists before the frame of the line before has been taken.
     lines: queue.Queue[str] = queue.Queue()
-    frames: queue.Queue[list[float]] = queue.Queue()
-
-    def arriving() -> Iterator[str]:
-        while line := lines.get():
-            yield line
+    frames: queue.Queue[object] = queue.Queue()
+    monkeypatch.setattr("sys.stdin", iter(lines.get, ""))
 
     def take() -> None:
-        for row in Rows(arriving(), SENSORS, source="a pipe"):
-            frames.put(row.frame.tolist())
+        for block in open_recording("-", SENSORS).blocks():
+            frames.put(block.frames.tolist())
 
     taker = threading.Thread(target=take)
     taker.start()
     lines.put("t,a,b\n")
     for step in range(3):
         lines.put(f"{step},{step},7\n")
-        assert frames.get(timeout=30) == [step, 7]
+        assert frames.get(timeout=30) == [[step, 7]]
     lines.put("")
     taker.join()
 
 
-def test_frames_before_a_bad_line_are_given() -> None:
-    rows = iter(Rows(["a,b\n", "1,2\n", "3,x\n"], SENSORS, source="a pipe"))
+def test_frames_before_a_bad_line_are_given(write: Write) -> None:
+    blocks = open_recording(write("a,b\n1,2\n3,x\n"), SENSORS, rate_hz=1).blocks()
 
-    assert next(rows).frame.tolist() == [1, 2]
-    with pytest.raises(RecordingError, match="a pipe: row 3, column 'b': got 'x'"):
-        next(rows)
+    assert next(blocks).frames.tolist() == [[1, 2]]
+    with pytest.raises(RecordingError, match=r"drive\.csv: row 3, column 'b': got 'x'"):
+        next(blocks)
 
 
 def test_a_real_recording_is_read_whole(recordings: pathlib.Path) -> None:
@@ -256,6 +272,6 @@ def test_a_real_recording_is_read_whole(recordings: pathlib.Path) -> None:
 
     assert read.frames.shape == (20292, 10)
     assert read.rate_hz == pytest.approx(50)
-    assert read.ignored == ()
+    assert not any(note.startswith("ignores") for note in read.notes)
     assert read.labels is not None
     assert 0.09 < read.labels.mean() < 0.12

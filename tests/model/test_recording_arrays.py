@@ -69,7 +69,7 @@ def test_an_npz_may_hold_times_and_labels(save: Save) -> None:
     assert read.times.tolist() == [0, 1, 2]
     assert read.labels is not None
     assert read.labels.tolist() == [0, 1, 1]
-    assert read.ignored == ("extra",)
+    assert read.notes[-1] == "ignores the columns extra"
 
 
 def test_where_readings_may_drop_out_they_are_nan(save: Save) -> None:
@@ -114,7 +114,11 @@ def test_where_readings_may_drop_out_they_are_nan(save: Save) -> None:
             {"frames": FRAMES, "times": np.arange(3), "labels": np.array([0, 2, 1])},
             "drive.npz: labels[1]: got 2, expected 0 or 1.",
         ),
-        ({"frames": FRAMES}, "drive.npz: has no times (a column 't'); name its rate in Hz."),
+        (
+            {"frames": FRAMES},
+            "drive.npz: has no times (such as a column 't'); name their column with --time, or its "
+            "rate in Hz.",
+        ),
     ],
 )
 def test_an_npz_is_refused_with_the_place_of_what_is_wrong(
@@ -156,12 +160,12 @@ def test_a_label_per_sequence_is_repeated_over_its_frames(
 
 def test_sequences_share_times_and_may_have_a_label_per_frame(save: Save) -> None:
     labels = np.array([[0, 1, 0], [1, 0, 0]])
-    path = save(frames=SEQUENCES, labels=labels, times=np.array([0, 2, 4]))
+    path = save(frames=SEQUENCES, labels=labels, times=np.array([0, 0.5, 1]))
 
     read = recording.read_all(path, SENSORS)
 
     assert [one.labels.tolist() for one in read if one.labels is not None] == labels.tolist()
-    assert [one.times.tolist() for one in read] == [[0, 2, 4]] * 2
+    assert [one.times.tolist() for one in read] == [[0, 0.5, 1]] * 2
     assert not any(one.one_label for one in read)
 
 

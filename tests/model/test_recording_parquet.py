@@ -35,13 +35,14 @@ def test_columns_are_read_by_name(file: pathlib.Path) -> None:
     assert read.times.tolist() == [0.0, 0.1, 0.2]
     assert read.labels is not None
     assert read.labels.tolist() == [0, 1, 1]
-    assert (read.name, read.ignored) == ("drive.parquet", ("note",))
+    assert read.name == "drive.parquet"
+    assert read.notes[-1] == "ignores the columns note"
 
 
 def test_a_missing_reading_is_named_with_row_and_column(file: pathlib.Path) -> None:
     write(file, t=[0.0, 0.1], a=[1.0, 2.0], b=[1.0, None])
 
-    with pytest.raises(RecordingError, match=r"drive\.parquet: row 3, column 'b': got ''"):
+    with pytest.raises(RecordingError, match=r"drive\.parquet: row 2, column 'b': got nothing"):
         recording.read(file, SENSORS)
 
 

@@ -7,9 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from tickcell.model import drive, recording
+from tickcell import drive
+from tickcell.model import recording
 from tickcell.model.recording import Recording, RecordingError
-from tickcell.model.resampling import Resampler
+from tickcell.model.recording.resampling import Resampler
 
 
 def sine(hz: float, *, rate_hz: float, seconds: float = 20) -> Recording:
@@ -105,7 +106,7 @@ def test_a_label_is_that_of_the_frame_at_or_before_it() -> None:
 
 
 def test_one_frame_has_no_rate_to_change() -> None:
-    with pytest.raises(RecordingError, match="sine: got 1 frames, expected 2 or more"):
+    with pytest.raises(RecordingError, match="sine: got 1 frame, expected 2 or more"):
         recording.resample(sine(1, rate_hz=50, seconds=0.02), 10)
 
 

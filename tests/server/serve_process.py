@@ -84,7 +84,7 @@ class ServeProcess:
 
 def command(*arguments: str) -> list[str]:
     """Returns the command line of `tickcell serve`."""
-    return [sys.executable, "-m", "tickcell.client", "serve", *arguments]
+    return [sys.executable, "-m", "tickcell.cli", "serve", *arguments]
 
 
 def complaint(*arguments: str, prefix: tuple[str, ...] = (), **environment: str) -> str:

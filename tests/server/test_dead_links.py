@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from doubles.slow_link import SlowLink
-from tickcell.client import Session, comparison, methods
-from tickcell.client.server_process import ServerProcess
+from tickcell.cli import comparison
+from tickcell.cli.server_process import ServerProcess
+from tickcell.client import Session, methods
 from tickcell.model import Bundle
 
 ROBOTS = 3

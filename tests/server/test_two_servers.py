@@ -20,7 +20,7 @@ from doubles.in_process_server import InProcessServer, served
 from protocol.caller import PATHS, PATIENCE_S, Caller, Path, Refused, StreamPath, UnaryPath
 from protocol.subject import WINDOW, Subject
 from server.store_process import StoreProcess
-from tickcell.client.server_process import ServerProcess
+from tickcell.cli.server_process import ServerProcess
 from tickcell.model import Bundle
 from tickcell.server.store import SqliteStore
 from tickcell.v1 import session_service_pb2 as pb

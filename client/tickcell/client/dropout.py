@@ -76,6 +76,18 @@ class Dropouts:
         self.note(mended)
         return mended.frames[0]
 
+    def apply_all(self, frames: NDArray[np.float32], step: int) -> NDArray[np.float32]:
+        """Mends `[n, F]` frames that follow each other, as `apply` does one by one.
+
+        Raises:
+          FrameError: as `apply`; the frames before the one that it names are noted.
+        """
+        if self._is_good(frames).all():
+            if len(frames):
+                self._last_good = frames[-1].copy()
+            return frames
+        return np.stack([self.apply(frame, step + index) for index, frame in enumerate(frames)])
+
     def mend(self, frames: Iterable[NDArray[np.float32]], step: int) -> Mended:
         """Mends consecutive frames up to the first that cannot be; changes nothing here.
 

@@ -55,6 +55,7 @@ _KINDS: dict[str, tuple[type[Any] | tuple[type[Any], ...], str]] = {
     "int": (int, "an integer"),
     "float": ((int, float), "a finite number"),
     "dict[str, Any]": (dict, "an object"),
+    "list[str]": (list, "a list of texts"),
 }
 
 
@@ -67,13 +68,17 @@ class Card:
       version: tells versions of one name apart.
       rate_hz: the rate of frames at which it was trained.
       output_meaning: what the output means, as a sentence.
-      threshold: the output at and above which that is taken to hold.
+      threshold: the output at and above which that is taken to hold; of a probability.
       warm_up_steps: steps after a zero state whose outputs are not to be trusted yet.
       keras_max_delta: the largest |delta| measured between the streamed outputs and
         those of Keras over the whole sequence.
       keras_max_delta_steps: over how many steps that was measured.
       training: how the model was trained: data, seed, versions.
       metrics: how it does, by name.
+      kind: what an output is: "probability", "classes" (each output is the probability of
+        one class, the highest tells it) or "number".
+      classes: the names of the classes, in the order of the outputs.
+      unit: of a number.
     """
 
     name: str
@@ -86,6 +91,9 @@ class Card:
     keras_max_delta_steps: int
     training: dict[str, Any]
     metrics: dict[str, Any]
+    kind: str = "probability"
+    classes: list[str] = dataclasses.field(default_factory=list)
+    unit: str = ""
 
     def __post_init__(self) -> None:
         self._check_types()

@@ -12,7 +12,7 @@ the package itself does not: each module below imports what it needs.
     conversion    a step as a LiteRT graph
     export        a trained model as a bundle, behind gates
     evaluation    a bundle streamed over labelled recordings, and scored
-    commands      `tickcell train`, `export` and `evaluate`
+    provenance    what a run says of the network it trained
 """
 
 from __future__ import annotations

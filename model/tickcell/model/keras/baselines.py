@@ -6,19 +6,24 @@ All are causal: what they say at a frame, they say of that frame and earlier one
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
+from sklearn import linear_model
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from tickcell.model.recording import Recording
+from tickcell.model.recording.labels import Labelling
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 HORIZONTAL = "lin_acc_horizontal"
 
-_NEWTON_STEPS = 25
+_BINARY = Labelling()
+
 # Chosen for the baseline's good: on two real drives, each left out in turn, weaker ridges
 # take one trip's headings for a rule, and stronger ones lose the other's quick turns.
 _RIDGE = 100.0
@@ -37,41 +42,48 @@ class HorizontalMean:
         """Learns nothing."""
 
     def outputs(self, recording: Recording) -> NDArray[np.float64]:
-        """Returns `[T]`, higher where the label is likelier 1."""
+        """Returns `[T, 1]`, higher where the label is likelier 1."""
         if HORIZONTAL not in recording.sensor_names:
             raise BaselineError(f"{recording.name}: has no reading {HORIZONTAL!r}.")
         column = recording.sensor_names.index(HORIZONTAL)
-        return _last_second(recording)[0][:, column]
+        return _last_second(recording)[0][:, column, np.newaxis]
 
 
-class LogisticRegression:
-    """Logistic regression on means, deviations and maxima over the last second."""
+class Linear:
+    """A linear model on means, deviations and maxima over the last second.
 
-    name = "logistic regression on 1 s means, deviations and maxima"
+    Logistic regression for labels 0 and 1 and for classes, ridge regression for numbers.
+    """
+
+    def __init__(self, labelling: Labelling = _BINARY) -> None:
+        """Makes one for labels of a kind."""
+        self._labelling = labelling
+        what = "ridge" if labelling.kind == "number" else "logistic"
+        self.name = f"{what} regression on 1 s means, deviations and maxima"
 
     def fit(self, recordings: Sequence[Recording]) -> None:
-        """Fits weights by Newton's method, with a ridge on standardised features."""
+        """Fits weights, with a ridge on standardised features."""
         rows = np.concatenate([_features(recording) for recording in recordings])
         labels = np.concatenate([recording.labels for recording in recordings])
-        self._mean, self._deviation = rows.mean(axis=0), rows.std(axis=0) + 1e-9
-        rows = self._standardised(rows)
-        self._weights = np.zeros(rows.shape[1])
-        ridge = np.full(rows.shape[1], _RIDGE)
-        ridge[-1] = 1e-9  # The last is the constant, which is not held back.
-        for _ in range(_NEWTON_STEPS):
-            chances = 1 / (1 + np.exp(-rows @ self._weights))
-            gradient = rows.T @ (chances - labels) + ridge * self._weights
-            curvature = (rows.T * (chances * (1 - chances))) @ rows + np.diag(ridge)
-            self._weights -= np.linalg.solve(curvature, gradient)
+        is_labelled = ~np.isnan(labels)
+        if self._labelling.kind == "number":
+            model: Any = linear_model.Ridge(_RIDGE)
+        else:
+            model = linear_model.LogisticRegression(C=1 / _RIDGE, max_iter=1000)
+        self._model = make_pipeline(StandardScaler(), model)
+        self._model.fit(rows[is_labelled], labels[is_labelled])
 
     def outputs(self, recording: Recording) -> NDArray[np.float64]:
-        """Returns `[T]`, the probability of label 1."""
-        rows = self._standardised(_features(recording))
-        return np.asarray(1 / (1 + np.exp(-rows @ self._weights)))
-
-    def _standardised(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        scaled = (rows - self._mean) / self._deviation
-        return np.column_stack([scaled, np.ones(len(scaled))])
+        """Returns `[T, O]`: the probability of label 1, those of the classes, or a number."""
+        rows = _features(recording)
+        if self._labelling.kind == "number":
+            return np.asarray(self._model.predict(rows)).reshape(-1, 1)
+        found = np.asarray(self._model.predict_proba(rows))
+        if self._labelling.kind == "probability":
+            return found[:, 1:]
+        outputs = np.zeros((len(rows), self._labelling.output_count))
+        outputs[:, self._model.classes_.astype(np.intp)] = found
+        return outputs
 
 
 class SingleFrame:
@@ -101,9 +113,17 @@ class SingleFrame:
         self._model.fit(frames, labels, batch_size=256, epochs=self._epochs, verbose=0)
 
     def outputs(self, recording: Recording) -> NDArray[np.float64]:
-        """Returns `[T]`, the probability of label 1."""
+        """Returns `[T, 1]`, the probability of label 1."""
         outputs = self._model.predict(recording.frames, batch_size=4096, verbose=0)
-        return np.asarray(outputs[:, 0], np.float64)
+        return np.asarray(outputs, np.float64)
+
+
+def fitting(labelling: Labelling, sensor_names: Sequence[str]) -> list[HorizontalMean | Linear]:
+    """Returns the baselines that there are for such labels and sensors."""
+    linear: list[HorizontalMean | Linear] = [Linear(labelling)]
+    if labelling.kind == "probability" and HORIZONTAL in sensor_names:
+        return [HorizontalMean(), *linear]
+    return linear
 
 
 def _features(recording: Recording) -> NDArray[np.float64]:

@@ -111,3 +111,8 @@ def _is_finite(model: Any, row: dict[str, float]) -> bool:
     return bool(np.isfinite(list(row.values())).all()) and all(
         np.isfinite(np.array(variable)).all() for variable in model.trainable_variables
     )
+
+
+def tensorboard(logs: pathlib.Path) -> keras.callbacks.Callback:
+    """Returns what writes a run's logs for TensorBoard."""
+    return keras.callbacks.TensorBoard(log_dir=str(logs))

@@ -1,4 +1,4 @@
-"""What a network is trained on: noise, simulated drives, or recordings."""
+"""What a network is trained on: noise, or recordings."""
 
 from __future__ import annotations
 
@@ -9,26 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from tickcell.model import drive
 from tickcell.model import recording as recordings_of
 from tickcell.model.interface import Sensor
 from tickcell.model.keras import windows
 from tickcell.model.keras.description import unnamed_sensors
-from tickcell.model.recording import Recording
+from tickcell.model.recording import Layout, Recording
 
 NOISE = "noise"
-DRIVE = "drive"
 
-# The tutorial's data set, and its rate, of which it says nothing.
+# The tutorial's data set, and a rate, of which it says nothing.
 _NOISE_COUNTS = (1024, 512)
+_NOISE_RATE_HZ = 50.0
 _NOISE_STEPS = 28
 _NOISE_SENSORS = 10
-
-# Seeds of simulated drives; no drive is in two of these parts.
-_TRAINING_SEED = 1
-VALIDATION_SEED = 9001
-HELD_OUT_SEED = 9501
-GOLDEN_SEED = 9901
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -36,29 +29,43 @@ class Source:
     """Where training data comes from; plain data, so that a run can be resumed.
 
     Attributes:
-      data: "noise", "drive", or paths of recordings.
+      data: "noise", or paths of recordings.
       validation: paths of recordings to validate on.
       validation_share: without such paths, the last share of each recording, or of the
         sequences of each file that holds sequences.
       rate_hz: recordings are brought to this rate, anti-aliased, and those of a file without
         times have it; None keeps theirs.
-      label: the column of labels.
-      drive_count: how many simulated drives.
-      drive_s: how long each lasts, in seconds.
+      layout: what is known of the files.
     """
 
     data: tuple[str, ...]
     validation: tuple[str, ...] = ()
     validation_share: float = 0.0
     rate_hz: float | None = None
-    label: str = "aggressive"
-    drive_count: int = 60
-    drive_s: float = 300.0
+    layout: Layout = dataclasses.field(default_factory=Layout)
 
     @property
     def kind(self) -> str:
-        """What it is: "noise", "drive" or "recordings"."""
-        return self.data[0] if self.data in ((NOISE,), (DRIVE,)) else "recordings"
+        """What it is: "noise" or "recordings"."""
+        return NOISE if self.data == (NOISE,) else "recordings"
+
+    @property
+    def output_name(self) -> str:
+        """What to call the output of a network that learnt its labels."""
+        label = self.layout.label if self.kind != NOISE and self._names_labels else None
+        return label or "output"
+
+    @property
+    def output_meaning(self) -> str:
+        """What such an output means, as a sentence."""
+        if self.kind == NOISE:
+            return "Nothing: the labels were random."
+        return f"The label {self.layout.label!r} is 1." if self._names_labels else "The label is 1."
+
+    @property
+    def _names_labels(self) -> bool:
+        # Arrays have no column whose name would say what is labelled.
+        return not all(path.lower().endswith(".npz") for path in self.data)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the source as plain data."""
@@ -72,6 +79,7 @@ class Source:
                 **fields,
                 "data": tuple(fields["data"]),
                 "validation": tuple(fields["validation"]),
+                "layout": Layout.from_dict(fields["layout"]),
             }
         )
 
@@ -106,7 +114,7 @@ class Dataset:
         return counts.pop()
 
 
-def load(source: Source, sensors: Sequence[Sensor] = drive.SENSORS) -> Dataset:
+def load(source: Source, sensors: Sequence[Sensor]) -> Dataset:
     """Reads or makes the recordings of a source.
 
     Args:
@@ -119,16 +127,9 @@ def load(source: Source, sensors: Sequence[Sensor] = drive.SENSORS) -> Dataset:
     """
     if source.kind == NOISE:
         training, validation = (_noise(seed, count) for seed, count in enumerate(_NOISE_COUNTS))
-        return Dataset(training, validation, unnamed_sensors(_NOISE_SENSORS), drive.RATE_HZ)
-    if source.kind == DRIVE:
-        return Dataset(
-            simulated(_TRAINING_SEED, source.drive_count, source.drive_s),
-            simulated(VALIDATION_SEED, max(1, source.drive_count // 10), source.drive_s),
-            drive.SENSORS,
-            drive.RATE_HZ,
-        )
+        return Dataset(training, validation, unnamed_sensors(_NOISE_SENSORS), _NOISE_RATE_HZ)
     files, validation_files = (
-        [read_all(path, sensors, source.rate_hz, source.label) for path in paths]
+        [read_all(path, sensors, source.rate_hz, source.layout) for path in paths]
         for paths in (source.data, source.validation)
     )
     training, validation = [*itertools.chain(*files)], [*itertools.chain(*validation_files)]
@@ -137,26 +138,14 @@ def load(source: Source, sensors: Sequence[Sensor] = drive.SENSORS) -> Dataset:
     return Dataset(training, validation, tuple(sensors), _common_rate(training + validation))
 
 
-def read(
-    path: str, sensors: Sequence[Sensor], rate_hz: float | None, label: str = "aggressive"
-) -> Recording:
-    """Reads a recording, and brings it to a rate if one is given; without times, it has it."""
-    recording = recordings_of.read(path, sensors, rate_hz=rate_hz, label=label)
-    return _at_rate(recording, rate_hz)
-
-
 def read_all(
-    path: str, sensors: Sequence[Sensor], rate_hz: float | None, label: str = "aggressive"
+    path: str, sensors: Sequence[Sensor], rate_hz: float | None, layout: Layout | None = None
 ) -> list[Recording]:
-    """Reads a recording, or each sequence of a file of them, as `read` does."""
-    found = recordings_of.read_all(path, sensors, rate_hz=rate_hz, label=label)
-    return [_at_rate(recording, rate_hz) for recording in found]
+    """Reads the recordings of a file, and brings them to a rate if one is given.
 
-
-def _at_rate(recording: Recording, rate_hz: float | None) -> Recording:
-    if rate_hz is None or abs(recording.rate_hz / rate_hz - 1) < 0.01:
-        return recording
-    return recordings_of.resample(recording, rate_hz)
+    A file without times is taken to have that rate.
+    """
+    return recordings_of.read_all(path, sensors, layout, rate_hz=rate_hz, to_hz=rate_hz)
 
 
 def _split(
@@ -173,11 +162,6 @@ def _split(
     return training, validation
 
 
-def simulated(first_seed: int, count: int, seconds: float) -> list[Recording]:
-    """Records simulated drives of successive seeds."""
-    return [drive.record(first_seed + number, seconds) for number in range(count)]
-
-
 def _noise(seed: int, count: int) -> list[Recording]:
     """Makes normal readings, and a label for each whole sequence that they say nothing of."""
     generator = np.random.default_rng(seed)
@@ -186,7 +170,7 @@ def _noise(seed: int, count: int) -> list[Recording]:
     return [
         Recording(
             frames=frames[number],
-            times=np.arange(_NOISE_STEPS) / drive.RATE_HZ,
+            times=np.arange(_NOISE_STEPS) / _NOISE_RATE_HZ,
             labels=np.full(_NOISE_STEPS, labels[number], np.float32),
             sensor_names=tuple(sensor.name for sensor in unnamed_sensors(_NOISE_SENSORS)),
             name=f"noise-{number}",

@@ -37,6 +37,9 @@ class Description:
     threshold: float = 0.5
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
+    kind: str = "probability"
+    classes: list[str] = dataclasses.field(default_factory=list)
+    unit: str = ""
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Writes the description as JSON."""

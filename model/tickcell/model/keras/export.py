@@ -77,7 +77,7 @@ def export(
 
     graph = conversion.convert(step)
     interface = Interface(
-        description.sensors, step.state_tensors, _output_names(step, description.output_name)
+        description.sensors, step.state_tensors, _output_names(step, description)
     )
     probed = probe.frames(fingerprint(graph, interface.to_json()), interface)
     cell = LiteRTCell(graph, interface, probed)
@@ -123,6 +123,9 @@ def _card(
             "keras_agreement": keras_agreement,
             "batch_shapes": list(cell.batch_shapes),
         },
+        kind=description.kind,
+        classes=description.classes,
+        unit=description.unit,
     )
 
 
@@ -136,10 +139,13 @@ def _random_frames(
     return np.asarray(scaled, np.float32)
 
 
-def _output_names(step: Step, name: str) -> tuple[str, ...]:
-    if step.plan.output_count == 1:
+def _output_names(step: Step, description: Description) -> tuple[str, ...]:
+    name, count = description.output_name, step.plan.output_count
+    if count == 1:
         return (name,)
-    return tuple(f"{name}_{number}" for number in range(1, step.plan.output_count + 1))
+    if len(description.classes) == count:
+        return tuple(description.classes)
+    return tuple(f"{name}_{number}" for number in range(1, count + 1))
 
 
 def _check_as_trained(

@@ -20,22 +20,7 @@ from tickcell.model.keras.evaluation import Streamed
 from tickcell.model.keras.recipe import Recipe
 from tickcell.model.keras.windows import WindowError
 from tickcell.model.recording import Recording
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Mark:
-    """One number each for ranking and precision.
-
-    Attributes:
-      roc_auc: see `scores.Scores`.
-      average_precision: see `scores.Scores`.
-    """
-
-    roc_auc: float
-    average_precision: float
-
-    def __str__(self) -> str:
-        return f"{self.roc_auc:7.3f}  {self.average_precision:5.3f}"
+from tickcell.model.recording.labels import Labelling
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -44,37 +29,48 @@ class LeftOut:
 
     Attributes:
       name: of the recording.
-      by_seed: the networks, by their seeds.
-      by_baseline: the baselines, by their names.
+      by_seed: the `scores.marks` of the networks, by their seeds.
+      by_baseline: those of the baselines, by their names.
     """
 
     name: str
-    by_seed: dict[int, Mark]
-    by_baseline: dict[str, Mark]
+    by_seed: dict[int, dict[str, float]]
+    by_baseline: dict[str, dict[str, float]]
 
     @property
-    def mean(self) -> Mark:
-        """The mean over the seeds."""
-        marks = self.by_seed.values()
-        return Mark(
-            float(np.mean([mark.roc_auc for mark in marks])),
-            float(np.mean([mark.average_precision for mark in marks])),
-        )
+    def mean(self) -> dict[str, float]:
+        """The means over the seeds."""
+        return self._over_seeds(np.mean)
+
+    @property
+    def deviation(self) -> dict[str, float]:
+        """The standard deviations over the seeds, which are a sample; 0 for a single one."""
+        return self._over_seeds(lambda of: np.std(of, ddof=1) if len(of) > 1 else 0.0)
+
+    def _over_seeds(self, measure: Callable[[list[float]], Any]) -> dict[str, float]:
+        marks = [*self.by_seed.values()]
+        return {name: float(measure([each[name] for each in marks])) for name in marks[0]}
 
     def to_table(self) -> str:
         """Returns lines for a person, each baseline's with how the network's mean compares."""
-        width = max(len(name) for name in self.by_baseline)
-        lines = [f"left out: {self.name}", f"{'':{width}}  ROC AUC     AP"]
-        for seed, mark in self.by_seed.items():
-            lines.append(f"{f'network, seed {seed}':{width}}  {mark}")
-        lines.append(f"{'network, mean':{width}}  {self.mean}")
-        for name, mark in self.by_baseline.items():
-            lines.append(f"{name:{width}}  {mark}  {_compared(self.mean, mark)}")
+        rows = {
+            **{f"network, seed {seed}": marks for seed, marks in self.by_seed.items()},
+            "network, mean": self.mean,
+            "network, deviation": self.deviation,
+            **self.by_baseline,
+        }
+        width = max(map(len, rows))
+        titles = "  ".join(f"{scores.TITLES[name]:>8}" for name in self.mean)
+        lines = [f"left out: {self.name}", f"{'':{width}}  {titles}"]
+        for title, marks in rows.items():
+            line = f"{title:{width}}  " + "  ".join(f"{mark:8.3f}" for mark in marks.values())
+            is_baseline = title in self.by_baseline
+            lines.append(f"{line}  {_compared(self.mean, marks)}" if is_baseline else line)
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns it as plain data, the mean included."""
-        return {**dataclasses.asdict(self), "mean": dataclasses.asdict(self.mean)}
+        """Returns it as plain data, mean and deviation included."""
+        return {**dataclasses.asdict(self), "mean": self.mean, "deviation": self.deviation}
 
 
 def leave_one_out(
@@ -83,6 +79,7 @@ def leave_one_out(
     seeds: Sequence[int],
     description: Description,
     directory: pathlib.Path,
+    labelling: Labelling,
     report: Callable[[str], None],
 ) -> list[tuple[LeftOut, Streamed]]:
     """Trains a network for each recording left out and each seed.
@@ -93,6 +90,7 @@ def leave_one_out(
       seeds: one network each.
       description: of the network; its bundle is what is streamed.
       directory: gets a run for each network.
+      labelling: what the labels are.
       report: is told of each network as it is done.
 
     Returns:
@@ -107,14 +105,14 @@ def leave_one_out(
     results = []
     for left in recordings:
         others = [recording for recording in recordings if recording is not left]
-        by_baseline = {
-            baseline.name: _baseline_mark(baseline, others, left)
-            for baseline in (baselines.HorizontalMean(), baselines.LogisticRegression())
-        }
+        by_baseline = {}
+        for baseline in baselines.fitting(labelling, left.sensor_names):
+            baseline.fit(others)
+            by_baseline[baseline.name] = _marks(baseline.outputs(left), left.labels, labelling)
         by_seed = {}
         for seed in seeds:
             run = directory / f"without-{pathlib.Path(left.name).stem}-seed-{seed}"
-            training.train(dataclasses.replace(recipe, seed=seed), others, [], run)
+            training.train(dataclasses.replace(recipe, seed=seed), others, [], run, labelling)
             # Few random frames, since all of the recording is compared too.
             bundle = export.export(
                 archive.load(run / "model.keras"),
@@ -122,35 +120,25 @@ def leave_one_out(
                 left.frames,
                 random_step_count=1000,
             )
-            streamed = evaluation.stream(bundle.cell(), left)
-            by_seed[seed] = _mark(streamed.outputs, left)
-            report(
-                f"without {left.name}, seed {seed}: ROC AUC {by_seed[seed].roc_auc:.3f}, "
-                f"AP {by_seed[seed].average_precision:.3f}"
+            [streamed] = evaluation.stream(bundle.cell(), left.reader())
+            by_seed[seed] = _marks(streamed.outputs, left.labels, labelling)
+            told = ", ".join(
+                f"{scores.TITLES[name]} {mark:.3f}" for name, mark in by_seed[seed].items()
             )
+            report(f"without {left.name}, seed {seed}: {told}")
         results.append((LeftOut(left.name, by_seed, by_baseline), streamed))
     return results
 
 
-def _baseline_mark(baseline: Any, others: Sequence[Recording], left: Recording) -> Mark:
-    baseline.fit(others)
-    return _mark(baseline.outputs(left), left)
+def _marks(outputs: Any, labels: Any, labelling: Labelling) -> dict[str, float]:
+    return scores.marks(scores.score(outputs, labels, labelling))
 
 
-def _mark(outputs: Any, recording: Recording) -> Mark:
-    assert recording.labels is not None
-    positive = recording.labels == 1
-    return Mark(scores.roc_auc(outputs, positive), scores.average_precision(outputs, positive))
-
-
-def _compared(network: Mark, baseline: Mark) -> str:
-    """Says in which of the two measures a network beats a baseline."""
+def _compared(network: dict[str, float], baseline: dict[str, float]) -> str:
+    """Says in which measures a network beats a baseline."""
     beaten = [
-        name
-        for name, ours, theirs in (
-            ("ROC AUC", network.roc_auc, baseline.roc_auc),
-            ("AP", network.average_precision, baseline.average_precision),
-        )
-        if ours > theirs
+        scores.TITLES[name]
+        for name, ours in network.items()
+        if (ours < baseline[name] if name in scores.BETTER_IF_LOWER else ours > baseline[name])
     ]
     return f"beaten by the network in {' and '.join(beaten)}" if beaten else "not beaten"

@@ -47,10 +47,10 @@ class UnrolledRNN(keras.Model):  # type: ignore[misc]  # Keras comes without typ
 
 @keras.saving.register_keras_serializable(package="tickcell")
 class RNNModel(keras.Model):  # type: ignore[misc]  # Keras comes without types
-    """Two recurrent layers over normalised readings, and a sigmoid.
+    """Two recurrent layers over normalised readings, and a head.
 
-    Gives `[B, 1]`, the output at the last frame, or `[B, T, 1]` with `return_sequences`.
-    The normalisation is part of the network, so it takes readings in the sensors' own
+    Gives `[B, O]`, the outputs at the last frame, or `[B, T, O]` with `return_sequences`: a
+    probability, those of classes, which sum up to 1, or a number. The normalisation is part of the network, so it takes readings in the sensors' own
     units; it leaves them as they are until `normalisation.adapt` has seen some.
     """
 
@@ -65,6 +65,10 @@ class RNNModel(keras.Model):  # type: ignore[misc]  # Keras comes without types
         unroll: bool = False,
         dropout: float = 0.0,
         projection_scale: float = 1.0,
+        activation: str = "sigmoid",
+        output_count: int = 1,
+        output_scale: float = 1.0,
+        output_offset: float = 0.0,
         **kwargs: Any,
     ) -> None:
         """Creates the network.
@@ -79,6 +83,11 @@ class RNNModel(keras.Model):  # type: ignore[misc]  # Keras comes without types
             at the cost of memory and of the time to build it; needs `step_count`.
           dropout: the share of the recurrent output that training hides from the head.
           projection_scale: see `RNNCell`.
+          activation: of the head: "sigmoid", "softmax" or "linear".
+          output_count: O.
+          output_scale: the head's numbers are multiplied by it; with a linear activation, so
+            that they come in their own unit.
+          output_offset: is then added.
           **kwargs: see `keras.Model`.
         """
         self._arguments = {
@@ -90,6 +99,10 @@ class RNNModel(keras.Model):  # type: ignore[misc]  # Keras comes without types
             "unroll": unroll,
             "dropout": dropout,
             "projection_scale": projection_scale,
+            "activation": activation,
+            "output_count": output_count,
+            "output_scale": output_scale,
+            "output_offset": output_offset,
         }
         frames = keras.Input((step_count, sensor_count), name="frames")
         normalised = keras.layers.Normalization(name="normalisation")(frames)
@@ -105,7 +118,9 @@ class RNNModel(keras.Model):  # type: ignore[misc]  # Keras comes without types
             name="recurrent",
         )(normalised)
         kept = keras.layers.Dropout(dropout, name="dropout")(recurrent)
-        output = keras.layers.Dense(1, activation="sigmoid", name="output")(kept)
+        output = keras.layers.Dense(output_count, activation=activation, name="output")(kept)
+        if activation == "linear":
+            output = keras.layers.Rescaling(output_scale, output_offset, name="unit")(output)
         super().__init__(frames, output, **kwargs)
 
     @property

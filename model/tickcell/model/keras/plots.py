@@ -14,17 +14,23 @@ from tickcell.model import extras
 if TYPE_CHECKING:
     from tickcell.model.keras.evaluation import Streamed
     from tickcell.model.keras.history import History
+    from tickcell.model.keras.scores import ClassScores
+    from tickcell.model.recording.labels import Labelling
 
 _ROW_S = 120.0
+_CURVES = {
+    "loss": "loss",
+    "binary_accuracy": "accuracy",
+    "sparse_categorical_accuracy": "accuracy",
+    "mean_absolute_error": "mean |error|, in the label's unit",
+}
 
 
 def curves(history: History, path: pathlib.Path) -> None:
-    """Draws loss and accuracy over the epochs, of training and of validation."""
-    with _figure(path, rows=1, columns=2, size=(10, 4)) as axes:
-        for axis, name, title in (
-            (axes[0], "loss", "binary cross-entropy"),
-            (axes[1], "binary_accuracy", "accuracy"),
-        ):
+    """Draws the loss and the measure of the epochs, of training and of validation."""
+    drawn = [(name, title) for name, title in _CURVES.items() if history.column(name)]
+    with _figure(path, rows=1, columns=len(drawn), size=(5 * len(drawn), 4)) as axes:
+        for axis, (name, title) in zip(axes, drawn, strict=True):
             for prefix, label in (("", "training"), ("val_", "validation")):
                 values = history.column(prefix + name)
                 if values:
@@ -46,25 +52,113 @@ def _figure(
     figure.savefig(path, dpi=120)
 
 
-def outputs(streamed: Sequence[Streamed], threshold: float, path: pathlib.Path) -> None:
-    """Draws each recording's output over time, its events shaded, in rows of two minutes."""
+def outputs(
+    streamed: Sequence[Streamed], labelling: Labelling, threshold: float, path: pathlib.Path
+) -> None:
+    """Draws each recording's outputs over time, in rows of two minutes.
+
+    With labels 0 and 1 events are shaded; of classes a band shows the label over the class
+    that was said; numbers are drawn over their labels.
+    """
     parts = [
         (part, start)
         for part in streamed
-        for start in np.arange(part.recording.times[0], part.recording.times[-1], _ROW_S)
+        for start in np.arange(part.times[0], part.times[-1], _ROW_S)
     ]
+    draw = {"probability": _probability, "classes": _classes, "number": _number}[labelling.kind]
     with _figure(path, rows=len(parts), columns=1, size=(12, 1.5 * len(parts) + 0.5)) as axes:
         for axis, (part, start) in zip(axes, parts, strict=True):
-            recording = part.recording
-            shown = (recording.times >= start) & (recording.times < start + _ROW_S)
-            times = recording.times[shown]
-            if recording.labels is not None:
-                events = recording.labels[shown] == 1
-                axis.fill_between(
-                    times, 0, 1, where=events, color="tab:orange", alpha=0.3, lw=0, label="event"
-                )
-            axis.plot(times, part.outputs[shown], lw=0.8, label="output")
-            axis.axhline(threshold, color="grey", lw=0.6, ls="--")
-            axis.set(xlim=(start, start + _ROW_S), ylim=(0, 1), ylabel=recording.name)
-        axes[0].legend(loc="upper right", ncols=2)
+            times, labels = part.times, part.labels
+            shown = (times >= start) & (times < start + _ROW_S)
+            draw(
+                axis,
+                times[shown],
+                part.outputs[shown],
+                None if labels is None else labels[shown],
+                labelling,
+            )
+            if labelling.kind == "probability":
+                axis.axhline(threshold, color="grey", lw=0.6, ls="--")
+            axis.set(xlim=(start, start + _ROW_S), ylabel=part.name)
         axes[-1].set_xlabel("seconds")
+        _legend(axes[0], labelling)
+
+
+def confusion(of: ClassScores, classes: Sequence[str], path: pathlib.Path) -> None:
+    """Draws which class was said of the frames of each, in shares of the row."""
+    counts = np.array(of.confusion)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = 2.5 + 0.5 * len(classes)
+    places = range(len(classes))
+    with _figure(path, rows=1, columns=1, size=(side + 0.8, side)) as axes:
+        image = axes[0].imshow(shares, cmap="Blues", vmin=0, vmax=1)
+        axes[0].set_xticks(places, classes, rotation=45, ha="right")
+        axes[0].set_yticks(places, classes)
+        axes[0].set(xlabel="said", ylabel="label")
+        for row in places:
+            for column in places:
+                color = "white" if shares[row, column] > 0.5 else "black"
+                axes[0].text(
+                    column, row, f"{counts[row, column]}", ha="center", va="center", color=color,
+                    fontsize=8,
+                )  # fmt: skip
+        axes[0].figure.colorbar(image, ax=axes[0], label="share of the label's frames")
+
+
+def truth(labels: Any, outputs: Any, title: str, unit: str, path: pathlib.Path) -> None:
+    """Draws outputs `[N]` over their labels `[N]`, with the line on which they would be right."""
+    labelled = ~np.isnan(labels)
+    labels, outputs = labels[labelled], outputs[labelled]
+    ends = [min(labels.min(), outputs.min()), max(labels.max(), outputs.max())]
+    with _figure(path, rows=1, columns=1, size=(5.5, 5)) as axes:
+        axes[0].plot(ends, ends, color="grey", lw=0.8, ls="--", label="output = label")
+        axes[0].plot(labels, outputs, ".", ms=2, alpha=0.4, label=title)
+        suffix = f" ({unit})" if unit else ""
+        axes[0].set(xlabel=f"label{suffix}", ylabel=f"output{suffix}", aspect="equal")
+        axes[0].grid(alpha=0.3)
+        axes[0].legend(loc="upper left")
+
+
+def _probability(axis: Any, times: Any, outputs: Any, labels: Any, _: Labelling) -> None:
+    if labels is not None:
+        axis.fill_between(times, 0, 1, where=labels == 1, color="tab:orange", alpha=0.3, lw=0)
+    for column in range(outputs.shape[1]):
+        axis.plot(times, outputs[:, column], lw=0.8, color=f"C{column}")
+    axis.set(ylim=(0, 1))
+
+
+def _classes(axis: Any, times: Any, outputs: Any, labels: Any, labelling: Labelling) -> None:
+    said = outputs.argmax(axis=1)
+    for place in range(labelling.output_count):
+        color = _class_color(place)
+        axis.fill_between(times, 0, 1, where=said == place, color=color, step="post", lw=0)
+        if labels is not None:
+            axis.fill_between(
+                times, 1, 2, where=labels == place, color=color, step="post", lw=0
+            )
+    axis.axhline(1, color="white", lw=1)
+    axis.set(ylim=(0, 2), yticks=[0.5, 1.5], yticklabels=["said", "label"])
+
+
+def _number(axis: Any, times: Any, outputs: Any, labels: Any, _: Labelling) -> None:
+    if labels is not None:
+        axis.plot(times, labels, lw=1.2, color="tab:orange")
+    axis.plot(times, outputs[:, 0], lw=0.8, color="C0")
+
+
+def _class_color(place: int) -> str:
+    return f"C{place % 10}"
+
+
+def _legend(axis: Any, labelling: Labelling) -> None:
+    """Names what is drawn, above the first row."""
+    patches = extras.load("matplotlib.patches", extra="plot")
+    if labelling.kind == "classes":
+        named = {_class_color(place): name for place, name in enumerate(labelling.classes)}
+    else:
+        label = "event" if labelling.kind == "probability" else "label"
+        named = {"tab:orange": label, "C0": "output"}
+    handles = [patches.Patch(color=color, label=name) for color, name in named.items()]
+    axis.legend(
+        handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=8, frameon=False
+    )

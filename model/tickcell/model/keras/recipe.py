@@ -64,19 +64,6 @@ class Recipe:
 # The tutorial's: 1024 sequences of 28 frames with a label each.
 NOISE = Recipe(Windowing(step_count=28, stride=28, each_step=False), unroll=True)
 
-# The simulated drive, at 50 Hz. A manoeuvre lasts some seconds, hundreds of steps; which way
-# is north says nothing of it.
-DRIVE = Recipe(
-    Windowing(step_count=300, burn_in=60, batch_size=96, batch_count=30),
-    Augmentation(turn=True),
-    epochs=16,
-    projection_scale=0.01,
-    learning_rate=3e-3,
-    halving_epochs=3,
-    dropout=0.1,
-    averaging=0.98,
-)
-
 # Recordings of a phone on a windshield, at 10 Hz. They are few, so the network sees no window
 # twice as it was: strong noise makes it look at what lasts, and the gyroscope, by which it
 # would tell one trip's turns by heart, is hidden in most windows. Chosen on two real drives,

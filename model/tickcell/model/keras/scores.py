@@ -1,11 +1,18 @@
-"""How well outputs tell labels apart, in numpy."""
+"""How well outputs tell labels, for each kind of output; the measures are scikit-learn's.
+
+A label that is NaN is none: its frame is not scored.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+from sklearn import metrics
+
+from tickcell.model.recording.labels import Labelling
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,8 +23,8 @@ class ScoreError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Scores:
-    """How well the outputs of some frames tell their labels.
+class BinaryScores:
+    """How well an output, such as a probability, tells labels of 0 and 1.
 
     Attributes:
       frame_count: how many frames.
@@ -39,52 +46,176 @@ class Scores:
     false_negative: int
 
 
-def score(
+@dataclasses.dataclass(frozen=True, slots=True)
+class ClassScores:
+    """How well outputs, one per class, tell the class.
+
+    Attributes:
+      frame_count: how many frames.
+      accuracy: the share of frames whose highest output is that of their class.
+      macro_f1: the mean of the classes' F1, over those that occur or are said to.
+      roc_auc: by class, that of its output against all others; without a class that does
+        not occur, or that alone does.
+      average_precision: likewise.
+      confusion: frames by their class (rows) and the class that was said (columns).
+    """
+
+    frame_count: int
+    accuracy: float
+    macro_f1: float
+    roc_auc: dict[str, float]
+    average_precision: dict[str, float]
+    confusion: list[list[int]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class NumberScores:
+    """How well an output tells a number.
+
+    Attributes:
+      frame_count: how many frames.
+      mae: the mean of |output - label|, in the label's unit.
+      rmse: the root of the mean of (output - label) squared, in the label's unit.
+      r2: the share of the labels' variance that the outputs explain; at most 1, and below 0
+        where their mean would do better. None where all labels are the same.
+    """
+
+    frame_count: int
+    mae: float
+    rmse: float
+    r2: float | None
+
+
+Scores: TypeAlias = BinaryScores | ClassScores | NumberScores
+
+
+def score_binary(
     outputs: NDArray[np.float32], labels: NDArray[np.float32], threshold: float = 0.5
-) -> Scores:
+) -> BinaryScores:
     """Scores outputs `[N]` against labels `[N]` of 0 and 1.
 
     Raises:
       ScoreError: one of the two labels does not occur, or an output is not finite.
     """
-    if not np.isfinite(outputs).all():
-        raise ScoreError("scores: an output is not a finite number.")
+    outputs, labels = _labelled(outputs, labels)
     positive = labels == 1
     count, positive_count = len(labels), int(positive.sum())
     if positive_count in (0, count):
         raise ScoreError(
             f"scores: got {positive_count} of {count} frames with label 1, expected both labels."
         )
-    above = outputs >= threshold
-    return Scores(
+    (true_negative, false_positive), (false_negative, true_positive) = metrics.confusion_matrix(
+        positive, outputs >= threshold
+    ).tolist()
+    return BinaryScores(
         frame_count=count,
         positive_share=positive_count / count,
-        accuracy=float((above == positive).mean()),
-        roc_auc=roc_auc(outputs, positive),
-        average_precision=average_precision(outputs, positive),
-        true_positive=int((above & positive).sum()),
-        false_positive=int((above & ~positive).sum()),
-        true_negative=int((~above & ~positive).sum()),
-        false_negative=int((~above & positive).sum()),
+        accuracy=(true_positive + true_negative) / count,
+        roc_auc=float(metrics.roc_auc_score(positive, outputs)),
+        average_precision=float(metrics.average_precision_score(positive, outputs)),
+        true_positive=true_positive,
+        false_positive=false_positive,
+        true_negative=true_negative,
+        false_negative=false_negative,
     )
 
 
-def roc_auc(outputs: NDArray[np.float32], positive: NDArray[np.bool_]) -> float:
-    """Returns the area under the ROC curve; equal outputs count half (Mann-Whitney U)."""
-    _, group, sizes = np.unique(outputs, return_inverse=True, return_counts=True)
-    last_rank = np.cumsum(sizes)
-    ranks = (last_rank - (sizes - 1) / 2)[group]
-    count = int(positive.sum())
-    u = ranks[positive].sum() - count * (count + 1) / 2
-    return float(u / (count * (len(outputs) - count)))
+def score_classes(
+    outputs: NDArray[np.float32], labels: NDArray[np.float32], classes: Sequence[str]
+) -> ClassScores:
+    """Scores outputs `[N, C]` against labels `[N]`, each the place of its class.
+
+    Raises:
+      ScoreError: there is no labelled frame, or an output is not finite.
+    """
+    outputs, labels = _labelled(outputs, labels)
+    said, places = outputs.argmax(axis=1), range(len(classes))
+    told = {
+        name: (labels == place, outputs[:, place])
+        for place, name in enumerate(classes)
+        if 0 < (labels == place).sum() < len(labels)
+    }
+    return ClassScores(
+        frame_count=len(labels),
+        accuracy=float((said == labels).mean()),
+        macro_f1=float(metrics.f1_score(labels.astype(np.intp), said, average="macro")),
+        roc_auc={name: float(metrics.roc_auc_score(*of)) for name, of in told.items()},
+        average_precision={
+            name: float(metrics.average_precision_score(*of)) for name, of in told.items()
+        },
+        confusion=metrics.confusion_matrix(labels, said, labels=places).tolist(),
+    )
 
 
-def average_precision(outputs: NDArray[np.float32], positive: NDArray[np.bool_]) -> float:
-    """Returns the sum over thresholds of precision times the recall gained there."""
-    order = np.argsort(-outputs, kind="stable")
-    hits = np.cumsum(positive[order])
-    # Frames of equal output come in together, whatever their order.
-    ends = np.flatnonzero(np.diff(outputs[order], append=np.nan) != 0)
-    precision = hits[ends] / (ends + 1)
-    recall_gained = np.diff(hits[ends], prepend=0) / hits[-1]
-    return float((precision * recall_gained).sum())
+def score_numbers(outputs: NDArray[np.float32], labels: NDArray[np.float32]) -> NumberScores:
+    """Scores outputs `[N]` against labels `[N]`.
+
+    Raises:
+      ScoreError: there is no labelled frame, or an output is not finite.
+    """
+    outputs, labels = _labelled(outputs, labels)
+    return NumberScores(
+        frame_count=len(labels),
+        mae=float(metrics.mean_absolute_error(labels, outputs)),
+        rmse=float(metrics.root_mean_squared_error(labels, outputs)),
+        r2=float(metrics.r2_score(labels, outputs)) if np.ptp(labels) else None,
+    )
+
+
+def _labelled(
+    outputs: NDArray[np.float32], labels: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns the outputs and labels of the frames that have a label."""
+    is_labelled = ~np.isnan(labels)
+    if not is_labelled.any():
+        raise ScoreError(f"scores: none of {len(labels)} frames has a label.")
+    if not np.isfinite(outputs[is_labelled]).all():
+        raise ScoreError("scores: an output is not a finite number.")
+    return outputs[is_labelled].astype(np.float64), labels[is_labelled].astype(np.float64)
+
+
+
+def marks(of: Scores) -> dict[str, float]:
+    """Returns the measures by which networks are compared, the first of them first.
+
+    Those of classes are the means over the classes that occur.
+    """
+    if isinstance(of, BinaryScores):
+        return {"roc_auc": of.roc_auc, "average_precision": of.average_precision}
+    if isinstance(of, ClassScores):
+        return {
+            "roc_auc": float(np.mean([*of.roc_auc.values()])),
+            "average_precision": float(np.mean([*of.average_precision.values()])),
+            "macro_f1": of.macro_f1,
+        }
+    r2 = {} if of.r2 is None else {"r2": of.r2}
+    return {"mae": of.mae, "rmse": of.rmse, **r2}
+
+
+TITLES = {
+    "roc_auc": "ROC AUC",
+    "average_precision": "AP",
+    "macro_f1": "macro F1",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "r2": "R2",
+}
+BETTER_IF_LOWER = {"mae", "rmse"}
+
+
+def score(
+    outputs: NDArray[np.float32],
+    labels: NDArray[np.float32],
+    labelling: Labelling,
+    threshold: float = 0.5,
+) -> Scores:
+    """Scores outputs `[N, O]` against labels `[N]` as the kind of the labels asks.
+
+    Raises:
+      ScoreError: see the three functions above.
+    """
+    if labelling.kind == "classes":
+        return score_classes(outputs, labels, labelling.classes)
+    if labelling.kind == "number":
+        return score_numbers(outputs[:, 0], labels)
+    return score_binary(outputs[:, 0], labels, threshold)

@@ -29,6 +29,10 @@ from tickcell.model.keras.models import RNNModel
 from tickcell.model.keras.recipe import Recipe
 from tickcell.model.keras.windows import Windows
 from tickcell.model.recording import Recording
+from tickcell.model.recording.labels import Labelling
+
+
+_BINARY = Labelling()
 
 
 class TrainingError(RuntimeError):
@@ -40,6 +44,7 @@ def train(
     training: Sequence[Recording],
     validation: Sequence[Recording],
     directory: pathlib.Path,
+    labelling: Labelling = _BINARY,
     *,
     resume: bool = False,
     callbacks: Sequence[Any] = (),
@@ -52,6 +57,7 @@ def train(
       training: the recordings to learn from.
       validation: recordings of which nothing is learnt; may be empty.
       directory: is made, or gone on with when resuming.
+      labelling: what the recordings' labels are.
       resume: goes on from the last checkpoint.
       callbacks: more of Keras's callbacks.
       verbose: as in `keras.Model.fit`.
@@ -66,9 +72,13 @@ def train(
     keras.utils.set_random_seed(recipe.seed)
     tf.config.experimental.enable_op_determinism()
     windows = Windows(
-        training, recipe.windowing, seed=recipe.seed, augmentation=recipe.augmentation
+        training,
+        recipe.windowing,
+        labelling,
+        seed=recipe.seed,
+        augmentation=recipe.augmentation,
     )
-    validation_windows = _validation_windows(recipe, validation)
+    validation_windows = _validation_windows(recipe, validation, labelling)
     checkpoints = directory / "checkpoints"
     checkpoints.mkdir(parents=True, exist_ok=True)
     last = checkpoints / "last.keras"
@@ -77,7 +87,7 @@ def train(
             raise TrainingError(f"{last}: is not there, so there is nothing to resume.")
         model = archive.load(last, compiled=True)
     else:
-        model = _new_model(recipe, training, windows)
+        model = _new_model(recipe, training, windows, labelling)
     done = int(model.optimizer.iterations) // len(windows)
     history = History(directory / "history.csv", keep=done)
     keeper = Checkpoints(checkpoints, history, recipe.patience, recipe.checkpoint_epochs)
@@ -114,9 +124,11 @@ def train(
     return history
 
 
-def _new_model(recipe: Recipe, training: Sequence[Recording], windows: Windows) -> RNNModel:
+def _new_model(
+    recipe: Recipe, training: Sequence[Recording], windows: Windows, labelling: Labelling
+) -> RNNModel:
     """Makes a network that has the training part's normalisation, ready to fit."""
-    windowing = recipe.windowing
+    windowing, head = recipe.windowing, _head(labelling, training)
     frames = np.concatenate([recording.frames for recording in training])
     model = RNNModel(
         recipe.recurrent_units_1,
@@ -127,6 +139,8 @@ def _new_model(recipe: Recipe, training: Sequence[Recording], windows: Windows) 
         unroll=recipe.unroll,
         dropout=recipe.dropout,
         projection_scale=recipe.projection_scale,
+        output_count=labelling.output_count,
+        **head.layer,
     )
     model.normalisation.adapt(frames[np.newaxis])
     model.compile(
@@ -137,10 +151,37 @@ def _new_model(recipe: Recipe, training: Sequence[Recording], windows: Windows) 
             use_ema=recipe.averaging > 0,
             ema_momentum=recipe.averaging,
         ),
-        loss=keras.losses.BinaryCrossentropy(),
-        weighted_metrics=[keras.metrics.BinaryAccuracy()],
+        loss=head.loss,
+        loss_weights=[head.loss_weight],
+        weighted_metrics=[head.metric],
     )
     return model
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Head:
+    """What a kind of labels asks of a network's last layer, and of its training."""
+
+    layer: dict[str, Any]
+    loss: Any
+    metric: Any
+    loss_weight: float = 1.0
+
+
+def _head(labelling: Labelling, training: Sequence[Recording]) -> _Head:
+    if labelling.kind == "probability":
+        loss, metric = keras.losses.BinaryCrossentropy(), keras.metrics.BinaryAccuracy()
+        return _Head({"activation": "sigmoid"}, loss, metric)
+    if labelling.kind == "classes":
+        loss = keras.losses.SparseCategoricalCrossentropy()
+        metric = keras.metrics.SparseCategoricalAccuracy()
+        return _Head({"activation": "softmax"}, loss, metric)
+    labels = np.concatenate([r.labels for r in training if r.labels is not None])
+    offset, scale = float(np.nanmean(labels)), float(np.nanstd(labels)) or 1.0
+    layer = {"activation": "linear", "output_scale": scale, "output_offset": offset}
+    # In deviations of the labels, so that their unit says nothing of the learning rate.
+    loss, metric = keras.losses.MeanSquaredError(), keras.metrics.MeanAbsoluteError()
+    return _Head(layer, loss, metric, loss_weight=scale**-2)
 
 
 def _learning_rate(recipe: Recipe, batch_count: int) -> Any:
@@ -152,7 +193,9 @@ def _learning_rate(recipe: Recipe, batch_count: int) -> Any:
     )
 
 
-def _validation_windows(recipe: Recipe, validation: Sequence[Recording]) -> Windows | None:
+def _validation_windows(
+    recipe: Recipe, validation: Sequence[Recording], labelling: Labelling
+) -> Windows | None:
     """Cuts validation recordings so that each frame counts once, unchanged and in order."""
     if not validation:
         return None
@@ -163,4 +206,4 @@ def _validation_windows(recipe: Recipe, validation: Sequence[Recording]) -> Wind
         batch_size=512,
         batch_count=None,
     )
-    return Windows(validation, once, shuffled=False)
+    return Windows(validation, once, labelling, shuffled=False)

@@ -15,9 +15,12 @@ import numpy as np
 
 from tickcell.model.keras.augmentation import Augmentation
 from tickcell.model.recording import Recording
+from tickcell.model.recording.labels import Labelling
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_BINARY = Labelling()
 
 # Numbers the streams of random numbers that are drawn from one seed.
 _ORDER, _CHANGES = 1, 2
@@ -39,7 +42,7 @@ class Windowing:
       batch_size: windows in a batch.
       batch_count: batches in an epoch, drawn from all windows; None takes each once.
       each_step: the network gives an output for each frame; or else for the last one.
-      balanced: weighs the rarer label up, so that both count for the same.
+      balanced: weighs the rarer labels up, so that all count for the same.
     """
 
     step_count: int
@@ -61,12 +64,16 @@ class Windowing:
 
 
 class Windows(keras.utils.PyDataset):  # type: ignore[misc]  # Keras comes without types
-    """Batches of windows: `(frames, labels, weights)` for `fit`."""
+    """Batches of windows: `(frames, labels, weights)` for `fit`.
+
+    A frame without a label has the weight 0; a window of such frames is left out.
+    """
 
     def __init__(
         self,
         recordings: Sequence[Recording],
         windowing: Windowing,
+        labelling: Labelling = _BINARY,
         *,
         seed: int = 0,
         augmentation: Augmentation | None = None,
@@ -77,17 +84,23 @@ class Windows(keras.utils.PyDataset):  # type: ignore[misc]  # Keras comes witho
         Args:
           recordings: all of the same sensors.
           windowing: how they are cut.
+          labelling: what their labels are.
           seed: of the windows' order and changes.
           augmentation: how windows are changed; not at all without it.
           shuffled: draws them in an order of each epoch's own.
 
         Raises:
-          WindowError: a recording has no labels, or none is as long as a window.
+          WindowError: a recording has no labels, none is as long as a window, no window has
+            a label that counts, or numbers are to be balanced.
         """
         super().__init__()
         for recording in recordings:
             if recording.labels is None:
-                raise WindowError(f"{recording.name}: has no labels to learn.")
+                raise WindowError(
+                    f"{recording.name}: has no labels to learn; name their column with --label."
+                )
+        if windowing.balanced and labelling.kind == "number":
+            raise WindowError("windows: numbers have no rarer label; train without --balanced.")
         self.epoch = 0
         self._recordings = recordings
         self._windowing = windowing
@@ -96,8 +109,7 @@ class Windows(keras.utils.PyDataset):  # type: ignore[misc]  # Keras comes witho
         self._shuffled = shuffled
         self._starts = _starts(recordings, windowing)
         self._deviations = np.concatenate([r.frames for r in recordings]).std(axis=0)
-        positive = sum(float(_labels(r).sum()) for r in recordings)
-        self._label_weights = _label_weights(positive, sum(map(len, recordings)))
+        self._label_weights = _label_weights(recordings, labelling)
         self._order: tuple[int, NDArray[np.intp]] | None = None
 
     def __len__(self) -> int:
@@ -123,10 +135,10 @@ class Windows(keras.utils.PyDataset):  # type: ignore[misc]  # Keras comes witho
     def _targets(self, labels: NDArray[np.float32]) -> tuple[Any, Any]:
         if not self._windowing.each_step:
             labels = labels[:, -1]
-            weights = np.ones_like(labels)
-        else:
-            weights = np.ones_like(labels)
+        weights = (~np.isnan(labels)).astype(np.float32)
+        if self._windowing.each_step:
             weights[:, : self._windowing.burn_in] = 0
+        labels = np.nan_to_num(labels)
         if self._windowing.balanced:
             weights *= self._label_weights[labels.astype(np.intp)]
         return labels[..., np.newaxis], weights
@@ -189,12 +201,11 @@ def _labels(recording: Recording) -> NDArray[np.float32]:
 
 def _starts(recordings: Sequence[Recording], windowing: Windowing) -> NDArray[np.intp]:
     """Returns `[N, 2]`: the recording and first frame of each window."""
-    starts = [
-        (number, start)
-        for number, recording in enumerate(recordings)
-        for start in range(0, len(recording) - windowing.step_count + 1, windowing.stride)
+    firsts = [
+        np.arange(0, len(recording) - windowing.step_count + 1, windowing.stride)
+        for recording in recordings
     ]
-    if not starts:
+    if not sum(map(len, firsts)):
         longest = max((len(recording) for recording in recordings), default=0)
         # Sequences of one file have one name.
         names = ", ".join(dict.fromkeys(r.name for r in recordings)) or "no recordings"
@@ -202,10 +213,37 @@ def _starts(recordings: Sequence[Recording], windowing: Windowing) -> NDArray[np
             f"{names}: the longest has {longest} frames, too few for one window of "
             f"{windowing.step_count}; name fewer with --steps."
         )
-    return np.array(starts, np.intp)
+    counted = [
+        np.column_stack([np.full(len(kept), number), kept])
+        for number, (recording, first) in enumerate(zip(recordings, firsts, strict=True))
+        for kept in [first[_counts(recording, first, windowing)]]
+    ]
+    starts = np.concatenate(counted).astype(np.intp)
+    if not len(starts):
+        raise WindowError(
+            f"{recordings[0].name}: no window has a frame with a label that counts; --label "
+            "names their column, --null-class the label that says that there is none."
+        )
+    return starts
 
 
-def _label_weights(positive: float, count: int) -> NDArray[np.float32]:
-    """Returns the weights of labels 0 and 1 that make both count for half of the total."""
-    counts = np.array([count - positive, positive])
-    return np.asarray(count / (2 * np.maximum(counts, 1)), np.float32)
+def _counts(
+    recording: Recording, first: NDArray[np.intp], windowing: Windowing
+) -> NDArray[np.bool_]:
+    """Says of windows by their first frames whether something can be learnt of each."""
+    labelled = np.cumsum(~np.isnan(_labels(recording)), dtype=np.intp)
+    before = np.concatenate([[0], labelled])
+    end = first + windowing.step_count
+    counted_from = first + windowing.burn_in if windowing.each_step else end - 1
+    return np.asarray(before[end] > before[counted_from])
+
+
+def _label_weights(recordings: Sequence[Recording], labelling: Labelling) -> NDArray[np.float32]:
+    """Returns the weights of classes, or of labels 0 and 1, that make all count for the same."""
+    if labelling.kind == "number":
+        return np.ones(0, np.float32)
+    labels = np.concatenate([_labels(r) for r in recordings])
+    labels = labels[~np.isnan(labels)].astype(np.intp)
+    class_count = max(2, labelling.output_count)
+    counts = np.bincount(labels, minlength=class_count)
+    return np.asarray(len(labels) / (class_count * np.maximum(counts, 1)), np.float32)

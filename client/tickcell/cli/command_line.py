@@ -1,0 +1,175 @@
+"""The command `tickcell`: which commands there are, and how they end.
+
+Commands are imported when they are called, so that `tickcell --help` is quick and
+works with any set of extras.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import importlib.metadata
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from tickcell.client import errors
+from tickcell.model import BundleError, MissingExtraError, extras
+from tickcell.model.recording import RecordingError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """Where a command is, the extra that it needs, and what it does."""
+
+    module: str
+    name: str
+    extra: str
+    summary: str
+
+
+_OURS = "tickcell.cli.commands"
+_SERVER = "tickcell.server"
+
+COMMANDS = {
+    "demo": Place(
+        f"{_OURS}.demo", "demo", "server", "Kills a server in mid-replay; nothing shows."
+    ),
+    "replay": Place(f"{_OURS}.replay", "replay", "", "Replays a recording through a session."),
+    "verify": Place(
+        f"{_OURS}.verify", "verify", "server", "Checks the one promise on a recording."
+    ),
+    "agent": Place(
+        f"{_OURS}.agent", "agent_command", "", "Drives the simulated car in closed loop."
+    ),
+    "sample": Place(f"{_OURS}.sample", "sample", "", "Writes the sample recording as CSV."),
+    "sessions": Place(f"{_OURS}.sessions", "sessions", "", "Shows, resets and deletes sessions."),
+    "models": Place(f"{_OURS}.models", "models", "", "Shows what a server serves."),
+    "serve": Place(f"{_SERVER}.commands", "serve", "server", "Serves recurrent cells over gRPC."),
+    "store": Place(
+        f"{_SERVER}.store.commands", "store", "server", "Inspects, repairs and copies a store."
+    ),
+    "train": Place(f"{_OURS}.train", "train", "train", "Trains a model on recordings."),
+    "export": Place(f"{_OURS}.export", "export", "train", "Turns a Keras model into a bundle."),
+    "evaluate": Place(f"{_OURS}.evaluate", "evaluate", "train", "Measures a bundle on recordings."),
+}
+
+
+class _Commands(click.Group):
+    """The commands of the table, each imported when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click calls it so
+        return list(COMMANDS)
+
+    def get_command(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click calls it so
+        cmd_name: str,
+    ) -> click.Command | None:
+        place = COMMANDS.get(cmd_name)
+        return None if place is None else _load(place)
+
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click calls it so
+        formatter: click.HelpFormatter,
+    ) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, place.summary) for name, place in COMMANDS.items()])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(importlib.metadata.version("tickcell"), message="tickcell %(version)s")
+def tickcell() -> None:
+    r"""Streaming, stateful inference for recurrent networks.
+
+    \b
+    tickcell demo                    see it work, crash and go on
+    tickcell serve                   serve the shipped model on localhost:50061
+    tickcell replay drive.csv        one frame per tick, one output per frame
+
+    Each command has its own --help.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit status.
+
+    Trouble that is to be expected is one sentence on standard error: status 1, or 2
+    where the command line itself is wrong, or 130 after Ctrl-C.
+    """
+    _keep_lines(tickcell)
+    log, notes = logging.getLogger("tickcell.client"), _Notes()
+    log.addHandler(notes)
+    try:
+        status = tickcell.main(arguments, prog_name="tickcell", standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as error:
+        error.show()
+        return error.exit_code
+    except click.exceptions.Abort:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone; nothing of it can be written any more,
+        # at the interpreter's end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except click.ClickException as error:
+        return _fail(error.message)
+    except (errors.TickcellError, BundleError, MissingExtraError, RecordingError) as error:
+        return _fail(str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _fail(f"{error.filename}: {error.strerror}.")
+    finally:
+        log.removeHandler(notes)
+    return status if isinstance(status, int) else 0
+
+
+def _fail(sentence: str) -> int:
+    click.echo(f"tickcell: {sentence}", err=True)
+    return 1
+
+
+def _load(place: Place) -> click.Command:
+    """Imports a command.
+
+    Raises:
+      MissingExtraError: the extra that it needs is not installed.
+    """
+    try:
+        command: click.Command = getattr(importlib.import_module(place.module), place.name)
+    except ModuleNotFoundError as error:
+        package = (error.name or "tickcell").partition(".")[0]
+        if not place.extra or package == "tickcell":
+            raise
+        raise extras.missing(package, place.extra) from error
+    _keep_lines(command)
+    return command
+
+
+def _keep_lines(command: click.Command) -> None:
+    """Turns the mark before lines that are not to be wrapped into what click looks for.
+
+    A raw docstring has it as two characters.
+    """
+    command.help = (command.help or "").replace("\\b\n", "\b\n")
+    if isinstance(command, click.Group):
+        for subcommand in command.commands.values():
+            _keep_lines(subcommand)
+
+
+class _Notes(logging.Handler):
+    """Says on standard error what the client logs, without breaking a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        import tqdm
+
+        tqdm.tqdm.write(f"tickcell: {record.getMessage()}", file=sys.stderr)

@@ -1,0 +1,1 @@
+"""The commands of `tickcell`, one module each; those of the server are with it."""

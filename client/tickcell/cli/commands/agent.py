@@ -1,0 +1,127 @@
+"""The command `tickcell agent`."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+
+from tickcell import drive
+from tickcell.cli import brief, plots, progress, server_process
+from tickcell.cli.commands import contact, options
+from tickcell.cli.tables import columns
+from tickcell.client.session import Session
+from tickcell.drive import agent
+from tickcell.model import Sensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@click.command("agent")
+@options.own_server
+@options.model
+@click.option("--seconds", type=click.FloatRange(min=1), default=60.0, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
+@click.option("--realtime", is_flag=True, help="Drive by the clock, and count late ticks.")
+@click.option(
+    "--hz",
+    type=click.FloatRange(min=1),
+    default=drive.RATE_HZ,
+    show_default=True,
+    help="Ticks per second with --realtime.",
+)
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=pathlib.Path), help="Draw a PNG.")
+def agent_command(
+    server: str | None,
+    model: str,
+    seconds: float,
+    seed: int,
+    realtime: bool,
+    hz: float,
+    plot: pathlib.Path | None,
+) -> None:
+    r"""Drives the simulated car in closed loop: high outputs ease pedals and steering.
+
+    Prints how harsh the drive was, what easing cost, and how late outputs were,
+    beside the same drive never and always eased. Ctrl-C deletes the session.
+
+    \b
+    tickcell agent
+    tickcell agent --realtime --seconds 60 --plot agent.png
+    tickcell agent --seed 7 --server localhost:50061
+    """
+    if plot:
+        plots.check_installed()
+    with contextlib.ExitStack() as stack:
+        if server is None:
+            server = stack.enter_context(server_process.temporary()).address
+        with contact.link(server) as link:
+            served = contact.model(link, model)
+        if _names(served.sensors) != _names(drive.SENSORS):
+            raise click.ClickException(
+                f"{served.name} {served.version} has other sensors than the simulated car; name "
+                "a model by --model."
+            )
+        created = Session.create(server, model=served.name, model_version=served.version)
+        session = stack.enter_context(_ended(created))
+        advance = stack.enter_context(
+            progress.bar(f"drive {seed}", round(seconds * drive.RATE_HZ), "tick")
+        )
+        supervisor = agent.Agent(session, served.threshold, on_tick=advance)
+        if realtime:
+            trace = supervisor.drive_in_real_time(seed, seconds, hz)
+        else:
+            trace = supervisor.drive_fast(seed, seconds)
+    never = agent.drive_unsupervised(seed, seconds, eased=False)
+    always = agent.drive_unsupervised(seed, seconds, eased=True)
+    click.echo(_drives({"never eased": never, "agent": trace, "always eased": always}))
+    click.echo(_latencies(trace, hz if realtime else None))
+    if plot:
+        plots.agent(plot, never, trace, served.threshold)
+
+
+@contextlib.contextmanager
+def _ended(created: Session) -> Iterator[Session]:
+    """Deletes the session at the end and at Ctrl-C, and says so then."""
+    try:
+        with brief.deleted(created) as session:
+            yield session
+    except KeyboardInterrupt:
+        click.echo(
+            f"tickcell: stopped after {created.next_step} ticks; session {created.id} is deleted",
+            err=True,
+        )
+        raise
+
+
+def _names(sensors: tuple[Sensor, ...]) -> list[tuple[str, str]]:
+    return [(sensor.name, sensor.unit) for sensor in sensors]
+
+
+def _drives(traces: dict[str, agent.Trace]) -> str:
+    rows = [("", f"OVER {agent.HARSH:g} m/s2", "EASED AT LABEL 0", "TRIP TIME")] + [
+        (name, f"{trace.harsh_s:.1f} s", f"{trace.eased_in_vain_s:.1f} s", f"{trace.trip_s:.1f} s")
+        for name, trace in traces.items()
+    ]
+    return columns(rows)
+
+
+def _latencies(trace: agent.Trace, rate_hz: float | None) -> str:
+    """Says how long outputs took; a late one longer than all others."""
+    shown = [
+        f"{name} {'late' if np.isinf(value) else f'{1e3 * value:.2f} ms'}"
+        for name, value in zip(
+            ("p50", "p90", "p99", "max"),
+            np.percentile(trace.latencies_s, [50, 90, 99, 100], method="higher"),
+            strict=True,
+        )
+    ]
+    late = "as fast as possible"
+    if rate_hz is not None:
+        count = len(trace.latencies_s)
+        late = f"{trace.late_count} of {count} ticks late at {rate_hz:g} Hz"
+    return f"{late}; from tick to output: {', '.join(shown)}"

@@ -1,0 +1,73 @@
+"""The commands `tickcell models ...`."""
+
+from __future__ import annotations
+
+import click
+
+from tickcell.cli.commands import contact, options
+from tickcell.cli.tables import columns
+from tickcell.client import calls
+
+
+@click.group()
+def models() -> None:
+    """Shows what a server serves."""
+
+
+@models.command("list")
+@options.server
+def list_models(server: str) -> None:
+    r"""Lists the models, by name, then version.
+
+    \b
+    tickcell models list
+    """
+    rows = [("MODEL", "VERSION", "RATE", "SENSORS", "OUTPUTS", "FINGERPRINT", "NUMERICS")]
+    with contact.link(server) as link:
+        rows += [
+            (
+                model.name,
+                model.version,
+                f"{model.rate_hz:g} Hz",
+                str(len(model.sensors)),
+                str(len(model.output_names)),
+                model.fingerprint[:12],
+                model.numerics_digest,
+            )
+            for model in calls.list_models(link)
+        ]
+    click.echo(columns(rows))
+
+
+@models.command("show")
+@click.argument("name", default="")
+@click.argument("version", default="")
+@options.server
+def show_model(name: str, version: str, server: str) -> None:
+    r"""Shows one model: what it expects, and what it answers.
+
+    NAME and VERSION may be left out where only one is served.
+
+    \b
+    tickcell models show
+    tickcell models show drive 1
+    """
+    with contact.link(server) as link:
+        model = calls.get_model(link, name, version)
+    facts = [
+        ("model", f"{model.name} {model.version}"),
+        ("fingerprint", model.fingerprint),
+        ("numerics digest", model.numerics_digest),
+        ("rate", f"{model.rate_hz:g} Hz"),
+        ("output", f"{', '.join(model.output_names)}: {model.output_meaning}"),
+        ("threshold", f"{model.threshold:g}"),
+        ("warm-up", f"{model.warm_up_step_count} steps"),
+        ("state", ", ".join(f"{each.name} {list(each.shape)}" for each in model.state_tensors)),
+    ]
+    sensors = [("SENSOR", "UNIT", "LOWEST", "HIGHEST")] + [
+        (sensor.name, sensor.unit, f"{sensor.min_reading:g}", f"{sensor.max_reading:g}")
+        for sensor in model.sensors
+    ]
+    click.echo(columns(facts))
+    click.echo()
+    click.echo(columns(sensors))

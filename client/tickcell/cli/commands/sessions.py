@@ -1,0 +1,112 @@
+"""The commands `tickcell sessions ...`."""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from tickcell.cli.commands import contact, options
+from tickcell.cli.tables import columns
+from tickcell.client import calls
+
+if TYPE_CHECKING:
+    from tickcell.client.resources import SessionInfo
+
+
+@click.group()
+def sessions() -> None:
+    """Shows, resets and deletes sessions."""
+
+
+@sessions.command("list")
+@options.server
+def list_sessions(server: str) -> None:
+    r"""Lists the live sessions, by id.
+
+    \b
+    tickcell sessions list
+    """
+    rows = [("SESSION", "NEXT STEP", "SERIES", "WINDOW", "MODEL", "EXPIRES")]
+    with contact.link(server) as link:
+        rows += [
+            (
+                session.id,
+                str(session.next_step),
+                str(session.series_count),
+                str(session.window_step_count),
+                f"{session.model} {session.model_version}",
+                _moment(session.expire_time),
+            )
+            for session in calls.list_sessions(link)
+        ]
+    click.echo(columns(rows))
+
+
+@sessions.command("show")
+@click.argument("session")
+@options.server
+def show_session(session: str, server: str) -> None:
+    r"""Shows one session.
+
+    \b
+    tickcell sessions show car-7
+    """
+    with contact.link(server) as link:
+        _echo(calls.get_session(link, session))
+
+
+@sessions.command("reset")
+@click.argument("session")
+@options.server
+def reset_session(session: str, server: str) -> None:
+    r"""Starts a session again from step 0; whoever is stepping it is told.
+
+    \b
+    tickcell sessions reset car-7
+    """
+    with contact.link(server) as link:
+        before = calls.get_session(link, session)
+        _echo(calls.reset_session(link, session, before.generation))
+
+
+@sessions.command("delete")
+@click.argument("session", nargs=-1, required=True)
+@options.server
+def delete_session(session: tuple[str, ...], server: str) -> None:
+    r"""Deletes sessions.
+
+    \b
+    tickcell sessions delete car-7 car-8
+    """
+    with contact.link(server) as link:
+        for each in session:
+            before = calls.get_session(link, each)
+            calls.delete_session(link, each, before.generation)
+            click.echo(f"deleted {each} at step {before.next_step}")
+
+
+def _echo(session: SessionInfo) -> None:
+    ttl = "never expires" if session.idle_ttl_s is None else f"{session.idle_ttl_s:g} s"
+    facts = [
+        ("session", session.id),
+        ("generation", str(session.generation)),
+        ("next step", str(session.next_step)),
+        ("model", f"{session.model} {session.model_version}"),
+        ("fingerprint", session.model_fingerprint),
+        ("numerics digest", f"{session.numerics_digest} from step {session.numerics_start_step}"),
+        ("series", f"{session.series_count} of {session.sensor_count} sensors"),
+        ("window", f"{session.window_step_count} steps"),
+        ("idle time to live", ttl),
+        ("created", _moment(session.create_time)),
+        ("renewed", _moment(session.renew_time)),
+        ("expires", _moment(session.expire_time)),
+    ]
+    facts += [(f"label {key}", value) for key, value in sorted(session.labels.items())]
+    click.echo(columns(facts))
+
+
+def _moment(time: datetime.datetime | None) -> str:
+    """Says a time to the second, in the caller's own zone."""
+    return "never" if time is None else time.astimezone().strftime("%Y-%m-%d %H:%M:%S %z")

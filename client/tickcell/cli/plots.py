@@ -1,0 +1,109 @@
+"""Pictures of a replay and of an agent's drive; needs the extra "plot"."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tickcell.drive.agent import HARSH
+from tickcell.model import extras
+
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import NDArray
+
+    from tickcell.client.resources import Model
+    from tickcell.drive.agent import Trace
+    from tickcell.model.recording import Recording
+
+_LABEL_COLOUR = "#d62728"
+_OUTPUT_COLOUR = "#1f77b4"
+_EASED_COLOUR = "#2ca02c"
+
+
+def check_installed() -> None:
+    """Finds out early that there is nothing to draw with.
+
+    Raises:
+      MissingExtraError: the message has the command that installs it.
+    """
+    extras.load("matplotlib", extra="plot")
+
+
+def replay(
+    path: str | os.PathLike[str], recording: Recording, outputs: NDArray[np.float32], model: Model
+) -> None:
+    """Draws the sensors, and below them the output over the label.
+
+    Args:
+      path: of the PNG.
+      recording: at least as long as the outputs.
+      outputs: `[T, O]`.
+      model: names units and threshold.
+    """
+    times = recording.times[: len(outputs)]
+    units = list(dict.fromkeys(sensor.unit for sensor in model.sensors))
+    figure, axes = _figure(len(units) + 1)
+    for axis, unit in zip(axes, units, strict=False):
+        for index, sensor in enumerate(model.sensors):
+            if sensor.unit == unit:
+                readings = recording.frames[: len(outputs), index]
+                axis.plot(times, readings, linewidth=0.6, label=sensor.name)
+        axis.set_ylabel(unit)
+        _legend(axis)
+    last = axes[-1]
+    for index, name in enumerate(model.output_names):
+        last.plot(times, outputs[:, index], linewidth=0.9, label=name)
+    last.axhline(model.threshold, color="grey", linestyle=":", linewidth=0.8)
+    if recording.labels is not None:
+        labels = recording.labels[: len(outputs)] > 0.5
+        _shade(last, times, labels, _LABEL_COLOUR, "label")
+    last.set_ylim(-0.02, 1.02)
+    last.set_ylabel("output")
+    _legend(last)
+    last.set_xlabel("s")
+    figure.suptitle(f"{recording.name} through {model.name} {model.version}")
+    _save(figure, path)
+
+
+def agent(path: str | os.PathLike[str], uneased: Trace, eased: Trace, threshold: float) -> None:
+    """Draws a drive with the agent beside the same drive without, and the agent's output."""
+    figure, (above, below) = _figure(2)
+    for trace, name, colour in ((uneased, "never eased", "grey"), (eased, "agent", _OUTPUT_COLOUR)):
+        above.plot(trace.times, trace.accelerations, linewidth=0.8, color=colour, label=name)
+    above.axhline(HARSH, color="grey", linestyle=":", linewidth=0.8)
+    above.set_ylabel("horizontal acceleration, m/s2")
+    _legend(above)
+    below.plot(eased.times, eased.outputs, linewidth=0.8, color=_OUTPUT_COLOUR, label="output")
+    below.axhline(threshold, color="grey", linestyle=":", linewidth=0.8)
+    _shade(below, eased.times, np.asarray(eased.labels) > 0, _LABEL_COLOUR, "label")
+    _shade(below, eased.times, np.asarray(eased.eased), _EASED_COLOUR, "eased")
+    below.set_ylim(-0.02, 1.02)
+    below.set_ylabel("output")
+    _legend(below)
+    below.set_xlabel("s")
+    _save(figure, path)
+
+
+def _figure(rows: int) -> tuple[Any, Any]:
+    figures = extras.load("matplotlib.figure", extra="plot")
+    # Not pyplot: no window, no state that is left behind.
+    figure = figures.Figure(figsize=(12, 2.4 * rows), layout="constrained")
+    return figure, figure.subplots(rows, 1, sharex=True)
+
+
+def _legend(axis: Any) -> None:
+    # Beside the axes, where it hides nothing.
+    axis.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize="x-small")
+
+
+def _shade(axis: Any, times: Any, where: NDArray[np.bool_], colour: str, name: str) -> None:
+    axis.fill_between(
+        times, 0, 1, where=where, color=colour, alpha=0.2, linewidth=0, step="mid", label=name
+    )
+
+
+def _save(figure: Any, path: str | os.PathLike[str]) -> None:
+    figure.savefig(path, format="png", dpi=110)

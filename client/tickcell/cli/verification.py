@@ -1,0 +1,151 @@
+"""The one promise, checked on a recording: streamed outputs are those of the plain loop."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import random
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tickcell.cli import brief
+from tickcell.cli.comparison import TOLERANCE, Comparison, compare, loop
+from tickcell.client import calls, errors
+from tickcell.client.link import Link
+from tickcell.client.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from numpy.typing import NDArray
+
+    from tickcell.client.resources import Model
+    from tickcell.model import Bundle, Cell
+
+_LOOP = "the in-process loop"
+_KERAS = "Keras over the whole sequence"
+_SERIES = 3
+
+
+class VerifyError(errors.TickcellError):
+    """There is nothing to compare: the server serves something else."""
+
+
+def served_model(address: str, bundle: Bundle) -> Model:
+    """Returns a bundle's model as it is served.
+
+    Raises:
+      VerifyError: another model of this name and version is served.
+    """
+    with Link(address) as link:
+        model = calls.get_model(link, bundle.card.name, bundle.card.version)
+    if model.fingerprint != bundle.fingerprint:
+        raise VerifyError(
+            f"{address} serves {model.name} {model.version} with the fingerprint "
+            f"{model.fingerprint[:12]}, the bundle has {bundle.fingerprint[:12]}: name the bundle "
+            "that is served by --bundle."
+        )
+    return model
+
+
+@dataclasses.dataclass
+class Verification:
+    """Streams a recording in three ways and compares each with the plain loop.
+
+    Attributes:
+      address: of the server.
+      model: as it is served.
+      cell: the same model in this process.
+      frames: `[T, F]`, T >= 1.
+      name: what to call the stream tick by tick.
+      outputs: `[T, O]`, those of the stream tick by tick, once it has run.
+    """
+
+    address: str
+    model: Model
+    cell: Cell
+    frames: NDArray[np.float32]
+    name: str = "tick by tick"
+    outputs: NDArray[np.float32] | None = None
+
+    @property
+    def has_own_numerics(self) -> bool:
+        """Whether the server computes the same bits as this process."""
+        return self.model.numerics_digest == self.cell.numerics_digest
+
+    def run(self) -> Iterator[Comparison]:
+        """Yields a comparison with the plain loop after each of the three ways."""
+        tolerance = 0.0 if self.has_own_numerics else TOLERANCE
+        expected = loop(self.cell, self.frames)
+        self.outputs = self._tick_by_tick()
+        yield compare(self.name, self.outputs, _LOOP, expected, tolerance=tolerance)
+        yield compare("in chunks", self._in_chunks(), _LOOP, expected, tolerance=tolerance)
+        starts, length = self._starts()
+        series = np.stack(
+            [loop(self.cell, self.frames[start : start + length]) for start in starts], axis=1
+        )
+        name = f"{len(starts)} series"
+        yield compare(name, self._several_series(), _LOOP, series, tolerance=tolerance)
+
+    def against_keras(self, expected: NDArray[np.float32]) -> Comparison:
+        """Compares the stream tick by tick with the outputs of Keras, `[T, O]`."""
+        if self.outputs is None:
+            self.outputs = self._tick_by_tick()
+        return compare(self.name, self.outputs, _KERAS, expected, tolerance=TOLERANCE)
+
+    def _session(self, series_count: int = 1) -> AbstractContextManager[Session]:
+        return brief.deleted(
+            Session.create(
+                self.address,
+                model=self.model.name,
+                model_version=self.model.version,
+                series_count=series_count,
+            )
+        )
+
+    def _tick_by_tick(self) -> NDArray[np.float32]:
+        with self._session() as session:
+            return np.stack(list(session.stream(self.frames, max_chunk=1)))
+
+    def _in_chunks(self) -> NDArray[np.float32]:
+        # Chunks of all lengths, in an order that is the same each time.
+        chance = random.Random(0)  # noqa: S311 - not a secret
+        parts = []
+        with self._session() as session:
+            while session.next_step < len(self.frames):
+                start = session.next_step
+                length = chance.randint(1, session.info.window_step_count)
+                parts.append(session.steps(self.frames[start : start + length]))
+        return np.concatenate(parts)
+
+    def _several_series(self) -> NDArray[np.float32]:
+        starts, length = self._starts()
+        frames = np.stack([self.frames[start : start + length] for start in starts], axis=1)
+        with self._session(len(starts)) as session:
+            return np.stack(list(session.stream(frames)))
+
+    def _starts(self) -> tuple[list[int], int]:
+        """Returns where each series starts, and how many steps all of them have."""
+        starts = [index * len(self.frames) // (2 * _SERIES) for index in range(_SERIES)]
+        return starts, len(self.frames) - starts[-1]
+
+
+def has_keras() -> bool:
+    """Whether the outputs of Keras can be computed here."""
+    return importlib.util.find_spec("tensorflow") is not None
+
+
+def keras_outputs(bundle: Bundle, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns what Keras makes of the whole sequence, `[T, O]`.
+
+    Raises:
+      MissingExtraError: TensorFlow is not installed.
+      VerifyError: the bundle has no Keras model.
+    """
+    if bundle.keras_path is None:
+        raise VerifyError(f"{bundle.card.name} {bundle.card.version}: has no model.keras.")
+    from tickcell.model.keras import full_sequence
+
+    return full_sequence(bundle.keras_path, frames)

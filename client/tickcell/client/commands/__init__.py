@@ -1,1 +1,0 @@
-"""The commands of `tickcell` that belong to the client, one module each."""

@@ -1,0 +1,47 @@
+"""What a run says of the network it trained: its description, with where it comes from."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import Any, Protocol
+
+from tickcell.model.keras.datasets import Dataset
+from tickcell.model.keras.description import Description
+from tickcell.model.keras.recipe import Recipe
+
+
+class Origin(Protocol):
+    """Where training data comes from, and what its labels make an output mean."""
+
+    @property
+    def output_name(self) -> str: ...
+    @property
+    def output_meaning(self) -> str: ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns it as plain data."""
+
+
+def describe(name: str, source: Origin, recipe: Recipe, dataset: Dataset) -> Description:
+    """Describes the network of a run."""
+    labelling = dataset.labelling
+    return Description(
+        name=name,
+        version=str(recipe.seed + 1),
+        sensors=dataset.sensors,
+        rate_hz=dataset.rate_hz,
+        output_meaning=source.output_meaning,
+        output_name=source.output_name,
+        kind=labelling.kind,
+        classes=list(labelling.classes),
+        unit=labelling.unit,
+        training={
+            "source": source.to_dict(),
+            "recipe": recipe.to_dict(),
+            "training_frames": sum(map(len, dataset.training)),
+            "versions": {
+                package: importlib.metadata.version(package)
+                for package in ("tickcell", "tensorflow", "keras")
+            },
+        },
+    )

@@ -1,0 +1,7 @@
+"""What is wrong with a recording."""
+
+from __future__ import annotations
+
+
+class RecordingError(ValueError):
+    """A recording cannot be read; the message names the file and the place in it."""

@@ -1,0 +1,153 @@
+"""Tables of JSON lines: an object a row, whose numbers may lie in objects and lists within it.
+
+A column's name is the way to a number: `t`, `imu.gyro.z`, `acc.0`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tickcell.model.recording.errors import RecordingError
+from tickcell.model.recording.layout import NO_TIMES, Layout
+from tickcell.model.recording.table import BATCH_ROWS, SAMPLE_ROWS, Batch, Chosen, FileTable, listed
+from tickcell.model.recording.text import Lines
+
+
+class JsonLinesTable(FileTable):
+    """Rows of JSON lines."""
+
+    def __init__(
+        self,
+        lines: Iterable[str],
+        wanted: Sequence[str],
+        layout: Layout,
+        *,
+        source: str,
+        is_live: bool = False,
+        size: int | None = None,
+    ) -> None:
+        """Takes the columns from the first rows, or live from the first one.
+
+        Args:
+          lines: of the text.
+          wanted: the columns that must be there.
+          layout: what is known of it.
+          source: what to call it in messages.
+          is_live: whether to give each row before the next line is read.
+          size: about how many characters the text has, where that is known.
+
+        Raises:
+          RecordingError: a line is no object, or a column that must be there is not.
+        """
+        super().__init__(source)
+        self.is_live = is_live
+        self._lines = Lines(lines)
+        looked = self._lines.look(1 if is_live else SAMPLE_ROWS)
+        self.expected_length = None if is_live else self._lines.expected(size)
+        self._sample = [flat for line in looked if (flat := _lenient(line)) is not None]
+        # In the order in which they first come.
+        self.names = tuple(dict.fromkeys(name for row in self._sample for name in row))
+        asked = layout.time if layout.time != NO_TIMES else None
+        named = [*wanted, *([asked] if asked else [])]
+        if missing := [name for name in named if name not in self.names]:
+            raise RecordingError(
+                f"{source}: row 1: no number is named {listed(missing)}; the names are "
+                f"{listed(self.names)}. Name that of a sensor with --source {missing[0]}=NAME."
+            )
+
+    def sample(self, column: int) -> list[Any]:
+        if self.is_live:
+            return []
+        return [row[self.names[column]] for row in self._sample if self.names[column] in row]
+
+    def batches(self, chosen: Chosen) -> Iterator[Batch]:
+        size = 1 if self.is_live else BATCH_ROWS
+        taken: list[tuple[int, Mapping[str, Any]]] = []
+        try:
+            for line in self._lines:
+                if line.strip():
+                    taken.append((self._lines.number, self._row(line, chosen)))
+                if len(taken) == size:
+                    yield self._batch(taken, chosen)
+                    taken = []
+        except RecordingError:
+            if taken:
+                yield self._batch(taken, chosen)
+            raise
+        if taken:
+            yield self._batch(taken, chosen)
+
+    def _batch(self, taken: Sequence[tuple[int, Mapping[str, Any]]], chosen: Chosen) -> Batch:
+        names = [self.names[column] for column in chosen.sensors]
+        readings = [[row[name] for name in names] for _, row in taken]
+        times, labels = (
+            None if column is None else [row.get(self.names[column]) for _, row in taken]
+            for column in (chosen.time, chosen.label)
+        )
+        return Batch(
+            [number for number, _ in taken],
+            np.array(readings, np.float64).reshape(-1, len(names)),
+            times,
+            labels,
+        )
+
+    def _row(self, line: str, chosen: Chosen) -> dict[str, Any]:
+        """Returns a row by the names of its columns, with a number for each sensor."""
+        try:
+            row = _flat(json.loads(line))
+        except ValueError as error:
+            raise RecordingError(
+                f"{self.source}: row {self._lines.number}: is not a JSON object: {error}."
+            ) from error
+        for column in chosen.sensors:
+            name = self.names[column]
+            row[name] = self._reading(name, row.get(name))
+        return row
+
+    def _reading(self, name: str, value: Any) -> float:
+        """Returns a reading, NaN where there is none."""
+        if value is None:
+            return math.nan
+        if not isinstance(value, int | float):
+            raise RecordingError(
+                f"{self.source}: row {self._lines.number}, {name!r}: got {json.dumps(value)}, "
+                "expected a number."
+            )
+        try:
+            return float(value)
+        except OverflowError:
+            return math.inf
+
+
+def _lenient(line: str) -> dict[str, Any] | None:
+    """Returns a row to judge by; None for what will be told when its row is read."""
+    try:
+        return _flat(json.loads(line)) if line.strip() else None
+    except ValueError:
+        return None
+
+
+def _flat(value: Any) -> dict[str, Any]:
+    """Returns what lies within an object by the way to it."""
+    if not isinstance(value, dict):
+        raise ValueError(f"got {json.dumps(value)[:40]}")
+    found: dict[str, Any] = {}
+    _collect(value, "", found)
+    return found
+
+
+def _collect(value: Any, way: str, found: dict[str, Any]) -> None:
+    if isinstance(value, dict):
+        parts: Iterable[tuple[object, Any]] = value.items()
+    elif isinstance(value, list):
+        parts = enumerate(value)
+    else:
+        found[way] = value
+        return
+    for name, part in parts:
+        _collect(part, f"{way}.{name}" if way else str(name), found)

@@ -1,0 +1,133 @@
+"""The lines of a text, whatever it is packed and encoded in."""
+
+from __future__ import annotations
+
+import codecs
+import collections
+import gzip
+import io
+import itertools
+import pathlib
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import IO, cast
+
+from tickcell.model.recording.errors import RecordingError
+from tickcell.model.recording.table import SAMPLE_ROWS
+
+_GZIP = b"\x1f\x8b"
+_BOMS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_COMMENTS = ("#", "%")
+_HEAD_BYTES = 512
+
+
+def of_file(path: pathlib.Path) -> Iterator[str]:
+    """Yields the lines of a file of UTF-8 or UTF-16, maybe packed by gzip.
+
+    Raises:
+      OSError: it cannot be opened.
+      RecordingError: it is damaged, or in another encoding.
+    """
+    with path.open("rb") as packed:
+        is_packed = packed.read(len(_GZIP)) == _GZIP
+        packed.seek(0)
+        if is_packed:
+            with gzip.open(packed) as binary:
+                yield from _decoded(cast("IO[bytes]", binary), str(path))
+        else:
+            yield from _decoded(packed, str(path))
+
+
+def size_of_file(path: pathlib.Path) -> int:
+    """Returns about how many characters a file has; one of more than 4 GB packed, too few."""
+    with path.open("rb") as packed:
+        head = packed.read(_HEAD_BYTES)
+        size = packed.seek(0, io.SEEK_END)
+        if head.startswith(_GZIP) and size > 4:
+            packed.seek(-4, io.SEEK_END)
+            return int.from_bytes(packed.read(4), "little")
+    return size // 2 if _encoding(head).startswith("utf-16") else size
+
+
+def checked(lines: Iterable[str], source: str) -> Iterator[str]:
+    """Yields lines, and says in words that they cannot be decoded."""
+    try:
+        yield from lines
+    except UnicodeDecodeError as error:
+        raise RecordingError(
+            f"{source}: is not UTF-8 or UTF-16 text: {error.reason}; save it as UTF-8."
+        ) from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise RecordingError(f"{source}: is damaged gzip, or cut off: {error}.") from error
+
+
+def _decoded(binary: IO[bytes], source: str) -> Iterator[str]:
+    try:
+        head = binary.read(_HEAD_BYTES)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise RecordingError(f"{source}: is damaged gzip, or cut off: {error}.") from error
+    binary.seek(0)
+    with io.TextIOWrapper(binary, encoding=_encoding(head), newline="") as lines:
+        yield from lines
+
+
+def _encoding(head: bytes) -> str:
+    for mark, encoding in _BOMS.items():
+        if head.startswith(mark):
+            return encoding
+    # Without a mark: every other byte of plain letters is 0 in UTF-16, and none is in UTF-8.
+    if head[1:2] == b"\0":
+        return "utf-16-le"
+    return "utf-16-be" if head[:1] == b"\0" else "utf-8"
+
+
+class Lines:
+    """Lines without comments, the first of which may be looked at before they are taken.
+
+    Attributes:
+      number: of the line that was taken last; the first is 1, and comments count too.
+      comments: how many comment lines were passed over so far.
+      last_comment: the last of them, without its mark.
+    """
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        """Takes the lines of a text."""
+        self._lines = enumerate(lines, 1)
+        self._ahead: collections.deque[tuple[int, str]] = collections.deque()
+        self.number = 0
+        self.comments = 0
+        self.last_comment = ""
+
+    def look(self, count: int) -> list[str]:
+        """Returns up to so many lines that are still to come; they are read, and kept."""
+        while len(self._ahead) < count:
+            numbered = self._read()
+            if numbered is None:
+                break
+            self._ahead.append(numbered)
+        return [line for _, line in itertools.islice(self._ahead, count)]
+
+    def expected(self, size: int | None) -> int | None:
+        """Returns about how many lines are still to come of a text of so many characters."""
+        ahead = self.look(SAMPLE_ROWS)
+        if len(ahead) < SAMPLE_ROWS or size is None:
+            return len(ahead) if len(ahead) < SAMPLE_ROWS else None
+        return round(size * len(ahead) / sum(map(len, ahead)))
+
+    def __iter__(self) -> Iterator[str]:
+        """Yields the lines that are still to come, one by one as they are there."""
+        while numbered := self._ahead.popleft() if self._ahead else self._read():
+            self.number, line = numbered
+            yield line
+
+    def _read(self) -> tuple[int, str] | None:
+        for number, line in self._lines:
+            if not line.lstrip("\ufeff \t").startswith(_COMMENTS):
+                return number, line
+            self.comments += 1
+            self.last_comment = line.lstrip("\ufeff \t#%").rstrip()
+        return None
