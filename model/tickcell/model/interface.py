@@ -80,17 +80,60 @@ class TensorSpec:
         return math.prod(self.shape)
 
 
+KINDS = ("probability", "classes", "number")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Head:
+    """One of a model's outputs: one or more numbers of an output row.
+
+    Attributes:
+      name: names it.
+      size: how many numbers it has.
+      kind: "probability" of what it means; "classes", of which each number is the
+        probability of one and the highest tells which; or "number".
+      classes: their names, in order; of classes alone.
+    """
+
+    name: str
+    size: int
+    kind: str = "number"
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.name or self.size < 1 or self.kind not in KINDS:
+            raise InterfaceError(
+                f"output {self.name!r}: got size {self.size} and kind {self.kind!r}, expected a "
+                f"name, a size of at least 1 and one of {', '.join(KINDS)}."
+            )
+        if self.classes and (self.kind != "classes" or len(self.classes) != self.size):
+            raise InterfaceError(
+                f"output {self.name!r}: got {len(self.classes)} names of classes, expected "
+                f"{self.size if self.kind == 'classes' else 0} for {self.size} of kind "
+                f"{self.kind!r}."
+            )
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The names of its numbers."""
+        if self.size == 1:
+            return (self.name,)
+        return self.classes or tuple(f"{self.name}_{each}" for each in range(1, self.size + 1))
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Interface:
     """The sensors, state tensors and outputs of one cell, each in order.
 
     The order of `state_tensors` is the order in which they lie in a packed state
-    row; the graph's tensors are found by name, never by order.
+    row; the graph's tensors are found by name, never by order. A frame of which all
+    readings equal `mask_value` is masked: a step that changes nothing behind the mask.
     """
 
     sensors: tuple[Sensor, ...]
     state_tensors: tuple[TensorSpec, ...]
-    output_names: tuple[str, ...]
+    heads: tuple[Head, ...]
+    mask_value: float | None = None
 
     def __post_init__(self) -> None:
         for kind, names in (
@@ -112,6 +155,17 @@ class Interface:
     def state_size(self) -> int:
         """S, the float32 elements of one series' state, all tensors together."""
         return sum(tensor.size for tensor in self.state_tensors)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The names of the numbers in an output row, with their head's where there are several."""
+        if len(self.heads) == 1:
+            return self.heads[0].output_names
+        return tuple(
+            name if name == head.name or not head.classes else f"{head.name}_{name}"
+            for head in self.heads
+            for name in head.output_names
+        )
 
     @property
     def initial_state(self) -> NDArray[np.float32]:
@@ -143,7 +197,10 @@ class Interface:
                     _tensor_spec(tensor)
                     for tensor in fields.pop("state_tensors")
                 ),
-                output_names=tuple(fields.pop("output_names")),
+                heads=tuple(
+                    Head(**{**head, "classes": tuple(head["classes"])})
+                    for head in fields.pop("heads")
+                ),
                 **fields,
             )
         except InterfaceError:

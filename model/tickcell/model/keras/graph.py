@@ -49,8 +49,10 @@ def as_float32(model: Any) -> Any:
 
 
 def _inputs(model: Any) -> Any:
-    if isinstance(model, keras.Function | keras.Sequential) and model.inputs:
+    if isinstance(model, keras.Function):
         return _again(model.input)
+    if isinstance(model, keras.Sequential) and model.built and model.inputs:
+        return _again(model.inputs[0])
     shapes = getattr(model, "_build_shapes_dict", None) or {}
     if len(shapes) != 1:
         raise UnstreamableError(

@@ -244,6 +244,11 @@ class _Reader:
         result = operation(*arguments, **keywords)
         if isinstance(operation, keras.layers.InputLayer):
             return result
+        if type(operation).__name__ == "ConvertToTensor" and result.dtype == arguments[0].dtype:
+            # A model inside a model begins by making sure that it was given tensors.
+            self._values[id(result)] = self._values[id(arguments[0])]
+            self._kept.append(result)
+            return result
 
         def valued(leaf: Any) -> Any:
             return self._values.get(id(leaf), leaf)

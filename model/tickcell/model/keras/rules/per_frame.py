@@ -187,15 +187,28 @@ class Distributed(Rule):
             raise refusal(call, "its input is not a sequence of frames", "leave it out")
         self.gives = [(timing, lag)] * len(call.shapes)
         self._input = call.inputs[0].index
+        self._in_step = _unrolled(call.operation.layer)
 
     def step(self, tensors: Tensors, states: States, held: Any) -> tuple[list[Any], States]:  # noqa: ARG002 - of the base
-        return as_list(self.call.operation.layer(tensors[self._input])), {}
+        return as_list(self._in_step(tensors[self._input])), {}
 
     def whole(self, tensors: Tensors) -> list[Any]:
         layer = self.call.operation.layer
         return each_alone(
             lambda flat: layer(flat[self._input]), {self._input: tensors[self._input]}
         )
+
+
+def _unrolled(layer: Any) -> Any:
+    """Returns a recurrent layer without its loop, which LiteRT cannot compute."""
+    if not isinstance(layer, keras.layers.RNN):
+        return layer
+    return keras.layers.RNN(
+        layer.cell,
+        return_sequences=layer.return_sequences,
+        go_backwards=layer.go_backwards,
+        unroll=True,
+    )
 
 
 def _product(sizes: tuple[Any, ...]) -> int:
