@@ -57,6 +57,9 @@ COMMANDS = {
     ),
     "train": Place(f"{_OURS}.train", "train", "train", "Trains a model on recordings."),
     "export": Place(f"{_OURS}.export", "export", "train", "Turns a Keras model into a bundle."),
+    "bundle": Place(
+        f"{_OURS}.bundle", "bundle_command", "server", "Makes a bundle of a LiteRT graph of one step."
+    ),
     "evaluate": Place(f"{_OURS}.evaluate", "evaluate", "train", "Measures a bundle on recordings."),
 }
 

@@ -143,7 +143,10 @@ class LiteRTCell(Cell):
         rows, next_rows = self._trace(probe)
         self._numerics_digest = hashlib.sha256(next_rows.tobytes()).hexdigest()[:16]
         for size in BATCH_SHAPES[1:]:
-            kernel = _Kernel(graph, interface, size)
+            try:
+                kernel = _Kernel(graph, interface, size)
+            except CellError:
+                continue  # A graph may be made for a batch of one alone.
             if _agrees(kernel, rows, next_rows):
                 self._kernels.append(kernel)
 

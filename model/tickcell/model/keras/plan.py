@@ -52,6 +52,7 @@ class Plan:
       bound: in an order in which each call's inputs are there.
       inputs: in the order in which a frame has their readings; a static input is there
         with each frame.
+      input_names: of those.
       carried: the inputs by which the model is given its states, which a stream keeps.
       heads: in the order of an output row.
       gives_heads: which of the model's own outputs are heads, and not states.
@@ -63,6 +64,7 @@ class Plan:
 
     bound: tuple[Bound, ...]
     inputs: tuple[Value, ...]
+    input_names: tuple[str, ...]
     carried: tuple[Value, ...]
     heads: tuple[Head, ...]
     gives_heads: tuple[bool, ...]
@@ -132,6 +134,7 @@ def read(model: Any) -> Plan:
     return Plan(
         bound=tuple(reader.bound),
         inputs=inputs,
+        input_names=tuple(reader.input_names[value.index] for value in inputs),
         carried=tuple(value for value in reader.inputs if value.index in reader.carried),
         heads=tuple(heads),
         gives_heads=tuple(gives_heads),
@@ -148,6 +151,7 @@ class _Reader:
     def __init__(self, model: Any, flat: Any) -> None:
         self.bound: list[Bound] = []
         self.inputs: list[Value] = []
+        self.input_names: dict[int, str] = {}
         self.carried: dict[int, str] = {}
         self._model = model
         self._flat = flat
@@ -215,7 +219,9 @@ class _Reader:
             lambda tensor: keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype), flat.input
         )
         for tensor, of_model in zip(keras.tree.flatten(tensors), flat.inputs, strict=True):
-            self.inputs.append(self._input(tensor, of_model.name))
+            value = self._input(tensor, of_model.name)
+            self.inputs.append(value)
+            self.input_names[value.index] = of_model.name
         clone = keras.models.clone_model(
             flat, input_tensors=tensors, clone_function=lambda layer: layer, call_function=self._call
         )
