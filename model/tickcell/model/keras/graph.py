@@ -21,13 +21,9 @@ def flatten(model: Any) -> Any:
         raise UnstreamableError(f"{type(model).__name__} is not a Keras model.")
     flat = _traced(model, _inputs(model))
     while any(isinstance(operation, keras.Model) for operation in flat.operations):
-        flat = keras.models.clone_model(
-            flat,
-            input_tensors=_again(flat.input),
-            clone_function=lambda layer: layer,
-            call_function=_inline,
-        )
-    return flat
+        flat = _inlined(flat)
+    # Once more, since a mask is not seen behind what the last one took out.
+    return _inlined(flat)
 
 
 def as_float32(model: Any) -> Any:
@@ -85,9 +81,22 @@ def _traced(model: Any, inputs: Any) -> Any:
         ) from error
 
 
+def _inlined(flat: Any) -> Any:
+    return keras.models.clone_model(
+        flat,
+        input_tensors=_again(flat.input),
+        clone_function=lambda layer: layer,
+        call_function=_inline,
+    )
+
+
 def _inline(operation: Any, *arguments: Any, **keywords: Any) -> Any:
     if isinstance(operation, keras.Model):
         return operation.call(*arguments, **keywords)
+    if type(operation).__name__ == "ConvertToTensor":
+        # A model begins by making sure that it was given tensors of its type.
+        result = operation(*arguments, **keywords)
+        return arguments[0] if result.dtype == arguments[0].dtype else result
     return operation(*arguments, **keywords)
 
 

@@ -121,6 +121,11 @@ def read(model: Any) -> Plan:
     inputs = tuple(value for value in reader.inputs if value.index not in reader.carried)
     timed = [value for value in inputs if value.timing is Timing.EACH]
     lengths = {value.shape[1] for value in timed}
+    if not timed:
+        raise UnstreamableError(
+            f"{model.name}: got inputs of the shapes {[list(each.shape) for each in inputs]}, "
+            "expected [B, T, F]; give it the frames of a sequence."
+        )
     if len(lengths) > 1:
         raise UnstreamableError(
             f"{model.name}: takes sequences of different lengths {sorted(lengths, key=str)}; give "
@@ -249,11 +254,6 @@ class _Reader:
         """Binds one call, and goes on with what it gives."""
         result = operation(*arguments, **keywords)
         if isinstance(operation, keras.layers.InputLayer):
-            return result
-        if type(operation).__name__ == "ConvertToTensor" and result.dtype == arguments[0].dtype:
-            # A model inside a model begins by making sure that it was given tensors.
-            self._values[id(result)] = self._values[id(arguments[0])]
-            self._kept.append(result)
             return result
 
         def valued(leaf: Any) -> Any:

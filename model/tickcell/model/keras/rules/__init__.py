@@ -70,7 +70,8 @@ _LAYERS: dict[type[Any], Any] = {
 # Operations of keras.ops have no public classes, so they are known by name.
 _OPERATIONS: dict[str, Any] = {
     **dict.fromkeys(
-        "Absolute Add Arctan Arctan2 BitwiseAnd BitwiseOr Cast Ceil Celu Clip Cos Cosh Divide "
+        "Absolute Add Arctan Arctan2 BitwiseAnd BitwiseOr Cast Ceil Celu Clip ConvertToTensor Cos "
+        "Cosh Divide "
         "DivideNoNan Elu Equal Erf Exp Expm1 Floor FloorDivide FullLike Gelu Greater "
         "GreaterEqual HardSigmoid HardSilu HardTanh Hypot Isfinite Isnan LeakyRelu Less "
         "LessEqual Log Log10 Log1p Log2 LogSigmoid LogicalAnd LogicalNot LogicalOr LogicalXor "
