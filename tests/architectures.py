@@ -44,9 +44,9 @@ def tcn(value: Any) -> Any:
     """Dilated causal convolutions with skips."""
     value = layers.Conv1D(8, 1)(value)
     for dilation in (1, 2, 4, 8):
-        inner = layers.Conv1D(
-            8, 3, padding="causal", dilation_rate=dilation, activation="relu"
-        )(value)
+        inner = layers.Conv1D(8, 3, padding="causal", dilation_rate=dilation, activation="relu")(
+            value
+        )
         value = layers.Add()([value, layers.Dropout(0.1)(inner)])
     return value
 
@@ -238,10 +238,10 @@ STREAMED: dict[str, Build] = {
     "masking, Sequential": lambda: keras.Sequential(
         [frames(None), layers.Masking(), layers.GRU(5, return_sequences=True), layers.LSTM(4)]
     ),
-    "masking, mean": of(lambda x: dense(layers.GlobalAveragePooling1D()(each(layers.Masking()(x))))),
-    "masking, beside": of(
-        lambda x: dense(each(layers.Concatenate()([layers.Masking()(x), x])))
+    "masking, mean": of(
+        lambda x: dense(layers.GlobalAveragePooling1D()(each(layers.Masking()(x))))
     ),
+    "masking, beside": of(lambda x: dense(each(layers.Concatenate()([layers.Masking()(x), x])))),
     "masking, nested": nested(masked=True),
     "masking, stacked cells": of(
         lambda x: layers.RNN([layers.LSTMCell(3), layers.GRUCell(4)], return_sequences=True)(
@@ -263,7 +263,9 @@ STREAMED: dict[str, Build] = {
     "SeparableConv1D": of(lambda x: each(layers.SeparableConv1D(8, 3, depth_multiplier=2)(x))),
     "DepthwiseConv1D": of(lambda x: each(layers.DepthwiseConv1D(3, depth_multiplier=2)(x))),
     "Conv1D in groups": of(lambda x: each(layers.Conv1D(6, 3, groups=2, padding="causal")(x))),
-    "ZeroPadding1D, Conv1D": of(lambda x: each(layers.Conv1D(8, 3)(layers.ZeroPadding1D((2, 0))(x)))),
+    "ZeroPadding1D, Conv1D": of(
+        lambda x: each(layers.Conv1D(8, 3)(layers.ZeroPadding1D((2, 0))(x)))
+    ),
     "Cropping1D, skip": of(
         lambda x: each(layers.Add()([layers.Conv1D(6, 3)(x), layers.Cropping1D((2, 0))(x)]))
     ),
@@ -283,9 +285,7 @@ STREAMED: dict[str, Build] = {
         None,
     ),
     "input over a number": of(lambda x: dense(each(x / 9.81))),
-    "number times output": of(
-        lambda x: 125.0 * dense(layers.LSTM(8)(x), activation="sigmoid")
-    ),
+    "number times output": of(lambda x: 125.0 * dense(layers.LSTM(8)(x), activation="sigmoid")),
     "1 - output": of(lambda x: 1 - dense(each(x), activation="sigmoid")),
     "last by slice": of(lambda x: dense(each(x)[:, -1])),
     "some sensors": of(lambda x: dense(each(x[:, :, :3]))),
@@ -383,7 +383,11 @@ REFUSED: dict[str, tuple[Build, str]] = {
         r"\(MaxPooling1D\) .* strides=2 ",
     ),
     "skip of another length": (
-        of(lambda x: each(layers.Concatenate(axis=-1)([ops.tanh(x)[:, 2:], layers.Conv1D(6, 3)(x)]))),
+        of(
+            lambda x: each(
+                layers.Concatenate(axis=-1)([ops.tanh(x)[:, 2:], layers.Conv1D(6, 3)(x)])
+            )
+        ),
         r"'get_item\w*' \(GetItem\) .* part of the sequence; take the last frame",
     ),
     "ZeroPadding1D at both ends": (

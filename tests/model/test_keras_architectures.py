@@ -8,16 +8,15 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from architectures import REFUSED, STREAMED
 
+from architectures import REFUSED, STREAMED
 from tickcell.cli import server_process
 from tickcell.client import Session
 from tickcell.model.bundle import Bundle
-from tickcell.model.keras import agreement, checks, export, graph, plan, sequence
+from tickcell.model.keras import agreement, export, graph, plan, sequence
 from tickcell.model.keras import frames as frames_of
 from tickcell.model.keras.description import Description, sensors_of
 from tickcell.model.keras.plan import UnstreamableError
-from tickcell.model.keras.step import Step
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning",

@@ -193,10 +193,7 @@ class Interface:
             fields: Any = json.loads(encoded)
             return cls(
                 sensors=tuple(Sensor(**sensor) for sensor in fields.pop("sensors")),
-                state_tensors=tuple(
-                    _tensor_spec(tensor)
-                    for tensor in fields.pop("state_tensors")
-                ),
+                state_tensors=tuple(_tensor_spec(tensor) for tensor in fields.pop("state_tensors")),
                 heads=tuple(
                     Head(**{**head, "classes": tuple(head["classes"])})
                     for head in fields.pop("heads")

@@ -151,7 +151,9 @@ class _Editor:
 
     def split(self, name: str, parts: Sequence[str], sizes: Sequence[int]) -> None:
         """Makes one input of several."""
-        columns = [self._row(f"{name}_{part}", size) for part, size in zip(parts, sizes, strict=True)]
+        columns = [
+            self._row(f"{name}_{part}", size) for part, size in zip(parts, sizes, strict=True)
+        ]
         row = self._row(name, sum(sizes))
         options = self._schema.SplitVOptionsT()
         options.numSplits = len(parts)
@@ -170,7 +172,9 @@ class _Editor:
 
     def join(self, name: str, parts: Sequence[str], sizes: Sequence[int]) -> None:
         """Makes one output of several."""
-        columns = [self._row(f"{name}_{part}", size) for part, size in zip(parts, sizes, strict=True)]
+        columns = [
+            self._row(f"{name}_{part}", size) for part, size in zip(parts, sizes, strict=True)
+        ]
         row = self._row(name, sum(sizes))
         options = self._schema.ConcatenationOptionsT()
         options.axis = 1
@@ -235,7 +239,9 @@ class _Editor:
     def _reshape(self, given: int, made: int, shape: Sequence[int]) -> Any:
         sizes = [-1, *shape[1:]] if self._is_dynamic else list(shape)
         return self._operator(
-            "RESHAPE", [given, self._constant(f"shape_of_{made}_by_{given}", sizes)], [made],
+            "RESHAPE",
+            [given, self._constant(f"shape_of_{made}_by_{given}", sizes)],
+            [made],
             self._schema.ReshapeOptionsT(),
         )
 

@@ -85,7 +85,9 @@ def bundle_command(graph: pathlib.Path, out: pathlib.Path, **options: Any) -> No
         )
     else:
         agreed = made.card.metrics["golden_agreement"]
-        click.echo(f"max |delta| to the golden: {agreed['max_delta']:.2g} over {len(outputs)} steps")
+        click.echo(
+            f"max |delta| to the golden: {agreed['max_delta']:.2g} over {len(outputs)} steps"
+        )
     if made.card.metrics["batch_shapes"] == [1]:
         click.echo("The graph takes one series at a time, so sessions do not share its calls.")
 

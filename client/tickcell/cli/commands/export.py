@@ -22,6 +22,7 @@ _File = click.Path(path_type=pathlib.Path, exists=True, dir_okay=False)
 _Model = click.Path(path_type=pathlib.Path, exists=True)
 _DESCRIBED = ("name", "version", "rate_hz", "output_meaning", "output_name", "threshold")
 
+
 @click.command()
 @click.argument("model", type=_Model)
 @click.option("--out", required=True, type=click.Path(path_type=pathlib.Path, file_okay=False))

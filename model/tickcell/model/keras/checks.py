@@ -39,9 +39,7 @@ def expected(step: Step, frames: NDArray[np.float32], name: str) -> NDArray[np.f
     return outputs
 
 
-def check_as_trained(
-    step: Step, frames: NDArray[np.float32], outputs: NDArray[np.float32]
-) -> None:
+def check_as_trained(step: Step, frames: NDArray[np.float32], outputs: NDArray[np.float32]) -> None:
     """Compares the model, called as it was trained, with its layers over any length."""
     for step_count in _lengths(step):
         got, compared, is_given = _both(step.model, step, frames, outputs, step_count)
@@ -58,9 +56,7 @@ def delta_in_own_precision(
     return float(np.nanmax(np.abs(got - compared)[:, is_given]))
 
 
-def check_keras_step(
-    step: Step, frames: NDArray[np.float32], outputs: NDArray[np.float32]
-) -> None:
+def check_keras_step(step: Step, frames: NDArray[np.float32], outputs: NDArray[np.float32]) -> None:
     """Compares the model's layers one frame at a time with whole sequences."""
     run = tf.function(step, autograph=False)
     states = step.initial_states(len(frames))

@@ -40,7 +40,9 @@ def convert(step: Step) -> bytes:
 
     def run(frame_and_state: Any) -> dict[str, Any]:
         frame, *states = tf.split(frame_and_state, sizes, axis=1)
-        output, next_states = step(frame, dict(zip(names, map(_shaped, states, specs), strict=True)))
+        output, next_states = step(
+            frame, dict(zip(names, map(_shaped, states, specs), strict=True))
+        )
         rows = [_flat(next_states[spec.name], spec) for spec in specs]
         row = tf.concat([output, *rows], axis=1)
         return {"output_and_state": row}

@@ -73,9 +73,7 @@ def export(
     checks.check_keras_step(step, frames, expected)
 
     step_graph = conversion.convert(step)
-    interface = Interface(
-        description.sensors, step.state_tensors, heads.of(step.plan, description)
-    )
+    interface = Interface(description.sensors, step.state_tensors, heads.of(step.plan, description))
     probed = probe.frames(fingerprint(step_graph, interface.to_json()), interface)
     cell = LiteRTCell(step_graph, interface, probed)
     streamed = agreement.stream(cell, golden_frames[np.newaxis])
@@ -89,9 +87,7 @@ def export(
     card = _card(description, measured, growth, cell, golden_frames, step.plan.lag)
     if rebuilt is not model:
         delta = checks.delta_in_own_precision(model, step, frames, expected)
-        card = dataclasses.replace(
-            card, metrics={**card.metrics, "delta_to_own_precision": delta}
-        )
+        card = dataclasses.replace(card, metrics={**card.metrics, "delta_to_own_precision": delta})
     # Before the model's first output there is the cell's.
     golden_outputs = np.where(np.isnan(golden_outputs), streamed, golden_outputs)
     golden = Golden(golden_frames, golden_outputs[0], golden_labels)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tickcell.model.keras.rules.rule import Timing
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -37,8 +39,10 @@ def random(
 
 
 def _allowed(plan: Plan, frames: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rounds what a model takes as whole numbers."""
+    """Rounds what a model takes as whole numbers, and repeats what it takes once."""
     for value, columns in plan.columns():
+        if value.timing is Timing.GIVEN:
+            frames[..., columns] = frames[..., :1, columns]
         if "int" in value.dtype:
             frames[..., columns] = np.round(frames[..., columns])
     return frames

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import keras
@@ -91,6 +92,12 @@ def _inlined(flat: Any) -> Any:
 
 
 def _inline(operation: Any, *arguments: Any, **keywords: Any) -> Any:
+    takes_mask = isinstance(operation, keras.layers.Layer) and (
+        "mask" in inspect.signature(operation.call).parameters
+    )
+    if takes_mask and keywords.get("mask") is None:
+        # Said, since a layer that is called with any keyword does not write its mask down.
+        keywords["mask"] = getattr(arguments[0], "_keras_mask", None)
     if isinstance(operation, keras.Model):
         return operation.call(*arguments, **keywords)
     if type(operation).__name__ == "ConvertToTensor":

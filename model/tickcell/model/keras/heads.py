@@ -20,7 +20,9 @@ def of(plan: Plan, description: Description) -> tuple[Head, ...]:
     is shows in its last activation.
     """
     if len(plan.heads) > 1:
-        return tuple(Head(head.name, head.size, kind(plan, number)) for number, head in enumerate(plan.heads))
+        return tuple(
+            Head(head.name, head.size, kind(plan, number)) for number, head in enumerate(plan.heads)
+        )
     size = plan.output_count
     if len(description.classes) == size > 1:
         return (Head(description.output_name, size, "classes", tuple(description.classes)),)

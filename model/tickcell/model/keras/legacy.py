@@ -23,6 +23,12 @@ H5_START = b"\x89HDF\r\n\x1a\n"
 # What Keras 2 writes of a layer and Keras 3 does not know, with the value that changes nothing.
 _NEUTRAL: dict[str, Any] = {"time_major": False, "ragged": False, "sparse": False}
 
+_MODELS: dict[str, Any] = {
+    "Functional": keras.Model,
+    "Model": keras.Model,
+    "Sequential": keras.Sequential,
+}
+
 
 def load_h5(file: pathlib.Path) -> Any:
     """Loads an `.h5` file.
@@ -67,8 +73,13 @@ def load_saved_model(directory: pathlib.Path) -> Any:
     with told(directory):
         nodes = saved_metadata_pb2.SavedMetadata.FromString(metadata.read_bytes()).nodes
         root = json.loads(next(node.metadata for node in nodes if node.node_path == "root"))
+        if root.get("class_name") not in _MODELS:
+            raise ModelFileError(
+                f"{directory}: is of the class {root.get('class_name')!r}, whose calls are functions "
+                "in the SavedModel, and none is run; save the model with model.save('model.keras')."
+            )
         fields = _readable(directory, {key: root[key] for key in ("class_name", "config")})
-        model = keras.saving.deserialize_keras_object(fields, safe_mode=True)
+        model = _MODELS[fields["class_name"]].from_config(fields["config"])
         _set_weights(model, directory / "variables" / "variables")
         return model
 
@@ -81,6 +92,8 @@ def _readable(file: pathlib.Path, config: Any) -> Any:
 
 def _without_neutral(file: pathlib.Path, config: Any) -> Any:
     if isinstance(config, dict):
+        if config.get("class_name") == "__tuple__":
+            return tuple(_without_neutral(file, each) for each in config["items"])
         for key, value in _NEUTRAL.items():
             if config.get(key, value) not in (value, None):
                 raise ModelFileError(
@@ -98,27 +111,27 @@ def _without_neutral(file: pathlib.Path, config: Any) -> Any:
 
 
 def _set_weights(model: Any, checkpoint: pathlib.Path) -> None:
-    """Sets a model's weights by their paths in the object graph that Keras 2 saved."""
+    """Sets a model's weights by their paths in the object graph that Keras 2 saved.
+
+    A weight is there once: as one of the model's variables, by number, or as its layer's,
+    by name.
+    """
     import tensorflow as tf
 
     saved = tf.train.load_checkpoint(str(checkpoint))
     shapes = saved.get_variable_to_shape_map()
-    weighted = [layer for layer in model.layers if layer.weights]
-    for number, layer in enumerate(weighted):
+    index = 0
+    for number, layer in enumerate(layer for layer in model.layers if layer.weights):
         values = []
         for weight in layer.weights:
-            ending = f"/{weight.name}/.ATTRIBUTES/VARIABLE_VALUE"
-            names = [
-                name
-                for name in shapes
-                if name.startswith(f"layer_with_weights-{number}/")
-                and name.endswith(ending)
-                and tuple(shapes[name]) == tuple(weight.shape)
-            ]
-            if len(names) != 1:
+            paths = (f"variables/{index}", f"layer_with_weights-{number}/{weight.name}")
+            keys = [f"{path}/.ATTRIBUTES/VARIABLE_VALUE" for path in paths]
+            found = [key for key in keys if tuple(shapes.get(key, ())) == tuple(weight.shape)]
+            if not found:
                 raise ModelFileError(
-                    f"layer {layer.name!r}: its weight {weight.name!r} is found {len(names)} times "
-                    "in the SavedModel, expected once; save the model as .h5 instead."
+                    f"layer {layer.name!r}: its weight {weight.name!r} {list(weight.shape)} is not "
+                    "in the SavedModel; save the model as .h5 instead."
                 )
-            values.append(np.asarray(saved.get_tensor(names[0])))
+            values.append(np.asarray(saved.get_tensor(found[0])))
+            index += 1
         layer.set_weights(values)

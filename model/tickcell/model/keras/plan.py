@@ -92,10 +92,7 @@ class Plan:
     def largest_hold(self) -> int:
         """For how many of the first frames some state is held."""
         lags = [
-            value.lag
-            for rule in self.rules
-            if rule.initial_states
-            for value in rule.call.inputs
+            value.lag for rule in self.rules if rule.initial_states for value in rule.call.inputs
         ]
         return max([0, *lags])
 
@@ -214,9 +211,7 @@ class _Reader:
                 )
         values = {float(call.operation.mask_value) for call in masks}
         if len(values) > 1:
-            raise refusal(
-                masks[0], f"frames are masked by {sorted(values)}", "use one mask_value"
-            )
+            raise refusal(masks[0], f"frames are masked by {sorted(values)}", "use one mask_value")
         return values.pop() if values else None
 
     def _follow(self, flat: Any) -> list[Value]:
@@ -228,13 +223,18 @@ class _Reader:
             self.inputs.append(value)
             self.input_names[value.index] = of_model.name
         clone = keras.models.clone_model(
-            flat, input_tensors=tensors, clone_function=lambda layer: layer, call_function=self._call
+            flat,
+            input_tensors=tensors,
+            clone_function=lambda layer: layer,
+            call_function=self._call,
         )
         return [self._values[id(tensor)] for tensor in clone.outputs]
 
     def _input(self, tensor: Any, name: str) -> Value:
-        if len(tensor.shape) < 2 or None in tensor.shape[2:] or (
-            len(tensor.shape) == 2 and tensor.shape[1] is None
+        if (
+            len(tensor.shape) < 2
+            or None in tensor.shape[2:]
+            or (len(tensor.shape) == 2 and tensor.shape[1] is None)
         ):
             raise UnstreamableError(
                 f"input {name!r}: got {tensor.dtype} {list(tensor.shape)}, expected [B, T, F] with "

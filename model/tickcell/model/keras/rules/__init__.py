@@ -57,6 +57,7 @@ _LAYERS: dict[type[Any], Any] = {
     keras.layers.Flatten: per_frame.Reshaped,
     keras.layers.GlobalAveragePooling1D: so_far.MeanSoFar,
     keras.layers.GlobalMaxPooling1D: so_far.MaxSoFar,
+    keras.layers.GroupNormalization: per_frame.Grouped,
     keras.layers.MaxPooling1D: windowed.Pooling,
     keras.layers.PReLU: per_frame.Prelu,
     keras.layers.RNN: recurrent.Recurrent,
@@ -70,19 +71,11 @@ _LAYERS: dict[type[Any], Any] = {
 # Operations of keras.ops have no public classes, so they are known by name.
 _OPERATIONS: dict[str, Any] = {
     **dict.fromkeys(
-        "Absolute Add Arctan Arctan2 BitwiseAnd BitwiseOr Cast Ceil Celu Clip ConvertToTensor Cos "
-        "Cosh Divide "
-        "DivideNoNan Elu Equal Erf Exp Expm1 Floor FloorDivide FullLike Gelu Greater "
-        "GreaterEqual HardSigmoid HardSilu HardTanh Hypot Isfinite Isnan LeakyRelu Less "
-        "LessEqual Log Log10 Log1p Log2 LogSigmoid LogicalAnd LogicalNot LogicalOr LogicalXor "
-        "Maximum Minimum Mod Multiply NanToNum Negative NotEqual OnesLike Power Reciprocal Relu "
-        "Relu6 Round Rsqrt Selu Sigmoid Sign Silu Sin Sinh Softplus Softsign Sqrt Square "
-        "StopGradient Subtract Tan Tanh TrueDivide Where ZerosLike".split(),
+        ["Absolute", "Add", "Arctan", "Arctan2", "BitwiseAnd", "BitwiseOr", "Cast", "Ceil", "Celu", "Clip", "ConvertToTensor", "Cos", "Cosh", "Divide", "DivideNoNan", "Elu", "Equal", "Erf", "Exp", "Expm1", "Floor", "FloorDivide", "FullLike", "Gelu", "Greater", "GreaterEqual", "HardSigmoid", "HardSilu", "HardTanh", "Hypot", "Isfinite", "Isnan", "LeakyRelu", "Less", "LessEqual", "Log", "Log10", "Log1p", "Log2", "LogSigmoid", "LogicalAnd", "LogicalNot", "LogicalOr", "LogicalXor", "Maximum", "Minimum", "Mod", "Multiply", "NanToNum", "Negative", "NotEqual", "OnesLike", "Power", "Reciprocal", "Relu", "Relu6", "Round", "Rsqrt", "Selu", "Sigmoid", "Sign", "Silu", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt", "Square", "StopGradient", "Subtract", "Tan", "Tanh", "TrueDivide", "Where", "ZerosLike"],
         per_frame.Broadcast,
     ),
     **dict.fromkeys(
-        "All Any Argmax Argmin Concatenate Cumsum ExpandDims Glu Logsumexp LogSoftmax Norm Prod "
-        "Softmax Split Squeeze Stack Std Sum Take Var".split(),
+        ["All", "Any", "Argmax", "Argmin", "Concatenate", "Cumsum", "ExpandDims", "Glu", "Logsumexp", "LogSoftmax", "Norm", "Prod", "Softmax", "Split", "Squeeze", "Stack", "Std", "Sum", "Take", "Var"],
         per_frame.AlongAxis,
     ),
     "Amax": so_far.reduction(so_far.MaxSoFar),

@@ -39,7 +39,5 @@ class Own(PerFrame):
                 )
 
     def _run(self, inputs: dict[int, np.ndarray]) -> list[np.ndarray]:
-        tensors = {
-            index: keras.ops.convert_to_tensor(each) for index, each in inputs.items()
-        }
+        tensors = {index: keras.ops.convert_to_tensor(each) for index, each in inputs.items()}
         return [keras.ops.convert_to_numpy(each) for each in as_list(self.call.run(tensors))]

@@ -114,6 +114,18 @@ class Broadcast(PerFrame):
                 )
 
 
+class Grouped(PerFrame):
+    """Normalises groups of readings, over all axes but that of series."""
+
+    def check(self) -> None:
+        if self.is_timed:
+            raise refusal(
+                self.call,
+                "it normalises over all frames of the sequence",
+                "use LayerNormalization, or TimeDistributed around it",
+            )
+
+
 class Prelu(PerFrame):
     """A slope for each reading."""
 

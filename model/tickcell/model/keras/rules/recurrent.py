@@ -70,16 +70,12 @@ class Recurrent(Rule):
     def whole(self, tensors: Tensors) -> list[Any]:
         cell = _Telling(self._layer.cell) if self._layer.return_state else self._layer.cell
         keywords = {} if self._mask is None else {"mask": tensors[self._mask]}
-        outputs = keras.layers.RNN(cell, return_sequences=True)(
-            tensors[self._sequence], **keywords
-        )
+        outputs = keras.layers.RNN(cell, return_sequences=True)(tensors[self._sequence], **keywords)
         if not self._layer.return_state:
             return [outputs]
         sizes = [self._output_size(), *keras.tree.flatten(self._layer.cell.state_size)]
         ends = np.cumsum(sizes)
-        return [
-            outputs[..., end - size : end] for end, size in zip(ends, sizes, strict=True)
-        ]
+        return [outputs[..., end - size : end] for end, size in zip(ends, sizes, strict=True)]
 
     def _output_size(self) -> int:
         return int(self.call.shapes[0][-1] or 0)

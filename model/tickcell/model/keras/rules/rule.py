@@ -160,9 +160,7 @@ def common(call: Call, inputs: Sequence[Value] | None = None) -> tuple[Timing, i
             f"its inputs begin {sorted(lags)} frames into the sequence",
             "pad convolutions with padding='causal'",
         )
-    timing = next(
-        (each for each in (Timing.EACH, Timing.SO_FAR) if each in timings), Timing.GIVEN
-    )
+    timing = next((each for each in (Timing.EACH, Timing.SO_FAR) if each in timings), Timing.GIVEN)
     return timing, lags.pop()
 
 
@@ -178,6 +176,4 @@ def each_alone(run: Any, tensors: Tensors) -> list[Any]:
         index: keras.ops.reshape(tensor, (-1, *tensor.shape[2:]))
         for index, tensor in tensors.items()
     }
-    return [
-        keras.ops.reshape(tensor, (*size, *tensor.shape[1:])) for tensor in as_list(run(flat))
-    ]
+    return [keras.ops.reshape(tensor, (*size, *tensor.shape[1:])) for tensor in as_list(run(flat))]

@@ -101,9 +101,7 @@ class MeanSoFar(Pooled):
         frames = keras.ops.cast(tensors[self._input], "float64")
         counted = keras.ops.ones_like(frames[..., :1])
         if self._mask is not None:
-            counted = keras.ops.cast(
-                keras.ops.expand_dims(tensors[self._mask], -1), "float64"
-            )
+            counted = keras.ops.cast(keras.ops.expand_dims(tensors[self._mask], -1), "float64")
         count = keras.ops.maximum(keras.ops.cumsum(counted, axis=1), 1.0)
         mean = keras.ops.cumsum(frames * counted, axis=1) / count
         return [keras.ops.cast(mean, "float32")]
@@ -128,7 +126,10 @@ class MaxSoFar(Pooled):
 
     def whole(self, tensors: Tensors) -> list[Any]:
         frames = self.sign * tensors[self._input]
-        return [self.sign * keras.ops.associative_scan(keras.ops.maximum, frames, axis=1)]
+        most = keras.ops.associative_scan(keras.ops.maximum, frames, axis=1)
+        # A scan over an unknown length forgets its shape.
+        size = keras.ops.shape(frames)[:2]
+        return [self.sign * keras.ops.reshape(most, (*size, *self._shape))]
 
 
 class MinSoFar(MaxSoFar):
