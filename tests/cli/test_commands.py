@@ -126,10 +126,20 @@ def test_a_file_that_is_not_there_is_one_sentence(run: Run, server: ServerProces
     assert err == "tickcell: no-such-file.csv: cannot be read: No such file or directory.\n"
 
 
+def test_a_model_that_is_not_served_is_told_with_the_way_out(
+    run: Run, server: ServerProcess
+) -> None:
+    status, _, err = run("replay", "--fast", "--model", "gait:7", "--server", server.address)
+    assert status == 1
+    assert "served are: drive 1. Name one with --model NAME[:VERSION]." in err
+
+
 def test_the_sample_reads_back_as_the_golden(run: Run, bundle: Bundle, tmp_path: Path) -> None:
     path = tmp_path / "drive.csv"
     path.write_text(run("sample")[1])
-    read = recording.read(path, bundle.interface.sensors)
+    read = recording.read(
+        path, bundle.interface.sensors, recording.Layout(label=bundle.interface.output_names[0])
+    )
     assert read.frames.tobytes() == bundle.golden.frames.tobytes()
     assert np.asarray(read.labels).tolist() == np.asarray(samples.shipped().labels).tolist()
 

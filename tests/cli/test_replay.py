@@ -26,10 +26,10 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample recording as a file."""
+    """The sample recording as a file, without its labels."""
     path = tmp_path_factory.mktemp("replay") / "drive.csv"
     with path.open("w") as file:
-        recording.write_csv(samples.shipped(), file)
+        recording.write_csv(dataclasses.replace(samples.shipped(), labels=None), file)
     return path
 
 
@@ -104,7 +104,7 @@ def test_a_csv_an_npz_and_standard_input_give_the_same_rows(
 ) -> None:
     npz = tmp_path / "drive.npz"
     sample = samples.shipped()
-    np.savez(npz, frames=sample.frames, times=sample.times, labels=np.asarray(sample.labels))
+    np.savez(npz, frames=sample.frames, times=sample.times)
     by_csv, by_npz = run("replay", drive, "--fast"), run("replay", npz, "--fast")
     with drive.open() as file:
         by_pipe = spawn(server, "replay", "-", stdin=file).communicate()
@@ -196,8 +196,8 @@ def half(run: Run, drive: Path, tmp_path: Path, server: ServerProcess) -> Iterat
     outputs = session.steps(frames[:200])
     session.detach()
     path = tmp_path / "outputs.csv"
-    rows = [f"{step},{step / 50},{outputs[step][0]},0\n" for step in range(190)]
-    path.write_text("step,t,output,label\n" + "".join(rows))
+    rows = [f"{step},{step / 50},{outputs[step][0]}\n" for step in range(190)]
+    path.write_text("step,t,output\n" + "".join(rows))
     yield path
     with Link(server.address) as link:
         try:
@@ -290,6 +290,32 @@ def test_columns_that_no_sensor_asked_for_are_noted(run: Run, drive: Path, tmp_p
     assert "more.csv: ignores the columns mood" in err
 
 
+@pytest.mark.parametrize("is_live", [False, True])
+def test_labels_stand_beside_the_outputs_when_their_column_is_named(
+    is_live: bool, server: ServerProcess, tmp_path: Path
+) -> None:
+    sample = samples.shipped()
+    path = tmp_path / "labelled.csv"
+    with path.open("w") as file:
+        recording.write_csv(dataclasses.replace(sample, label_name="harsh"), file)
+    with path.open() as file:
+        process = spawn(
+            server, "replay", "-" if is_live else path, "--fast", "--label", "harsh", stdin=file
+        )
+        out, err = process.communicate()
+    assert process.returncode == 0, err
+    header, *rows = out.splitlines()
+    assert header == "step,t,output,label"
+    assert sample.labels is not None
+    assert [float(row.rpartition(",")[2]) for row in rows] == sample.labels.tolist()
+
+
+def test_a_column_of_labels_that_is_not_there_is_named(run: Run, drive: Path) -> None:
+    status, out, err = run("replay", drive, "--fast", "--label", "harsh")
+    assert (status, out) == (1, "")
+    assert "no column is named 'harsh'" in err
+
+
 def test_a_dropout_is_an_error_or_held_and_counted(run: Run, drive: Path, tmp_path: Path) -> None:
     path = tmp_path / "hole.csv"
     lines = drive.read_text().splitlines()[:9]
@@ -330,7 +356,7 @@ def test_options_that_do_not_go_together_are_refused(
 
 def test_an_output_that_nobody_reads_ends_it(server: ServerProcess, drive: Path) -> None:
     process = spawn(server, "replay", drive, "--fast")
-    assert piped(process.stdout).readline() == "step,t,output,label\n"
+    assert piped(process.stdout).readline() == "step,t,output\n"
     piped(process.stdout).close()
     process.wait(timeout=30)
     err = piped(process.stderr).read()
@@ -346,7 +372,7 @@ def test_rows_from_a_pipe_come_before_the_next_frame(server: ServerProcess, driv
     with process:
         piped(process.stdin).write(lines[0])
         piped(process.stdin).flush()
-        assert piped(process.stdout).readline() == "step,t,output,label\n"
+        assert piped(process.stdout).readline() == "step,t,output\n"
         for step in range(5):
             piped(process.stdin).write(lines[step + 1])
             piped(process.stdin).flush()

@@ -178,6 +178,7 @@ def test_any_keras_model_is_exported_with_what_the_flags_say(tmp_path: pathlib.P
     bundle = Bundle.load(tmp_path / "bundle")
     assert (bundle.card.name, bundle.card.rate_hz) == ("gait", 100)
     assert bundle.card.output_meaning == "A step is under way."
+    assert "frames drawn from a normal distribution, which may be far" in result.output
     assert [sensor.name for sensor in bundle.interface.sensors] == [
         "reading_1",
         "reading_2",
@@ -227,6 +228,58 @@ def test_only_a_bundle_is_ever_replaced(trained: pathlib.Path, tmp_path: pathlib
     assert result.exit_code == 1
     assert "holds more than a bundle: ['thesis.tex']" in result.output
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def with_column(trip: pathlib.Path, path: pathlib.Path, name: str) -> pathlib.Path:
+    """Copies a recording with one more column, of numbers."""
+    first, *lines = trip.read_text().splitlines()
+    path.write_text("\n".join([f"{first},{name}", *(f"{line},7" for line in lines)]))
+    return path
+
+
+def test_the_only_further_column_is_taken_for_the_labels_and_said(
+    trained: pathlib.Path, trips: list[pathlib.Path], tmp_path: pathlib.Path
+) -> None:
+    description = json.loads((trained / "description.json").read_text())
+    export = run("export", trained / "model.keras", "--out", tmp_path / "bundle")
+    evaluated = run("evaluate", tmp_path / "bundle", trips[0])
+
+    assert description["output_name"] == "aggressive"
+    assert description["output_meaning"] == "The label 'aggressive' is 1."
+    assert (export.exit_code, evaluated.exit_code) == (0, 0)
+    assert f"{trips[0].name}: labels are in the column aggressive\n" in evaluated.output
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_of_several_further_columns_none_is_taken_for_the_labels(
+    command: str, trips: list[pathlib.Path], tmp_path: pathlib.Path
+) -> None:
+    data = with_column(trips[0], tmp_path / "two.csv", "mood")
+    arguments = {
+        "train": ("--data", data, "--out", tmp_path / "run", *QUICK),
+        "evaluate": (SHIPPED, data),
+    }[command]
+
+    result = run(command, *arguments)
+
+    assert result.exit_code == 1
+    assert (
+        "two.csv: has no labels: looked for the only column that is neither a sensor's nor the "
+        "time's, and found 'aggressive', 'mood'; name it with --label." in result.output
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_recordings_whose_labels_are_in_different_columns_are_refused(
+    trips: list[pathlib.Path], tmp_path: pathlib.Path
+) -> None:
+    other = tmp_path / "other.csv"
+    other.write_text(trips[1].read_text().replace("aggressive", "harsh", 1))
+
+    result = run("train", "--data", trips[0], "--data", other, "--out", tmp_path / "run", *QUICK)
+
+    assert result.exit_code == 1
+    assert "got labels from the columns 'aggressive', 'harsh', expected one" in result.output
 
 
 def cut(text: str) -> str:

@@ -155,5 +155,8 @@ def test_scales_are_those_of_real_recordings(
 @pytest.fixture(scope="module")
 def recordings_of_cars(recordings: pathlib.Path) -> list[Recording]:
     return [
-        recording.read(recordings / f"{trip}.csv", drive.SENSORS) for trip in ("trip17", "trip20")
+        recording.read(
+            recordings / f"{trip}.csv", drive.SENSORS, recording.Layout(label=drive.LABEL)
+        )
+        for trip in ("trip17", "trip20")
     ]

@@ -13,6 +13,7 @@ from tickcell.model.bundle import Bundle
 from tickcell.model.keras import baselines, evaluation, scores
 from tickcell.model.keras.evaluation import Streamed
 from tickcell.model.recording import Recording
+from tickcell.model.recording.labels import Labelling
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
@@ -32,22 +33,26 @@ def test_roc_auc_is_the_chance_of_the_right_order() -> None:
 
     expected = ((pairs > 0) + 0.5 * (pairs == 0)).mean()
 
-    assert scores.roc_auc(outputs, positive) == pytest.approx(expected)
+    got = scores.score_binary(outputs, positive.astype(np.float32))
+
+    assert got.roc_auc == pytest.approx(expected)
 
 
 def test_average_precision_sums_precision_over_gained_recall() -> None:
     outputs = np.array([0.9, 0.8, 0.7, 0.7, 0.1], np.float32)
-    positive = np.array([True, False, True, False, True])
+    labels = np.array([1, 0, 1, 0, 1], np.float32)
+
+    got = scores.score_binary(outputs, labels)
 
     # At 0.9: 1/1 of 1/3; at 0.7, both together: 2/4 of 1/3; at 0.1: 3/5 of 1/3.
-    assert scores.average_precision(outputs, positive) == pytest.approx((1 + 0.5 + 0.6) / 3)
+    assert got.average_precision == pytest.approx((1 + 0.5 + 0.6) / 3)
 
 
 def test_confusion_counts_every_frame_once() -> None:
     outputs = np.array([0.9, 0.5, 0.2, 0.6], np.float32)
     labels = np.array([1, 0, 1, 0], np.float32)
 
-    got = scores.score(outputs, labels, 0.5)
+    got = scores.score_binary(outputs, labels, 0.5)
 
     counts = (got.true_positive, got.false_positive, got.true_negative, got.false_negative)
     assert counts == (1, 2, 0, 1)
@@ -57,7 +62,75 @@ def test_confusion_counts_every_frame_once() -> None:
 @pytest.mark.parametrize("label", [0.0, 1.0])
 def test_one_label_alone_cannot_be_scored(label: float) -> None:
     with pytest.raises(scores.ScoreError, match="expected both labels"):
-        scores.score(np.zeros(5, np.float32), np.full(5, label, np.float32))
+        scores.score_binary(np.zeros(5, np.float32), np.full(5, label, np.float32))
+
+
+def test_classes_are_told_by_the_highest_output() -> None:
+    outputs = np.array([[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.5, 0.4, 0.1], [0.1, 0.2, 0.7]])
+    labels = np.array([0, 1, 1, np.nan])
+
+    got = scores.score_classes(outputs, labels, ("walk", "sit", "run"))
+
+    assert got.frame_count == 3
+    assert got.confusion == [[1, 0, 0], [1, 1, 0], [0, 0, 0]]
+    assert got.accuracy == pytest.approx(2 / 3)
+    # Each of the two that occur: precision and recall of 1 and 1/2, in turn.
+    assert got.macro_f1 == pytest.approx(2 / 3)
+    # The class that does not occur has neither; 0.6 is above 0.5 and 0.2.
+    assert set(got.roc_auc) == set(got.average_precision) == {"walk", "sit"}
+    assert got.roc_auc["walk"] == 1.0
+
+
+def test_numbers_are_scored_in_their_own_unit() -> None:
+    outputs = np.array([1.0, 2.0, 5.0, 99.0])
+    labels = np.array([2.0, 2.0, 3.0, np.nan])
+
+    got = scores.score_numbers(outputs, labels)
+
+    assert got.frame_count == 3
+    assert got.mae == pytest.approx(1)
+    assert got.rmse == pytest.approx(np.sqrt(5 / 3))
+    assert got.r2 == pytest.approx(1 - 5 / (2 / 3))
+
+
+def test_equal_numbers_have_no_share_of_variance() -> None:
+    assert scores.score_numbers(np.array([1.0, 2.0]), np.array([3.0, 3.0])).r2 is None
+
+
+def test_frames_without_a_label_alone_cannot_be_scored() -> None:
+    with pytest.raises(scores.ScoreError, match="none of 3 frames has a label"):
+        scores.score_numbers(np.zeros(3), np.full(3, np.nan))
+
+
+def test_each_of_several_outputs_is_scored_under_its_name(recorded: Recording) -> None:
+    shipped = Bundle.load()
+    cell = shipped.cell()
+
+    class Doubled:
+        """Gives the shipped output, and beside it its reverse."""
+
+        interface = dataclasses.replace(shipped.interface, output_names=("harsh", "calm"))
+
+        def step(self, frame: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            output, state = cell.step(frame, state)
+            return np.concatenate([output, 1 - output]), state
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(cell, name)
+
+    class TwoHeaded:
+        card, interface = shipped.card, Doubled.interface
+
+        def cell(self) -> Doubled:
+            return Doubled()
+
+    measured, _ = evaluation.evaluate(TwoHeaded(), [recorded])  # type: ignore[arg-type]
+
+    harsh, calm = measured.by_output["harsh"].overall, measured.by_output["calm"].overall
+    assert isinstance(harsh, scores.BinaryScores)
+    assert isinstance(calm, scores.BinaryScores)
+    assert harsh.roc_auc == pytest.approx(1 - calm.roc_auc)
+    assert harsh.roc_auc > 0.5
 
 
 def test_evaluation_streams_frame_by_frame(recorded: Recording) -> None:
@@ -71,15 +144,16 @@ def test_evaluation_streams_frame_by_frame(recorded: Recording) -> None:
     measured, streamed = evaluation.evaluate(bundle, [recorded])
 
     assert streamed[0].outputs.tobytes() == np.array(outputs, np.float32).tobytes()
-    assert measured.overall == measured.by_recording[recorded.name]
-    assert measured.overall.frame_count == len(recorded)
+    assert measured.first.overall == measured.first.by_recording[recorded.name]
+    assert measured.first.overall.frame_count == len(recorded)
 
 
 def test_ages_of_a_stream_double(recorded: Recording) -> None:
     measured, _ = evaluation.evaluate(Bundle.load(), [recorded])
 
-    assert set(measured.by_stream_age) <= {"0-15 s", "15-30 s", "30-60 s", "60-120 s"}
-    assert measured.by_stream_age
+    ages = measured.first.by_stream_age
+    assert set(ages) <= {"0-15 s", "15-30 s", "30-60 s", "60-120 s"}
+    assert ages
 
 
 def test_a_recording_without_labels_is_named(recorded: Recording) -> None:
@@ -89,11 +163,19 @@ def test_a_recording_without_labels_is_named(recorded: Recording) -> None:
         evaluation.evaluate(Bundle.load(), [bare])
 
 
-@pytest.mark.parametrize("kind", [baselines.HorizontalMean, baselines.LogisticRegression])
+@pytest.mark.parametrize(
+    "baseline",
+    [
+        baselines.HorizontalMean(),
+        baselines.Linear(),
+        baselines.Linear(Labelling("classes", ("calm", "harsh", "never"))),
+        baselines.Linear(Labelling("number")),
+    ],
+    ids=lambda baseline: baseline.name,
+)
 def test_a_baseline_sees_no_later_frame(
-    kind: type[baselines.HorizontalMean] | type[baselines.LogisticRegression], recorded: Recording
+    baseline: baselines.HorizontalMean | baselines.Linear, recorded: Recording
 ) -> None:
-    baseline = kind()
     baseline.fit([recorded])
     half = len(recorded) // 2
     start = dataclasses.replace(
@@ -115,8 +197,35 @@ def test_a_baseline_without_its_reading_says_so(recorded: Recording) -> None:
 def test_streamed_outputs_are_drawn(recorded: Recording, tmp_path: pathlib.Path) -> None:
     from tickcell.model.keras import plots
 
-    streamed = Streamed(recorded.name, recorded.times, recorded.labels, recorded.frames[:, 0])
+    streamed = Streamed(recorded.name, recorded.times, recorded.labels, recorded.frames[:, :1])
 
-    plots.outputs([streamed], 0.5, tmp_path / "outputs.png")
+    plots.outputs([streamed], Labelling(), 0.5, tmp_path / "outputs.png")
 
     assert (tmp_path / "outputs.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("labelling", "outputs"),
+    [
+        (Labelling("classes", ("walk", "sit", "run")), [[0.6, 0.3, 0.1], [0.1, 0.2, 0.7]]),
+        (Labelling("number", unit="cycle"), [[3.0], [5.0]]),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Labelling) else "",
+)
+def test_classes_and_numbers_are_drawn(
+    labelling: Labelling, outputs: list[list[float]], tmp_path: pathlib.Path
+) -> None:
+    from tickcell.model.keras import plots
+
+    labels = np.array([0, np.nan, 2, 1] * 10, np.float32)
+    streamed = Streamed("a", np.arange(40.0), labels, np.array(outputs * 20, np.float32))
+
+    plots.outputs([streamed], labelling, 0.5, tmp_path / "outputs.png")
+    if labelling.kind == "classes":
+        overall = scores.score_classes(streamed.outputs, labels, labelling.classes)
+        plots.confusion(overall, labelling.classes, tmp_path / "more.png")
+    else:
+        plots.truth([streamed], labelling.unit, tmp_path / "more.png")
+
+    for name in ("outputs.png", "more.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

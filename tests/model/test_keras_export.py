@@ -169,7 +169,7 @@ def test_one_step_in_keras_is_the_whole_sequence(
     model = trained(MODELS[name], frames, tmp_path / "model.keras")
     step = Step(model)
     run = tf.function(step, autograph=False)
-    expected = sequence.outputs(model, frames[np.newaxis])[0]
+    expected = sequence.outputs(step.plan, frames[np.newaxis])[0]
 
     states = step.initial_states(1)
     for index, frame in enumerate(frames):

@@ -18,6 +18,7 @@ from tickcell.model.bundle import Bundle
 from tickcell.model.keras import datasets, evaluation
 from tickcell.model.keras.datasets import Source
 from tickcell.model.keras.history import History
+from tickcell.model.keras.scores import BinaryScores
 from tickcell.model.keras.windows import WindowError, split_by_sequence
 from tickcell.model.recording import Recording
 
@@ -172,7 +173,7 @@ FAULTS: dict[str, tuple[dict[str, Any], tuple[str, ...], str]] = {
         "set.npz: has 1 of the sequences",
     ),
     "no labels": ({"labels": np.zeros((4, 0))}, (), "set.npz: labels: got float64 [4, 0]"),
-    "left out in turn": ({}, ("--leave-one-out",), "takes a recording a file, with a label per"),
+    "left out in turn": ({}, ("--leave-one-out",), "takes recordings with a label per frame"),
 }
 
 
@@ -203,11 +204,12 @@ def test_a_sequence_with_one_label_is_scored_at_its_last_frame() -> None:
 
     measured, streamed = evaluation.evaluate(bundle, recordings)
 
-    above = [part.outputs[-1] >= bundle.card.threshold for part in streamed]
+    above = [part.outputs[-1, 0] >= bundle.card.threshold for part in streamed]
     right = [got == (number % 2 == 1) for number, got in enumerate(above)]
-    assert measured.overall.frame_count == 6
-    assert measured.overall.accuracy == pytest.approx(sum(right) / 6)
-    assert measured.by_recording == {"set.npz": measured.overall}
+    assert measured.first.overall.frame_count == 6
+    assert isinstance(measured.first.overall, BinaryScores)
+    assert measured.first.overall.accuracy == pytest.approx(sum(right) / 6)
+    assert measured.first.by_recording == {"set.npz": measured.first.overall}
 
 
 def test_every_frame_of_a_sequence_with_a_label_per_frame_is_scored() -> None:
@@ -215,7 +217,7 @@ def test_every_frame_of_a_sequence_with_a_label_per_frame_is_scored() -> None:
 
     measured, _ = evaluation.evaluate(Bundle.load(), recordings)
 
-    assert measured.overall.frame_count == 10
+    assert measured.first.overall.frame_count == 10
 
 
 def test_a_file_of_sequences_is_evaluated_and_says_what_was_scored(
@@ -228,6 +230,16 @@ def test_a_file_of_sequences_is_evaluated_and_says_what_was_scored(
     drawn = evaluate(tmp_path / "bundle", data, "--plot", tmp_path / "outputs.png")
 
     assert evaluated.exit_code == 0, evaluated.output
-    assert "the output at its last frame was scored" in evaluated.output
+    assert "the output at its last frame is scored" in evaluated.output
+    assert drawn.exit_code == 0, drawn.output
+    assert (tmp_path / "outputs.png").is_file()
+
+
+def test_more_recordings_than_can_be_looked_at_are_not_drawn(tmp_path: pathlib.Path) -> None:
+    Bundle.load().write(tmp_path / "bundle")
+    data = save(tmp_path / "set.npz", 21)
+
+    drawn = evaluate(tmp_path / "bundle", data, "--plot", tmp_path / "outputs.png")
+
     assert drawn.exit_code == 2
-    assert "set.npz: holds 8 sequences; --plot draws a recording a file." in drawn.output
+    assert "the files hold 21 recordings; --plot draws 20 at most." in drawn.output

@@ -36,15 +36,23 @@ def write(tmp_path: pathlib.Path) -> Write:
     return write_text
 
 
-def refusal(path: pathlib.Path, *, rate_hz: float | None = None, dropouts: bool = False) -> str:
+def refusal(
+    path: pathlib.Path,
+    *,
+    rate_hz: float | None = None,
+    label: str | None = None,
+    dropouts: bool = False,
+) -> str:
     """Returns the message with which a file is refused, without the directory it is in."""
     with pytest.raises(RecordingError) as refused:
-        recording.read(path, SENSORS, rate_hz=rate_hz, dropouts=dropouts)
+        recording.read(path, SENSORS, Layout(label=label), rate_hz=rate_hz, dropouts=dropouts)
     return str(refused.value).replace(f"{path.parent}/", "")
 
 
 def test_columns_are_found_by_name_and_the_others_are_told(write: Write) -> None:
-    read = recording.read(write("note,b,t,aggressive,a\nx,2,0.5,1,1\ny,4,0.7,0,3\n"), SENSORS)
+    read = recording.read(
+        write("note,b,t,harsh,a\nx,2,0.5,1,1\ny,4,0.7,0,3\n"), SENSORS, Layout(label="harsh")
+    )
 
     assert read.frames.tolist() == [[1, 2], [3, 4]]
     assert read.frames.dtype == np.float32
@@ -52,6 +60,7 @@ def test_columns_are_found_by_name_and_the_others_are_told(write: Write) -> None
     assert read.labels is not None
     assert read.labels.tolist() == [1, 0]
     assert read.sensor_names == ("a", "b")
+    assert read.label_name == "harsh"
     assert read.notes == (
         "time: column t, in s (guessed from its spacing); 5 Hz",
         "ignores the columns note",
@@ -84,13 +93,20 @@ def test_without_times_they_come_from_the_rate(write: Write) -> None:
     assert read.times.tolist() == [0, 0.02]
 
 
-def test_the_label_may_have_another_name(write: Write) -> None:
-    read = recording.read(
-        write("a,b,t,harsh,aggressive\n1,2,0,1,x\n"), SENSORS, Layout(label="harsh")
-    )
+def test_a_label_that_nobody_asked_for_is_ignored_and_told(write: Write) -> None:
+    read = recording.read(write("a,b,t,harsh\n1,2,0,1\n"), SENSORS)
 
-    assert read.labels is not None
-    assert read.labels.tolist() == [1]
+    assert read.labels is None
+    assert read.label_name is None
+    assert read.notes[-1] == "ignores the columns harsh"
+
+
+def test_a_label_that_was_asked_for_must_be_there(write: Write) -> None:
+    message = refusal(write("a,b,t,harsh\n1,2,0,1\n"), label="jerky")
+
+    assert message == (
+        "drive.csv: no column is named 'jerky' (--label); the columns are 'a', 'b', 't', 'harsh'."
+    )
 
 
 def test_spreadsheets_quotes_marks_and_blank_rows_are_read(write: Write) -> None:
@@ -119,7 +135,8 @@ def test_standard_input_is_a_csv(monkeypatch: pytest.MonkeyPatch) -> None:
         (
             "a,t\n1,0\n",
             "drive.csv: row 1: no column is named 'b'; the columns are 'a', 't'. Name the "
-            "column of a sensor with --source b=COLUMN.",
+            "column of a sensor with --source b=COLUMN, or in training other "
+            "sensors with --sensors.",
         ),
         ("a,b,a,t\n1,2,3,0\n", "drive.csv: row 1: 2 columns are named 'a', expected one."),
         (
@@ -151,10 +168,6 @@ def test_standard_input_is_a_csv(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         ("a,b,t\n1,2,nan\n", "drive.csv: row 2, column 't': got 'nan', expected a finite time."),
         (
-            "a,b,t,aggressive\n1,2,0,0.5\n",
-            "drive.csv: row 2, column 'aggressive': got '0.5', expected 0 or 1.",
-        ),
-        (
             "a,b\n1,2\n",
             "drive.csv: has no times (such as a column 't'); name their column with --time, or its "
             "rate in Hz.",
@@ -165,6 +178,12 @@ def test_a_csv_is_refused_with_the_place_of_what_is_wrong(
     write: Write, text: str, message: str
 ) -> None:
     assert refusal(write(text)) == message
+
+
+def test_a_label_is_0_or_1(write: Write) -> None:
+    message = refusal(write("a,b,t,harsh\n1,2,0,0.5\n"), label="harsh")
+
+    assert message == "drive.csv: row 2, column 'harsh': got '0.5', expected 0 or 1."
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: pathlib.Path) -> None:
@@ -215,7 +234,7 @@ def test_what_is_written_reads_back_to_the_bit(tmp_path: pathlib.Path) -> None:
     with path.open("w") as file:
         recording.write_csv(recorded, file)
 
-    read = recording.read(path, drive.SENSORS)
+    read = recording.read(path, drive.SENSORS, Layout(label=drive.LABEL))
 
     assert read.frames.tobytes() == recorded.frames.tobytes()
     assert read.times.tobytes() == recorded.times.tobytes()
@@ -268,7 +287,7 @@ def test_frames_before_a_bad_line_are_given(write: Write) -> None:
 
 
 def test_a_real_recording_is_read_whole(recordings: pathlib.Path) -> None:
-    read = recording.read(recordings / "trip17.csv", drive.SENSORS)
+    read = recording.read(recordings / "trip17.csv", drive.SENSORS, Layout(label=drive.LABEL))
 
     assert read.frames.shape == (20292, 10)
     assert read.rate_hz == pytest.approx(50)

@@ -112,7 +112,7 @@ def test_where_readings_may_drop_out_they_are_nan(save: Save) -> None:
         ),
         (
             {"frames": FRAMES, "times": np.arange(3), "labels": np.array([0, 2, 1])},
-            "drive.npz: labels[1]: got 2, expected 0 or 1.",
+            "drive.npz: frame 1, column 'labels': got 2.0, expected 0 or 1.",
         ),
         (
             {"frames": FRAMES},
@@ -220,7 +220,10 @@ def test_where_one_recording_is_wanted_sequences_are_refused(save: Save, count: 
             {"frames": FRAMES, "labels": np.zeros(2)},
             "labels: got float64 [2], expected numbers [] or [1] or [3].",
         ),
-        ({"frames": FRAMES, "labels": np.int64(3)}, "labels: got 3, expected 0 or 1."),
+        (
+            {"frames": FRAMES, "labels": np.int64(3)},
+            "frame 0, column 'labels': got 3.0, expected 0 or 1.",
+        ),
         (
             {"frames": SEQUENCES, "times": np.zeros((2, 3))},
             "times: got float64 [2, 3], expected numbers [3].",
@@ -263,7 +266,7 @@ def test_a_reading_that_is_not_finite_is_named_by_sequence_step_and_sensor(
 
 @given(
     place=st.one_of(st.tuples(st.integers(0, 1)), st.tuples(st.integers(0, 1), st.integers(0, 2))),
-    label=st.floats(width=32).filter(lambda label: label not in (0, 1)),
+    label=st.floats(width=32, allow_nan=False).filter(lambda label: label not in (0, 1)),
 )
 def test_a_label_that_is_neither_0_nor_1_is_named_by_its_index(
     place: tuple[int, ...], label: float
@@ -273,6 +276,8 @@ def test_a_label_that_is_neither_0_nor_1_is_named_by_its_index(
 
     message = refusal_of(frames=SEQUENCES, labels=labels)
 
+    sequence, frame = (*place, 0)[:2]
     assert message == (
-        f"set.npz: labels[{', '.join(map(str, place))}]: got {label:g}, expected 0 or 1."
+        f"set.npz: sequence {sequence}, frame {frame}, column 'labels': got {label}, "
+        "expected 0 or 1."
     )

@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from tickcell.model import recording
 from tickcell.model.interface import Sensor
-from tickcell.model.recording import RecordingError
+from tickcell.model.recording import Layout, RecordingError
 
 SENSORS = (Sensor("a", "1", -10, 10), Sensor("b", "1", -10, 10))
 
@@ -27,9 +27,9 @@ def write(file: pathlib.Path, **columns: object) -> None:
 
 def test_columns_are_read_by_name(file: pathlib.Path) -> None:
     a = np.array([0.1, 0.2, 1e-30], np.float32)
-    write(file, b=[1.5, 2.5, 3.5], t=[0.0, 0.1, 0.2], aggressive=[0, 1, 1], a=a, note=[7, 8, 9])
+    write(file, b=[1.5, 2.5, 3.5], t=[0.0, 0.1, 0.2], harsh=[0, 1, 1], a=a, note=[7, 8, 9])
 
-    read = recording.read(file, SENSORS)
+    read = recording.read(file, SENSORS, Layout(label="harsh"))
 
     assert read.frames.tobytes() == np.array([[*a], [1.5, 2.5, 3.5]], np.float32).T.tobytes()
     assert read.times.tolist() == [0.0, 0.1, 0.2]

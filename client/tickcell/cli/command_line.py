@@ -6,61 +6,72 @@ works with any set of extras.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 import importlib
 import importlib.metadata
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from tickcell.cli import quiet_start
 from tickcell.client import errors
 from tickcell.model import BundleError, MissingExtraError, extras
 from tickcell.model.recording import RecordingError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Place:
-    """Where a command is, the extra that it needs, and what it does."""
+class Command:
+    """Where a command is.
+
+    Attributes:
+      module: has it under its own name.
+      extra: the one that it needs; "" for none but the command line's own.
+      summary: what it does.
+    """
 
     module: str
-    name: str
     extra: str
     summary: str
+
+    def start_libraries(self) -> None:
+        """Starts the native libraries that the extra brings for the command to use.
+
+        Raises:
+          MissingExtraError: one of them is not installed.
+        """
+        if self.extra == "train":
+            quiet_start.tensorflow()
+        if self.extra:
+            quiet_start.litert(self.extra)
 
 
 _OURS = "tickcell.cli.commands"
 _SERVER = "tickcell.server"
 
 COMMANDS = {
-    "demo": Place(
-        f"{_OURS}.demo", "demo", "server", "Kills a server in mid-replay; nothing shows."
+    "demo": Command(f"{_OURS}.demo", "server", "Kills a server in mid-replay; nothing shows."),
+    "replay": Command(f"{_OURS}.replay", "", "Replays a recording through a session."),
+    "verify": Command(f"{_OURS}.verify", "server", "Checks the one promise on a recording."),
+    "agent": Command(f"{_OURS}.agent", "", "Drives the simulated car in closed loop."),
+    "sample": Command(f"{_OURS}.sample", "", "Writes the sample recording as CSV."),
+    "sessions": Command(f"{_OURS}.sessions", "", "Shows, resets and deletes sessions."),
+    "models": Command(f"{_OURS}.models", "", "Shows what a server serves."),
+    "serve": Command(f"{_SERVER}.commands", "server", "Serves recurrent cells over gRPC."),
+    "store": Command(
+        f"{_SERVER}.store.commands", "server", "Inspects, repairs and copies a store."
     ),
-    "replay": Place(f"{_OURS}.replay", "replay", "", "Replays a recording through a session."),
-    "verify": Place(
-        f"{_OURS}.verify", "verify", "server", "Checks the one promise on a recording."
-    ),
-    "agent": Place(
-        f"{_OURS}.agent", "agent_command", "", "Drives the simulated car in closed loop."
-    ),
-    "sample": Place(f"{_OURS}.sample", "sample", "", "Writes the sample recording as CSV."),
-    "sessions": Place(f"{_OURS}.sessions", "sessions", "", "Shows, resets and deletes sessions."),
-    "models": Place(f"{_OURS}.models", "models", "", "Shows what a server serves."),
-    "serve": Place(f"{_SERVER}.commands", "serve", "server", "Serves recurrent cells over gRPC."),
-    "store": Place(
-        f"{_SERVER}.store.commands", "store", "server", "Inspects, repairs and copies a store."
-    ),
-    "train": Place(f"{_OURS}.train", "train", "train", "Trains a model on recordings."),
-    "export": Place(f"{_OURS}.export", "export", "train", "Turns a Keras model into a bundle."),
-    "bundle": Place(
-        f"{_OURS}.bundle", "bundle_command", "server", "Makes a bundle of a LiteRT graph of one step."
-    ),
-    "evaluate": Place(f"{_OURS}.evaluate", "evaluate", "train", "Measures a bundle on recordings."),
+    "train": Command(f"{_OURS}.train", "train", "Trains a model on recordings."),
+    "export": Command(f"{_OURS}.export", "train", "Turns a Keras model into a bundle."),
+    "bundle": Command(f"{_OURS}.bundle", "server", "Makes a bundle of a LiteRT graph of one step."),
+    "evaluate": Command(f"{_OURS}.evaluate", "train", "Measures a bundle on recordings."),
 }
 
 
@@ -75,8 +86,7 @@ class _Commands(click.Group):
         ctx: click.Context,  # noqa: ARG002 - click calls it so
         cmd_name: str,
     ) -> click.Command | None:
-        place = COMMANDS.get(cmd_name)
-        return None if place is None else _load(place)
+        return _load(cmd_name) if cmd_name in COMMANDS else None
 
     def format_commands(
         self,
@@ -84,7 +94,7 @@ class _Commands(click.Group):
         formatter: click.HelpFormatter,
     ) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, place.summary) for name, place in COMMANDS.items()])
+            formatter.write_dl([(name, each.summary) for name, each in COMMANDS.items()])
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -141,21 +151,36 @@ def _fail(sentence: str) -> int:
     return 1
 
 
-def _load(place: Place) -> click.Command:
+def _load(name: str) -> click.Command:
     """Imports a command.
 
     Raises:
       MissingExtraError: the extra that it needs is not installed.
     """
+    known = COMMANDS[name]
     try:
-        command: click.Command = getattr(importlib.import_module(place.module), place.name)
+        command: click.Command = getattr(importlib.import_module(known.module), name)
     except ModuleNotFoundError as error:
         package = (error.name or "tickcell").partition(".")[0]
-        if not place.extra or package == "tickcell":
+        if not known.extra or package == "tickcell":
             raise
-        raise extras.missing(package, place.extra) from error
+        raise extras.missing(package, known.extra) from error
     _keep_lines(command)
-    return command
+    # A group only looks things up, and does without them.
+    if command.callback is None or isinstance(command, click.Group):
+        return command
+    started = copy.copy(command)
+    started.callback = _after(known.start_libraries, command.callback)
+    return started
+
+
+def _after(start: Callable[[], None], run: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(run)
+    def started(*arguments: Any, **options: Any) -> Any:
+        start()
+        return run(*arguments, **options)
+
+    return started
 
 
 def _keep_lines(command: click.Command) -> None:

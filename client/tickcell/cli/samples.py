@@ -16,6 +16,7 @@ def golden(bundle: Bundle) -> Recording:
         times=np.arange(len(frames)) / bundle.card.rate_hz,
         labels=bundle.golden.labels,
         sensor_names=tuple(sensor.name for sensor in bundle.interface.sensors),
+        label_name=bundle.interface.output_names[0],
         name=f"the golden frames of {bundle.card.name} {bundle.card.version}",
     )
 

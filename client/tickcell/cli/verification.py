@@ -16,7 +16,7 @@ from tickcell.client.link import Link
 from tickcell.client.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
@@ -60,6 +60,7 @@ class Verification:
       cell: the same model in this process.
       frames: `[T, F]`, T >= 1.
       name: what to call the stream tick by tick.
+      advance: is told of each step, or of their number, as they are streamed.
       outputs: `[T, O]`, those of the stream tick by tick, once it has run.
     """
 
@@ -68,12 +69,18 @@ class Verification:
     cell: Cell
     frames: NDArray[np.float32]
     name: str = "tick by tick"
+    advance: Callable[..., object] = lambda *_: None
     outputs: NDArray[np.float32] | None = None
 
     @property
     def has_own_numerics(self) -> bool:
         """Whether the server computes the same bits as this process."""
         return self.model.numerics_digest == self.cell.numerics_digest
+
+    @property
+    def step_count(self) -> int:
+        """How many steps the three ways take together."""
+        return 2 * len(self.frames) + self._starts()[1]
 
     def run(self) -> Iterator[Comparison]:
         """Yields a comparison with the plain loop after each of the three ways."""
@@ -107,7 +114,7 @@ class Verification:
 
     def _tick_by_tick(self) -> NDArray[np.float32]:
         with self._session() as session:
-            return np.stack(list(session.stream(self.frames, max_chunk=1)))
+            return np.stack(list(self._watched(session.stream(self.frames, max_chunk=1))))
 
     def _in_chunks(self) -> NDArray[np.float32]:
         # Chunks of all lengths, in an order that is the same each time.
@@ -118,13 +125,19 @@ class Verification:
                 start = session.next_step
                 length = chance.randint(1, session.info.window_step_count)
                 parts.append(session.steps(self.frames[start : start + length]))
+                self.advance(len(parts[-1]))
         return np.concatenate(parts)
 
     def _several_series(self) -> NDArray[np.float32]:
         starts, length = self._starts()
         frames = np.stack([self.frames[start : start + length] for start in starts], axis=1)
         with self._session(len(starts)) as session:
-            return np.stack(list(session.stream(frames)))
+            return np.stack(list(self._watched(session.stream(frames))))
+
+    def _watched(self, outputs: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+        for output in outputs:
+            self.advance()
+            yield output
 
     def _starts(self) -> tuple[list[int], int]:
         """Returns where each series starts, and how many steps all of them have."""

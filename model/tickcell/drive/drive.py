@@ -17,6 +17,9 @@ from tickcell.model.recording import Recording
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# The column of labels: what a manoeuvre is while its label is 1.
+LABEL = "aggressive"
+
 _DT = 1 / RATE_HZ
 
 
@@ -96,6 +99,7 @@ def record(seed: int, seconds: float) -> Recording:
         labels=np.array([tick.label for tick in ticks], np.float32),
         sensor_names=tuple(sensor.name for sensor in SENSORS),
         name=f"drive-{seed}",
+        label_name=LABEL,
     )
 
 

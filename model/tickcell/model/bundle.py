@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tickcell.model import placement, probe
+from tickcell.model import ids, placement, probe
 from tickcell.model.cell import CellError, LiteRTCell
 from tickcell.model.interface import Interface, InterfaceError
 
@@ -42,8 +42,6 @@ SUMS = "SHA256SUMS"
 _SUM = re.compile(r"([0-9a-f]{64})  (\S+)")
 
 _log = logging.getLogger(__name__)
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 
 class BundleError(ValueError):
@@ -101,10 +99,9 @@ class Card:
     def __post_init__(self) -> None:
         self._check_types()
         for field in ("name", "version"):
-            if not _NAME.fullmatch(getattr(self, field)):
+            if not ids.is_id(getattr(self, field)):
                 raise BundleError(
-                    f"card: got the {field} {getattr(self, field)!r}, expected a letter or digit, "
-                    "then up to 62 letters, digits, dots, underscores and hyphens."
+                    f"card: got the {field} {getattr(self, field)!r}, expected {ids.EXPECTED}."
                 )
         if not self.rate_hz > 0:
             raise BundleError(f"card: got rate_hz {self.rate_hz}, expected a rate above 0.")

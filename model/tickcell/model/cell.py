@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tickcell.model.interface import Interface
-from tickcell.model.remarks import without_remarks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -137,8 +136,7 @@ class LiteRTCell(Cell):
         """
         self._interface = interface
         self._row_size = 4 * (interface.sensor_count + interface.state_size)
-        with without_remarks():
-            self._single = _Kernel(graph, interface, 1)
+        self._single = _Kernel(graph, interface, 1)
         self._kernels = [self._single]
         rows, next_rows = self._trace(probe)
         self._numerics_digest = hashlib.sha256(next_rows.tobytes()).hexdigest()[:16]

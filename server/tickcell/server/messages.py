@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import re
 import uuid
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf import any_pb2, duration_pb2, timestamp_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from tickcell.model import ids
 from tickcell.server import errors
 from tickcell.server.config import NANOSECONDS
 from tickcell.server.sessions import Creation
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from tickcell.server.record import Record
 
 DOMAIN = "tickcell"
-
-_MAX_SESSION_ID = 63
-_SESSION_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
 _MAX_LABELS = 16
 _MAX_LABEL_KEY_BYTES = 63
@@ -54,7 +51,7 @@ def step(message: Any, *, is_stream: bool) -> Step:
       ArgumentInvalid: the id is malformed, or an index is missing.
     """
     session = message.session
-    if len(session) > _MAX_SESSION_ID:
+    if len(session) > ids.MAX_LENGTH:
         # Any other malformed id is an unknown one; this one is no key either.
         session_id(session)
     generation = message.generation if message.HasField("generation") else None
@@ -90,10 +87,9 @@ def session_id(text: str) -> str:
     Raises:
       ArgumentInvalid: it is not.
     """
-    if not _SESSION_ID.fullmatch(text):
+    if not ids.is_id(text):
         raise errors.ArgumentInvalid(
-            f"session: got {text[:80]!r}, expected a letter or digit, then up to 62 letters, "
-            "digits, dots, underscores and hyphens.",
+            f"session: got {text[:80]!r}, expected {ids.EXPECTED}.",
             field="session",
             got=text[:80],
         )

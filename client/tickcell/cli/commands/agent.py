@@ -14,7 +14,7 @@ from tickcell.cli import brief, plots, progress, server_process
 from tickcell.cli.commands import contact, options
 from tickcell.cli.tables import columns
 from tickcell.client.session import Session
-from tickcell.drive import agent
+from tickcell.drive.agent import HARSH, Agent, Trace, drive_unsupervised
 from tickcell.model import Sensor
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     help="Ticks per second with --realtime.",
 )
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=pathlib.Path), help="Draw a PNG.")
-def agent_command(
+def agent(
     server: str | None,
     model: str,
     seconds: float,
@@ -71,13 +71,13 @@ def agent_command(
         advance = stack.enter_context(
             progress.bar(f"drive {seed}", round(seconds * drive.RATE_HZ), "tick")
         )
-        supervisor = agent.Agent(session, served.threshold, on_tick=advance)
+        supervisor = Agent(session, served.threshold, on_tick=advance)
         if realtime:
             trace = supervisor.drive_in_real_time(seed, seconds, hz)
         else:
             trace = supervisor.drive_fast(seed, seconds)
-    never = agent.drive_unsupervised(seed, seconds, eased=False)
-    always = agent.drive_unsupervised(seed, seconds, eased=True)
+    never = drive_unsupervised(seed, seconds, eased=False)
+    always = drive_unsupervised(seed, seconds, eased=True)
     click.echo(_drives({"never eased": never, "agent": trace, "always eased": always}))
     click.echo(_latencies(trace, hz if realtime else None))
     if plot:
@@ -102,15 +102,15 @@ def _names(sensors: tuple[Sensor, ...]) -> list[tuple[str, str]]:
     return [(sensor.name, sensor.unit) for sensor in sensors]
 
 
-def _drives(traces: dict[str, agent.Trace]) -> str:
-    rows = [("", f"OVER {agent.HARSH:g} m/s2", "EASED AT LABEL 0", "TRIP TIME")] + [
+def _drives(traces: dict[str, Trace]) -> str:
+    rows = [("", f"OVER {HARSH:g} m/s2", "EASED AT LABEL 0", "TRIP TIME")] + [
         (name, f"{trace.harsh_s:.1f} s", f"{trace.eased_in_vain_s:.1f} s", f"{trace.trip_s:.1f} s")
         for name, trace in traces.items()
     ]
     return columns(rows)
 
 
-def _latencies(trace: agent.Trace, rate_hz: float | None) -> str:
+def _latencies(trace: Trace, rate_hz: float | None) -> str:
     """Says how long outputs took; a late one longer than all others."""
     shown = [
         f"{name} {'late' if np.isinf(value) else f'{1e3 * value:.2f} ms'}"

@@ -36,7 +36,7 @@ _File = click.Path(path_type=pathlib.Path, exists=True, dir_okay=False)
 @click.option("--unit", default="", help="Of a number.")
 @click.option("--threshold", type=float, default=0.5, help="Of a probability.")
 @click.option("--replace", is_flag=True, help="Replaces the bundle that is there.")
-def bundle_command(graph: pathlib.Path, out: pathlib.Path, **options: Any) -> None:
+def bundle(graph: pathlib.Path, out: pathlib.Path, **options: Any) -> None:
     r"""Makes a bundle of a LiteRT graph of one step, from PyTorch, JAX or anything else.
 
     GRAPH is a .tflite file of float32 tensors. Which next state belongs to which state is

@@ -39,7 +39,10 @@ def model(link: Link, name_and_version: str) -> Model:
     """Gets the model that the option --model names.
 
     Raises:
-      ModelUnknownError: it is not served.
+      ClickException: it is not served, or none is named where several are.
     """
     name, _, version = name_and_version.partition(":")
-    return calls.get_model(link, name, version)
+    try:
+        return calls.get_model(link, name, version)
+    except (errors.ArgumentInvalidError, errors.ModelUnknownError) as error:
+        raise click.ClickException(f"{error} Name one with --model NAME[:VERSION].") from error

@@ -7,11 +7,13 @@ import pathlib
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
 from tickcell.cli.commands import layouts
 from tickcell.cli.commands.places import check_place
 from tickcell.cli.commands.trouble import expected_trouble, read_sensors
-from tickcell.model.recording import Layout, RecordingError
+from tickcell.model.recording import Layout, RecordingError, open_recording, read_all
+from tickcell.model.recording.mending import Mending
 
 if TYPE_CHECKING:
     from tickcell.model.bundle import Bundle
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 _File = click.Path(path_type=pathlib.Path, exists=True, dir_okay=False)
 _Model = click.Path(path_type=pathlib.Path, exists=True)
+_SEED = 0
+_TYPICAL_STEP_COUNT = 1000
 _DESCRIBED = ("name", "version", "rate_hz", "output_meaning", "output_name", "threshold")
 
 
@@ -27,7 +31,9 @@ _DESCRIBED = ("name", "version", "rate_hz", "output_meaning", "output_name", "th
 @click.argument("model", type=_Model)
 @click.option("--out", required=True, type=click.Path(path_type=pathlib.Path, file_okay=False))
 @click.option("--description", type=_File, help="JSON; else description.json beside the model.")
-@click.option("--golden", help="A recording for the golden, or 'drive'; random frames without it.")
+@click.option(
+    "--golden", help="A recording for the golden, or 'drive'; frames are drawn without it."
+)
 @click.option("--sensors", type=_File, help="JSON list of sensors.")
 @click.option("--name", help="Names the model.")
 @click.option("--version", help="Tells versions of one name apart.")
@@ -64,7 +70,7 @@ def export(model: pathlib.Path, out: pathlib.Path, replace: bool, **options: Any
 
 def _export(model: pathlib.Path, out: pathlib.Path, replace: bool, options: dict[str, Any]) -> None:
     from tickcell.drive.keras import quality
-    from tickcell.model.keras import archive, configuration
+    from tickcell.model.keras import archive, configuration, typical
     from tickcell.model.keras import export as exporting
 
     check_place(out, replace)
@@ -73,12 +79,19 @@ def _export(model: pathlib.Path, out: pathlib.Path, replace: bool, options: dict
     loaded = archive.load(model)
     description = _describe(model, loaded, options)
     golden = _golden(options["golden"], description, options["layout"])
-    bundle = exporting.export(
-        loaded,
-        description,
-        None if golden is None else golden.frames,
-        None if golden is None else golden.labels,
-    )
+    labels, drawn = (None if golden is None else golden.labels), None
+    if golden is None:
+        generator = np.random.default_rng(_SEED)
+        drawn = typical.draw(loaded, description.sensors, generator, _TYPICAL_STEP_COUNT)
+    shown = drawn if golden is None else golden
+    bundle = exporting.export(loaded, description, None if shown is None else shown.frames, labels)
+    if golden is None:
+        origin = "a normal distribution, which may be far from any sensor's"
+        click.echo(
+            "tickcell: without --golden, warm-up and agreement are measured on frames drawn from "
+            f"{origin if drawn is None else drawn.origin}",
+            err=True,
+        )
     if options["gate"] == "drive":
         click.echo("streaming held-out drives, and training the single-frame network", err=True)
         bundle = quality.judged(bundle)
@@ -113,7 +126,6 @@ def _describe(path: pathlib.Path, model: Any, options: dict[str, Any]) -> Descri
 
 def _golden(golden: str | None, description: Description, layout: Layout) -> Recording | None:
     from tickcell.drive.keras import datasets as drives
-    from tickcell.model.keras import datasets
 
     if golden is None:
         return None
@@ -122,7 +134,23 @@ def _golden(golden: str | None, description: Description, layout: Layout) -> Rec
     fields = description.training.get("source", {}).get("layout")
     if fields is not None and layout == Layout():
         layout = Layout.from_dict(fields)  # As it was for the recordings it was trained on.
-    found = datasets.read_all(golden, description.sensors, description.rate_hz, layout)
+    label = layout.label or description.training.get("label")
+    sensors, rate_hz = description.sensors, description.rate_hz
+    bare = dataclasses.replace(layout, label=None)
+    if label not in open_recording(golden, sensors, bare, rate_hz=rate_hz).ignored:
+        label = None  # Outputs are compared with those of Keras; labels may stand beside them.
+    layout = dataclasses.replace(layout, label=label)
+    source = description.training.get("source", {})
+    on_dropout = source.get("on_dropout")
+    found = read_all(
+        golden,
+        sensors,
+        layout,
+        rate_hz=rate_hz,
+        to_hz=rate_hz,
+        labelling=description.labelling(source.get("labels", {}).get("null_class")),
+        mending=None if on_dropout is None else Mending(on_dropout),
+    )
     for note in found[0].notes:
         click.echo(f"tickcell: {found[0].name}: {note}", err=True)
     if len(found) > 1:

@@ -9,31 +9,33 @@ from typing import Any, TypeVar, get_args
 import click
 
 from tickcell.model.recording import Layout, RecordingError
+from tickcell.model.recording.labels import Kind, Labels
 from tickcell.model.recording.layout import OnGap, TimeUnit
+from tickcell.model.recording.mending import Policy
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
+_LABEL = "The column of labels; the only further one without it."
 _TABS = {"tab": "\t", "\\t": "\t", "space": " "}
 
 
 def layout(
-    *, label: bool = True, on_gap: tuple[str, ...] = get_args(OnGap)
+    *, label: str = _LABEL, on_gap: tuple[str, ...] = get_args(OnGap)
 ) -> Callable[[_Command], _Command]:
     """Adds the options to a command, which gets them as one argument, `layout`.
 
     Args:
-      label: whether the command reads labels.
+      label: what to say of the option --label; empty for a command that reads no labels.
       on_gap: what it may do with a gap.
     """
-    labels = [
-        click.option(
-            "--label", default="aggressive", show_default=True, help="The column of labels."
-        )
-    ]
+    labels = [click.option("--label", metavar="COLUMN", help=label)]
     options = [
         *(labels if label else []),
         click.option("--time", metavar="COLUMN", help="The column of times; 'none' ignores them."),
         click.option("--time-unit", type=click.Choice(get_args(TimeUnit)), help="Of the times."),
+        click.option(
+            "--recording-column", metavar="COLUMN", help="Parts a file into recordings by it."
+        ),
         click.option(
             "--delimiter", metavar="MARK", help="Between cells; or 'tab', or 'space' for runs."
         ),
@@ -86,6 +88,7 @@ _FIELDS = (
     "label",
     "time",
     "time_unit",
+    "recording_column",
     "delimiter",
     "decimal",
     "columns",
@@ -97,8 +100,7 @@ _FIELDS = (
 
 
 def _layout(asked: dict[str, Any]) -> Layout:
-    # A command that has no option for labels ignores them.
-    fields = {key: value for key, value in asked.items() if value is not None or key == "label"}
+    fields = {key: value for key, value in asked.items() if value is not None}
     if "columns" in fields:
         fields["columns"] = tuple(name.strip() for name in fields["columns"].split(","))
     if "delimiter" in fields:
@@ -113,3 +115,81 @@ def _layout(asked: dict[str, Any]) -> Layout:
         return Layout(**fields, sources=sources)
     except RecordingError as error:
         raise click.UsageError(str(error)) from error
+
+
+_LABEL_KINDS: dict[str, Kind] = {
+    "binary": "probability",
+    "classes": "classes",
+    "numbers": "number",
+}
+
+
+def labels(*, kinds: bool = True) -> Callable[[_Command], _Command]:
+    """Adds options for labels and dropouts; the command gets `labels` and `on_dropout`.
+
+    Args:
+      kinds: whether the command is told what labels are; a bundle says it itself.
+    """
+    of_kind = click.option(
+        "--labels",
+        "label_kind",
+        type=click.Choice([*_LABEL_KINDS]),
+        help="What labels are; judged, and said, without it.",
+    )
+    options = [
+        *([of_kind] if kinds else []),
+        click.option("--null-class", metavar="LABEL", help="A label that says that there is none."),
+        click.option(
+            "--label-countdown",
+            is_flag=False,
+            flag_value="",
+            metavar="[CAP]",
+            help="Labels are what remains of each recording, in its times' unit, CAP at most.",
+        ),
+        click.option(
+            "--label-file",
+            type=click.Path(dir_okay=False, exists=True),
+            help="A text with a label per recording, a line each.",
+        ),
+        click.option(
+            "--on-dropout",
+            type=click.Choice(["raise", *get_args(Policy)]),
+            help="What is done with readings that drop out.  [default: raise]",
+        ),
+    ]
+
+    def decorate(command: _Command) -> _Command:
+        @functools.wraps(command)
+        def gathered(*args: Any, **given: Any) -> Any:
+            asked = _labels(
+                given.pop("label_kind", None),
+                given.pop("null_class"),
+                given.pop("label_countdown"),
+                given.pop("label_file"),
+            )
+            on_dropout = given.pop("on_dropout")
+            policy = None if on_dropout == "raise" else on_dropout
+            return command(*args, labels=asked, on_dropout=policy, **given)
+
+        decorated: Any = gathered
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated  # type: ignore[no-any-return]
+
+    return decorate
+
+
+def _labels(
+    kind: str | None, null_class: str | None, countdown: str | None, file: str | None
+) -> Labels:
+    try:
+        return Labels(
+            kind=None if kind is None else _LABEL_KINDS[kind],
+            null_class=null_class,
+            countdown=countdown is not None,
+            cap=float(countdown) if countdown else None,
+            file=file or "",
+        )
+    except ValueError as error:
+        # A cap that is no number, or what does not go together.
+        raise click.UsageError(f"--label-countdown, --label-file: {error}") from error

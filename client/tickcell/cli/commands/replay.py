@@ -63,7 +63,7 @@ _PATH = click.Path(path_type=pathlib.Path, dir_okay=False)
 @click.option("--keep", is_flag=True, help="Keep the session at the end.")
 @options.retry_for
 @click.pass_context
-@layouts.layout(on_gap=("raise", "keep"))
+@layouts.layout(label="Labels of 0 and 1, to stand beside the outputs.", on_gap=("raise", "keep"))
 def replay(context: click.Context, /, layout: Layout, **given: Any) -> int:
     r"""Replays a recording: one frame per tick, one row per output.
 

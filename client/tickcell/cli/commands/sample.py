@@ -14,8 +14,9 @@ from tickcell.model import recording
 def sample() -> None:
     r"""Writes the sample recording to standard output, as CSV.
 
-    It is a simulated drive: a column t in seconds, one column per sensor, and whether
-    an aggressive manoeuvre is under way.
+    It is the golden recording of the shipped model, a simulated drive: a column t in
+    seconds, one column per sensor, and the label of each frame in a column named as the
+    model's output.
 
     \b
     tickcell sample > drive.csv

@@ -15,6 +15,7 @@ import click
 from tickcell.cli.commands import layouts
 from tickcell.cli.commands.trouble import expected_trouble, read_sensors
 from tickcell.model.recording import Layout
+from tickcell.model.recording.labels import Labels
 
 if TYPE_CHECKING:
     from tickcell.drive.keras.datasets import Drives
@@ -37,7 +38,7 @@ _RECIPE = (
     "checkpoint_epochs",
     "seed",
 )
-_SOURCE = ("validation_share", "layout")
+_SOURCE = ("validation_share", "layout", "labels", "on_dropout")
 _DRIVES = ("drive_count", "drive_s")
 
 _Path = click.Path(path_type=pathlib.Path)
@@ -52,7 +53,7 @@ _Directory = click.Path(path_type=pathlib.Path, file_okay=False)
 @click.option(
     "--rate-hz",
     type=float,
-    help="Recordings are brought to this rate; a file without times has it.  [10]",
+    help="Recordings are brought to this rate; a file without times has it.  [a phone's: 10]",
 )
 @click.option("--drive-count", type=click.IntRange(1), help="Simulated drives to learn from.")
 @click.option("--drive-s", type=click.FloatRange(1), help="Seconds of each of them.")
@@ -85,17 +86,23 @@ _Directory = click.Path(path_type=pathlib.Path, file_okay=False)
 @click.option("--logs", type=_Directory, default="logs", show_default=True, help="TensorBoard's.")
 @click.option("--no-logs", is_flag=True, help="Writes no logs for TensorBoard.")
 @layouts.layout()
+@layouts.labels()
 def train(**options: Any) -> None:
     r"""Trains the recurrent network of two layers.
 
     Writes model.keras, description.json, history.csv and curves.png to a directory;
     `tickcell export` makes a bundle of it. Sequences with one label each are trained on
     whole (--last-step, --steps their length) and as they are, if no flag says otherwise.
+    Labels are 0 and 1, classes (words, or whole numbers) or numbers; of a frame with an
+    empty label nothing is learnt.
 
     \b
     tickcell train --data noise --out run
     tickcell train --data drive --out run
     tickcell train --data trip17.csv --data trip20.csv --out run
+    tickcell train --data gait.csv --sensors imu.json --label activity --out run
+    tickcell train --data engines.txt --sensors engine.json --recording-column unit \
+        --label-countdown 125 --time-unit cycle --validation-share 0.2 --out run
     tickcell train --data sequences.npz --validation-share 0.2 --out run
     tickcell train --resume run --epochs 50
     tickcell train --leave-one-out --data trip17.csv --data trip20.csv --out left
@@ -130,7 +137,7 @@ def _train(options: dict[str, Any]) -> None:
     _tell(dataset)
     click.echo(
         f"{len(dataset.training)} recordings to train on and {len(dataset.validation)} to "
-        f"validate on, at {dataset.rate_hz:g} Hz",
+        f"validate on, at {dataset.rate_hz:g} {_per(source)}",
         err=True,
     )
     recipe = recipe or _recipe(options, dataset)
@@ -142,6 +149,7 @@ def _train(options: dict[str, Any]) -> None:
         dataset.training,
         dataset.validation,
         directory,
+        dataset.labelling,
         resume=options["resume"] is not None,
         callbacks=[] if options["no_logs"] else [_tensorboard(options["logs"], name)],
         verbose=1 if sys.stderr.isatty() else 2,
@@ -162,8 +170,8 @@ def _leave_one_out(options: dict[str, Any]) -> None:
         raise click.UsageError("--leave-one-out takes recordings as --data, and no --validation.")
     dataset = _load(source, read_sensors(options["sensors"]))
     _tell(dataset)
-    if len(dataset.training) > len(source.data) or any(r.one_label for r in dataset.training):
-        raise click.UsageError("--leave-one-out takes a recording a file, with a label per frame.")
+    if any(recording.one_label for recording in dataset.training):
+        raise click.UsageError("--leave-one-out takes recordings with a label per frame.")
     recipe = _recipe(options, dataset)
     description = provenance.describe(options["name"] or source.kind, source, recipe, dataset)
     results = leaving.leave_one_out(
@@ -172,6 +180,7 @@ def _leave_one_out(options: dict[str, Any]) -> None:
         range(recipe.seed, recipe.seed + options["seeds"]),
         description,
         directory,
+        dataset.labelling,
         lambda line: click.echo(line, err=True),
     )
     for left, _ in results:
@@ -179,7 +188,9 @@ def _leave_one_out(options: dict[str, Any]) -> None:
     report = directory / "leave_one_out.json"
     report.write_text(json.dumps([left.to_dict() for left, _ in results], indent=2) + "\n")
     streamed = [outputs for _, outputs in results]
-    plots.outputs(streamed, description.threshold, directory / "leave_one_out.png")
+    plots.outputs(
+        streamed, dataset.labelling, description.threshold, directory / "leave_one_out.png"
+    )
     click.echo(f"{report}, {report.with_suffix('.png')}")
 
 
@@ -192,12 +203,18 @@ def _tell(dataset: Dataset) -> None:
     )
     for note in dict.fromkeys(notes):
         click.echo(note, err=True)
+    click.echo(f"tickcell: labels: {dataset.labelling}", err=True)
+    if dataset.unlabelled_count:
+        click.echo(
+            f"tickcell: without a label, not learnt: {dataset.unlabelled_count} frames", err=True
+        )
 
 
 def _refuse_with_resume(options: dict[str, Any]) -> None:
     """Refuses flags that would make the resumed run another one."""
     allowed = {"resume", "epochs", "logs", "no_logs", "seeds"}
-    given = [key for key, value in options.items() if value not in (None, (), False, Layout())]
+    nothing = (None, (), False, Layout(), Labels())
+    given = [key for key, value in options.items() if value not in nothing]
     if others := sorted(set(given) - allowed):
         raise click.UsageError(
             f"a run goes on as it began: --resume takes --epochs only, not {', '.join(others)}."
@@ -207,7 +224,8 @@ def _refuse_with_resume(options: dict[str, Any]) -> None:
 def _claim(directory: pathlib.Path | None) -> None:
     if directory is None:
         raise click.UsageError("name a new directory with --out, or one to go on with: --resume.")
-    if (directory / "checkpoints").exists():
+    # What failed before its first epoch was done left none.
+    if (directory / "checkpoints" / "last.keras").exists():
         raise click.ClickException(
             f"{directory}: holds a run; go on with it (--resume {directory}) or name a new one."
         )
@@ -228,7 +246,18 @@ def _source(options: dict[str, Any]) -> Source | Drives:
     source = Source(data=data, validation=options["validation"], **given)
     if source.kind != "recordings":
         return source
+    if options["rate_hz"] is None and options["sensors"] is not None:
+        # Of other sensors no rate is known to do: they keep theirs.
+        return dataclasses.replace(source, rate_hz=1.0 if _is_in_cycles(source) else None)
     return dataclasses.replace(source, rate_hz=options["rate_hz"] or 10.0)
+
+
+def _is_in_cycles(source: Source | Drives) -> bool:
+    return getattr(source, "layout", Layout()).time_unit == "cycle"
+
+
+def _per(source: Source | Drives) -> str:
+    return "frame a cycle, taken for 1 Hz" if _is_in_cycles(source) else "Hz"
 
 
 def _source_of(fields: dict[str, Any]) -> Source | Drives:
@@ -252,15 +281,21 @@ def _recipe(options: dict[str, Any], dataset: Dataset) -> Recipe:
         first, second = options["units"]
         options = {**options, "recurrent_units_1": first, "recurrent_units_2": second}
     given = {key: value for key, value in options.items() if value is not None}
+    augmentation = dataclasses.replace(
+        recipe.augmentation, **{key: given[key] for key in _AUGMENTATION if key in given}
+    )
+    if lacking := augmentation.lacking([sensor.name for sensor in dataset.sensors]):
+        raise click.UsageError(
+            f"the changes that were asked for need the readings {', '.join(lacking)}; leave out "
+            "--turn, --gain and --gyro-dropout."
+        )
     return dataclasses.replace(
         recipe,
         windowing=dataclasses.replace(
             recipe.windowing,
             **{key: given[key] for key in (*_WINDOWING, "each_step") if key in given},
         ),
-        augmentation=dataclasses.replace(
-            recipe.augmentation, **{key: given[key] for key in _AUGMENTATION if key in given}
-        ),
+        augmentation=augmentation,
         **{key: given[key] for key in _RECIPE if key in given},
     )
 
@@ -276,6 +311,14 @@ def _default_recipe(options: dict[str, Any], dataset: Dataset) -> Recipe:
         return kinds[options["data"]]
     if dataset.one_label:
         return recipes.of_sequences(options["step_count"] or dataset.step_count)
+    changes = recipes.RECORDINGS.augmentation
+    if lacking := changes.lacking([sensor.name for sensor in dataset.sensors]):
+        click.echo(
+            "tickcell: no change is made to windows (--turn, --gain, --gyro-dropout, --noise): "
+            f"those for a phone need {', '.join(lacking)}",
+            err=True,
+        )
+        return recipes.OTHER_SENSORS
     return recipes.RECORDINGS
 
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 import click
 
 from tickcell import drive
-from tickcell.model import extras
 from tickcell.model.bundle import BundleError
 from tickcell.model.interface import InterfaceError, Sensor
 from tickcell.model.recording import RecordingError
@@ -18,14 +17,7 @@ from tickcell.model.recording import RecordingError
 
 @contextlib.contextmanager
 def expected_trouble() -> Iterator[None]:
-    """Loads TensorFlow, runs the block, and turns our own errors into sentences."""
-    from tickcell.model.keras import quiet
-
-    try:
-        quiet.load_tensorflow()
-        extras.load("ai_edge_litert", extra="train")
-    except extras.MissingExtraError as error:
-        raise click.ClickException(str(error)) from error
+    """Runs the block, and turns our own errors into sentences."""
     from tickcell.drive.keras.quality import QualityError
     from tickcell.model.keras.agreement import AgreementError
     from tickcell.model.keras.archive import ModelFileError

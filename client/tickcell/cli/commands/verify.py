@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from tickcell.cli import samples, server_process, source, verification
+from tickcell.cli import progress, quiet_start, samples, server_process, source, verification
 from tickcell.cli.commands import layouts, options
 from tickcell.client import dropout
 from tickcell.model import Bundle
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     default=None,
     help="Compare with Keras over the whole recording.  [default: if TensorFlow is installed]",
 )
-@layouts.layout(label=False, on_gap=("raise", "keep"))
+@layouts.layout(label="", on_gap=("raise", "keep"))
 def verify(
     recording: str | None,
     server: str | None,
@@ -84,9 +84,12 @@ def _verify(
             f"  the server computes other last bits (numerics {model.numerics_digest}, here "
             f"{run.cell.numerics_digest}): compared by tolerance"
         )
-    results = [_show(result) for result in run.run()]
+    with progress.bar(whole.name, run.step_count) as run.advance:
+        compared = list(run.run())
+    results = [_show(result) for result in compared]
     can_keras = bundle.keras_path is not None and verification.has_keras()
     if with_keras or (with_keras is None and can_keras):
+        quiet_start.tensorflow()
         results.append(_show(run.against_keras(verification.keras_outputs(bundle, whole.frames))))
     elif path is None:
         results.append(_show(run.against_keras(bundle.golden.outputs)))

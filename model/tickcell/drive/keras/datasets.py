@@ -37,8 +37,6 @@ class Drives:
 
     kind: ClassVar[str] = DRIVE
     data: ClassVar[tuple[str, ...]] = (DRIVE,)
-    output_name: ClassVar[str] = "aggressive"
-    output_meaning: ClassVar[str] = "An aggressive manoeuvre is under way."
 
     def to_dict(self) -> dict[str, Any]:
         """Returns it as plain data."""
@@ -56,6 +54,8 @@ class Drives:
             _simulated(_VALIDATION_SEED, max(1, self.drive_count // 10), self.drive_s),
             drive.SENSORS,
             drive.RATE_HZ,
+            "An aggressive manoeuvre is under way.",
+            drive.LABEL,
         )
 
 

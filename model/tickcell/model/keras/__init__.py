@@ -20,6 +20,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from tickcell.model import extras
+
 # Read when TensorFlow is first imported. Its notes on the CPU's instructions and on
 # absent GPUs are not for the person who trains or exports; warnings still show.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -36,9 +38,7 @@ def full_sequence(path: str | os.PathLike[str], frames: NDArray[np.float32]) -> 
     Raises:
       MissingExtraError: TensorFlow is not installed.
     """
-    from tickcell.model.keras import quiet
-
-    quiet.load_tensorflow()
+    extras.load("tensorflow", extra="train")
     from tickcell.model.keras import sequence
 
     return sequence.full_sequence(path, frames)

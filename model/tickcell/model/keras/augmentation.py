@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _GRAVITY = 9.81  # m/s2
 _HORIZONTAL_PAIRS = (("lin_acc_x", "lin_acc_y"), ("acc_x", "acc_y"))
+_VERTICAL = "acc_z"
 _GYRO = ("gyro_x", "gyro_y", "gyro_z")
 
 
@@ -47,6 +48,15 @@ class Augmentation:
                 f"augmentation: got gain {self.gain}, gyro dropout {self.gyro_dropout} and noise "
                 f"{self.noise}, expected at least 1, from 0 to 1, and at least 0."
             )
+
+    def lacking(self, sensor_names: Sequence[str]) -> list[str]:
+        """Returns the readings that the changes need and that are not there."""
+        needed = {
+            *(name for pair in _HORIZONTAL_PAIRS for name in pair if self.turn),
+            *((_VERTICAL,) if self.gain > 1 else ()),
+            *(_GYRO if self.gyro_dropout > 0 else ()),
+        }
+        return sorted(needed - {*sensor_names})
 
     def apply(
         self,
@@ -104,7 +114,7 @@ def _scale(
     gains = np.exp(generator.uniform(-limit, limit, (len(windows), 1, 1))).astype(np.float32)
     # What is scaled is the motion; gravity stays what it is.
     rest = np.zeros(windows.shape[2], np.float32)
-    rest[_column(columns, "acc_z")] = _GRAVITY
+    rest[_column(columns, _VERTICAL)] = _GRAVITY
     windows[:] = (windows - rest) * gains + rest
 
 

@@ -17,7 +17,6 @@ from tensorflow.lite.python import schema_py_generated
 
 from tickcell.model.interface import TensorSpec
 from tickcell.model.keras.graph import first_line
-from tickcell.model.keras.quiet import held_stderr
 from tickcell.model.keras.step import Step
 
 
@@ -54,7 +53,7 @@ def convert(step: Step) -> bytes:
     archive = keras.export.ExportArchive()
     archive.track(step.model)
     archive.add_endpoint("step", function)
-    with tempfile.TemporaryDirectory() as directory, held_stderr():
+    with tempfile.TemporaryDirectory() as directory:
         path = pathlib.Path(directory) / "saved_model"
         archive.write_out(path, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(str(path), signature_keys=["step"])

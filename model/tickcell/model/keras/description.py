@@ -10,9 +10,10 @@ import dataclasses
 import json
 import os
 import pathlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from tickcell.model.interface import InterfaceError, Sensor
+from tickcell.model.recording.labels import Kind, Labelling
 
 if TYPE_CHECKING:
     from tickcell.model.keras.plan import Plan
@@ -43,6 +44,11 @@ class Description:
     kind: str = "probability"
     classes: list[str] = dataclasses.field(default_factory=list)
     unit: str = ""
+
+    def labelling(self, null_class: str | None = None) -> Labelling:
+        """Returns what labels are that the outputs can be compared with."""
+        kind = cast("Kind", self.kind)  # It is checked where it becomes part of a labelling.
+        return Labelling(kind, tuple(self.classes), null_class, self.unit)
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Writes the description as JSON."""

@@ -123,7 +123,7 @@ def _card(
             "keras_agreement": keras_agreement,
             "batch_shapes": list(cell.batch_shapes),
         },
-        kind=description.kind,
+        kind=cell.interface.heads[0].kind,
         classes=description.classes,
         unit=description.unit,
     )

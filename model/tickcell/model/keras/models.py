@@ -50,8 +50,9 @@ class RNNModel(keras.Model):  # type: ignore[misc]  # Keras comes without types
     """Two recurrent layers over normalised readings, and a head.
 
     Gives `[B, O]`, the outputs at the last frame, or `[B, T, O]` with `return_sequences`: a
-    probability, those of classes, which sum up to 1, or a number. The normalisation is part of the network, so it takes readings in the sensors' own
-    units; it leaves them as they are until `normalisation.adapt` has seen some.
+    probability, those of classes, which sum up to 1, or a number. The normalisation is part
+    of the network, so it takes readings in the sensors' own units; it leaves them as they are
+    until `normalisation.adapt` has seen some.
     """
 
     def __init__(

@@ -105,14 +105,17 @@ def confusion(of: ClassScores, classes: Sequence[str], path: pathlib.Path) -> No
         axes[0].figure.colorbar(image, ax=axes[0], label="share of the label's frames")
 
 
-def truth(labels: Any, outputs: Any, title: str, unit: str, path: pathlib.Path) -> None:
-    """Draws outputs `[N]` over their labels `[N]`, with the line on which they would be right."""
-    labelled = ~np.isnan(labels)
-    labels, outputs = labels[labelled], outputs[labelled]
+def truth(streamed: Sequence[Streamed], unit: str, path: pathlib.Path) -> None:
+    """Draws the scored outputs over their labels, and the line on which they would be right."""
+    labels = np.concatenate(
+        [part.labels[part.scored] for part in streamed if part.labels is not None]
+    )
+    outputs = np.concatenate([part.outputs[part.scored, 0] for part in streamed])
+    labels, outputs = labels[~np.isnan(labels)], outputs[~np.isnan(labels)]
     ends = [min(labels.min(), outputs.min()), max(labels.max(), outputs.max())]
     with _figure(path, rows=1, columns=1, size=(5.5, 5)) as axes:
+        axes[0].plot(labels, outputs, ".", ms=3, alpha=0.4, label="frame")
         axes[0].plot(ends, ends, color="grey", lw=0.8, ls="--", label="output = label")
-        axes[0].plot(labels, outputs, ".", ms=2, alpha=0.4, label=title)
         suffix = f" ({unit})" if unit else ""
         axes[0].set(xlabel=f"label{suffix}", ylabel=f"output{suffix}", aspect="equal")
         axes[0].grid(alpha=0.3)
@@ -133,9 +136,7 @@ def _classes(axis: Any, times: Any, outputs: Any, labels: Any, labelling: Labell
         color = _class_color(place)
         axis.fill_between(times, 0, 1, where=said == place, color=color, step="post", lw=0)
         if labels is not None:
-            axis.fill_between(
-                times, 1, 2, where=labels == place, color=color, step="post", lw=0
-            )
+            axis.fill_between(times, 1, 2, where=labels == place, color=color, step="post", lw=0)
     axis.axhline(1, color="white", lw=1)
     axis.set(ylim=(0, 2), yticks=[0.5, 1.5], yticklabels=["said", "label"])
 
@@ -159,6 +160,4 @@ def _legend(axis: Any, labelling: Labelling) -> None:
         label = "event" if labelling.kind == "probability" else "label"
         named = {"tab:orange": label, "C0": "output"}
     handles = [patches.Patch(color=color, label=name) for color, name in named.items()]
-    axis.legend(
-        handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=8, frameon=False
-    )
+    axis.legend(handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=8, frameon=False)

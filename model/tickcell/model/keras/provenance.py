@@ -10,19 +10,14 @@ from tickcell.model.keras.description import Description
 from tickcell.model.keras.recipe import Recipe
 
 
-class Origin(Protocol):
-    """Where training data comes from, and what its labels make an output mean."""
-
-    @property
-    def output_name(self) -> str: ...
-    @property
-    def output_meaning(self) -> str: ...
+class Source(Protocol):
+    """Where training data comes from."""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns it as plain data."""
 
 
-def describe(name: str, source: Origin, recipe: Recipe, dataset: Dataset) -> Description:
+def describe(name: str, source: Source, recipe: Recipe, dataset: Dataset) -> Description:
     """Describes the network of a run."""
     labelling = dataset.labelling
     return Description(
@@ -30,13 +25,14 @@ def describe(name: str, source: Origin, recipe: Recipe, dataset: Dataset) -> Des
         version=str(recipe.seed + 1),
         sensors=dataset.sensors,
         rate_hz=dataset.rate_hz,
-        output_meaning=source.output_meaning,
-        output_name=source.output_name,
+        output_meaning=dataset.output_meaning,
+        output_name=dataset.output_name,
         kind=labelling.kind,
         classes=list(labelling.classes),
         unit=labelling.unit,
         training={
             "source": source.to_dict(),
+            "label": dataset.label_name,
             "recipe": recipe.to_dict(),
             "training_frames": sum(map(len, dataset.training)),
             "versions": {

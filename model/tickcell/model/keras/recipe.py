@@ -79,6 +79,19 @@ RECORDINGS = Recipe(
 )
 
 
+# Recordings of other sensors, of which nothing is known: nothing is changed about a window,
+# and each is seen as often as there are windows, up to so many batches in an epoch.
+OTHER_SENSORS = Recipe(
+    Windowing(step_count=60, burn_in=10, batch_size=32, batch_count=50),
+    epochs=30,
+    projection_scale=0.3,
+    learning_rate=3e-3,
+    halving_epochs=10,
+    dropout=0.1,
+    averaging=0.98,
+)
+
+
 def of_sequences(step_count: int) -> Recipe:
     """Returns the recipe for whole sequences of so many frames, with one label each.
 

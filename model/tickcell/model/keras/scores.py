@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from sklearn import metrics
@@ -90,7 +90,7 @@ Scores: TypeAlias = BinaryScores | ClassScores | NumberScores
 
 
 def score_binary(
-    outputs: NDArray[np.float32], labels: NDArray[np.float32], threshold: float = 0.5
+    outputs: NDArray[Any], labels: NDArray[Any], threshold: float = 0.5
 ) -> BinaryScores:
     """Scores outputs `[N]` against labels `[N]` of 0 and 1.
 
@@ -121,7 +121,7 @@ def score_binary(
 
 
 def score_classes(
-    outputs: NDArray[np.float32], labels: NDArray[np.float32], classes: Sequence[str]
+    outputs: NDArray[Any], labels: NDArray[Any], classes: Sequence[str]
 ) -> ClassScores:
     """Scores outputs `[N, C]` against labels `[N]`, each the place of its class.
 
@@ -147,7 +147,7 @@ def score_classes(
     )
 
 
-def score_numbers(outputs: NDArray[np.float32], labels: NDArray[np.float32]) -> NumberScores:
+def score_numbers(outputs: NDArray[Any], labels: NDArray[Any]) -> NumberScores:
     """Scores outputs `[N]` against labels `[N]`.
 
     Raises:
@@ -162,9 +162,7 @@ def score_numbers(outputs: NDArray[np.float32], labels: NDArray[np.float32]) -> 
     )
 
 
-def _labelled(
-    outputs: NDArray[np.float32], labels: NDArray[np.float32]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _labelled(outputs: NDArray[Any], labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Returns the outputs and labels of the frames that have a label."""
     is_labelled = ~np.isnan(labels)
     if not is_labelled.any():
@@ -172,7 +170,6 @@ def _labelled(
     if not np.isfinite(outputs[is_labelled]).all():
         raise ScoreError("scores: an output is not a finite number.")
     return outputs[is_labelled].astype(np.float64), labels[is_labelled].astype(np.float64)
-
 
 
 def marks(of: Scores) -> dict[str, float]:
@@ -204,8 +201,8 @@ BETTER_IF_LOWER = {"mae", "rmse"}
 
 
 def score(
-    outputs: NDArray[np.float32],
-    labels: NDArray[np.float32],
+    outputs: NDArray[Any],
+    labels: NDArray[Any],
     labelling: Labelling,
     threshold: float = 0.5,
 ) -> Scores:

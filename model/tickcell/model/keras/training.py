@@ -31,7 +31,6 @@ from tickcell.model.keras.windows import Windows
 from tickcell.model.recording import Recording
 from tickcell.model.recording.labels import Labelling
 
-
 _BINARY = Labelling()
 
 

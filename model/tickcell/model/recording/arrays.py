@@ -28,14 +28,14 @@ class Arrays(NamedTuple):
     Attributes:
       frames: `[T, F]` or `[N, T, F]` float32; NaN where a reading dropped out.
       times: `[T]` float64, seconds, increasing, the same for all sequences; or None.
-      labels: `[T]` or `[N, T]` float32, each 0 or 1; or None.
+      labels: `[T]` or `[N, T]` numbers or texts; or None.
       one_label: whether the file has one label per sequence, repeated here over its frames.
       ignored: the names of other arrays.
     """
 
     frames: NDArray[np.float32]
     times: NDArray[np.float64] | None
-    labels: NDArray[np.float32] | None
+    labels: NDArray[Any] | None
     one_label: bool
     ignored: tuple[str, ...]
 
@@ -60,6 +60,7 @@ class ArraysTable(FileTable):
         """
         super().__init__(source)
         self._arrays = found
+        self.has_sequences = found.frames.ndim == 3
         has_times, self.one_label = found.times is not None, found.one_label
         self.label_column = None if found.labels is None else "labels"
         labels = [] if found.labels is None else ["labels"]
@@ -163,13 +164,13 @@ def _frames(
     return frames
 
 
-def _labels(
-    source: str, array: NDArray[Any], shape: tuple[int, ...]
-) -> tuple[NDArray[np.float32], bool]:
+def _labels(source: str, array: NDArray[Any], shape: tuple[int, ...]) -> tuple[NDArray[Any], bool]:
     """Returns labels of the shape `[T]` or `[N, T]`, and whether they are one per sequence."""
     shapes: list[tuple[int | str, ...]] = [shape[:-1], (*shape[:-1], 1), shape]
-    labels = _numbers(source, "labels", array, shapes, np.float32)
-    _check_labels(source, labels)
+    if array.dtype.kind == "U" and array.shape in shapes:
+        labels = array
+    else:
+        labels = _numbers(source, "labels", array, shapes, np.float64)
     if labels.shape == shape:
         return labels, False
     return np.repeat(labels.reshape(*shape[:-1], 1), shape[-1], axis=-1), True
@@ -210,15 +211,6 @@ def _check_times(source: str, times: NDArray[np.float64]) -> None:
         index = int(wrong[0]) + 1 if np.isfinite(times[0]) else 0
         raise RecordingError(
             f"{source}: times[{index}]: got {times[index]:g}, expected finite times that increase."
-        )
-
-
-def _check_labels(source: str, labels: NDArray[np.float32]) -> None:
-    wrong = np.argwhere((labels != 0) & (labels != 1))
-    if len(wrong):
-        place = f"[{_joined(wrong[0])}]" if labels.ndim else ""
-        raise RecordingError(
-            f"{source}: labels{place}: got {labels[tuple(wrong[0])]:g}, expected 0 or 1."
         )
 
 

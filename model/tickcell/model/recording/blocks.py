@@ -126,4 +126,5 @@ class Gaps:
         """Says how many gaps there were."""
         if self.count:
             done = "began a new recording each" if self.on_gap == "split" else "were kept"
-            yield f"gaps: {self.count} {done}; the longest took {self.longest_s:.6g} s"
+            longest = f"; the longest took {self.longest_s:.6g} s" if self.longest_s else ""
+            yield f"gaps: {self.count} {done}{longest}"

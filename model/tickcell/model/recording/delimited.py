@@ -69,6 +69,7 @@ class DelimitedTable(FileTable):
         readings: list[list[float]] = []
         times: list[str] = []
         labels: list[str] = []
+        names: list[str] = []
 
         def batch() -> Batch:
             taken = Batch(
@@ -76,8 +77,9 @@ class DelimitedTable(FileTable):
                 np.array(readings, np.float64).reshape(-1, len(chosen.sensors)),
                 None if chosen.time is None else times.copy(),
                 None if chosen.label is None else labels.copy(),
+                names=None if chosen.recording is None else names.copy(),
             )
-            for column in (rows, readings, times, labels):
+            for column in (rows, readings, times, labels, names):
                 column.clear()
             return taken
 
@@ -89,6 +91,8 @@ class DelimitedTable(FileTable):
                     times.append(cells[chosen.time])
                 if chosen.label is not None:
                     labels.append(cells[chosen.label])
+                if chosen.recording is not None:
+                    names.append(cells[chosen.recording])
                 if len(rows) == size:
                     yield batch()
         except RecordingError:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tickcell.model.recording.errors import RecordingError
 from tickcell.model.recording.layout import Layout
-from tickcell.model.recording.table import SAMPLE_ROWS, listed
+from tickcell.model.recording.table import SAMPLE_ROWS, listed, quoted
 from tickcell.model.recording.text import Lines
 
 # A space stands for runs of spaces and tabs. The more usual comes first.
@@ -171,12 +171,9 @@ def _not_found(
     missing = [name for name in wanted if name not in cells]
     return RecordingError(
         f"{source}: row 1: no column is named {listed(missing)}; the columns are {listed(cells)}. "
-        f"Name the column of a sensor with --source {_quoted(missing[0])}=COLUMN."
+        f"Name the column of a sensor with --source {quoted(missing[0])}=COLUMN, or in "
+        "training other sensors with --sensors."
     )
-
-
-def _quoted(name: str) -> str:
-    return f'"{name}"' if " " in name else name
 
 
 def _names(header: str, delimiter: str) -> list[str]:

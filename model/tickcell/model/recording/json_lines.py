@@ -14,7 +14,15 @@ import numpy as np
 
 from tickcell.model.recording.errors import RecordingError
 from tickcell.model.recording.layout import NO_TIMES, Layout
-from tickcell.model.recording.table import BATCH_ROWS, SAMPLE_ROWS, Batch, Chosen, FileTable, listed
+from tickcell.model.recording.table import (
+    BATCH_ROWS,
+    SAMPLE_ROWS,
+    Batch,
+    Chosen,
+    FileTable,
+    listed,
+    quoted,
+)
 from tickcell.model.recording.text import Lines
 
 
@@ -57,7 +65,9 @@ class JsonLinesTable(FileTable):
         if missing := [name for name in named if name not in self.names]:
             raise RecordingError(
                 f"{source}: row 1: no number is named {listed(missing)}; the names are "
-                f"{listed(self.names)}. Name that of a sensor with --source {missing[0]}=NAME."
+                f"{listed(self.names)}. Name that of a sensor with "
+                f"--source {quoted(missing[0])}=NAME, or in "
+                "training other sensors with --sensors."
             )
 
     def sample(self, column: int) -> list[Any]:
@@ -85,15 +95,16 @@ class JsonLinesTable(FileTable):
     def _batch(self, taken: Sequence[tuple[int, Mapping[str, Any]]], chosen: Chosen) -> Batch:
         names = [self.names[column] for column in chosen.sensors]
         readings = [[row[name] for name in names] for _, row in taken]
-        times, labels = (
+        times, labels, recordings = (
             None if column is None else [row.get(self.names[column]) for _, row in taken]
-            for column in (chosen.time, chosen.label)
+            for column in (chosen.time, chosen.label, chosen.recording)
         )
         return Batch(
             [number for number, _ in taken],
             np.array(readings, np.float64).reshape(-1, len(names)),
             times,
             labels,
+            names=recordings,
         )
 
     def _row(self, line: str, chosen: Chosen) -> dict[str, Any]:

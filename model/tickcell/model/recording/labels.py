@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import pathlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -120,7 +121,7 @@ class Labelling:
             )
         if kind != "classes":
             return cls(kind, null_class=null_class)
-        ordered = sorted(names, key=(lambda name: numbers[name]) if is_number else None)  # type: ignore[arg-type, return-value]
+        ordered = sorted(names, key=(lambda name: numbers[name]) if is_number else None)  # type: ignore[arg-type]
         return cls(kind, tuple(ordered), null_class)
 
     def __str__(self) -> str:
@@ -129,9 +130,82 @@ class Labelling:
         return {"number": "numbers", "probability": "0 and 1"}[self.kind]
 
 
-def countdown(times: NDArray[np.float64], cap: float | None) -> NDArray[np.float32]:
-    """Returns what remains of a recording at each frame, in the unit of its times, at most a cap."""
-    return np.asarray(np.minimum(times[-1] - times, np.inf if cap is None else cap), np.float32)
+@dataclasses.dataclass(frozen=True, slots=True)
+class Labels:
+    """Where labels come from, and what a person says of them; plain data.
+
+    Attributes:
+      kind: what they are; None where it is to be judged.
+      null_class: a label that says that there is none.
+      countdown: whether a frame's label is what remains of its recording, in the unit of its
+        times, and not a column.
+      cap: at most that is remaining; None for no limit.
+      file: of a text with a line per recording, its label; empty where a column has them.
+    """
+
+    kind: Kind | None = None
+    null_class: str | None = None
+    countdown: bool = False
+    cap: float | None = None
+    file: str = ""
+
+    def __post_init__(self) -> None:
+        if self.countdown and (self.file or self.kind not in (None, "number")):
+            raise RecordingError(
+                "labels: a countdown is a number of each frame, and no file of labels goes with it."
+            )
+        if self.cap is not None and not self.cap > 0:
+            raise RecordingError(f"--label-countdown: got {self.cap:g}, expected a cap above 0.")
+
+    @property
+    def are_of_column(self) -> bool:
+        """Whether a column of the recordings has them."""
+        return not (self.countdown or self.file)
+
+    def judged(self, values: Iterable[Any]) -> Labelling:
+        """Judges what labels are by their values; see `Labelling.judged`."""
+        return Labelling.judged(values, kind=self.kind, null_class=self.null_class)
+
+    def read_file(self) -> list[str]:
+        """Reads the labels of recordings, in their order.
+
+        Raises:
+          RecordingError: the file cannot be read.
+        """
+        try:
+            lines = pathlib.Path(self.file).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecordingError(f"{self.file}: cannot be read: {error}.") from error
+        return [line.strip() for line in lines if line.strip()]
+
+    def assigned(
+        self, times: Sequence[NDArray[np.float64]], labelling: Labelling
+    ) -> list[NDArray[np.float32]]:
+        """Returns the labels of recordings that no column has.
+
+        Args:
+          times: of the frames of each recording, `[T]`.
+          labelling: what the labels are.
+
+        Raises:
+          RecordingError: the file has another number of labels, or one that is wrong.
+        """
+        if self.countdown:
+            cap = np.inf if self.cap is None else self.cap
+            return [np.minimum(each[-1] - each, cap).astype(np.float32) for each in times]
+        lines = self.read_file()
+        if len(lines) != len(times):
+            raise RecordingError(
+                f"{self.file}: has {len(lines)} labels, expected {len(times)}, one for each "
+                "recording."
+            )
+        codes = labelling.encode(lines)
+        if (wrong := np.flatnonzero(np.isinf(codes))).size:
+            raise RecordingError(
+                f"{self.file}: line {wrong[0] + 1}: got {lines[wrong[0]]!r}, expected "
+                f"{labelling.expected}."
+            )
+        return [np.full(len(each), code) for each, code in zip(times, codes, strict=True)]
 
 
 def _name(label: Any) -> str:

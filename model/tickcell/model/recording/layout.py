@@ -22,7 +22,10 @@ class Layout:
     Attributes:
       time: the column of times; "none" for a file whose times are to be ignored.
       time_unit: of the times.
-      label: the column of labels; None for a file whose labels are to be ignored.
+      label: the column of labels; None for none, or where labels are wanted for the only
+        column that is neither a sensor's nor the time's.
+      recording_column: the column by which a file is parted into recordings; rows of one
+        follow each other.
       delimiter: between the cells of a text; a space stands for runs of spaces and tabs.
       decimal: the mark before a fraction, "." or ",".
       columns: the names of the columns of a file without a row of names, in order.
@@ -36,7 +39,8 @@ class Layout:
 
     time: str | None = None
     time_unit: TimeUnit | None = None
-    label: str | None = "aggressive"
+    label: str | None = None
+    recording_column: str | None = None
     delimiter: str | None = None
     decimal: str | None = None
     columns: tuple[str, ...] = ()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tickcell.model import extras
 from tickcell.model.recording.errors import RecordingError
-from tickcell.model.recording.table import SAMPLE_ROWS, Batch, Chosen, FileTable, listed
+from tickcell.model.recording.table import SAMPLE_ROWS, Batch, Chosen, FileTable, listed, quoted
 
 _BATCH_ROWS = 8192
 
@@ -41,7 +41,9 @@ class ParquetTable(FileTable):
         if missing := [name for name in wanted if name not in self.names]:
             raise RecordingError(
                 f"{file}: no column is named {listed(missing)}; the columns are "
-                f"{listed(self.names)}. Name that of a sensor with --source {missing[0]}=COLUMN."
+                f"{listed(self.names)}. Name that of a sensor with "
+                f"--source {quoted(missing[0])}=COLUMN, or in "
+                "training other sensors with --sensors."
             )
         types = self._arrow.types
         self.time_columns = {
@@ -56,7 +58,8 @@ class ParquetTable(FileTable):
         return []
 
     def batches(self, chosen: Chosen) -> Iterator[Batch]:
-        others = [column for column in (chosen.time, chosen.label) if column is not None]
+        of_rows = (chosen.time, chosen.label, chosen.recording)
+        others = [column for column in of_rows if column is not None]
         row = 1
         for batch in self._batches([*chosen.sensors, *others], _BATCH_ROWS):
             columns = [self._numbers(batch, self.names[column]) for column in chosen.sensors]
@@ -64,7 +67,8 @@ class ParquetTable(FileTable):
                 range(row, row + len(batch)),
                 np.stack(columns, axis=1),
                 None if chosen.time is None else self._times(batch, self.names[chosen.time]),
-                None if chosen.label is None else self._labels(batch, self.names[chosen.label]),
+                self._labels(batch, chosen.label),
+                names=self._labels(batch, chosen.recording),
             )
             row += len(batch)
 
@@ -105,7 +109,10 @@ class ParquetTable(FileTable):
             return ["" if text is None else text for text in column.to_pylist()]
         return self._numbers(batch, name)
 
-    def _labels(self, batch: Any, name: str) -> Any:
+    def _labels(self, batch: Any, place: int | None) -> Any:
+        if place is None:
+            return None
+        name = self.names[place]
         column, types = batch.column(name), self._arrow.types
         if types.is_string(column.type) or types.is_large_string(column.type):
             return column.to_pylist()

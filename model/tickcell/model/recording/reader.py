@@ -11,16 +11,18 @@ import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tickcell.model.recording import arrays, labels, text, times
+from tickcell.model.recording import arrays, text, times
 from tickcell.model.recording.arrays import ArraysTable
+from tickcell.model.recording.bags import BagTable
 from tickcell.model.recording.blocks import Block, Gaps
 from tickcell.model.recording.delimited import DelimitedTable
 from tickcell.model.recording.errors import RecordingError
 from tickcell.model.recording.json_lines import JsonLinesTable
+from tickcell.model.recording.labels import Labelling
 from tickcell.model.recording.layout import NO_TIMES, Layout
 from tickcell.model.recording.parquet import ParquetTable
 from tickcell.model.recording.resampling import Resampling
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 STANDARD_INPUT = "-"
 
 _IGNORED_NAMES = 12
+# How far the rate of live rows may be from the expected one, while their unit is assumed.
+_FAR = 50.0
 
 
 class Reader:
@@ -46,7 +50,7 @@ class Reader:
         tell. It is the one that was expected where there are no times, and on standard input.
       rate_hz: of the frames as they are given.
       has_times: whether the file has times.
-      label: the column of labels that was looked for; None if none was.
+      label_name: the column of labels; None where there is none, or in arrays.
       has_labels: whether it has labels.
       one_label: whether each recording in it has one label, repeated over its frames.
       length: the number of frames; None where only reading all of them would tell.
@@ -64,6 +68,8 @@ class Reader:
         rate_hz: float | None = None,
         to_hz: float | None = None,
         dropouts: bool = False,
+        labelled: bool = False,
+        labelling: Labelling | None = None,
     ) -> None:
         """Judges a table by its first rows.
 
@@ -74,35 +80,56 @@ class Reader:
           rate_hz: the rate of a file that has no times, and the one to expect of others.
           to_hz: the rate to bring the frames to; None keeps theirs.
           dropouts: whether a reading may be missing or not finite; it is NaN in its frame.
+          labelled: whether there must be labels.
+          labelling: what the labels are; 0 and 1 without it.
 
         Raises:
           RecordingError: the table has no rate, or its columns are not all told apart.
         """
         self._table = table
         self._dropouts = dropouts
+        self._labelling = labelling or Labelling()
         self.name = pathlib.PurePath(table.source).name
         self.sensor_names = tuple(sensor_names)
         self.is_live = table.is_live
         self._columns = [layout.source(name) for name in self.sensor_names]
-        label = layout.label and (table.label_column or layout.label)
-        self.label = label
-        taken = [*self._columns, *([label] if label else [])]
+        label = table.label_column or layout.label
+        if label is not None and label not in table.names:
+            raise RecordingError(
+                f"{table.source}: no {table.column} is named {label!r} (--label); the "
+                f"{table.column}s are {listed(table.names)}."
+            )
+        parting = layout.recording_column
+        if parting is not None and parting not in table.names:
+            raise RecordingError(
+                f"{table.source}: no {table.column} is named {parting!r} (--recording-column); "
+                f"the {table.column}s are {listed(table.names)}."
+            )
+        taken = [*self._columns, *(name for name in (label, parting) if name is not None)]
         self._time = times.find(table, layout, taken, rate_hz)
-        self._chosen = self._choose(label)
+        self._expected_hz = rate_hz
+        self._is_label_guessed = labelled and label is None
+        if self._is_label_guessed:
+            label = self._only_other(parting)
+        self._chosen = self._choose(label, parting)
+        self.label_name = None if table.label_column else label
         self.one_label = table.one_label
         self.has_labels = self._chosen.label is not None
         self.has_times = self._time is not None
         self.file_rate_hz = self.rate_hz = self._rate(rate_hz)
         self.length, self.expected_length = table.length, table.expected_length
         self._resampling = self._resample(to_hz)
+        used = {*self._chosen.sensors, *self._chosen[1:]}
+        others = () if self._time is None else self._time.others
         self.ignored = tuple(
             name
             for index, name in enumerate(table.names)
-            if name and index not in (*self._chosen.sensors, self._chosen.time, self._chosen.label)
+            if name and index not in used and name not in others
         )
         self._is_time_ignored = layout.time == NO_TIMES
         on_gap = layout.on_gap or ("keep" if self.is_live else "raise")
         period_s = None if self.is_live or np.isnan(self.file_rate_hz) else 1 / self.file_rate_hz
+        self._last_s = float("nan")
         self._gaps = Gaps(table.source, table.row, period_s, layout.max_gap, on_gap)
 
     def blocks(
@@ -134,15 +161,39 @@ class Reader:
             yield f"time: {why}; taken to be {self.file_rate_hz:g} Hz, evenly"
         if self._resampling is not None:
             yield self._resampling.note()
+        if self._is_label_guessed:
+            yield f"labels are in the column {self.label_name}"
         if self.ignored:
-            yield f"ignores {_columns(self.ignored)}"
+            yield f"ignores {_counted(self.ignored, self._table.column)}"
 
     def closing_notes(self) -> Iterator[str]:
         """Yields what there was to tell of the rows, once they are read."""
         yield from self._table.notes()
         yield from self._gaps.notes()
 
-    def _choose(self, label: str | None) -> Chosen:
+    def label_values(self) -> Iterator[Any]:
+        """Yields the labels as the file has them, in place of the blocks.
+
+        Raises:
+          RecordingError: a row cannot be read.
+        """
+        for batch in self._table.batches(self._chosen):
+            yield from () if batch.labels is None else batch.labels
+
+    def _only_other(self, parting: str | None) -> str:
+        """Returns the only column that is nobody's: no sensor's, the time's or recordings'."""
+        times_ = () if self._time is None else (self._time.name, *self._time.others)
+        known = {*self._columns, *times_, parting, ""}
+        found = [name for name in self._table.names if name not in known]
+        if len(found) != 1:
+            raise RecordingError(
+                f"{self._table.source}: has no labels: looked for the only column that is neither "
+                f"a sensor's nor the time's, and found {listed(found) or 'none'}; name it with "
+                "--label."
+            )
+        return found[0]
+
+    def _choose(self, label: str | None, parting: str | None) -> Chosen:
         names = self._table.names
         time = None if self._time is None else self._time.place
         has_label = label is not None and label in names
@@ -157,6 +208,7 @@ class Reader:
             [names.index(name) for name in self._columns],
             time,
             names.index(label) if has_label and label is not None else None,
+            None if parting is None else names.index(parting),
         )
 
     def _rate(self, expected_hz: float | None) -> float:
@@ -194,7 +246,10 @@ class Reader:
 
     def _blocks(self) -> Iterator[Block]:
         count, recording = 0, 0
-        for batch in self._table.batches(self._chosen):
+        batches = self._table.batches(self._chosen)
+        if self._chosen.recording is not None:
+            batches = self._parted(batches)
+        for batch in batches:
             if batch.recording != recording:
                 count, recording = 0, batch.recording
             yield from self._block(batch, count)
@@ -203,6 +258,30 @@ class Reader:
             raise RecordingError(
                 f"{self._table.source}: has no frames, only the names of its columns."
             )
+
+    def _parted(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Yields batches of one recording each, numbered as they come.
+
+        Raises:
+          RecordingError: rows of a recording come after those of another.
+        """
+        places: dict[Any, int] = {}
+        last: Any = None
+        for batch in batches:
+            assert batch.names is not None
+            names = [*batch.names]
+            start = 0
+            for name, group in itertools.groupby(names):
+                stop = start + len([*group])
+                if name in places and name != last:
+                    raise RecordingError(
+                        f"{self._table.source}: {self._table.row} {batch.rows[start]}: is of the "
+                        f"recording {_shown(name)} again, after those of {_shown(last)}; sort the "
+                        "rows by the column of recordings (--recording-column)."
+                    )
+                last, number = name, places.setdefault(name, len(places))
+                yield batch.part(start, stop)._replace(recording=number)
+                start = stop
 
     def _block(self, batch: Batch, count: int) -> Iterator[Block]:
         """Yields the frames of a batch; where one is wrong, those before it, and raises."""
@@ -213,10 +292,10 @@ class Reader:
             frames[~is_finite] = np.nan
             is_finite[:] = True
         seconds = self._seconds(batch, count)
-        found = None if batch.labels is None else labels.binary(batch.labels)
+        found = None if batch.labels is None else self._labelling.encode(batch.labels)
         is_good = is_finite.all(axis=1) & np.isfinite(seconds)
         if found is not None:
-            is_good &= np.isfinite(found)
+            is_good &= ~np.isinf(found)
         block = Block(batch.recording, batch.rows, frames, seconds, found)
         good_count = len(is_good) if is_good.all() else int(is_good.argmin())
         if good_count:
@@ -225,14 +304,32 @@ class Reader:
             raise self._wrong(batch, block, good_count)
 
     def _seconds(self, batch: Batch, count: int) -> NDArray[np.float64]:
+        """Returns the times of a batch, of which `count` rows came before."""
         if self._time is None or batch.times is None:
             return np.asarray(np.arange(count, count + len(batch.rows)) / self.file_rate_hz)
-        return self._time.seconds(batch.times)
+        seconds = self._time.seconds(batch.times)
+        if self.is_live and count == 1:
+            self._doubt(float(seconds[0]) - self._last_s, batch.rows[0])
+        self._last_s = float(seconds[-1])
+        return seconds
+
+    def _doubt(self, spacing_s: float, row: int) -> None:
+        """Refuses a unit that was assumed, where live rows come at a rate that it cannot mean."""
+        hz = self._expected_hz
+        if hz is None or self._time is None or not self._time.is_guessed or spacing_s <= 0:
+            return
+        if not 1 / _FAR < spacing_s * hz < _FAR:
+            raise RecordingError(
+                f"{self._table.source}: {self._table.row} {row}: comes {spacing_s:.6g} s after the "
+                f"one before, and {hz:g} Hz are expected; name the unit of the times with "
+                "--time-unit."
+            )
 
     def _wrong(self, batch: Batch, block: Block, index: int) -> RecordingError:
         """Says what is wrong in a row."""
         table, chosen = self._table, self._chosen
-        place = f"{table.source}: {table.row} {batch.rows[index]}"
+        of_sequence = f"sequence {batch.recording}, " if table.has_sequences else ""
+        place = f"{table.source}: {of_sequence}{table.row} {batch.rows[index]}"
         is_finite = np.isfinite(block.frames[index])
         if not self._dropouts and not is_finite.all():
             at = int(is_finite.argmin())
@@ -251,7 +348,7 @@ class Reader:
         assert chosen.label is not None
         return RecordingError(
             f"{place}, column {table.names[chosen.label]!r}: got {_shown(batch.labels[index])}, "
-            "expected 0 or 1."
+            f"expected {self._labelling.expected}."
         )
 
 
@@ -263,7 +360,9 @@ def open_recording(
     rate_hz: float | None = None,
     to_hz: float | None = None,
     dropouts: bool = False,
+    labelled: bool = False,
     sequences: bool = False,
+    labelling: Labelling | None = None,
 ) -> Reader:
     """Opens a recording, and judges it by its first rows.
 
@@ -276,7 +375,9 @@ def open_recording(
       to_hz: the rate to bring the frames to; None keeps theirs.
       dropouts: whether a reading may be missing (an empty cell, null, NaN or infinite); it is
         NaN in its frame.
+      labelled: whether there must be labels.
       sequences: whether an NPY or NPZ may hold `[N, T, F]`, N recordings.
+      labelling: what the labels are; 0 and 1 without it.
 
     Raises:
       RecordingError: the file cannot be read, or has something in it that is no recording.
@@ -294,7 +395,16 @@ def open_recording(
     except OSError as error:
         raise RecordingError(f"{path}: cannot be read: {error.strerror}.") from error
     names = [sensor.name for sensor in sensors]
-    return Reader(table, names, layout, rate_hz=rate_hz, to_hz=to_hz, dropouts=dropouts)
+    return Reader(
+        table,
+        names,
+        layout,
+        rate_hz=rate_hz,
+        to_hz=to_hz,
+        dropouts=dropouts,
+        labelled=labelled,
+        labelling=labelling,
+    )
 
 
 def _table(
@@ -315,8 +425,11 @@ def _table(
         return ArraysTable(str(file), found, wanted)
     if suffix == ".parquet":
         return ParquetTable(file, wanted)
-    size = text.size_of_file(file)
-    return of_lines(text.of_file(file), wanted, layout, source=str(file), size=size)
+    if suffix in (".bag", ".db3", ".mcap") or (file / "metadata.yaml").exists():
+        return BagTable(file, wanted, layout)
+    return of_lines(
+        text.of_file(file), wanted, layout, source=str(file), size=text.size_of_file(file)
+    )
 
 
 def of_lines(
@@ -353,11 +466,11 @@ def of_lines(
     return kind(lines, wanted, layout, source=source, is_live=is_live, size=size)
 
 
-def _columns(names: Sequence[str]) -> str:
-    """Returns column names for a sentence: all, or the first ones and their number."""
+def _counted(names: Sequence[str], kind: str) -> str:
+    """Returns the names of columns for a sentence: all, or the first ones and their number."""
     if len(names) <= _IGNORED_NAMES:
-        return f"the columns {', '.join(names)}"
-    return f"{len(names)} columns, such as {', '.join(names[: _IGNORED_NAMES // 4])}"
+        return f"the {kind}s {', '.join(names)}"
+    return f"{len(names)} {kind}s, such as {', '.join(names[: _IGNORED_NAMES // 4])}"
 
 
 def _shown(value: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -23,11 +24,13 @@ class Chosen(NamedTuple):
     Attributes:
       sensors: in the order of a frame.
       time, label: None where there is none.
+      recording: tells recordings apart; None where the format does, or nothing.
     """
 
     sensors: Sequence[int]
     time: int | None
     label: int | None
+    recording: int | None = None
 
 
 class Batch(NamedTuple):
@@ -39,6 +42,7 @@ class Batch(NamedTuple):
       times: as the file has them: texts, numbers or an array; None where none were chosen.
       labels: likewise.
       recording: which of the recordings in the file they are of, from 0.
+      names: what the column of recordings has, as the file has it; None without one.
     """
 
     rows: Sequence[int]
@@ -46,6 +50,20 @@ class Batch(NamedTuple):
     times: Sequence[Any] | NDArray[Any] | None
     labels: Sequence[Any] | NDArray[Any] | None
     recording: int = 0
+    names: Sequence[Any] | NDArray[Any] | None = None
+
+    def part(self, start: int, stop: int) -> Batch:
+        """Returns some of the rows."""
+        rows, readings, times, labels, recording, names = self
+        kept = slice(start, stop)
+        return Batch(
+            rows[kept],
+            readings[kept],
+            None if times is None else times[kept],
+            None if labels is None else labels[kept],
+            recording,
+            None if names is None else names[kept],
+        )
 
 
 class Table(Protocol):
@@ -54,23 +72,26 @@ class Table(Protocol):
     Attributes:
       source: what to call the file in messages.
       names: of the columns.
-      row: what a row is called in messages.
+      row, column: what a row and a column are called in messages.
       is_live: whether rows are given as they come, and none is read ahead.
       length: the number of rows; None where only reading all of them would tell.
       expected_length: about how many rows there are, where that can be told.
       time_columns: the columns that the format itself knows to be times, with their units.
       label_column: the column that the format itself knows to be labels, if there is one.
+      has_sequences: whether it is a set of sequences, each with rows of its own.
       one_label: whether each recording in the file has one label, repeated over its rows.
     """
 
     source: str
     names: Sequence[str]
     row: str
+    column: str
     is_live: bool
     length: int | None
     expected_length: int | None
     time_columns: dict[str, str]
     label_column: str | None
+    has_sequences: bool
     one_label: bool
 
     def sample(self, column: int) -> list[Any]:
@@ -91,10 +112,12 @@ class FileTable:
     """What most tables of a file have in common."""
 
     row = "row"
+    column = "column"
     is_live = False
     length: int | None = None
     expected_length: int | None = None
     label_column: str | None = None
+    has_sequences = False
     one_label = False
 
     def __init__(self, source: str) -> None:
@@ -112,3 +135,8 @@ def listed(names: Sequence[str]) -> str:
     shown = ", ".join(repr(name) for name in names[:_LISTED])
     more = len(names) - _LISTED
     return shown if more <= 0 else f"{shown} and {more} more"
+
+
+def quoted(name: str) -> str:
+    """Returns a name as it stands on a command line."""
+    return shlex.quote(name)

@@ -17,7 +17,9 @@ import numpy as np
 from tickcell.model.recording.arrays import Arrays, ArraysTable
 from tickcell.model.recording.blocks import Block
 from tickcell.model.recording.errors import RecordingError
+from tickcell.model.recording.labels import Labelling
 from tickcell.model.recording.layout import Layout
+from tickcell.model.recording.mending import Mending
 from tickcell.model.recording.reader import Reader, open_recording
 from tickcell.model.recording.resampling import Resampling
 from tickcell.model.recording.times import rate_hz as _rate_hz
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from tickcell.model.interface import Sensor
 
 _TIME = "t"
-_LABEL = "aggressive"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -38,9 +39,10 @@ class Recording:
     Attributes:
       frames: `[T, F]` float32, in the sensors' own units.
       times: `[T]` float64, seconds, strictly increasing.
-      labels: `[T]` float32, each 0 or 1; or None.
+      labels: `[T]` float32, as a `Labelling` encodes them, NaN where there is none; or None.
       sensor_names: the F names, in the order of the readings in a frame.
       name: what to call it, such as its file's name.
+      label_name: the column of the labels; None where they have none, as in arrays.
       one_label: whether the label is one for the whole recording, repeated over its frames.
       notes: what was assumed of its file, and what of it was ignored, as sentences.
     """
@@ -50,6 +52,7 @@ class Recording:
     labels: NDArray[np.float32] | None
     sensor_names: tuple[str, ...]
     name: str
+    label_name: str | None = None
     one_label: bool = False
     notes: tuple[str, ...] = ()
 
@@ -77,7 +80,14 @@ class Recording:
         """
         found = Arrays(self.frames, self.times, self.labels, self.one_label, ())
         table = ArraysTable(self.name, found, self.sensor_names)
-        return Reader(table, self.sensor_names, Layout(time_unit="s"), to_hz=to_hz)
+        # Its labels are encoded already.
+        return Reader(
+            table,
+            self.sensor_names,
+            Layout(time_unit="s"),
+            to_hz=to_hz,
+            labelling=Labelling("number"),
+        )
 
 
 def read(
@@ -108,13 +118,36 @@ def read_all(
     *,
     rate_hz: float | None = None,
     to_hz: float | None = None,
+    labelled: bool = False,
+    labelling: Labelling | None = None,
+    mending: Mending | None = None,
 ) -> list[Recording]:
     """Reads the recordings of a file: one, those parted by gaps, or N sequences `[N, T, F]`.
 
     They have the file's name. See `open_recording` for the rest.
+
+    Args:
+      path: see `open_recording`.
+      sensors: likewise.
+      layout: likewise.
+      rate_hz: likewise.
+      to_hz: likewise.
+      labelled: likewise.
+      labelling: likewise.
+      mending: what is done with readings that drop out; without it they are refused.
     """
-    reader = open_recording(path, sensors, layout, rate_hz=rate_hz, to_hz=to_hz, sequences=True)
-    return gather(reader, reader.blocks())
+    reader = open_recording(
+        path,
+        sensors,
+        layout,
+        rate_hz=rate_hz,
+        to_hz=to_hz,
+        dropouts=mending is not None,
+        labelled=labelled,
+        sequences=True,
+        labelling=labelling,
+    )
+    return gather(reader, reader.blocks(None if mending is None else mending.blocks))
 
 
 def gather(reader: Reader, blocks: Iterator[Block]) -> list[Recording]:
@@ -137,6 +170,7 @@ def gather(reader: Reader, blocks: Iterator[Block]) -> list[Recording]:
             labels=_labels(parts),
             sensor_names=reader.sensor_names,
             name=reader.name,
+            label_name=reader.label_name,
             one_label=reader.one_label,
             notes=notes,
         )
@@ -164,8 +198,8 @@ def resample(recording: Recording, rate_hz: float) -> Recording:
 def write_csv(recording: Recording, file: IO[str]) -> None:
     """Writes a recording as a CSV that reads back with the very same frames."""
     writer = csv.writer(file, lineterminator="\n")
-    labelled = recording.labels is not None
-    writer.writerow([_TIME, *recording.sensor_names, *([_LABEL] if labelled else [])])
+    labels = [] if recording.labels is None else [recording.label_name or "label"]
+    writer.writerow([_TIME, *recording.sensor_names, *labels])
     for index, frame in enumerate(recording.frames):
         row: list[object] = [float(recording.times[index]), *map(str, frame)]
         if recording.labels is not None:
