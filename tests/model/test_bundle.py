@@ -142,7 +142,7 @@ def test_a_name_that_is_no_name_is_refused(name: str) -> None:
 
 def test_a_rate_must_be_above_zero() -> None:
     with pytest.raises(BundleError, match="rate_hz"):
-        Card("drive", "1", 0.0, "", 0.5, 0, 0.0, 0, {}, {})
+        dataclasses.replace(Bundle.load().card, rate_hz=0.0)
 
 
 def test_a_graph_that_does_not_fit_the_interface_names_the_bundle(copy: pathlib.Path) -> None:

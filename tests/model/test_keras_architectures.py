@@ -51,6 +51,83 @@ def test_what_cannot_be_streamed_is_one_sentence(name: str) -> None:
     assert ";" in said, "the way out"
 
 
+# One of each kind, so that one export has them all.
+SIDE_BY_SIDE = (
+    "Conv1D valid twice, last",
+    "GlobalMaxPooling1D",
+    "MaxPooling1D, strides=1",
+    "Reshape in a frame",
+    "SeparableConv1D",
+    "TCN, mean",
+    "masking by -1, last",
+    "norm of three",
+    "number times output",
+    "return_state used",
+    "split and gate",
+    "subclassed",
+)
+
+
+@pytest.fixture(scope="module")
+def side_by_side() -> tuple[Any, Bundle]:
+    sequence = keras.Input((40, 6))
+    heads = {name: built(name)(sequence) for name in SIDE_BY_SIDE}
+    model = keras.Model(sequence, heads)
+    return model, exported(model, "model")
+
+
+def test_kinds_of_layers_side_by_side_stream_what_keras_computes(
+    side_by_side: tuple[Any, Bundle],
+) -> None:
+    model, bundle = side_by_side
+    read = plan.read(model)
+    frames = frames_of.random(read, np.random.default_rng(5), bundle.golden.frames, _STEPS)
+    expected = sequence.outputs(read, frames)
+
+    streamed = agreement.stream(bundle.cell(), frames)
+
+    column = 0
+    for head in bundle.interface.heads:
+        columns = slice(column, column + head.size)
+        column += head.size
+        measured = agreement.compare(streamed[..., columns], expected[..., columns])
+        assert measured.is_close, (head.name, measured)
+        assert np.nanstd(expected[..., columns], axis=1).max() >= 1e-3, head.name
+    assert [head.name for head in bundle.interface.heads] == sorted(
+        head.name for head in read.heads
+    )
+    assert bundle.card.warm_up_steps >= read.lag == 5
+
+
+def test_each_state_matters(side_by_side: tuple[Any, Bundle]) -> None:
+    """Planted as it was before the first frame, each changes what comes out."""
+    _, bundle = side_by_side
+    cell, frames = bundle.cell(), bundle.golden.frames[:120]
+    expected = agreement.stream(cell, frames[np.newaxis])[0]
+    start = cell.initial_state()
+    first = 0
+    for tensor in bundle.interface.state_tensors:
+        columns = slice(first, first + tensor.size)
+        first += tensor.size
+        state, delta = start, 0.0
+        for step, frame in enumerate(frames):
+            output, state = cell.step(frame[np.newaxis], state)
+            state = state.copy()
+            state[:, columns] = start[:, columns]
+            delta = max(delta, float(np.abs(output[0] - expected[step]).max()))
+        # What an addition rounded away is small, and matters after hours only.
+        assert delta >= 1e-3 or tensor.name.endswith("_rest"), tensor.name
+
+
+def test_reading_a_model_leaves_it_as_it_was() -> None:
+    model = built("Conv1D causal, LSTM")
+    before = model.to_json()
+
+    plan.read(model)
+
+    assert model.to_json() == before
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STREAMED)
 def test_each_is_served_as_keras_computes_it(name: str, tmp_path: pathlib.Path) -> None:
@@ -61,9 +138,11 @@ def test_each_is_served_as_keras_computes_it(name: str, tmp_path: pathlib.Path) 
     frames = frames_of.random(read, np.random.default_rng(5), bundle.golden.frames, _STEPS)
     expected = sequence.outputs(read, frames)
 
-    with server_process.temporary("--bundle", str(tmp_path / "bundle")) as server:
-        with Session.create(server.address, series_count=len(frames)) as session:
-            streamed = np.stack(list(session.stream(frames.swapaxes(0, 1)))).swapaxes(0, 1)
+    with (
+        server_process.temporary("--bundle", str(tmp_path / "bundle")) as server,
+        Session.create(server.address, series_count=len(frames)) as session,
+    ):
+        streamed = np.stack(list(session.stream(frames.swapaxes(0, 1)))).swapaxes(0, 1)
 
     measured = agreement.compare(streamed, expected)
     deviation = float(np.nanstd(expected, axis=1).max())
