@@ -16,7 +16,7 @@ import sys
 import numpy as np
 import pytest
 
-from tickcell.model.bundle import SHIPPED, Bundle, BundleError, Card
+from tickcell.model.bundle import SHIPPED, Bundle, BundleError
 from tickcell.model.interface import Head, Interface, InterfaceError, Sensor, TensorSpec
 
 

@@ -143,8 +143,8 @@ class _Editor:
             size = int(np.prod(shape[1:] if self._is_dynamic else shape))
             if size < 1 or (not self._is_dynamic and -1 in shape):
                 raise CellError(
-                    f"graph: {name!r} has the shape {list(shape)}, expected the sizes of a batch of "
-                    "one, or of any batch (-1) in front of all tensors."
+                    f"graph: {name!r} has the shape {list(shape)}, expected the sizes of a batch "
+                    "of one, or of any batch (-1) in front of all tensors."
                 )
             sizes.append(size)
         return sizes

@@ -118,7 +118,7 @@ def _golden(
     except Exception as error:
         # zip, zlib, tokenize: of bytes that are no NPZ, each raises its own.
         raise BundleError(
-            f"{path}: cannot be read ({type(error).__name__}: {error}); expected an NPZ with frames "
-            "[T, F] and outputs [T, O]."
+            f"{path}: cannot be read ({type(error).__name__}: {error}); expected an NPZ with "
+            "frames [T, F] and outputs [T, O]."
         ) from error
     return frames, None if outputs is None else np.ascontiguousarray(outputs, np.float32)

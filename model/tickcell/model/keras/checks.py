@@ -77,7 +77,8 @@ def check_graph(model: Any, name: str, measured: Agreement, growth: float) -> No
     if not measured.is_close and not amplified:
         raise AgreementError(
             f"{model.name}: the LiteRT graph differs from Keras on {name} by "
-            f"{measured.max_delta:.2g} at step {measured.at_step}, expected at most {measured.tolerance:.2g}."
+            f"{measured.max_delta:.2g} at step {measured.at_step}, expected at most "
+            f"{measured.tolerance:.2g}."
         )
 
 
@@ -109,5 +110,6 @@ def _require_close(
     if not measured.is_close:
         raise AgreementError(
             f"{model.name}: {name} and the model as it was trained differ by "
-            f"{measured.max_delta:.2g} at step {measured.at_step}, expected at most {measured.tolerance:.2g}."
+            f"{measured.max_delta:.2g} at step {measured.at_step}, expected at most "
+            f"{measured.tolerance:.2g}."
         )

@@ -75,8 +75,8 @@ def load_saved_model(directory: pathlib.Path) -> Any:
         root = json.loads(next(node.metadata for node in nodes if node.node_path == "root"))
         if root.get("class_name") not in _MODELS:
             raise ModelFileError(
-                f"{directory}: is of the class {root.get('class_name')!r}, whose calls are functions "
-                "in the SavedModel, and none is run; save the model with model.save('model.keras')."
+                f"{directory}: is of the class {root.get('class_name')!r}, whose calls are "
+                "functions in the SavedModel, and none is run; save the model with model.save('model.keras')."
             )
         fields = _readable(directory, {key: root[key] for key in ("class_name", "config")})
         model = _MODELS[fields["class_name"]].from_config(fields["config"])

@@ -26,7 +26,7 @@ def full_sequence(path: str | os.PathLike[str], frames: NDArray[np.float32]) -> 
       frames: `[T, F]` float32, in the sensors' own units.
 
     Returns:
-      `[T, O]` float32: the output at each frame, NaN where the model has none yet.
+      `[T, O]` float32: the output at each frame; NaN where the model has none yet.
 
     Raises:
       ModelFileError: the file cannot be loaded.

@@ -69,13 +69,29 @@ _LAYERS: dict[type[Any], Any] = {
 }
 
 # Operations of keras.ops have no public classes, so they are known by name.
+# fmt: off
 _OPERATIONS: dict[str, Any] = {
     **dict.fromkeys(
-        ["Absolute", "Add", "Arctan", "Arctan2", "BitwiseAnd", "BitwiseOr", "Cast", "Ceil", "Celu", "Clip", "ConvertToTensor", "Cos", "Cosh", "Divide", "DivideNoNan", "Elu", "Equal", "Erf", "Exp", "Expm1", "Floor", "FloorDivide", "FullLike", "Gelu", "Greater", "GreaterEqual", "HardSigmoid", "HardSilu", "HardTanh", "Hypot", "Isfinite", "Isnan", "LeakyRelu", "Less", "LessEqual", "Log", "Log10", "Log1p", "Log2", "LogSigmoid", "LogicalAnd", "LogicalNot", "LogicalOr", "LogicalXor", "Maximum", "Minimum", "Mod", "Multiply", "NanToNum", "Negative", "NotEqual", "OnesLike", "Power", "Reciprocal", "Relu", "Relu6", "Round", "Rsqrt", "Selu", "Sigmoid", "Sign", "Silu", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt", "Square", "StopGradient", "Subtract", "Tan", "Tanh", "TrueDivide", "Where", "ZerosLike"],
+        (
+            "Absolute", "Add", "Arctan", "Arctan2", "BitwiseAnd", "BitwiseOr", "Cast", "Ceil",
+            "Celu", "Clip", "ConvertToTensor", "Cos", "Cosh", "Divide", "DivideNoNan", "Elu",
+            "Equal", "Erf", "Exp", "Expm1", "Floor", "FloorDivide", "FullLike", "Gelu", "Greater",
+            "GreaterEqual", "HardSigmoid", "HardSilu", "HardTanh", "Hypot", "Isfinite", "Isnan",
+            "LeakyRelu", "Less", "LessEqual", "Log", "Log10", "Log1p", "Log2", "LogSigmoid",
+            "LogicalAnd", "LogicalNot", "LogicalOr", "LogicalXor", "Maximum", "Minimum", "Mod",
+            "Multiply", "NanToNum", "Negative", "NotEqual", "OnesLike", "Power", "Reciprocal",
+            "Relu", "Relu6", "Round", "Rsqrt", "Selu", "Sigmoid", "Sign", "Silu", "Sin", "Sinh",
+            "Softplus", "Softsign", "Sqrt", "Square", "StopGradient", "Subtract", "Tan", "Tanh",
+            "TrueDivide", "Where", "ZerosLike",
+        ),
         per_frame.Broadcast,
     ),
     **dict.fromkeys(
-        ["All", "Any", "Argmax", "Argmin", "Concatenate", "Cumsum", "ExpandDims", "Glu", "Logsumexp", "LogSoftmax", "Norm", "Prod", "Softmax", "Split", "Squeeze", "Stack", "Std", "Sum", "Take", "Var"],
+        (
+            "All", "Any", "Argmax", "Argmin", "Concatenate", "Cumsum", "ExpandDims", "Glu",
+            "Logsumexp", "LogSoftmax", "Norm", "Prod", "Softmax", "Split", "Squeeze", "Stack",
+            "Std", "Sum", "Take", "Var",
+        ),
         per_frame.AlongAxis,
     ),
     "Amax": so_far.reduction(so_far.MaxSoFar),
@@ -88,6 +104,9 @@ _OPERATIONS: dict[str, Any] = {
     "Matmul": per_frame.Product,
     "Reshape": per_frame.Reshaped,
 }
+
+
+# fmt: on
 
 
 def rule(call: Call) -> Rule:
