@@ -76,7 +76,8 @@ def load_saved_model(directory: pathlib.Path) -> Any:
         if root.get("class_name") not in _MODELS:
             raise ModelFileError(
                 f"{directory}: is of the class {root.get('class_name')!r}, whose calls are "
-                "functions in the SavedModel, and none is run; save the model with model.save('model.keras')."
+                "functions in the SavedModel, and none is run; save the model with "
+                "model.save('model.keras')."
             )
         fields = _readable(directory, {key: root[key] for key in ("class_name", "config")})
         model = _MODELS[fields["class_name"]].from_config(fields["config"])

@@ -33,7 +33,7 @@ def full_sequence(path: str | os.PathLike[str], frames: NDArray[np.float32]) -> 
       UnstreamableError: the model has no output at each frame.
     """
     model = graph.as_float32(archive.load(path))
-    return outputs(plan.read(model), frames[np.newaxis])[0]
+    return np.asarray(outputs(plan.read(model), frames[np.newaxis])[0], np.float32)
 
 
 def outputs(read: Plan, frames: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -88,7 +88,7 @@ def as_trained(
         rows = each if timed else each[:, np.newaxis]
         padded.append(rows.reshape(*rows.shape[:2], -1).astype(np.float32))
     aligned = _aligned(padded, frames.shape[1])
-    return aligned, ~np.isnan(aligned).all(axis=0)
+    return aligned, np.asarray(~np.isnan(aligned).all(axis=0), np.bool_)
 
 
 def _arguments(model: Any, read: Plan, frames: NDArray[np.float32]) -> Any:
@@ -97,7 +97,9 @@ def _arguments(model: Any, read: Plan, frames: NDArray[np.float32]) -> Any:
     inputs = []
     for value in sorted((*read.inputs, *read.carried), key=lambda value: value.index):
         if value.index not in columns:
-            inputs.append(np.zeros((len(frames), *value.shape[1:]), np.float32))
+            inputs.append(
+                np.zeros((len(frames), *(size or 1 for size in value.shape[1:])), np.float32)
+            )
             continue
         rows = frames[..., columns[value.index]]
         rows = rows if value.timing is Timing.EACH else rows[:, -1]

@@ -125,11 +125,9 @@ class MaxSoFar(Pooled):
         return self.sign * states[self._most]
 
     def whole(self, tensors: Tensors) -> list[Any]:
-        frames = self.sign * tensors[self._input]
-        most = keras.ops.associative_scan(keras.ops.maximum, frames, axis=1)
-        # A scan over an unknown length forgets its shape.
-        size = keras.ops.shape(frames)[:2]
-        return [self.sign * keras.ops.reshape(most, (*size, *self._shape))]
+        frames = keras.ops.moveaxis(self.sign * tensors[self._input], 1, 0)
+        _, most = keras.ops.scan(_larger, frames[0], frames)
+        return [self.sign * keras.ops.moveaxis(most, 0, 1)]
 
 
 class MinSoFar(MaxSoFar):
@@ -209,6 +207,11 @@ class Repeated(Rule):
 
     def whole(self, tensors: Tensors) -> list[Any]:
         return [tensors[self._input]]
+
+
+def _larger(most: Any, frame: Any) -> tuple[Any, Any]:
+    most = keras.ops.maximum(most, frame)
+    return most, most
 
 
 def _last_frame(value: Any, key: Any) -> tuple[Any, ...] | None:

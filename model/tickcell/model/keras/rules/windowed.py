@@ -54,7 +54,7 @@ class Windowed(Rule):
             )
         self._state = f"{call.name}_frames"
         if self._past:
-            shape = (self._past, sequence.shape[2])
+            shape = (self._past, int(sequence.shape[2] or 0))
             self.initial_states = {self._state: np.zeros(shape, np.float32)}
         self.gives = [(Timing.EACH, lag)]
 
