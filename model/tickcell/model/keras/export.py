@@ -73,7 +73,10 @@ def export(
     checks.check_keras_step(step, frames, expected)
 
     step_graph = conversion.convert(step)
-    interface = Interface(description.sensors, step.state_tensors, heads.of(step.plan, description))
+    mask_value = step.plan.mask_value if len(step.plan.inputs) == 1 else None
+    interface = Interface(
+        description.sensors, step.state_tensors, heads.of(step.plan, description), mask_value
+    )
     probed = probe.frames(fingerprint(step_graph, interface.to_json()), interface)
     cell = LiteRTCell(step_graph, interface, probed)
     streamed = agreement.stream(cell, golden_frames[np.newaxis])
