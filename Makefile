@@ -42,7 +42,7 @@ $(PLACE): remade
 endif
 endif
 
-.PHONY: help run test check prove serve train bundle bench proto clean remade
+.PHONY: help run test check prove serve train bundle bench proto compatible clean remade
 
 help:  ## List what can be made
 	@echo "tickcell: streaming, stateful inference for recurrent networks"
@@ -82,6 +82,10 @@ bench: $(SERVED)  ## Measure a tick against a bare echo
 
 proto: $(DEVELOPED)  ## Generate the code of the wire contract again
 	$(PY) proto/generate.py
+
+compatible: $(DEVELOPED)  ## Compare the wire contract with SINCE, such as SINCE=v1.0.0
+	@test -n "$(SINCE)" || { echo "name a revision: make compatible SINCE=v1.0.0" >&2; exit 1; }
+	$(PY) proto/compatible.py $(SINCE)
 
 clean:  ## Remove the environment, caches and builds
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

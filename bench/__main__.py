@@ -36,7 +36,9 @@ def main(pair_count: int, seconds: float) -> None:
     click.echo(f"load before: {machine.load()}\n")
     with serving.served() as address:
         measured = asyncio.run(pairs.measure(address, bundle, pair_count))
-        _show_pairs(measured)
+        _show_pairs(measured, "alone")
+        beside = asyncio.run(pairs.measure(address, bundle, pair_count, idle_streams=1))
+        _show_pairs(beside, "with a second stream open")
         click.echo(f"\n{'streams':>14}{'echoes/s':>10}{'ticks/s':>10}{'ratio':>8}")
         for count in _STREAM_COUNTS:
             found = asyncio.run(throughput.measure(address, bundle, count, seconds))
@@ -48,8 +50,9 @@ def main(pair_count: int, seconds: float) -> None:
     click.echo(f"\nload after: {machine.load()}")
 
 
-def _show_pairs(measured: pairs.Pairs) -> None:
-    click.echo(f"{len(measured.ticks):,} pairs{'echo us':>12}{'tick us':>10}{'ratio':>8}")
+def _show_pairs(measured: pairs.Pairs, how: str) -> None:
+    click.echo(f"{len(measured.ticks):,} pairs, {how}")
+    click.echo(f"{'':12}{'echo us':>12}{'tick us':>10}{'ratio':>8}")
     for percent in (50, 90, 99):
         echo, tick = measured.percentile(percent)
         click.echo(f"{f'p{percent}':>12}{echo:12.0f}{tick:10.0f}{measured.ratio(percent):8.2f}")

@@ -41,9 +41,21 @@ class Pairs(NamedTuple):
         ]
 
 
-async def measure(address: str, bundle: Bundle, count: int) -> Pairs:
-    """Sends so many echoes and ticks, alternating; holds the outputs to the cell's own."""
+async def measure(address: str, bundle: Bundle, count: int, *, idle_streams: int = 0) -> Pairs:
+    """Sends so many echoes and ticks, alternating; holds the outputs to the cell's own.
+
+    Args:
+      address: of the server.
+      bundle: the model that it serves.
+      count: of the echoes, and of the ticks.
+      idle_streams: how many other streams are open, on which one tick was sent.
+    """
     async with grpc.aio.insecure_channel(address) as channel:
+        others = []
+        for _ in range(idle_streams):
+            other = await caller.Session.create(channel, bundle.golden.frames)
+            others.append(caller.Stream(channel, caller.TICKS))
+            caller.output(await others[-1].exchange(other.request(0)))
         session = await caller.Session.create(channel, bundle.golden.frames)
         echoes = caller.Stream(channel, echo.METHOD)
         ticks = caller.Stream(channel, caller.TICKS)
@@ -60,6 +72,8 @@ async def measure(address: str, bundle: Bundle, count: int) -> Pairs:
             responses.append(response)
         await echoes.close()
         await ticks.close()
+        for stream in others:
+            await stream.close()
     _hold(session, bundle, responses)
     return Pairs(*(1e6 * times[:, _WARM_UP:]))
 

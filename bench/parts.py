@@ -11,13 +11,15 @@ from typing import NamedTuple
 import numpy as np
 
 from tickcell.model import Bundle
+from tickcell.server import record
+from tickcell.server.caller import ANYBODY
 from tickcell.server.catalogue import Catalogue, ServedModel
-from tickcell.server.clock import SteadyClock
-from tickcell.server.records import Records
-from tickcell.server.sessions import Creation, Sessions
-from tickcell.server.step import Step
-from tickcell.server.store import Change, Key, SqliteStore
-from tickcell.server.turn import Turn
+from tickcell.server.clock import Moment
+from tickcell.server.config import Config
+from tickcell.server.life_requests import Create, Creation
+from tickcell.server.policy import Policy
+from tickcell.server.store import Change, SqliteStore
+from tickcell.wire import history
 
 _ROW_COUNTS = (1, 8, 64, 256)
 _REPEATS = 9
@@ -38,26 +40,32 @@ def measure(bundle: Bundle) -> list[Part]:
 
 def _store(bundle: Bundle) -> list[Part]:
     """Measures on the record of a session whose window is full."""
-    model = ServedModel.load(bundle)
-    catalogue, clock = Catalogue([model]), SteadyClock()
+    policy = Policy.of(Config(durability="none"), Catalogue([ServedModel.load(bundle)]))
+    (model,) = policy.catalogue
+    now, key = Moment(0, 0), ANYBODY.key("bench")
+    wanted = Creation("bench", "bench", 1, 32, 0, {})
+    full = Create(key, model, wanted).change(None, policy, now)
+    window = full.life.window
+    full = record.advance(
+        full,
+        state=full.state,
+        histories=bytes(window * history.SIZE),
+        outputs=bytes(window * full.life.output_size),
+        numerics=model.numerics,
+        now=now,
+    )
+    encoded = [record.encode(key, full._replace(next_step=step)) for step in range(2)]
     with tempfile.TemporaryDirectory(prefix="tickcell-bench-") as directory:
         store = SqliteStore.open(directory)
-        records = Records(store)
-        sessions = Sessions(
-            records, catalogue, clock, retention_ns=0, max_sessions=1, max_record_bytes=2**20
-        )
-        turn = Turn(
-            records, catalogue, clock, retention_ns=0, max_request_rows=1, strict_numerics=False
-        )
-        life = sessions.create(model, Creation("bench", "bench", 1, 32, 0, {})).life
-        for step in range(life.window):
-            frame = bundle.golden.frames[step].astype("<f4").tobytes()
-            turn.run_alone(Step("bench", life.generation, step, 1, frame))
-        key = Key("", "bench")
-        (encoded,) = store.load([key])
+        store.commit([Change(key, None, encoded[0], was_live=False)])
+
+        def replace() -> None:
+            store.commit([Change(key, encoded[0], encoded[1])])
+            encoded.reverse()
+
         parts = [
             Part("store: load", _time_us(lambda: store.load([key]))),
-            Part("store: commit", _time_us(lambda: store.commit([Change(key, encoded, encoded)]))),
+            Part("store: commit", _time_us(replace)),
         ]
         store.close()
     return parts

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 from bench import echo
 from tickcell.model import Bundle
 from tickcell.server.catalogue import Catalogue, ServedModel
-from tickcell.server.clock import SteadyClock
 from tickcell.server.config import Config
+from tickcell.server.engine import Engine
+from tickcell.server.health import Health
 from tickcell.server.server import Server
 from tickcell.server.store import SqliteStore
 
@@ -48,13 +49,15 @@ def served() -> Iterator[str]:
 async def _serve(directory: pathlib.Path) -> None:
     config = Config(listen="localhost:0", store=directory)
     catalogue = Catalogue([ServedModel.load(Bundle.load())])
-    records = SqliteStore.open(directory)
-    server = Server(config, catalogue, records, SteadyClock(), [echo.handler()])
+    store = SqliteStore.open(directory)
+    health = Health()
+    engine = Engine(config, catalogue, store, health)
+    server = Server(config, engine, health, [echo.handler()])
     sys.stdout.write(await server.start() + "\n")
     sys.stdout.flush()
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     await server.stop()
-    records.close()
+    store.close()
 
 
 if __name__ == "__main__":

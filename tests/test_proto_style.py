@@ -46,8 +46,8 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
     ],
     "nothing_is_nested": [
         (
-            "message DeleteSessionResponse {}",
-            "message DeleteSessionResponse {\n  message Inner {}\n}",
+            "message DeleteSessionResponse {\n",
+            "message DeleteSessionResponse {\n  message Inner {}\n",
             "declared inside",
         ),
     ],
@@ -95,12 +95,12 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("string model = 5;", "string models = 5;", "plural"),
     ],
     "numbers_are_kept": [
-        ("labels = 18;", "labels = 19;", "missing and not reserved"),
-        ("map<string, string> labels = 18;", "reserved 18;", "without its name"),
+        ("string store_id = 21;", "string store_id = 22;", "missing and not reserved"),
+        ("string store_id = 21;", "reserved 21;", "without its name"),
         (
-            "  google.rpc.Status error = 6;",
-            "  google.rpc.Status error = 16;\n  reserved 6 to 15;\n"
-            "  reserved 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j';",
+            "  bytes history = 7;",
+            "  bytes history = 16;\n  reserved 7 to 15;\n"
+            "  reserved 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i';",
             "above 15",
         ),
     ],
@@ -125,8 +125,8 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("Never sent.", "Never sent, TODO.", "task"),
         ("// Creates a session, pinned", "// Create a session, pinned", "begin with a verb"),
         (
-            "// Output only. When the session was created.",
-            "// When the session was created. Output only.",
+            "// Output only. When the session was created, for display.",
+            "// When the session was created, for display. Output only.",
             "at the head",
         ),
     ],

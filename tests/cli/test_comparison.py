@@ -45,6 +45,16 @@ def test_what_is_wrong_is_caught_at_its_step(outputs: np.ndarray, how: str) -> N
     assert result.at_step >= 40
 
 
+def test_a_number_of_another_size_may_differ_by_a_share_of_it(outputs: np.ndarray) -> None:
+    numbers = outputs * np.float32(1000)
+    largest = float(numbers.max())
+
+    near = compare("a", numbers + np.float32(0.8e-5 * largest), "b", numbers, tolerance=1e-5)
+    far = compare("a", numbers + np.float32(1.5e-5 * largest), "b", numbers, tolerance=1e-5)
+
+    assert (near.is_passed, far.is_passed) == (True, False)
+
+
 def test_by_tolerance_a_bit_may_differ_and_no_more(outputs: np.ndarray) -> None:
     near = compare("a", spoil(outputs, "one bit flipped"), "b", outputs, tolerance=1e-5)
     far = compare("a", outputs + np.float32(2e-5), "b", outputs, tolerance=1e-5)

@@ -17,7 +17,7 @@ import pytest
 
 from tickcell.cli import command_line, comparison, samples
 from tickcell.cli.server_process import ServerProcess
-from tickcell.client import Session, calls, errors
+from tickcell.client import Session, errors, unary_calls
 from tickcell.client.link import Link
 from tickcell.model import LiteRTCell, recording
 
@@ -201,10 +201,10 @@ def half(run: Run, drive: Path, tmp_path: Path, server: ServerProcess) -> Iterat
     yield path
     with Link(server.address) as link:
         try:
-            info = calls.get_session(link, "half")
+            info = unary_calls.get_session(link, "half")
         except errors.SessionEndedError:
             return
-        calls.delete_session(link, "half", info.generation)
+        unary_calls.delete_session(link, "half", info.generation)
 
 
 def test_rows_that_the_window_still_holds_are_made_up_for(
@@ -329,6 +329,29 @@ def test_a_dropout_is_an_error_or_held_and_counted(run: Run, drive: Path, tmp_pa
     assert status == 0
     assert len(out.splitlines()) == 9
     assert "1 readings dropped out: lin_acc_z 1" in err
+
+
+def test_a_gap_stops_the_replay_and_resuming_goes_on_over_it(
+    run: Run, whole: np.ndarray, drive: Path, tmp_path: Path
+) -> None:
+    path, rows = tmp_path / "gap.csv", tmp_path / "rows.csv"
+    first, *lines = drive.read_text().splitlines()[:1201]
+    later = [
+        ",".join([str(float(line.partition(",")[0]) + 5), line.partition(",")[2]])
+        for line in lines[1000:]
+    ]
+    path.write_text("\n".join([first, *lines[:1000], *later]))
+    asked = ("replay", path, "--fast", "--out", rows, "--session", "gap")
+
+    status, _, err = run(*asked)
+
+    assert status == 1
+    assert "gap.csv: row 1002: nothing for 5.02 s, 251 periods, expected at most 10" in err
+    assert "stopped at step 1000; session gap is kept; go on with:" in err
+    status, _, err = run(*asked, "--resume", "--on-gap", "keep")
+    assert status == 0
+    assert "gap.csv: gaps: 1 were kept; the longest took 5.02 s" in err
+    assert outputs_in(rows.read_text()).tobytes() == whole[:1200].tobytes()
 
 
 def test_the_plot_is_a_png(run: Run, drive: Path, tmp_path: Path) -> None:

@@ -24,7 +24,20 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 # A network and an epoch as small as they can be.
-QUICK = ("--steps", "20", "--burn-in", "5", "--batches", "2", "--units", "4", "5", "--no-logs")
+QUICK = (
+    "--steps",
+    "20",
+    "--burn-in",
+    "5",
+    "--batches",
+    "2",
+    "--units",
+    "4",
+    "5",
+    "--members",
+    "1",
+    "--no-logs",
+)
 
 
 def run(*arguments: object) -> Result:

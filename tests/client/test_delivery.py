@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from tickcell import wire
 from tickcell.client import errors
+from tickcell.client.backoff import Backoff
 from tickcell.client.delivery import Delivery, Output
-from tickcell.client.life import Chunk, Life
-from tickcell.client.patience import Patience
+from tickcell.client.life import Chunk, Life, Place
+from tickcell.wire import history
 
 LOST = errors.LostError("UNAVAILABLE: cut", "UNAVAILABLE")
 
@@ -42,12 +43,12 @@ def delivery_of(
     moment = time or Time()
     made = Delivery(
         Life("car", 7, window, 4),
-        first_step,
+        Place(first_step, history.START),
         [],
         max_chunk=max_chunk,
         max_waiting=max_waiting,
         deadline_s=5.0,
-        patience=Patience("car:1", retry_for_s, lambda: moment.now),
+        backoff=Backoff("car:1", retry_for_s, lambda: moment.now),
     )
     for index in range(frames):
         made.push(frame(index))
@@ -62,6 +63,7 @@ def reply_to(chunk: Chunk, outputs: bytes | None = None) -> wire.StreamStepsResp
         first_step=chunk.first_step,
         step_count=chunk.step_count,
         outputs=chunk.frames if outputs is None else outputs,
+        history=chunk.last_history,
     )
 
 
@@ -177,7 +179,7 @@ def test_a_frame_that_is_refused_for_what_it_is_takes_no_step(reason: str) -> No
     assert outputs_of_before_failure(delivery) == []
     assert delivery.drop_refused()
     delivery.opened()
-    assert send(delivery) == Chunk(0, 1, frame(1))
+    assert send(delivery) == Chunk.of(Place(0, history.START), 1, frame(1))
     assert delivery.flight.end == 2
 
 

@@ -322,19 +322,26 @@ INTERRUPTED = """
 import signal, sys, threading
 import numpy as np
 from tickcell.client import Session
-from tickcell.model import Bundle
 
 frames = np.load(sys.argv[2])
 session = Session.create(sys.argv[1])
 source, outputs, interrupts = iter(frames), [], 0
 main = threading.main_thread().ident
 is_over = threading.Event()
+in_stream = False
 
 def interrupt():
     while not is_over.wait(0.002):
         signal.pthread_kill(main, signal.SIGINT)
 
-signal.signal(signal.SIGINT, signal.default_int_handler)
+def once(signum, frame):
+    # Only the stream is to be interrupted, and not what counts its interrupts.
+    global in_stream
+    if in_stream:
+        in_stream = False
+        raise KeyboardInterrupt
+
+signal.signal(signal.SIGINT, once)
 nagger = threading.Thread(target=interrupt, daemon=True)
 
 def stream():
@@ -350,15 +357,14 @@ def missed():
     session.rewind(len(outputs))
 
 nagger.start()
-while True:
+while not is_over.is_set():
     try:
+        in_stream = interrupts < 60
         stream()
+        in_stream = False
         is_over.set()
-        break
     except KeyboardInterrupt:
         interrupts += 1
-    if interrupts == 60:
-        is_over.set()
 nagger.join()
 print(interrupts, session.next_step, len(session.unanswered))
 missed()

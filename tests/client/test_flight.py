@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tickcell.client.flight import Flight
-from tickcell.client.life import Chunk
+from tickcell.client.life import Chunk, Place
+from tickcell.wire import history
 
 
 def frame(step: int) -> bytes:
@@ -17,7 +18,7 @@ def frame(step: int) -> bytes:
 
 
 def flight_of(frames: int, window: int = 4, first_step: int = 0) -> Flight:
-    flight = Flight(first_step, window, output_size=4)
+    flight = Flight(Place(first_step, history.START), window, output_size=4)
     for step in range(first_step, first_step + frames):
         assert flight.push(frame(step)) == step
     return flight
@@ -33,12 +34,20 @@ def have(flight: Flight) -> None:
 def answer(flight: Flight, chunk: Chunk) -> None:
     """Answers a chunk as a server does that returns its frames."""
     assert flight.unanswered == chunk
-    flight.answer(chunk.frames)
+    last = history_of(chunk.first_step + chunk.step_count)
+    assert chunk.last_history in (None, last)
+    flight.answer(chunk.frames, last)
+
+
+def history_of(step: int) -> bytes:
+    """Returns the history before a step."""
+    frames = b"".join(map(frame, range(step)))
+    return history.chain(history.START, frames, step)[-history.SIZE :] if step else history.START
 
 
 def test_steps_go_out_in_order_in_chunks() -> None:
     flight = flight_of(4)
-    assert [flight.send(3), flight.send(3)] == [
+    assert [flight.send(3)[:3], flight.send(3)[:3]] == [
         (0, 3, frame(0) + frame(1) + frame(2)),
         (3, 1, frame(3)),
     ]
@@ -112,8 +121,11 @@ def test_an_output_is_had_by_moving_the_first_step_and_freed_later() -> None:
 
 
 def test_a_flight_may_begin_with_frames_that_wait() -> None:
-    flight = Flight(7, 4, output_size=4, frames=[frame(7), frame(8)])
-    assert (flight.push(frame(9)), flight.send(9)) == (9, (7, 3, frame(7) + frame(8) + frame(9)))
+    flight = Flight(Place(7, None), 4, output_size=4, frames=[frame(7), frame(8)])
+    assert (flight.push(frame(9)), flight.send(9)[:3]) == (
+        9,
+        (7, 3, frame(7) + frame(8) + frame(9)),
+    )
 
 
 def test_those_behind_a_frame_that_is_dropped_move_up() -> None:
@@ -123,14 +135,15 @@ def test_those_behind_a_frame_that_is_dropped_move_up() -> None:
     flight.send(3)
     flight.drop()
     assert (flight.first, flight.end) == (1, 3)
-    assert flight.send(9) == (1, 2, frame(2) + frame(3))
+    assert flight.send(9)[:3] == (1, 2, frame(2) + frame(3))
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_whatever_is_lost_every_step_comes_once_and_the_server_still_has_it(seed: int) -> None:
     chance = random.Random(seed)
     window, steps = chance.randint(1, 8), 300
-    flight = Flight(0, window, output_size=4)
+    start = chance.choice([None, history.START])
+    flight = Flight(Place(0, start), window, output_size=4)
     applied, on_the_way = 0, []
     outputs: list[Any] = []
     while len(outputs) < steps:
@@ -152,7 +165,30 @@ def test_whatever_is_lost_every_step_comes_once_and_the_server_still_has_it(seed
             case "pop" if flight.output() is not None:
                 outputs.append(flight.output())
                 have(flight)
+                step, before = flight.place
+                assert step == len(outputs)
+                assert before in {history_of(step)} | ({None} if start is None else set())
             case "cut":
                 on_the_way.clear()
                 flight.rewind()
     assert outputs == [frame(step) for step in range(steps)]
+
+
+def test_each_chunk_expects_the_history_of_the_frames_before_it() -> None:
+    flight = flight_of(4)
+    chunks = [flight.send(1), flight.send(2), flight.send(1)]
+    assert [chunk.expected_history for chunk in chunks] == [history_of(step) for step in (0, 1, 3)]
+    answer(flight, chunks[0])
+    flight.rewind()
+    assert flight.send(3).expected_history == history_of(1)
+
+
+def test_history_that_is_not_known_is_learnt_from_the_next_answer() -> None:
+    flight = Flight(Place(0, None), 4, output_size=4, frames=map(frame, range(4)))
+    first, second = flight.send(1), flight.send(1)
+    assert (first.expected_history, second.expected_history) == (None, None)
+    answer(flight, first)
+    answer(flight, second)
+    have(flight)
+    assert flight.place == (1, history_of(1))
+    assert flight.send(2).expected_history == history_of(2)

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tickcell.model import Card, Cell
 from tickcell.server.catalogue import Catalogue, ServedModel
-from tickcell.server.clock import Clock, SteadyClock
 from tickcell.server.config import Config, Limits
+from tickcell.server.engine import Engine
+from tickcell.server.health import Health
 from tickcell.server.server import Server
 from tickcell.server.store import EmbeddedStore, MemoryStore
 
@@ -52,7 +53,6 @@ class InProcessServer:
         self,
         models: Iterable[ServedModel],
         records: EmbeddedStore | None = None,
-        clock: Clock | None = None,
         limits: Limits | None = None,
         **options: Any,
     ) -> None:
@@ -63,8 +63,12 @@ class InProcessServer:
             limits=limits or Limits(),
             **options,
         )
-        self._server = Server(config, Catalogue(models), self.records, clock or SteadyClock())
-        self.address = in_loop(self._server.start)
+        self.address = in_loop(functools.partial(self._start, config, Catalogue(models)))
+
+    async def _start(self, config: Config, catalogue: Catalogue) -> str:
+        health = Health()
+        self._server = Server(config, Engine(config, catalogue, self.records, health), health)
+        return await self._server.start()
 
     def __enter__(self) -> Self:
         return self

@@ -8,9 +8,19 @@ series, one sensor; a cell that counts.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
+import struct
 
 Answer = tuple[object, ...]
+
+
+def history_of(frames: tuple[float, ...]) -> bytes:
+    """Returns what the contract calls the history of these frames."""
+    history = bytes(8)
+    for frame in frames:
+        history = hashlib.blake2b(history + struct.pack("<f", frame), digest_size=8).digest()
+    return history
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +37,7 @@ class PlainSession:
     """A session id over time. `life` is None before it was ever created."""
 
     window: int
+    most: int
     ttl: int
     retention: int
     life: Life | None = None
@@ -63,15 +74,21 @@ class PlainSession:
         return new, ("ok", *new.view())
 
     def step(
-        self, generation: int | None, first: int | None, frames: tuple[float, ...], now: int
+        self,
+        generation: int | None,
+        first: int | None,
+        frames: tuple[float, ...],
+        before: tuple[float, ...] | None,
+        now: int,
     ) -> tuple[PlainSession, Answer]:
+        """Applies frames, if those `before` them are those applied; None for any."""
         end = self.end(now)
         if end is not None:
             return self, (end,)
         life = self.lived
         if generation is not None and generation != life.generation:
             return self, ("restarted",)
-        if not 1 <= len(frames) <= self.window:
+        if not 1 <= len(frames) <= self.most:
             return self, ("shape",)
         if not all(map(math.isfinite, frames)):
             return self, ("not finite",)
@@ -82,15 +99,18 @@ class PlainSession:
             return self, ("gap", applied)
         if first < max(0, applied - self.window):
             return self, ("stale",)
+        if before is not None and before != life.frames[:first]:
+            return self, ("conflict",)
         for index, frame in enumerate(frames):
             if first + index < applied and life.frames[first + index] != frame:
                 return self, ("conflict",)
         outputs = tuple(frame + 1000 * (first + index) for index, frame in enumerate(frames))
         fresh = frames[applied - first :]
+        answer = ("ok", first, outputs, history_of(life.frames[:first] + frames))
         if not fresh:
-            return self, ("ok", first, outputs)
+            return self, answer
         grown = dataclasses.replace(life, frames=life.frames + fresh)
-        return dataclasses.replace(self, life=grown, renewed=now), ("ok", first, outputs)
+        return dataclasses.replace(self, life=grown, renewed=now), answer
 
     def touch(self, generation: int, now: int) -> tuple[PlainSession, Answer]:
         end = self.end(now)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import weakref
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from tickcell import drive
 from tickcell.model.bundle import Bundle
 from tickcell.model.keras import baselines, evaluation, scores
 from tickcell.model.keras.evaluation import Streamed
-from tickcell.model.recording import Recording
+from tickcell.model.recording import Block, Layout, Recording, open_recording, write_csv
 from tickcell.model.recording.labels import Labelling
 
 pytestmark = pytest.mark.filterwarnings(
@@ -146,6 +148,27 @@ def test_evaluation_streams_frame_by_frame(recorded: Recording) -> None:
     assert streamed[0].outputs.tobytes() == np.array(outputs, np.float32).tobytes()
     assert measured.first.overall == measured.first.by_recording[recorded.name]
     assert measured.first.overall.frame_count == len(recorded)
+
+
+def test_no_frame_is_kept_once_it_is_streamed(recorded: Recording, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "drive.csv"
+    with path.open("w") as file:
+        write_csv(recorded, file)
+    reader = open_recording(path, drive.SENSORS, Layout(label=drive.LABEL))
+    kept: list[weakref.ref[Any]] = []
+    alive: list[int] = []
+
+    def watch(block: Block) -> None:
+        base = block.frames if block.frames.base is None else block.frames.base
+        kept.append(weakref.ref(base))
+        alive.append(sum(one() is not None for one in kept))
+
+    [streamed] = evaluation.stream(Bundle.load().cell(), reader, watch)
+
+    assert len(streamed.outputs) == len(recorded)
+    assert len(alive) > 5
+    # That which is streamed, and at most the one before.
+    assert max(alive) <= 2
 
 
 def test_ages_of_a_stream_double(recorded: Recording) -> None:

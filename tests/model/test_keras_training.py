@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from tickcell import drive
-from tickcell.model.keras import training, windows
+from tickcell.model.keras import export, models, training, windows
 from tickcell.model.keras.augmentation import Augmentation, AugmentationError
+from tickcell.model.keras.description import Description, unnamed_sensors
 from tickcell.model.keras.history import History
 from tickcell.model.keras.recipe import NOISE, Recipe
 from tickcell.model.keras.windows import WindowError, Windowing, Windows
@@ -90,6 +91,59 @@ def test_some_epochs_and_later_more_are_all_in_one_go(
     assert equal(
         weights_of(tmp_path / "parts" / "model.keras"), weights_of(directory / "model.keras")
     )
+
+
+def test_members_are_stopped_and_gone_on_with_like_one_network(tmp_path: pathlib.Path) -> None:
+    recipe = dataclasses.replace(SMALL, members=2, checkpoint_epochs=9)
+    parts = noise(150, 1), noise(60, 2)
+    whole = training.train(recipe, *parts, tmp_path / "whole")
+    # As one that was killed amid its second member.
+    training.train(dataclasses.replace(recipe, epochs=2), *parts, tmp_path / "parts")
+    (tmp_path / "parts" / "member-2" / "checkpoints" / "last.keras").unlink()
+
+    resumed = training.train(recipe, *parts, tmp_path / "parts", resume=True)
+
+    assert resumed.rows == whole.rows
+    assert equal(
+        weights_of(tmp_path / "parts" / "model.keras"),
+        weights_of(tmp_path / "whole" / "model.keras"),
+    )
+
+
+def test_the_mean_of_members_with_seeds_of_their_own_is_kept(tmp_path: pathlib.Path) -> None:
+    recipe = dataclasses.replace(SMALL, members=2, epochs=1)
+    history = training.train(recipe, noise(150, 1), [], tmp_path / "run")
+    frames = np.random.default_rng(3).standard_normal((4, 12, 10)).astype(np.float32)
+
+    kept = keras.saving.load_model(tmp_path / "run" / "model.keras")(frames)
+    members = [
+        keras.saving.load_model(tmp_path / "run" / f"member-{number}" / "model.keras")(frames)
+        for number in (1, 2)
+    ]
+
+    assert not np.allclose(members[0], members[1])
+    np.testing.assert_allclose(kept, np.mean(members, axis=0), atol=1e-6)
+    losses = [
+        History(tmp_path / "run" / f"member-{number}" / "history.csv", keep=1).column("loss")[0]
+        for number in (1, 2)
+    ]
+    assert history.column("loss") == pytest.approx([np.mean(losses)])
+
+
+def test_the_mean_of_members_is_streamed_like_any_model() -> None:
+    members = [
+        models.RNNModel(4, 5, sensor_count=3, return_sequences=True, projection_scale=0.3)
+        for _ in range(2)
+    ]
+    description = Description("mean", "1", unnamed_sensors(3), 10.0, "The label is 1.")
+    frames = np.random.default_rng(0).standard_normal((300, 3)).astype(np.float32)
+
+    bundle = export.export(models.mean(members), description, frames, random_step_count=200)
+
+    by_member = [np.asarray(member(frames[np.newaxis]))[0] for member in members]
+    np.testing.assert_allclose(bundle.golden.outputs, np.mean(by_member, axis=0), atol=1e-6)
+    # Two members of 4 + 5 recurrent units each.
+    assert bundle.interface.state_size == 18
 
 
 def test_a_run_leaves_history_curves_and_checkpoints(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import shutil
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from rosbags import rosbag1, rosbag2
 from rosbags.typesys import Stores, get_typestore
 
 from tickcell.model import recording
+from tickcell.model.extras import MissingExtraError
 from tickcell.model.interface import Sensor
 from tickcell.model.recording import Layout, RecordingError
 
@@ -224,6 +226,20 @@ def test_a_topic_that_nobody_asked_for_is_named(tmp_path: pathlib.Path) -> None:
     read = recording.read(db3(tmp_path), SENSORS[:1], Layout(sources={"gyro_z": SOURCES["gyro_z"]}))
 
     assert "ignores the topics /wheel" in read.notes
+
+
+@pytest.mark.parametrize(("module", "name"), [("rosbags", "drive.bag"), ("mcap", "drive.mcap")])
+def test_the_extra_that_reads_logs_is_named_where_it_is_missing(
+    module: str, name: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for loaded in [one for one in sys.modules if one.partition(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, loaded)
+    monkeypatch.setitem(sys.modules, module, None)
+    path = tmp_path / name
+    path.write_bytes(b"")
+
+    with pytest.raises(MissingExtraError, match=rf"{module} is not .* 'tickcell\[bags\]'"):
+        recording.read(path, SENSORS, LAYOUT)
 
 
 def test_a_directory_without_metadata_is_no_log(tmp_path: pathlib.Path) -> None:

@@ -211,6 +211,25 @@ def test_what_cannot_be_read_is_told_with_the_way_out(
     assert str(refused.value) == f"{path}: {message}"
 
 
+@pytest.mark.parametrize(
+    ("start", "what"),
+    [
+        (b"PK\x03\x04", "a workbook or a zip archive; save its table as CSV"),
+        (b"\x89HDF\r\n", "HDF5; save its arrays as NPZ"),
+        (b"\x89MCAP0", "an MCAP; name it .mcap"),
+        (b"BZh9", "packed by bzip2; unpack it"),
+    ],
+)
+def test_files_that_are_no_text_are_told_by_what_they_are(
+    start: bytes, what: str, tmp_path: pathlib.Path
+) -> None:
+    path = tmp_path / "drive.xlsx"
+    path.write_bytes(start + b"\xff" * 99)
+
+    with pytest.raises(RecordingError, match=f"drive.xlsx: is no text, but {what}"):
+        recording.read(path, SENSORS)
+
+
 def test_many_columns_that_nobody_asked_for_are_counted(write: Write) -> None:
     names = ",".join(f"c{number}" for number in range(2000))
     zeros = ",".join(["0"] * 2000)
@@ -237,6 +256,17 @@ def test_what_is_assumed_of_a_text_is_said(write: Write) -> None:
         "cells are parted by a semicolon",
         "a comma is taken for the decimal mark (--decimal)",
         "comment lines passed over: 1",
+    )
+
+
+def test_names_that_a_file_has_may_be_replaced_and_that_is_said(write: Write) -> None:
+    path = write("zeit,x,y\n0,1,2\n0.1,3,4\n")
+
+    read = recording.read(path, SENSORS, Layout(columns=("t", "a", "b c")))
+
+    assert read.frames.tolist() == [[1, 2], [3, 4]]
+    assert read.notes[-1] == (
+        "the first row holds names, in place of which those of --columns are taken"
     )
 
 

@@ -40,6 +40,8 @@ def fields_of(draw: st.DrawFn, name: str) -> dict[str, Any]:
     for index in ("generation", "first_step"):
         if draw(st.booleans()):
             fields[index] = draw(int64s)
+    history = "expected_history" if name.endswith("Request") else "history"
+    fields[history] = draw(st.binary(max_size=8))
     if name == "StreamStepsResponse" and draw(st.booleans()):
         fields["error"] = status_pb2.Status(code=draw(int32s), message=draw(st.text(max_size=9)))
     return fields

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import time
 import uuid
 from typing import Any
@@ -106,12 +107,21 @@ class Subject:
         )
 
     def hold_answer(self, answer: Any, first_step: int, count: int = 1) -> None:
-        """Holds an answer to the loop, bit for bit."""
+        """Holds an answer to the loop, bit for bit, and to the history of its frames."""
         assert (answer.session, answer.generation) == (self.id, self.generation)
         assert (answer.first_step, answer.step_count) == (first_step, count)
         got = np.array(answer.outputs, np.float32)
         expected = self.outputs[first_step : first_step + count].ravel()
         assert got.tobytes() == expected.tobytes(), f"step {first_step}: {got} is not {expected}"
+        assert answer.history == self.history_before(first_step + count)
+
+    def history_before(self, step: int) -> bytes:
+        """Returns the history of its frames before a step, as the contract defines it."""
+        history = bytes(8)
+        for frame in self.frames[:step]:
+            encoded = frame.astype("<f4").tobytes()
+            history = hashlib.blake2b(history + encoded, digest_size=8).digest()
+        return history
 
 
 class Scene:

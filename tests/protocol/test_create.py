@@ -22,6 +22,8 @@ def test_what_is_left_out_has_its_default(create: Any, bundle: Bundle) -> None:
     assert 1 <= session.generation < 2**53
     assert session.state == pb.SESSION_STATE_ACTIVE
     assert (session.next_step, session.numerics_start_step) == (0, 0)
+    assert session.history == bytes(8)
+    assert 1 <= session.max_step_count <= session.window_step_count
     assert (session.series_count, session.window_step_count) == (1, 32)
     assert session.sensor_count == bundle.interface.sensor_count
     assert session.output_count == bundle.interface.output_count

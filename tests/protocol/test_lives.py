@@ -28,9 +28,10 @@ UNARY_METHODS = (
 
 
 class TestShow:
-    def test_session_that_never_was_is_unknown(self, caller: Caller) -> None:
+    def test_session_that_never_was_is_unknown(self, create: Any, caller: Caller) -> None:
         with refused_for("SESSION_UNKNOWN") as metadata:
             caller.get("nobody")
+        assert metadata.pop("store_id") == create().store_id
         assert metadata == {"session": "nobody"}
 
     @pytest.mark.parametrize("identifier", ["", "*", "é", "a" * 64, "x" * 100_000])
@@ -69,7 +70,7 @@ class TestShow:
     def test_negative_page_size_is_refused(self, caller: Caller) -> None:
         with refused_for("ARGUMENT_INVALID") as metadata:
             caller.call(caller.sessions.ListSessions, pb.ListSessionsRequest(page_size=-1))
-        assert metadata == {"field": "page_size", "got": "-1"}
+        assert (metadata["field"], metadata["got"]) == ("page_size", "-1")
 
     @pytest.mark.parametrize(
         "token", ["no token", "é", "_w==", "YWJj\n", "YQ" * 50_000], ids=lambda token: token[:8]
@@ -101,8 +102,8 @@ class TestReset:
         started = caller.reset(subject.id, subject.generation, str(uuid.uuid4()))
         assert started == subject.now
         assert started.generation != before.generation
-        assert started.next_step == 0
-        for field in ("generation", "next_step", "renew_time", "expire_time"):
+        assert (started.next_step, started.history) == (0, bytes(8))
+        for field in ("generation", "next_step", "history", "renew_time", "expire_time"):
             started.ClearField(field)
             before.ClearField(field)
         assert started == before

@@ -73,6 +73,27 @@ def test_conflict_in_one_of_several_series_is_a_conflict(vector_scene: Scene) ->
     )
 
 
+@pytest.mark.parametrize(("back", "count"), [(0, 1), (0, 3), (1, 1), (3, 2), (3, 5), (WINDOW, 1)])
+def test_step_after_other_steps_than_are_expected_is_a_conflict(
+    scene: Scene, back: int, count: int
+) -> None:
+    step = scene.subject.next_step - back
+    other = scene.subject.history_before(step - 1)
+    request = scene.subject.request(scene.path, step, count, expected_history=other)
+    refusal = scene.refused("STEP_CONFLICT", request)
+    assert int(refusal.metadata["step"]) == step
+    assert refusal.metadata["expected_history"] == other.hex()
+    assert refusal.metadata["history"] == scene.subject.history_before(step).hex()
+
+
+@pytest.mark.parametrize("history", [b"h", bytes(7), bytes(9), bytes(80)], ids=len)
+def test_history_of_another_length_is_refused(scene: Scene, history: bytes) -> None:
+    step = scene.subject.next_step
+    request = scene.subject.request(scene.path, step, expected_history=history)
+    refusal = scene.refused("ARGUMENT_INVALID", request)
+    assert refusal.metadata["field"] == "expected_history"
+
+
 @pytest.mark.parametrize("generation", [-1, 0, 1, INT64_MAX])
 def test_another_generation_is_a_session_that_was_restarted(scene: Scene, generation: int) -> None:
     step = scene.subject.next_step
@@ -226,6 +247,28 @@ class TestOrderOfChecks:
         frames = scene.subject.frames[:WINDOW] + np.float32(0.5)
         request = scene.subject.request(scene.path, 0, WINDOW, frames=frames)
         scene.refused("STEP_STALE", request)
+
+    @pytest.mark.parametrize(("ahead", "reason"), [(1, "STEP_GAP"), (-WINDOW - 1, "STEP_STALE")])
+    def test_gap_and_stale_before_history(self, scene: Scene, ahead: int, reason: str) -> None:
+        step = scene.subject.next_step + ahead
+        request = scene.subject.request(scene.path, step, expected_history=b"another!")
+        scene.refused(reason, request)
+
+    def test_finite_before_history(self, scene: Scene) -> None:
+        step = scene.subject.next_step
+        frames = changed(scene.subject.frames[step], 0, 0, to=math.nan)
+        request = scene.subject.request(
+            scene.path, step, frames=frames, expected_history=b"another!"
+        )
+        scene.refused("FRAME_NOT_FINITE", request)
+
+    def test_history_before_range(self, scene: Scene) -> None:
+        step = scene.subject.next_step
+        frames = changed(scene.subject.frames[step], 0, 0, to=1e9)
+        request = scene.subject.request(
+            scene.path, step, frames=frames, expected_history=b"another!"
+        )
+        scene.refused("STEP_CONFLICT", request)
 
     def test_gap_before_range(self, scene: Scene) -> None:
         step = scene.subject.next_step + 1

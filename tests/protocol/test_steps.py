@@ -27,6 +27,14 @@ def test_several_series_have_the_outputs_of_a_loop_each(path: Path, vector: Subj
         vector.advance(path, count)
 
 
+def test_history_that_is_expected_is_no_hindrance(path: Path, vector: Subject) -> None:
+    for first, count in ((0, 3), (3, 1), (3, 1), (0, 4), (2, 5), (7, 2), (1, 8)):
+        expected = vector.history_before(first)
+        request = vector.request(path, first, count, expected_history=expected)
+        vector.hold_answer(path.send(encoded(request)), first, count)
+    assert (vector.now.next_step, vector.now.history) == (9, vector.history_before(9))
+
+
 def test_both_paths_may_advance_one_session_in_turn(caller: Caller, subject: Subject) -> None:
     with UnaryPath(caller) as unary, StreamPath(caller) as stream:
         for _ in range(WINDOW):
@@ -88,7 +96,10 @@ def test_step_without_indices_is_applied_as_whatever_comes_next(
 ) -> None:
     with UnaryPath(caller) as path:
         for step in range(4):
-            request = subject.request(path, step, first_step=None, generation=None)
+            expected = subject.history_before(step) if step % 2 else b""
+            request = subject.request(
+                path, step, first_step=None, generation=None, expected_history=expected
+            )
             subject.hold_answer(path.send(encoded(request)), step)
     assert subject.now.next_step == 4
 

@@ -16,7 +16,7 @@ LIMITS = [field.name for field in dataclasses.fields(Limits)]
 
 def test_defaults_are_within_their_own_bounds() -> None:
     assert Config(durability="none").limits == Limits()
-    assert Config(store=pathlib.Path("store")).durability == "process-crash"
+    assert Config(store=pathlib.Path("store")).durability is None
 
 
 @pytest.mark.parametrize("name", LIMITS)

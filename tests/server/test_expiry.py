@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from server.turns import RETENTION_NS, World, assert_counted
+from server.world import RETENTION_NS, World, assert_counted
 from tickcell.server import errors
 from tickcell.server.record import Record
-from tickcell.server.sessions import SCAN_LIMIT
 from tickcell.server.store import Change, Key
+from tickcell.server.sweep import SCAN_LIMIT
 
 TTL_NS = 60 * 10**9
 
@@ -77,7 +77,7 @@ def test_what_changes_a_session_renews_it(
     "look",
     [
         lambda world: world.sessions.get("a"),
-        lambda world: world.sessions.list("", 10),
+        lambda world: world.server.list("", 10),
         lambda world: world.run(world.request("a", 0, [1.0])),
         lambda world: world.run(world.request("a", 0, [9.0])),
         lambda world: world.run(world.request("a", 7, [1.0])),
@@ -181,7 +181,7 @@ def test_ended_session_is_not_listed(
     world: World, end: Callable[[World], Record], reason: type[Exception]
 ) -> None:
     end(world)
-    assert world.sessions.list("", 10) == ([], "")
+    assert world.server.list("", 10) == ([], "")
 
 
 @ENDS
@@ -190,9 +190,9 @@ def test_sweep_removes_the_end_when_it_is_forgotten_and_not_before(
 ) -> None:
     end(world)
     world.clock.advance_ns(RETENTION_NS - 1)
-    assert world.sessions.sweep() == 0
+    assert world.sweep() == 0
     world.clock.advance_ns(1)
-    assert world.sessions.sweep() == 1
+    assert world.sweep() == 1
     assert sum(world.store.counts()) == 0
 
 
@@ -200,29 +200,29 @@ def test_sweep_leaves_the_living_alone(world: World) -> None:
     world.clock.advance_ns(RETENTION_NS + TTL_NS // 2)
     world.create("b", idle_ttl_ns=TTL_NS)
     world.clock.advance_ns(TTL_NS // 2)
-    assert world.sessions.sweep() == 1
-    assert [session for session, _ in world.sessions.list("", 10)[0]] == ["b"]
+    assert world.sweep() == 1
+    assert world.server.list("", 10)[0] == ["b"]
 
 
 def test_sweep_looks_at_so_many_records_at_once_and_at_all_in_turn(world: World) -> None:
-    count = 2 * SCAN_LIMIT + 10
+    count = 4 * SCAN_LIMIT + 10
     for index in range(count - 1):
         world.create(f"b{index}", idle_ttl_ns=TTL_NS if index % 2 else 0)
     world.clock.advance_ns(TTL_NS + RETENTION_NS)
-    removed = [world.sessions.sweep() for _ in range(3)]
-    # Of 256 records looked at, about every second one is forgotten.
-    assert max(removed) <= SCAN_LIMIT // 2 + 1
+    removed = [world.sweep() for _ in range(3)]
+    # Of two slices' records, about every second one is forgotten.
+    assert max(removed) <= SCAN_LIMIT + 1
     assert sum(world.store.counts()) == count - sum(removed) == count // 2
     # And then from the beginning.
     world.create("a", idle_ttl_ns=TTL_NS)
     world.clock.advance_ns(TTL_NS + RETENTION_NS)
-    assert sum(world.sessions.sweep() for _ in range(3)) == 1
+    assert sum(world.sweep() for _ in range(3)) == 1
 
 
 def test_session_that_steps_during_the_sweep_stays(world: World) -> None:
     world.clock.advance_ns(TTL_NS + RETENTION_NS)
-    world.store.interruptions.append(lambda: world.create("a"))
-    assert world.sessions.sweep() == 0
+    world.store.interruptions.append(lambda: world.create("a", server=world.other))
+    assert world.sweep() == 0
     assert world.sessions.get("a").next_step == 0
 
 
@@ -231,7 +231,7 @@ def test_sweep_passes_over_a_damaged_record(world: World) -> None:
     (encoded,) = world.store.load([Key("", "b")])
     world.store.commit([Change(Key("", "b"), encoded, b"damage")])
     world.clock.advance_ns(TTL_NS + RETENTION_NS)
-    assert world.sessions.sweep() == 1
+    assert world.sweep() == 1
     assert world.store.load([Key("", "b")]) == [b"damage"]
 
 
@@ -239,6 +239,6 @@ def test_full_store_keeps_what_cannot_be_swept(world: World) -> None:
     world.clock.advance_ns(TTL_NS + RETENTION_NS)
     world.store.is_full = True
     with pytest.raises(errors.StoreFull):
-        world.sessions.sweep()
+        world.sweep()
     world.store.is_full = False
-    assert world.sessions.sweep() == 1
+    assert world.sweep() == 1

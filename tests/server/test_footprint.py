@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import itertools
 import pathlib
 import time
 from collections.abc import Iterator
 from concurrent import futures
+from typing import Any
 
+import numpy as np
 import pytest
 
 from protocol.caller import Caller, StreamPath
 from protocol.subject import Subject
 from server.serve_process import ServeProcess, resident_bytes
+from tickcell import wire
 from tickcell.model import Bundle
+from tickcell.v1 import session_service_pb2 as pb
 
 STREAMS = 32
 # It would be 525 MB with TensorFlow.
@@ -71,3 +77,37 @@ def test_serving_process_stays_small(server: ServeProcess, bundle: Bundle, secon
         f"{STREAMS} streams in {seconds:g} s or more"
     )
     assert after < MAX_RESIDENT_BYTES
+
+
+@pytest.mark.slow
+def test_streams_that_read_no_answer_take_bounded_memory(server: ServeProcess) -> None:
+    """Each sends 330 KB requests for as long as it may; it used to take 6 MB and more."""
+    before = resident_bytes(server.pid)
+    request = {"series_count": 256, "window_step_count": 32}
+    frames = np.zeros((32, 256, 10), np.float32).tobytes()
+
+    def requests(session: pb.Session) -> Iterator[bytes]:
+        for step in itertools.count(0, 32):
+            yield wire.StreamStepsRequest(
+                session=session.id,
+                generation=session.generation,
+                first_step=step,
+                step_count=32,
+                frames=frames,
+            ).SerializeToString()
+
+    with contextlib.ExitStack() as stack:
+        for _ in range(STREAMS):
+            # Of a connection each.
+            option = ("grpc.use_local_subchannel_pool", 1)
+            caller = stack.enter_context(Caller(server.address, option))
+            stream: Any = caller.channel.stream_stream("/tickcell.v1.SessionService/StreamSteps")
+            stack.callback(stream(requests(caller.create(**request))).cancel)
+        history = [before]
+        # Until it stands still for three seconds.
+        while len(history) < 4 or history[-1] > history[-4] + 2_000_000:
+            time.sleep(1.0)
+            history.append(resident_bytes(server.pid))
+    each = (history[-1] - before) / STREAMS
+    print(f"resident: {before / 1e6:.0f} MB, then {[round(size / 1e6) for size in history]} MB")
+    assert each < 3_000_000

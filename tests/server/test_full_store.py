@@ -12,12 +12,12 @@ import pytest
 
 from doubles.counted_source import wait_until
 from doubles.counting_cell import CountingCell, counting_outputs
-from doubles.in_process_server import InProcessServer, served
+from doubles.in_process_server import InProcessServer, in_loop, served
 from protocol.caller import Caller, Refused, StreamPath
 from server import small_disk
 from tickcell import wire
 from tickcell.server import record
-from tickcell.server.store import SqliteStore
+from tickcell.server.store import Key, SqliteStore
 from tickcell.v1 import session_service_pb2 as pb
 
 # The reserve alone is 16 MiB.
@@ -101,7 +101,12 @@ def step(path: StreamPath, session: pb.Session, first_step: int, count: int) -> 
 
 def everything_in(filled: Filled) -> list[record.Record]:
     """Returns every record, each of which must be whole."""
-    return [record.decode(encoded) for _, encoded in filled.records.scan("", None, 1 << 20)]
+
+    async def scan() -> list[tuple[Key, bytes]]:
+        return filled.records.scan("", None, 1 << 20)
+
+    # The server's connection is its loop's.
+    return [record.decode(key, encoded) for key, encoded in in_loop(scan)]
 
 
 def test_reading_goes_on(filled: Filled) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,10 @@ from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, served
 from protocol.caller import PATHS, PATIENCE_S, Caller, Path, Refused, StreamPath
 from protocol.subject import refused_by_grpc
+from tickcell import wire
+from tickcell.server import lives
 from tickcell.server.config import Limits
+from tickcell.server.store import MemoryStore
 from tickcell.v1 import session_service_pb2 as pb
 
 LIMITS = Limits(
@@ -77,22 +81,102 @@ def test_series_are_bounded(caller: Caller) -> None:
 
 
 def test_series_and_window_together_are_bounded(caller: Caller) -> None:
-    # 32 series of a counting cell: 4 bytes of state each, and 8 + 4 x 32 of each step.
+    # 32 series of a counting cell: 4 bytes of state each, 8 + 4 x 32 of each step, and the
+    # history before them.
     assert caller.create(series_count=32, window_step_count=5).window_step_count == 5
     with pytest.raises(Refused) as caught:
         caller.create(series_count=32, window_step_count=6)
     assert caught.value.reason == "ARGUMENT_INVALID"
-    assert caught.value.metadata["record_bytes"] == str(4 * 32 + 6 * (8 + 4 * 32))
+    assert caught.value.metadata["record_bytes"] == str(4 * 32 + 8 + 6 * (8 + 4 * 32))
     assert caught.value.metadata["max_record_bytes"] == "850"
 
 
 def test_rows_of_a_request_are_bounded(path: Path, caller: Caller) -> None:
     session = caller.create(series_count=8)
+    assert session.max_step_count == 4
     with pytest.raises(Refused) as caught:
         send(path, session, 5)
     assert caught.value.reason == "FRAME_SHAPE"
     assert caught.value.metadata["max_step_count"] == "4"
     assert send(path, session, 4) == 4
+
+
+def test_bytes_of_a_message_bound_the_steps_of_a_request() -> None:
+    limits = Limits(max_message_bytes=1000)
+    with (
+        InProcessServer([served(CountingCell())], limits=limits) as server,
+        Caller(server.address) as caller,
+    ):
+        session = caller.create(session="s" * 63, series_count=20)
+        assert session.max_step_count == (1000 - 256) // (4 * 20)
+        for kind in PATHS.values():
+            with kind(caller) as path:
+                assert send(path, session, session.max_step_count) == session.max_step_count
+                with pytest.raises(Refused) as caught:
+                    send(path, session, session.max_step_count + 1)
+                assert caught.value.reason == "FRAME_SHAPE"
+                assert caught.value.metadata["max_step_count"] == str(session.max_step_count)
+
+
+@pytest.mark.parametrize("kind", [wire.StreamStepsRequest, wire.StreamStepsResponse])
+def test_what_is_beside_the_vector_is_shorter_than_is_reckoned(kind: Any) -> None:
+    vector = "frames" if kind is wire.StreamStepsRequest else "outputs"
+    history = "expected_history" if kind is wire.StreamStepsRequest else "history"
+    message = kind(
+        session="s" * 63,
+        generation=2**53 - 1,
+        first_step=2**63 - 1,
+        step_count=2**31 - 1,
+        **{vector: bytes(2**22), history: bytes(8)},
+    )
+    assert message.ByteSize() - 2**22 <= 256 // 2
+
+
+@pytest.mark.parametrize("outputs", [1, 12])
+def test_session_of_which_no_step_could_be_sent_or_answered_is_refused(outputs: int) -> None:
+    bounds = {"window": 8, "max_request_rows": 100, "max_message_bytes": 256 + 4 * 120}
+    widest = max(10, outputs)
+    most = 120 // widest
+    fits = {"series_count": most, "sensor_count": 10, "output_count": outputs}
+    assert lives.max_step_count(**fits, **bounds) == 1
+    assert lives.max_step_count(**{**fits, "series_count": most + 1}, **bounds) == 0
+
+
+def test_refusal_of_such_a_session_says_what_would_do() -> None:
+    limits = Limits(max_message_bytes=1000)
+    with (
+        InProcessServer([served(CountingCell())], limits=limits) as server,
+        Caller(server.address) as caller,
+    ):
+        assert caller.create(series_count=186).max_step_count == 1
+        with pytest.raises(Refused, match="raise --max-request-rows and") as caught:
+            caller.create(session="a", series_count=187)
+        assert caught.value.reason == "ARGUMENT_INVALID"
+        assert caught.value.metadata["field"] == "series_count"
+        with pytest.raises(Refused) as caught:
+            caller.get("a")
+        assert caught.value.reason == "SESSION_UNKNOWN"
+
+
+def test_every_server_honours_what_was_promised_at_creation() -> None:
+    records = MemoryStore()
+    models = [served(CountingCell())]
+    narrow = Limits(max_request_rows=4, max_window=4)
+    with (
+        InProcessServer(models, records) as wide_server,
+        InProcessServer(models, records, limits=narrow) as narrow_server,
+        Caller(wide_server.address) as wide,
+        Caller(narrow_server.address) as caller,
+    ):
+        promised = wide.create(series_count=2, window_step_count=8)
+        assert promised.max_step_count == 8
+        assert caller.get(promised.id) == promised
+        with PATHS["unary"](caller) as path:
+            assert send(path, promised, 8) == 8
+        bound = caller.create(series_count=2)
+        with PATHS["unary"](wide) as path, pytest.raises(Refused) as caught:
+            send(path, bound, 3)
+        assert caught.value.metadata["max_step_count"] == "2"
 
 
 def test_overlong_message_is_for_grpc_to_refuse_and_harms_no_other_stream(caller: Caller) -> None:

@@ -13,7 +13,7 @@ from doubles.in_process_server import InProcessServer
 from doubles.moody_cell import MoodyCell
 from protocol.caller import Caller
 from server.serve_process import ServeProcess
-from server.turns import World, assert_counted
+from server.world import World, assert_counted
 from tickcell.model import Bundle
 from tickcell.server.catalogue import ServedModel
 from tickcell.server.store import EmbeddedStore

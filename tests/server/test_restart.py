@@ -81,8 +81,8 @@ def test_session_from_a_machine_of_other_numerics_is_served_or_strictly_refused(
     key = Key("", subject.id)
     (encoded,) = records.load([key])
     assert encoded is not None
-    elsewhere = record.decode(encoded)._replace(numerics=b"elsewher")
-    assert records.commit([Change(key, encoded, record.encode(elsewhere))]) == [Applied()]
+    elsewhere = record.decode(key, encoded)._replace(numerics=b"elsewher")
+    assert records.commit([Change(key, encoded, record.encode(key, elsewhere))]) == [Applied()]
     records.close()
     with (
         ServeProcess(*arguments, "--numerics", "strict") as server,

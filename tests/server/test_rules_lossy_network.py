@@ -16,15 +16,22 @@ from doubles.plain_session import PlainSession
 from doubles.ruled_session import RuledSession
 
 READINGS = st.sampled_from([0.0, 1.0, 2.5, -3.0])
+EXPECTATIONS = st.sampled_from(["nothing", "what was acknowledged", "what another writer sent"])
 
 
 class LossyNetwork(RuleBasedStateMachine):
     """What is sent stays deliverable for ever: a copy may still be on its way."""
 
-    @initialize(window=st.integers(1, 6), ttl=st.integers(5, 30), retention=st.integers(1, 20))
-    def begin(self, window: int, ttl: int, retention: int) -> None:
-        self.plain = PlainSession(window, ttl, retention)
-        self.ruled = RuledSession(window, ttl, retention)
+    @initialize(
+        window=st.integers(1, 6),
+        most=st.integers(1, 6),
+        ttl=st.integers(5, 30),
+        retention=st.integers(1, 20),
+    )
+    def begin(self, window: int, most: int, ttl: int, retention: int) -> None:
+        bounds = (window, min(window, most), ttl, retention)
+        self.plain = PlainSession(*bounds)
+        self.ruled = RuledSession(*bounds)
         self.now = 1000
         self.lives = 0
         self.sent: list[tuple[Any, ...]] = []
@@ -34,12 +41,20 @@ class LossyNetwork(RuleBasedStateMachine):
         self.sent.append(("create", "c0"))
         self.deliver(0)
 
-    @rule(client=st.integers(0, 1), frames=st.lists(READINGS, min_size=1, max_size=8))
-    def send_what_comes_next(self, client: int, frames: list[float]) -> None:
-        self.sent.append(("step", *self.beliefs[client], tuple(frames)))
+    @rule(
+        client=st.integers(0, 1),
+        frames=st.lists(READINGS, min_size=1, max_size=8),
+        expects=EXPECTATIONS,
+    )
+    def send_what_comes_next(self, client: int, frames: list[float], expects: str) -> None:
+        generation, first = self.beliefs[client]
+        before = self.expected(generation, first, expects)
+        self.sent.append(("step", generation, first, tuple(frames), before))
 
-    @rule(client=st.integers(0, 1), back=st.integers(-3, 8), data=st.data())
-    def send_again_in_other_chunks(self, client: int, back: int, data: st.DataObject) -> None:
+    @rule(client=st.integers(0, 1), back=st.integers(-3, 8), expects=EXPECTATIONS, data=st.data())
+    def send_again_in_other_chunks(
+        self, client: int, back: int, expects: str, data: st.DataObject
+    ) -> None:
         generation, next_step = self.beliefs[client]
         first = max(0, next_step - back)
         known = self.acknowledged
@@ -47,11 +62,12 @@ class LossyNetwork(RuleBasedStateMachine):
         for step in range(first, first + data.draw(st.integers(1, 6))):
             frame = known.get((generation, step), (None, None))[0]
             frames.append(data.draw(READINGS) if frame is None else frame)
-        self.sent.append(("step", generation, first, tuple(frames)))
+        before = self.expected(generation, first, expects)
+        self.sent.append(("step", generation, first, tuple(frames), before))
 
     @rule(frames=st.lists(READINGS, min_size=1, max_size=3))
     def send_without_an_index(self, frames: list[float]) -> None:
-        self.sent.append(("step", None, None, tuple(frames)))
+        self.sent.append(("step", None, None, tuple(frames), None))
 
     @rule(client=st.integers(0, 1), request=st.sampled_from("abc"))
     def send_a_reset(self, client: int, request: str) -> None:
@@ -97,11 +113,22 @@ class LossyNetwork(RuleBasedStateMachine):
         self.lives = max(self.lives, self.plain.lived.generation)
         if name == "step":
             generation, frames = self.plain.lived.generation, arguments[2]
-            _, first, outputs = got
+            _, first, outputs, _ = got
+            if arguments[3] is not None:
+                assert self.plain.lived.frames[:first] == arguments[3]
             for step, pair in enumerate(zip(frames, outputs, strict=True), first):
                 assert self.acknowledged.setdefault((generation, step), pair) == pair
             if reply_to is not None:
                 self.beliefs[reply_to] = (generation, first + len(frames))
+
+    def expected(self, generation: int, first: int, expects: str) -> tuple[float, ...] | None:
+        """Returns the frames that a client believes to be before a step."""
+        if expects == "nothing":
+            return None
+        frames = [self.acknowledged.get((generation, step), (0.0, 0.0))[0] for step in range(first)]
+        if expects == "what another writer sent" and frames:
+            frames[-1] += 1.0
+        return tuple(frames)
 
     @invariant()
     def as_many_steps_are_applied_as_there_are_frames(self) -> None:

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from tickcell.model import Cell
 
-# What another implementation of the same arithmetic may differ by.
+# What another implementation of the same arithmetic may differ by, in shares of the largest
+# output where that is above 1.
 TOLERANCE = 1e-5
 
 
@@ -60,7 +61,16 @@ def compare(
     *,
     tolerance: float = 0.0,
 ) -> Comparison:
-    """Compares outputs, `[T, ...]` float32 each; a NaN is infinitely far from anything."""
+    """Compares outputs, `[T, ...]` float32 each; a NaN is infinitely far from anything.
+
+    Args:
+      what: names `got`.
+      got: outputs.
+      against: names `expected`.
+      expected: what they should be.
+      tolerance: the largest difference allowed, and where an output that is expected is above
+        1 the share of it; 0 for equal bits.
+    """
     if got.shape != expected.shape:
         raise ValueError(f"{what}: got shape {got.shape}, expected {expected.shape}.")
     delta = np.abs(got.astype(np.float64) - expected.astype(np.float64))
@@ -68,8 +78,15 @@ def compare(
     by_step = delta.reshape(len(delta), -1).max(axis=1)
     bits = got.view(np.uint32) != expected.view(np.uint32)
     at_step = int(by_step.argmax())
+    largest = float(np.nanmax(np.abs(expected), initial=1.0))
     return Comparison(
-        what, against, got.size, int(bits.sum()), float(by_step[at_step]), at_step, tolerance
+        what,
+        against,
+        got.size,
+        int(bits.sum()),
+        float(by_step[at_step]),
+        at_step,
+        tolerance * largest,
     )
 
 

@@ -9,6 +9,7 @@ off. A power cut may take more rows than the window makes up for; `resume` says 
 
 from __future__ import annotations
 
+import array
 import contextlib
 import os
 import pathlib
@@ -119,7 +120,8 @@ def create(
 def count(path: pathlib.Path) -> int:
     """Returns how many whole rows a file has below its header; 0 if there is none."""
     try:
-        return max(0, path.read_bytes().count(b"\n") - 1)
+        with path.open("rb") as file:
+            return max(0, sum(line.endswith(b"\n") for line in file) - 1)
     except FileNotFoundError:
         return 0
 
@@ -135,20 +137,24 @@ def resume(
     Raises:
       RowsError: the file holds something else.
     """
-    first = header(output_names, has_labels=has_labels)
+    first, width = header(output_names, has_labels=has_labels), len(output_names)
+    outputs = array.array("f")
+    row_count, whole_bytes = 0, 0
     with path.open("a+b") as binary:
         binary.seek(0)
-        whole, newline, _ = binary.read().rpartition(b"\n")
-        lines = (whole + newline).decode(errors="replace").splitlines()
-        if lines and lines[0] != first:
-            raise RowsError(f"{path}: row 1: got {lines[0]!r}, expected {first!r}.")
-        outputs = [
-            _outputs(path, row, line, len(output_names)) for row, line in enumerate(lines[1:])
-        ]
-        binary.truncate(len(whole) + len(newline))
+        for raw in binary:
+            if not raw.endswith(b"\n"):
+                break
+            line = raw.decode(errors="replace").rstrip("\r\n")
+            if row_count:
+                outputs.extend(_outputs(path, row_count - 1, line, width))
+            elif line != first:
+                raise RowsError(f"{path}: row 1: got {line!r}, expected {first!r}.")
+            row_count, whole_bytes = row_count + 1, whole_bytes + len(raw)
+        binary.truncate(whole_bytes)
     with path.open("a", encoding="utf-8", newline="") as file:
-        array = np.array(outputs, np.float32).reshape(-1, len(output_names)) if lines else None
-        yield OutputRows(file, output_names, has_labels=has_labels, outputs=array)
+        known = np.array(outputs, np.float32).reshape(-1, width) if row_count else None
+        yield OutputRows(file, output_names, has_labels=has_labels, outputs=known)
 
 
 def _outputs(path: os.PathLike[str], step: int, line: str, count: int) -> list[float]:

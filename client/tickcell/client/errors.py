@@ -11,8 +11,9 @@
     │  ├─ StepStaleError, StepGapError, StepConflictError
     │  ├─ ModelUnknownError, ModelNotServedError, NumericsChangedError, OutputNotFiniteError
     │  ├─ StoreFullError, SessionsFullError, StreamsFullError, DrainingError
-    │  ├─ StoreBusyError, StoreAwayError, OutcomeUnknownError
-    │  └─ RecordDamagedError, StoreDamagedError, InternalError
+    │  ├─ StoreBusyError, StoreAwayError, StoreDamagedError
+    │  ├─ RecordDamagedError, RecordNewerError, InternalError
+    │  └─ OutcomeUnknownError       only of this one it is not known whether it was applied
     ├─ CallError                    gRPC refused the call; the code and its text are gRPC's
     │  └─ LostError                 the call broke off: whether it was applied is not known
     ├─ UnavailableError             the same, and `retry_for_s` is over
@@ -38,7 +39,7 @@ class TickcellError(Exception):
 
 
 class RefusedError(TickcellError):
-    """The server refused the request, which changed nothing; see `OutcomeUnknownError`.
+    """The server refused the request, which changed nothing; but see `OutcomeUnknownError`.
 
     An earlier copy of the same request may have been applied.
 
@@ -201,30 +202,37 @@ class RecordDamagedError(RefusedError):
     reason = "RECORD_DAMAGED"
 
 
-class StoreDamagedError(RefusedError):
-    """The store's pages or files do not check out."""
+class RecordNewerError(RefusedError):
+    """A newer tickcell wrote the session's record."""
 
-    reason = "STORE_DAMAGED"
+    reason = "RECORD_NEWER"
 
 
 class StoreBusyError(RefusedError):
-    """Another process holds the store's lock."""
+    """Another process had the server's store locked for too long."""
 
     reason = "STORE_BUSY"
     may_pass = True
 
 
 class StoreAwayError(RefusedError):
-    """The server's store cannot be reached or written for now."""
+    """The server's store cannot be reached or written."""
 
     reason = "STORE_AWAY"
     may_pass = True
 
 
-class OutcomeUnknownError(RefusedError):
-    """The store failed amid the commit: unlike other refusals, it may have been applied.
+class StoreDamagedError(RefusedError):
+    """The server's store is damaged; whoever runs it must put back a backup."""
 
-    The client numbers its steps, so sending it again is right, and it does.
+    reason = "STORE_DAMAGED"
+
+
+class OutcomeUnknownError(RefusedError):
+    """The server's store failed while it took the change: it may have been applied or not.
+
+    The client sends such a request again by itself, which is always right, as after a
+    `LostError`.
     """
 
     reason = "OUTCOME_UNKNOWN"

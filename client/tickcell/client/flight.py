@@ -23,7 +23,8 @@ import itertools
 from collections import deque
 from typing import TYPE_CHECKING
 
-from tickcell.client.life import Chunk
+from tickcell.client.life import Chunk, Place
+from tickcell.wire import history
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,23 +39,27 @@ class Flight:
     """
 
     def __init__(
-        self, first_step: int, window: int, output_size: int, frames: Iterable[bytes] = ()
+        self, place: Place, window: int, output_size: int, frames: Iterable[bytes] = ()
     ) -> None:
         """Begins with nothing in flight.
 
         Args:
-          first_step: the step of the first frame.
+          place: the step of the first frame, and the history before it.
           window: the most steps that may be sent and not yet had.
           output_size: the bytes of one step's outputs.
           frames: those of the first steps, where some wait already.
         """
-        self.first = self.answered = self.sent = first_step
+        self.first = self.answered = self.sent = place.step
         self._window = window
         self._output_size = output_size
         # The frames of the steps from `_base` on. `_base` follows `first`.
-        self._base = first_step
+        self._base = place.step
         self._frames = deque(frames)
         self._outputs: dict[int, bytes] = {}
+        # The history before each step from `_base` to `answered`, where it is known, and
+        # before `sent`.
+        self._histories: dict[int, bytes | None] = {place.step: place.history}
+        self._sent_history = place.history
         # What was sent and not answered, in order.
         self._chunks: deque[Chunk] = deque()
 
@@ -88,8 +93,9 @@ class Flight:
         count = min(max_steps, self.end - self.sent, self._window - (self.sent - self.first))
         start = self.sent - self._base
         frames = b"".join(itertools.islice(self._frames, start, start + count))
-        chunk = Chunk(self.sent, count, frames)
+        chunk = Chunk.of(Place(self.sent, self._sent_history), count, frames)
         self._chunks.append(chunk)
+        self._sent_history = chunk.last_history
         self.sent += count
         return chunk
 
@@ -98,18 +104,39 @@ class Flight:
         """The oldest chunk that is sent and not answered; None if there is none."""
         return self._chunks[0] if self._chunks else None
 
-    def answer(self, outputs: bytes) -> None:
-        """Takes the outputs of the chunk `unanswered`."""
+    def answer(self, outputs: bytes, last_history: bytes) -> None:
+        """Takes the answer to the chunk `unanswered`.
+
+        Args:
+          outputs: of its steps.
+          last_history: the history after the last of them.
+        """
         size = self._output_size
-        count = self._chunks.popleft().step_count
-        for index in range(count):
-            self._outputs[self.answered + index] = outputs[index * size : (index + 1) * size]
-        self.answered += count
+        chunk = self._chunks.popleft()
+        for index in range(chunk.step_count):
+            step = self.answered + index
+            self._outputs[step] = outputs[index * size : (index + 1) * size]
+            self._histories[step + 1] = (
+                None
+                if chunk.histories is None
+                else chunk.histories[index * history.SIZE : (index + 1) * history.SIZE]
+            )
+        self.answered += chunk.step_count
+        self._histories[self.answered] = last_history
+        if not self._chunks:
+            self._sent_history = last_history
 
     def rewind(self) -> None:
         """Marks all that is not answered as not sent: the connection is another one."""
         self._chunks.clear()
         self.sent = self.answered
+        self._sent_history = self._histories[self.answered]
+
+    @property
+    def place(self) -> Place:
+        """Where the caller is."""
+        first = self.first
+        return Place(first, self._histories[first])
 
     def output(self) -> bytes | None:
         """Returns the output of the step `first`; None if it is not there yet."""
@@ -129,6 +156,7 @@ class Flight:
         while self._base < self.first:
             # In this order, Ctrl-C may strike after each line: see `first`.
             self._outputs.pop(self._base, None)
+            self._histories.pop(self._base, None)
             self._base += 1
             self._frames.popleft()
 

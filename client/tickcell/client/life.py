@@ -6,14 +6,48 @@ import dataclasses
 from typing import Any, NamedTuple
 
 from tickcell.client import errors
+from tickcell.wire import history
+
+
+class Place(NamedTuple):
+    """Where a session stands.
+
+    Attributes:
+      step: the first step whose output the caller does not have.
+      history: the history before it; None where that is not known.
+    """
+
+    step: int
+    history: bytes | None
 
 
 class Chunk(NamedTuple):
-    """Consecutive steps that go in one request; `frames` is `[T, B, F]` float32 as bytes."""
+    """Consecutive steps that go in one request.
+
+    Attributes:
+      frames: `[T, B, F]` float32 as bytes.
+      expected_history: the history before the first step; None where that is not known.
+      histories: after each step; None likewise.
+    """
 
     first_step: int
     step_count: int
     frames: bytes
+    expected_history: bytes | None
+    histories: bytes | None
+
+    @classmethod
+    def of(cls, place: Place, step_count: int, frames: bytes) -> Chunk:
+        """Returns the next steps of a session that stands there."""
+        histories = None
+        if place.history is not None:
+            histories = history.chain(place.history, frames, step_count)
+        return cls(place.step, step_count, frames, place.history, histories)
+
+    @property
+    def last_history(self) -> bytes | None:
+        """The history after the last step; None where it is not known."""
+        return None if self.histories is None else self.histories[-history.SIZE :]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,6 +72,7 @@ class Life:
             first_step=chunk.first_step,
             step_count=chunk.step_count,
             frames=chunk.frames,
+            expected_history=chunk.expected_history,
         )
 
     def outputs(self, reply: Any, chunk: Chunk | None) -> bytes:
@@ -68,5 +103,12 @@ class Life:
             raise errors.ReplyError(
                 f"{self.session}: step {reply.first_step}: got {len(outputs) // 4} outputs, "
                 f"expected {size // 4} for {reply.step_count} steps."
+            )
+        assert chunk is not None
+        if reply.history != (chunk.last_history or reply.history):
+            raise errors.ReplyError(
+                f"{self.session}: step {reply.first_step}: got a reply to other frames than were "
+                f"sent: history {reply.history.hex()}, expected "
+                f"{(chunk.last_history or b'').hex()}."
             )
         return outputs

@@ -23,14 +23,14 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from tickcell import wire
-from tickcell.client import errors, exits, methods, status
+from tickcell.client import at_exit, errors, grpc_errors, methods
 from tickcell.client.delivery import Delivery, Output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tickcell.client.flight import Flight
-    from tickcell.client.life import Life
+    from tickcell.client.life import Life, Place
     from tickcell.client.link import Link
 
 
@@ -44,18 +44,18 @@ class Pipeline:
         self,
         link: Link,
         life: Life,
-        first_step: int,
+        place: Place,
         frames: Sequence[bytes],
         *,
         max_chunk: int,
         max_waiting: int,
     ) -> None:
-        """Prepares the steps from `first_step` on; the first frame opens the stream.
+        """Prepares the next steps; the first frame opens the stream.
 
         Args:
           link: the way to the server; the pipeline's alone from now on, and closed by it.
           life: of the session.
-          first_step: the index of the first frame.
+          place: where the session stands.
           frames: that wait already.
           max_chunk: the most steps in one request.
           max_waiting: the most steps that are pushed and whose output the caller lacks.
@@ -69,19 +69,19 @@ class Pipeline:
         self._caller_waits = False
         self._delivery = Delivery(
             life,
-            first_step,
+            place,
             frames,
             max_chunk=max_chunk,
             max_waiting=max_waiting,
             deadline_s=link.deadline_s,
-            patience=link.patience(),
+            backoff=link.backoff(),
         )
         self._is_closed = False
         self._call: Any = None
         self._opened = 0
         self._is_given_up = False
         self._carrier = threading.Thread(target=self._carry, name="tickcell-steps", daemon=True)
-        self._owner = exits.Owner(self)
+        self._owner = at_exit.Owner(self)
 
     @property
     def flight(self) -> Flight:
@@ -302,7 +302,7 @@ class Pipeline:
                     self._notify()
                 connection.has_answered = True
         except grpc.RpcError as error:
-            failure = status.from_call(error)
+            failure = grpc_errors.from_call(error)
         except errors.TickcellError as error:
             failure = error
         with self._lock:

@@ -19,6 +19,9 @@ class SessionInfo:
     Attributes:
       idle_ttl_s: how long it may be idle; None if it never expires.
       expire_time: when it expires unless it is renewed; None if it never does.
+      max_step_count: the most steps in one request.
+      history: before the next step: 8 bytes that stand for all frames until then.
+      store_id: identifies the store that keeps it.
     """
 
     id: str
@@ -38,6 +41,9 @@ class SessionInfo:
     create_time: datetime.datetime
     renew_time: datetime.datetime
     labels: dict[str, str]
+    max_step_count: int
+    history: bytes
+    store_id: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,6 +84,9 @@ def session_info(session: session_service_pb2.Session) -> SessionInfo:
         create_time=session.create_time.ToDatetime(datetime.UTC),
         renew_time=session.renew_time.ToDatetime(datetime.UTC),
         labels=dict(session.labels),
+        max_step_count=session.max_step_count,
+        history=session.history,
+        store_id=session.store_id,
     )
 
 

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tickcell.client import arguments, calls, dropout, errors
+from tickcell.client import arguments, dropout, errors, unary_calls
+from tickcell.client.backoff import BACKLOG_S
 from tickcell.client.frames import Frames
-from tickcell.client.life import Chunk, Life
+from tickcell.client.life import Chunk, Life, Place
 from tickcell.client.link import DEADLINE_S, RETRY_FOR_S, Link
-from tickcell.client.patience import BACKLOG_S
 from tickcell.client.pipeline import Pipeline
 from tickcell.client.shapes import Shapes
 from tickcell.client.unanswered import Unanswered
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from tickcell.client.drawing import Drawing
     from tickcell.client.resources import Model, SessionInfo
 
-# Rows (steps times series) in one request. More gain nothing, and the server
-# takes no more than its --max-request-rows.
+# Rows (steps times series) in one request. More gain nothing.
 _CHUNK_ROWS = 1024
 
 _log = logging.getLogger("tickcell.client")
@@ -114,7 +113,7 @@ class Session:
           TickcellError: any other reason.
         """
         begin = functools.partial(
-            calls.create_session,
+            unary_calls.create_session,
             session=session,
             model=model,
             model_version=model_version,
@@ -150,7 +149,7 @@ class Session:
           UsageError: an argument cannot be meant.
           TickcellError: any other reason.
         """
-        begin = functools.partial(calls.get_session, session=session)
+        begin = functools.partial(unary_calls.get_session, session=session)
         link = Link(address, deadline_s=deadline_s, retry_for_s=retry_for_s)
         return cls._opened(link, begin, on_dropout)
 
@@ -195,14 +194,26 @@ class Session:
         Raises:
           ModelUnknownError: the server does not serve it now.
         """
-        model = calls.get_model(self._link, self._info.model, self._info.model_version)
+        model = unary_calls.get_model(self._link, self._info.model, self._info.model_version)
         self._frames.sensor_names = [sensor.name for sensor in model.sensors]
         return model
 
     @property
     def next_step(self) -> int:
         """The first step whose output the caller does not have."""
-        return self._next_step if self._pipeline is None else self._pipeline.flight.first
+        return self._place.step if self._pipeline is None else self._pipeline.flight.first
+
+    @property
+    def history(self) -> bytes | None:
+        """The history before `next_step`: 8 bytes that stand for all frames until then.
+
+        Two sessions with the same history were given the same frames. Each request names
+        it, so that another writer on the session is found out. None after `rewind`, until
+        the next answer.
+        """
+        return (
+            self._place.history if self._pipeline is None else self._pipeline.flight.place.history
+        )
 
     @property
     def in_flight(self) -> int:
@@ -246,7 +257,7 @@ class Session:
             what it was, and the same frame is due again.
         """
         readings = self._frames.readings(frame, time_axes=0)
-        mended = self._frames.mended([readings], self._next_step)
+        mended = self._frames.mended([readings], self._place.step)
         outputs = self._send(mended)
         return outputs.reshape(self._shapes.output_shape(readings))
 
@@ -275,11 +286,11 @@ class Session:
             raise errors.UsageError(
                 f"out: got {out.dtype} {list(out.shape)}, expected float32 {list(shape)}."
             )
-        size = min(self._life.window, self._max_chunk)
+        size = self._max_chunk
         start = 0
         while start < len(readings):
             # Up to a frame that cannot be mended, which is raised once it is the first.
-            mended = self._frames.mended(readings[start : start + size], self._next_step)
+            mended = self._frames.mended(readings[start : start + size], self._place.step)
             end = start + len(mended.frames)
             out[start:end] = self._send(mended).reshape(end - start, *shape[1:])
             start = end
@@ -373,7 +384,7 @@ class Session:
             return
         # Once more after a Ctrl-C in the middle, it ends what is left to be ended.
         self._unanswered.stop_drawing()
-        self._next_step = pipeline.flight.first
+        self._place = pipeline.flight.place
         self._unanswered.leave(pipeline.frames)
         self._pipeline = None
         pipeline.close()
@@ -402,17 +413,19 @@ class Session:
           UsageError: the session has not come so far, or a stream is open.
         """
         self._check_open()
-        self._next_step = arguments.count("step", step, lowest=0, highest=self._next_step)
+        at = arguments.count("step", step, lowest=0, highest=self._place.step)
+        if at < self._place.step:
+            self._place = Place(at, None)
 
     def touch(self) -> None:
         """Renews the session's time to live without advancing it; also amid a stream."""
         self._check_not_closed()
-        self._info = calls.touch_session(self._link, self.id, self._life.generation)
+        self._info = unary_calls.touch_session(self._link, self.id, self._life.generation)
 
     def reset(self) -> None:
         """Starts again from the initial state and step 0, under a new generation."""
         self._check_open()
-        self._begin(calls.reset_session(self._link, self.id, self._life.generation))
+        self._begin(unary_calls.reset_session(self._link, self.id, self._life.generation))
         self._unanswered.restart()
 
     def close(self) -> None:
@@ -421,7 +434,7 @@ class Session:
             return
         self.end_pipeline()
         try:
-            calls.delete_session(self._link, self.id, self._life.generation)
+            unary_calls.delete_session(self._link, self.id, self._life.generation)
         except errors.SessionEndedError:
             pass
         except errors.SessionRestartedError:
@@ -445,17 +458,18 @@ class Session:
         self._shapes = Shapes(info)
         size = self._shapes.output_size
         self._life: Life = Life(info.id, info.generation, info.window_step_count, size)
-        self._next_step = info.next_step
+        self._place = Place(info.next_step, info.history)
 
     @property
     def _max_chunk(self) -> int:
-        return max(1, _CHUNK_ROWS // self._info.series_count)
+        rows = max(1, _CHUNK_ROWS // self._info.series_count)
+        return min(rows, self._life.window, self._info.max_step_count)
 
     @property
     def _end(self) -> int:
         """The step of the next frame that is taken."""
         pipeline = self._pipeline
-        return self._next_step if pipeline is None else pipeline.end
+        return self._place.step if pipeline is None else pipeline.end
 
     def _check_not_closed(self) -> None:
         if self._is_closed:
@@ -478,7 +492,8 @@ class Session:
         window = self._life.window
         chunk = max(1, min(window // 2, self._max_chunk))
         if max_chunk is not None:
-            chunk = min(arguments.count("max_chunk", max_chunk, lowest=1), window)
+            most = min(window, self._info.max_step_count)
+            chunk = min(arguments.count("max_chunk", max_chunk, lowest=1), most)
         retry_for_s = self._link.retry_for_s
         waiting = window
         if backlog is not None:
@@ -487,7 +502,7 @@ class Session:
         link = Link(self._link.address, deadline_s=self._link.deadline_s, retry_for_s=retry_for_s)
         frames = self._unanswered.begin(drawing)
         self._pipeline = Pipeline(
-            link, self._life, self._next_step, frames, max_chunk=chunk, max_waiting=waiting
+            link, self._life, self._place, frames, max_chunk=chunk, max_waiting=waiting
         )
         self._pipeline.start()
         return self._pipeline
@@ -501,9 +516,9 @@ class Session:
         """Sends steps by a unary call, which costs less than a turn of a stream in Python."""
         self._check_open()
         frames = [frame.tobytes() for frame in mended.frames]
-        chunk = Chunk(self._next_step, len(frames), b"".join(frames))
-        outputs = calls.step_session(self._link, self._life, chunk)
-        self._next_step += len(frames)
+        chunk = Chunk.of(self._place, len(frames), b"".join(frames))
+        outputs, last_history = unary_calls.step_session(self._link, self._life, chunk)
+        self._place = Place(chunk.first_step + chunk.step_count, last_history)
         for frame in frames:
             self._unanswered.answer(frame)
         self._frames.note(mended)

@@ -30,6 +30,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_DRAINING: _ClassVar[ErrorReason]
     ERROR_REASON_RECORD_DAMAGED: _ClassVar[ErrorReason]
     ERROR_REASON_INTERNAL: _ClassVar[ErrorReason]
+    ERROR_REASON_RECORD_NEWER: _ClassVar[ErrorReason]
     ERROR_REASON_STORE_BUSY: _ClassVar[ErrorReason]
     ERROR_REASON_STORE_AWAY: _ClassVar[ErrorReason]
     ERROR_REASON_STORE_DAMAGED: _ClassVar[ErrorReason]
@@ -58,6 +59,7 @@ ERROR_REASON_STREAMS_FULL: ErrorReason
 ERROR_REASON_DRAINING: ErrorReason
 ERROR_REASON_RECORD_DAMAGED: ErrorReason
 ERROR_REASON_INTERNAL: ErrorReason
+ERROR_REASON_RECORD_NEWER: ErrorReason
 ERROR_REASON_STORE_BUSY: ErrorReason
 ERROR_REASON_STORE_AWAY: ErrorReason
 ERROR_REASON_STORE_DAMAGED: ErrorReason

@@ -20,7 +20,7 @@ SESSION_STATE_UNSPECIFIED: SessionState
 SESSION_STATE_ACTIVE: SessionState
 
 class Session(_message.Message):
-    __slots__ = ("id", "generation", "next_step", "state", "model", "model_version", "model_fingerprint", "numerics_digest", "numerics_start_step", "series_count", "window_step_count", "sensor_count", "output_count", "idle_ttl_duration", "expire_time", "create_time", "renew_time", "labels")
+    __slots__ = ("id", "generation", "next_step", "state", "model", "model_version", "model_fingerprint", "numerics_digest", "numerics_start_step", "series_count", "window_step_count", "sensor_count", "output_count", "idle_ttl_duration", "expire_time", "create_time", "renew_time", "labels", "max_step_count", "history", "store_id")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +46,9 @@ class Session(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     RENEW_TIME_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    MAX_STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
+    STORE_ID_FIELD_NUMBER: _ClassVar[int]
     id: str
     generation: int
     next_step: int
@@ -64,7 +67,10 @@ class Session(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     renew_time: _timestamp_pb2.Timestamp
     labels: _containers.ScalarMap[str, str]
-    def __init__(self, id: _Optional[str] = ..., generation: _Optional[int] = ..., next_step: _Optional[int] = ..., state: _Optional[_Union[SessionState, str]] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., model_fingerprint: _Optional[str] = ..., numerics_digest: _Optional[str] = ..., numerics_start_step: _Optional[int] = ..., series_count: _Optional[int] = ..., window_step_count: _Optional[int] = ..., sensor_count: _Optional[int] = ..., output_count: _Optional[int] = ..., idle_ttl_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., renew_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    max_step_count: int
+    history: bytes
+    store_id: str
+    def __init__(self, id: _Optional[str] = ..., generation: _Optional[int] = ..., next_step: _Optional[int] = ..., state: _Optional[_Union[SessionState, str]] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., model_fingerprint: _Optional[str] = ..., numerics_digest: _Optional[str] = ..., numerics_start_step: _Optional[int] = ..., series_count: _Optional[int] = ..., window_step_count: _Optional[int] = ..., sensor_count: _Optional[int] = ..., output_count: _Optional[int] = ..., idle_ttl_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., renew_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., max_step_count: _Optional[int] = ..., history: _Optional[bytes] = ..., store_id: _Optional[str] = ...) -> None: ...
 
 class CreateSessionRequest(_message.Message):
     __slots__ = ("session", "request_id", "model", "model_version", "series_count", "window_step_count", "idle_ttl_duration", "never_expires", "labels")
@@ -122,12 +128,14 @@ class ListSessionsRequest(_message.Message):
     def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class ListSessionsResponse(_message.Message):
-    __slots__ = ("sessions", "next_page_token")
+    __slots__ = ("sessions", "next_page_token", "store_id")
     SESSIONS_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    STORE_ID_FIELD_NUMBER: _ClassVar[int]
     sessions: _containers.RepeatedCompositeFieldContainer[Session]
     next_page_token: str
-    def __init__(self, sessions: _Optional[_Iterable[_Union[Session, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+    store_id: str
+    def __init__(self, sessions: _Optional[_Iterable[_Union[Session, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., store_id: _Optional[str] = ...) -> None: ...
 
 class TouchSessionRequest(_message.Message):
     __slots__ = ("session", "generation")
@@ -168,63 +176,73 @@ class DeleteSessionRequest(_message.Message):
     def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class DeleteSessionResponse(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("store_id",)
+    STORE_ID_FIELD_NUMBER: _ClassVar[int]
+    store_id: str
+    def __init__(self, store_id: _Optional[str] = ...) -> None: ...
 
 class StepSessionRequest(_message.Message):
-    __slots__ = ("session", "generation", "first_step", "step_count", "frames")
+    __slots__ = ("session", "generation", "first_step", "step_count", "frames", "expected_history")
     SESSION_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
     STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
     FRAMES_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_HISTORY_FIELD_NUMBER: _ClassVar[int]
     session: str
     generation: int
     first_step: int
     step_count: int
     frames: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., first_step: _Optional[int] = ..., step_count: _Optional[int] = ..., frames: _Optional[_Iterable[float]] = ...) -> None: ...
+    expected_history: bytes
+    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., first_step: _Optional[int] = ..., step_count: _Optional[int] = ..., frames: _Optional[_Iterable[float]] = ..., expected_history: _Optional[bytes] = ...) -> None: ...
 
 class StepSessionResponse(_message.Message):
-    __slots__ = ("session", "generation", "first_step", "step_count", "outputs")
+    __slots__ = ("session", "generation", "first_step", "step_count", "outputs", "history")
     SESSION_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
     STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
     session: str
     generation: int
     first_step: int
     step_count: int
     outputs: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., first_step: _Optional[int] = ..., step_count: _Optional[int] = ..., outputs: _Optional[_Iterable[float]] = ...) -> None: ...
+    history: bytes
+    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., first_step: _Optional[int] = ..., step_count: _Optional[int] = ..., outputs: _Optional[_Iterable[float]] = ..., history: _Optional[bytes] = ...) -> None: ...
 
 class StreamStepsRequest(_message.Message):
-    __slots__ = ("session", "generation", "first_step", "step_count", "frames")
+    __slots__ = ("session", "generation", "first_step", "step_count", "frames", "expected_history")
     SESSION_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
     STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
     FRAMES_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_HISTORY_FIELD_NUMBER: _ClassVar[int]
     session: str
     generation: int
     first_step: int
     step_count: int
     frames: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., first_step: _Optional[int] = ..., step_count: _Optional[int] = ..., frames: _Optional[_Iterable[float]] = ...) -> None: ...
+    expected_history: bytes
+    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., first_step: _Optional[int] = ..., step_count: _Optional[int] = ..., frames: _Optional[_Iterable[float]] = ..., expected_history: _Optional[bytes] = ...) -> None: ...
 
 class StreamStepsResponse(_message.Message):
-    __slots__ = ("session", "generation", "first_step", "step_count", "outputs", "error")
+    __slots__ = ("session", "generation", "first_step", "step_count", "outputs", "error", "history")
     SESSION_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
     STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
     session: str
     generation: int
     first_step: int
     step_count: int
     outputs: _containers.RepeatedScalarFieldContainer[float]
     error: _status_pb2.Status
-    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., first_step: _Optional[int] = ..., step_count: _Optional[int] = ..., outputs: _Optional[_Iterable[float]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ...) -> None: ...
+    history: bytes
+    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., first_step: _Optional[int] = ..., step_count: _Optional[int] = ..., outputs: _Optional[_Iterable[float]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., history: _Optional[bytes] = ...) -> None: ...

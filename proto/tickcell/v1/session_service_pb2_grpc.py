@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class SessionServiceStub:
-    """Keeps sessions and advances them.
+    """Keeps sessions and advances them. Every answer that is not about steps names
+    the store: a refusal has its store_id in the metadata.
     """
 
     def __init__(self, channel):
@@ -78,7 +79,8 @@ class SessionServiceStub:
 
 
 class SessionServiceServicer:
-    """Keeps sessions and advances them.
+    """Keeps sessions and advances them. Every answer that is not about steps names
+    the store: a refusal has its store_id in the metadata.
     """
 
     def CreateSession(self, request, context):
@@ -131,7 +133,8 @@ class SessionServiceServicer:
     def StepSession(self, request, context):
         """Advances a session by one step or a chunk of steps, all or nothing. Steps
         that have been applied already are answered from the window with the
-        outputs they had; the same step with another frame is STEP_CONFLICT.
+        outputs they had; the same step with another frame, or after other frames
+        than the caller expects, is STEP_CONFLICT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -203,7 +206,8 @@ def add_SessionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SessionService:
-    """Keeps sessions and advances them.
+    """Keeps sessions and advances them. Every answer that is not about steps names
+    the store: a refusal has its store_id in the metadata.
     """
 
     @staticmethod

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError, Message
 from tickcell.server import errors, messages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     Context = grpc.aio.ServicerContext[bytes, bytes]
     Handler = grpc.RpcMethodHandler[bytes, bytes]
@@ -36,17 +36,11 @@ class Gate:
 
     def __init__(self) -> None:
         self.is_open = True
-        self._closed = asyncio.Event()
         self._refused_count = 0
 
     def close(self) -> None:
         """Refuses what comes from now on."""
         self.is_open = False
-        self._closed.set()
-
-    async def wait_until_closed(self) -> None:
-        """Waits for `close`."""
-        await self._closed.wait()
 
     def check(self) -> None:
         """Raises Draining if the gate is closed."""
@@ -94,25 +88,22 @@ def malformed(name: str, error: DecodeError) -> errors.Malformed:
 
 
 def unary(
-    gate: Gate, request_class: type[_Request], answer: Callable[[_Request], Message]
+    gate: Gate,
+    request_class: type[_Request],
+    answer: Callable[[_Request], Awaitable[Message | bytes]],
 ) -> Handler:
-    """Makes a method of a function from one message to another."""
+    """Makes a method of a function from one message to another, or to an encoded one."""
 
     async def handle(encoded: bytes, context: Context) -> bytes:
         try:
             gate.check()
-            return answer(parse(request_class, encoded)).SerializeToString()
+            answered = await answer(parse(request_class, encoded))
+            return answered if isinstance(answered, bytes) else answered.SerializeToString()
         except errors.TickcellError as error:
             await abort(context, error)
         except Exception:  # noqa: BLE001 - the edge: logged here, answered without the traceback.
             _log.exception("%s failed", request_class.DESCRIPTOR.name)
-            await abort(
-                context,
-                errors.Internal(
-                    "the server failed on this request, and its log says why; sending it again "
-                    "is safe."
-                ),
-            )
+            await abort(context, errors.internal(request_class.DESCRIPTOR.name))
 
     return grpc.unary_unary_rpc_method_handler(handle)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tickcell.server import errors
+from tickcell.server.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tickcell.model import Bundle, Card, Cell
+    from tickcell.server.record import Life, Record
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -30,6 +32,7 @@ class ServedModel:
       ranges: the sensors' hard ranges, inclusive; as float32, like readings, so that a
         reading clipped to its range is within.
       frame_layout: how one frame lies in bytes.
+      pace: how long the cell takes on this machine.
     """
 
     card: Card
@@ -38,6 +41,7 @@ class ServedModel:
     numerics: bytes
     ranges: tuple[tuple[float, float], ...]
     frame_layout: struct.Struct
+    pace: Pace
 
     @classmethod
     def of(cls, card: Card, cell: Cell, fingerprint: str) -> ServedModel:
@@ -53,6 +57,7 @@ class ServedModel:
                 for sensor in sensors
             ),
             frame_layout=struct.Struct(f"<{len(sensors)}f"),
+            pace=Pace.of(cell),
         )
 
     def out_of_range(self, frames: bytes) -> NDArray[np.bool_] | None:
@@ -101,11 +106,36 @@ class Catalogue:
                     f"two bundles are called {key[0]} {key[1]}; give one of them another version."
                 )
             self._models[key] = model
-        self.by_fingerprint = {model.fingerprint: model for model in self._models.values()}
+        self._by_fingerprint = {model.fingerprint: model for model in self._models.values()}
 
     def __iter__(self) -> Iterator[ServedModel]:
         """By name, then version."""
         return iter([self._models[key] for key in sorted(self._models)])
+
+    def pinned_to(self, record: Record, session: str) -> ServedModel:
+        """Returns the model that a session is pinned to.
+
+        Raises:
+          ModelNotServed: it is not served here.
+        """
+        life = record.life
+        model = self._by_fingerprint.get(life.fingerprint)
+        if model is not None:
+            return model
+        raise errors.ModelNotServed(
+            f"{session}: is pinned to {life.model} {life.model_version} ({life.fingerprint}), "
+            "which is not served here; serve that bundle too.",
+            session=session,
+            model=life.model,
+            model_version=life.model_version,
+            model_fingerprint=life.fingerprint,
+            next_step=record.next_step,
+        )
+
+    def name_sensor(self, life: Life, index: int) -> str:
+        """Returns the name of a life's sensor, or its index where nothing served knows it."""
+        model = self._by_fingerprint.get(life.fingerprint)
+        return str(index) if model is None else model.cell.interface.sensors[index].name
 
     def find(self, name: str, version: str) -> ServedModel:
         """Returns a model by name and version; either may be empty where that leaves one.

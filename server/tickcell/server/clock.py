@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import time
-from typing import Protocol
+from typing import NamedTuple
 
 
-class Clock(Protocol):
-    """Tells the time; a test passes one that it moves itself."""
+class Moment(NamedTuple):
+    """One moment on two clocks, in nanoseconds.
 
-    def now_ns(self) -> int:
-        """Returns nanoseconds since 1970."""
-
-
-class SteadyClock:
-    """Wall time at start plus monotonic time since.
-
-    A robot's wall clock jumps when it first hears of the true time; a session must
-    not expire of that.
+    Attributes:
+      store_ns: by the store's own clock, which alone decides when a session ends.
+      wall_ns: since 1970, for display.
     """
 
-    def __init__(self) -> None:
-        self._offset = time.time_ns() - time.monotonic_ns()
-
-    def now_ns(self) -> int:
-        return self._offset + time.monotonic_ns()
+    store_ns: int
+    wall_ns: int

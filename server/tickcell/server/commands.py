@@ -44,8 +44,8 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
 @_option(
     "--durability",
     type=click.Choice(get_args(config_module.Durability)),
-    default="process-crash",
-    help="What an acknowledged step survives. Robots: power-loss.",
+    help="What an acknowledged step survives. Robots: power-loss. "
+    "[default: what the store keeps; process-crash for a new one]",
 )
 @_option(
     "--numerics",
@@ -72,7 +72,13 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
     "--max-sessions",
     type=int,
     default=_LIMITS.max_sessions,
-    help="Sessions that may live.",
+    help="Sessions that may be alive.",
+)
+@_option(
+    "--max-ended",
+    type=int,
+    default=_LIMITS.max_ended,
+    help="Ended sessions that are remembered. Beyond, the oldest are forgotten early.",
 )
 @_option("--max-window", type=int, default=_LIMITS.max_window, help="The longest window, in steps.")
 @_option(
@@ -88,7 +94,10 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
     help="State and window of one session.",
 )
 @_option(
-    "--max-message-bytes", type=int, default=_LIMITS.max_message_bytes, help="The longest request."
+    "--max-message-bytes",
+    type=int,
+    default=_LIMITS.max_message_bytes,
+    help="The longest request, and the longest answer to a step.",
 )
 @_option("--max-streams", type=int, default=_LIMITS.max_streams, help="Streams open at once.")
 @_option(
@@ -105,11 +114,12 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
 def serve(
     bundles: tuple[pathlib.Path, ...],
     store: pathlib.Path | None,
-    durability: config_module.Durability,
+    durability: config_module.Durability | None,
     idle_ttl: float,
     retention: float,
     grace: float,
     max_sessions: int,
+    max_ended: int,
     max_window: int,
     max_request_rows: int,
     max_record_bytes: int,
@@ -140,6 +150,7 @@ def serve(
             grace_s=grace,
             limits=Limits(
                 max_sessions=max_sessions,
+                max_ended=max_ended,
                 max_window=max_window,
                 max_request_rows=max_request_rows,
                 max_record_bytes=max_record_bytes,

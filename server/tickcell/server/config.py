@@ -42,15 +42,19 @@ class Limits:
     """Bounds that keep one caller from taking the server from the others.
 
     Attributes:
-      max_sessions: sessions that may live. A million take about 1.6 GB.
+      max_sessions: sessions that may be alive in the store. A million take 1.6 GB.
+      max_ended: ended sessions that are remembered, even within the retention; then the
+        oldest are forgotten first.
       max_window: the longest window a session may ask for, in steps. The window is
         rewritten with each step, so a long one is paid at each tick.
-      max_request_rows: steps times series in one request. 8192 rows hold the loop for
+      max_request_rows: steps times series in one request, of the sessions that are created
+        here; others keep the bound of the server that created them. 8192 rows hold the loop for
         about 3 ms.
       max_record_bytes: state and window of one session, which are written anew with each
         step. 512 KiB hold the loop for 1 to 5 ms, by the steps in the request; it is 1024
         series of the shipped model with the default window.
-      max_message_bytes: the longest message that is received. 8192 rows of 10 sensors
+      max_message_bytes: the longest message that is received, and of the sessions that are
+        created here the longest answer to a step. 8192 rows of 10 sensors
         take 0.33 MB; gRPC's own default is 4 MB.
       max_streams: streams open at once.
       max_idle_ttl_s: the longest time to live a session may ask for, 10 years, so that
@@ -58,6 +62,7 @@ class Limits:
     """
 
     max_sessions: int = 100_000
+    max_ended: int = 100_000
     max_window: int = 1024
     max_request_rows: int = 8192
     max_record_bytes: int = 512 * 1024
@@ -81,7 +86,8 @@ class Config:
       listen: `HOST:PORT`, port 0 for any free one, or `unix:PATH`.
       store: the store's directory; None for memory only.
       durability: what an acknowledged step survives. `process-crash`: the crash of any
-        process; `power-loss`: a power cut too, for an fsync per commit; `none`: nothing.
+        process; `power-loss`: a power cut too, for a sync before each answer; `none`:
+        nothing. None: what the store keeps, `process-crash` for a new one.
       numerics: whether to go on with a session that was advanced under other numerics.
       limits: bounds on what callers may ask for.
       idle_ttl_s: how long a session may be idle when its creator does not say. A day
@@ -94,7 +100,7 @@ class Config:
     bundles: tuple[pathlib.Path, ...] = ()
     listen: str = DEFAULT_LISTEN
     store: pathlib.Path | None = None
-    durability: Durability = "process-crash"
+    durability: Durability | None = None
     numerics: Numerics = "serve"
     limits: Limits = dataclasses.field(default_factory=Limits)
     idle_ttl_s: float = 86_400.0
@@ -107,7 +113,7 @@ class Config:
             ("durability", get_args(Durability)),
             ("numerics", get_args(Numerics)),
         ):
-            if getattr(self, name) not in choices:
+            if getattr(self, name) not in (None, *choices):
                 raise ConfigError(
                     name, f"got {getattr(self, name)!r}, expected one of {', '.join(choices)}."
                 )
@@ -118,9 +124,7 @@ class Config:
                 "takes no store; leave out one of the two.",
             )
         if self.durability != "none" and self.store is None:
-            raise ConfigError(
-                "store", f"got none, expected a directory for durability {self.durability!r}."
-            )
+            raise ConfigError("store", "got none, expected a directory, or durability 'none'.")
         if not 0 < self.idle_ttl_s <= self.limits.max_idle_ttl_s:
             raise ConfigError(
                 "idle_ttl_s",

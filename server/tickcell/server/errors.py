@@ -9,6 +9,7 @@
     ├─ SessionRestarted, StepConflict                          ABORTED
     ├─ StepStale, StepGap                                      OUT_OF_RANGE
     ├─ ModelNotServed, NumericsChanged, OutputNotFinite        FAILED_PRECONDITION
+    ├─ RecordNewer                                             FAILED_PRECONDITION
     ├─ StoreFull, SessionsFull, StreamsFull                    RESOURCE_EXHAUSTED
     ├─ Draining, StoreBusy, StoreAway, OutcomeUnknown          UNAVAILABLE
     ├─ RecordDamaged, StoreDamaged                             DATA_LOSS
@@ -25,7 +26,7 @@ from typing import ClassVar
 
 
 class TickcellError(Exception):
-    """A request was refused, and changed nothing.
+    """A request was refused, and changed nothing; of `OutcomeUnknown` alone that is not known.
 
     Attributes:
       metadata: every changing part of the message, by name.
@@ -124,7 +125,7 @@ class StepGap(TickcellError):
 
 
 class StepConflict(TickcellError):
-    """The step was applied with another frame."""
+    """The step, or one before it, was applied with another frame."""
 
     code = "ABORTED"
     reason = "STEP_CONFLICT"
@@ -186,11 +187,46 @@ class Draining(TickcellError):
     reason = "DRAINING"
 
 
-class RecordDamaged(TickcellError, ValueError):
+class RecordDamaged(TickcellError):
     """A session's record does not match its checksum."""
 
     code = "DATA_LOSS"
     reason = "RECORD_DAMAGED"
+
+
+class RecordNewer(TickcellError):
+    """A newer tickcell wrote the session's record."""
+
+    code = "FAILED_PRECONDITION"
+    reason = "RECORD_NEWER"
+
+
+class StoreBusy(TickcellError):
+    """Another process had the store locked for as long as a request may wait."""
+
+    code = "UNAVAILABLE"
+    reason = "STORE_BUSY"
+
+
+class StoreAway(TickcellError):
+    """The store cannot be reached or written."""
+
+    code = "UNAVAILABLE"
+    reason = "STORE_AWAY"
+
+
+class StoreDamaged(TickcellError):
+    """The store is damaged."""
+
+    code = "DATA_LOSS"
+    reason = "STORE_DAMAGED"
+
+
+class OutcomeUnknown(TickcellError):
+    """The store failed while it took the change, so whether that was applied is not known."""
+
+    code = "UNAVAILABLE"
+    reason = "OUTCOME_UNKNOWN"
 
 
 class Internal(TickcellError):
@@ -205,29 +241,45 @@ REASONS: dict[str, type[TickcellError]] = {
 }
 
 
-class StoreBusy(TickcellError):
-    """Another process holds the store's lock; nothing was handed over."""
-
-    code = "UNAVAILABLE"
-    reason = "STORE_BUSY"
+def store_full(session: str, why: str) -> StoreFull:
+    """Returns the answer to a request that the store has no room for."""
+    return StoreFull(f"{session}: nothing was applied: {why}", session=session, store=why)
 
 
-class StoreAway(TickcellError):
-    """The store cannot be reached or written for now."""
-
-    code = "UNAVAILABLE"
-    reason = "STORE_AWAY"
-
-
-class OutcomeUnknown(TickcellError):
-    """The store failed amid the commit: the one reason that does not say that nothing changed."""
-
-    code = "UNAVAILABLE"
-    reason = "OUTCOME_UNKNOWN"
+def store_busy(session: str, waited_s: float) -> StoreBusy:
+    """Returns the answer to a request that waited for a locked store for too long."""
+    return StoreBusy(
+        f"{session}: nothing was applied: the store has been locked for {waited_s:g} s, by another "
+        "process or for a slow disk; send it again.",
+        session=session,
+        waited_s=waited_s,
+    )
 
 
-class StoreDamaged(TickcellError):
-    """The store's pages or files do not check out."""
+def store_away(session: str, why: object) -> StoreAway:
+    """Returns the answer to a request for which the store could not be reached or written."""
+    return StoreAway(f"{session}: nothing was applied: {why}", session=session, store=why)
 
-    code = "DATA_LOSS"
-    reason = "STORE_DAMAGED"
+
+def store_damaged(session: str, why: object) -> StoreDamaged:
+    """Returns the answer to a request that met a damaged store."""
+    return StoreDamaged(f"{session}: nothing was applied: {why}", session=session, store=why)
+
+
+def outcome_unknown(session: str, why: object) -> OutcomeUnknown:
+    """Returns the answer to a request whose change the store took, and then failed."""
+    return OutcomeUnknown(
+        f"{session}: whether the request was applied is not known: {why}; send it again, and the "
+        "answer will say.",
+        session=session,
+        store=why,
+    )
+
+
+def internal(subject: str, **metadata: str) -> Internal:
+    """Returns the answer to a request on which the server failed before its commit."""
+    return Internal(
+        f"{subject}: the server failed on this request, and its log says why; nothing was applied, "
+        "and sending it again is safe.",
+        **metadata,
+    )

@@ -1,4 +1,4 @@
-"""gRPC's health service: what the gate says, asked by name.
+"""gRPC's health service: what `Health` judges, asked by name.
 
 Of our own, since grpcio's answers bytes that are no message with a traceback, and its
 drain waits for ever for a watcher that does not read.
@@ -16,22 +16,24 @@ from tickcell.server import calls, errors
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from tickcell.server.health import Health
+
     Status = health_pb2.HealthCheckResponse.ServingStatus
 
 HEALTH_SERVICE = health.SERVICE_NAME
 
 
 class HealthServicer:
-    """Says of each service that it is served, until the server drains."""
+    """Says of each service whether it is served; they stand and fall together."""
 
-    def __init__(self, gate: calls.Gate, services: Iterable[str]) -> None:
+    def __init__(self, judge: Health, services: Iterable[str]) -> None:
         """Makes the servicer.
 
         Args:
-          gate: open while the server serves.
+          judge: knows whether the server serves.
           services: whose health may be asked for; "" for the whole server's is known too.
         """
-        self._gate = gate
+        self._health = judge
         self._services = {"", *services}
 
     def methods(self) -> dict[str, calls.Handler]:
@@ -54,9 +56,9 @@ class HealthServicer:
 
     async def _watch(self, encoded: bytes, context: calls.Context) -> None:
         service = await self._service(encoded, context)
-        if self._gate.is_open:
+        while not self._health.is_draining:
             await context.write(self._answer(service))
-            await self._gate.wait_until_closed()
+            await self._health.wait_until_changed()
         await context.write(self._answer(service))
 
     async def _service(self, encoded: bytes, context: calls.Context) -> str:
@@ -68,7 +70,7 @@ class HealthServicer:
 
     def _answer(self, service: str) -> bytes:
         response = health_pb2.HealthCheckResponse
-        status = response.SERVING if self._gate.is_open else response.NOT_SERVING
+        status = response.SERVING if self._health.is_serving else response.NOT_SERVING
         if service not in self._services:
             status = response.SERVICE_UNKNOWN
         encoded: bytes = response(status=status).SerializeToString()

@@ -2,8 +2,10 @@
 
 Pure: a record, what is asked and the time in; the next record out, or an error
 raised, in which case nothing changes. The record that is returned is the one that
-was given where nothing is to change. No gRPC, no store, no clock, no randomness, no
-cell. What a step may do within a life is in `rules`.
+was given where nothing is to change. Lives end by the store's clock: where only its
+time is needed it is `now_ns`, and where a record is written it is part of a `Moment`.
+No gRPC, no store, no clock, no randomness, no cell. What a step may do within a life is
+in `rules`.
 """
 
 from __future__ import annotations
@@ -13,9 +15,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tickcell.server import errors
 from tickcell.server.record import Life, Record
+from tickcell.wire import history
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tickcell.server.clock import Moment
+
+# What a step message may have beside its vector: the longest id, the indices, a history,
+# and room for fields to come.
+_BESIDE_VECTOR_BYTES = 256
 
 
 class CreateRequest(NamedTuple):
@@ -30,11 +39,31 @@ class CreateRequest(NamedTuple):
     numerics: bytes
     series_count: int
     window: int
+    max_step_count: int
     sensor_count: int
     output_count: int
     state: bytes
     idle_ttl_ns: int
     labels: dict[str, str]
+
+
+def max_step_count(
+    *,
+    window: int,
+    series_count: int,
+    sensor_count: int,
+    output_count: int,
+    max_request_rows: int,
+    max_message_bytes: int,
+) -> int:
+    """Returns the most steps that one request of a session may have.
+
+    Frames and outputs of so many steps fit the window, the rows of a request and a message.
+    It is 0 where not even one step does.
+    """
+    vector_bytes = max_message_bytes - _BESIDE_VECTOR_BYTES
+    step_bytes = 4 * series_count * max(sensor_count, output_count)
+    return max(0, min(window, max_request_rows // series_count, vector_bytes // step_bytes))
 
 
 def live(record: Record | None, session: str, now_ns: int, retention_ns: int) -> Record:
@@ -45,35 +74,51 @@ def live(record: Record | None, session: str, now_ns: int, retention_ns: int) ->
       SessionDeleted: the session was deleted.
       SessionExpired: it was idle for too long.
     """
-    if record is not None and not record.life.delete_ns and not is_expired(record, now_ns):
+    if record is not None and not has_ended(record, now_ns):
         return record
     raise _ended(record, session, now_ns, retention_ns)
 
 
-def is_expired(record: Record, now_ns: int) -> bool:
-    """Says whether the session was idle for its time to live."""
-    ttl_ns = record.life.idle_ttl_ns
-    return ttl_ns != 0 and now_ns >= record.renew_ns + ttl_ns
+def is_live(record: Record | None) -> bool:
+    """Says whether a record counts as a live session: one that nobody has ended yet.
+
+    An expired one does until its end is noticed, and it becomes a tombstone.
+    """
+    return record is not None and record.life.state_size != 0
+
+
+def has_ended(record: Record, now_ns: int) -> bool:
+    """Says whether the session was deleted, or was idle for its time to live."""
+    life = record.life
+    # A tombstone stays one, whatever the clock says.
+    return life.state_size == 0 or 0 < life.idle_ttl_ns <= now_ns - record.renew_ns
+
+
+def end_ns(record: Record) -> int | None:
+    """Returns when the session ended or will expire, by the store's clock; None if never."""
+    life = record.life
+    if life.delete_ns is not None:
+        return life.delete_ns
+    return record.renew_ns + life.idle_ttl_ns if life.idle_ttl_ns else None
 
 
 def is_forgotten(record: Record, now_ns: int, retention_ns: int) -> bool:
     """Says whether the session ended longer ago than the retention."""
-    if record.life.is_deleted:
-        return now_ns >= record.life.delete_ns + retention_ns
-    return is_expired(record, now_ns - retention_ns)
+    ended_ns = end_ns(record)
+    return ended_ns is not None and now_ns >= ended_ns + retention_ns
 
 
-def create(record: Record | None, request: CreateRequest, now_ns: int, retention_ns: int) -> Record:
+def create(record: Record | None, request: CreateRequest, now: Moment, retention_ns: int) -> Record:
     """Returns the record of a new session, or the one that the same request created.
 
     Raises:
       SessionExists: a live session of this id was created by another request.
       SessionDeleted, SessionExpired: this request created a session that has ended.
     """
-    if record is not None and not is_forgotten(record, now_ns, retention_ns):
+    if record is not None and not is_forgotten(record, now.store_ns, retention_ns):
         if record.life.request_id == request.request_id:
-            return live(record, request.session, now_ns, retention_ns)
-        if not (record.life.is_deleted or is_expired(record, now_ns)):
+            return live(record, request.session, now.store_ns, retention_ns)
+        if not has_ended(record, now.store_ns):
             raise errors.SessionExists(
                 f"{request.session}: exists already, at step {record.next_step}; attach to it, "
                 "or choose another id.",
@@ -83,11 +128,11 @@ def create(record: Record | None, request: CreateRequest, now_ns: int, retention
             )
     life = Life(
         generation=request.generation,
-        create_ns=now_ns,
-        delete_ns=0,
+        create_wall_ns=now.wall_ns,
         idle_ttl_ns=request.idle_ttl_ns,
         series_count=request.series_count,
         window=request.window,
+        max_step_count=request.max_step_count,
         sensor_count=request.sensor_count,
         state_size=len(request.state) // (4 * request.series_count),
         output_count=request.output_count,
@@ -95,20 +140,30 @@ def create(record: Record | None, request: CreateRequest, now_ns: int, retention
         model_version=request.model_version,
         fingerprint=request.fingerprint,
         request_id=request.request_id,
-        reset_request_id="",
         labels=request.labels,
     )
-    return _beginning(life, request.state, request.numerics, now_ns)
+    return Record(
+        life,
+        kept=0,
+        next_step=0,
+        renew_ns=now.store_ns,
+        renew_wall_ns=now.wall_ns,
+        numerics_start_step=0,
+        numerics=request.numerics,
+        state=request.state,
+        histories=history.START,
+        outputs=b"",
+    )
 
 
-def touch(record: Record, session: str, generation: int, now_ns: int) -> Record:
+def touch(record: Record, session: str, generation: int, now: Moment) -> Record:
     """Returns the record of a live session, renewed.
 
     Raises:
       SessionRestarted: the request means another generation.
     """
     check_generation(record, session, generation)
-    return record._replace(renew_ns=max(now_ns, record.renew_ns))
+    return _renewed(record, now)
 
 
 def reset(
@@ -117,7 +172,7 @@ def reset(
     generation: int,
     request_id: str,
     begin: Callable[[Record], tuple[int, bytes, bytes]],
-    now_ns: int,
+    now: Moment,
 ) -> Record:
     """Returns the record of a live session at the start of a new life.
 
@@ -127,7 +182,7 @@ def reset(
       generation: the life that is to end.
       request_id: identifies the request; its repetition returns the life it began.
       begin: gives a new life's generation, initial state and numerics digest.
-      now_ns: the time, to which the session is renewed.
+      now: the moment to which the session is renewed.
 
     Raises:
       SessionRestarted: the request means another generation.
@@ -136,12 +191,22 @@ def reset(
         return record
     check_generation(record, session, generation)
     new_generation, state, numerics = begin(record)
-    life = dataclasses.replace(record.life, generation=new_generation, reset_request_id=request_id)
-    return _beginning(life, state, numerics, max(now_ns, record.renew_ns))
+    return _renewed(record, now)._replace(
+        life=dataclasses.replace(
+            record.life, generation=new_generation, reset_request_id=request_id
+        ),
+        kept=0,
+        next_step=0,
+        numerics_start_step=0,
+        numerics=numerics,
+        state=state,
+        histories=history.START,
+        outputs=b"",
+    )
 
 
 def delete(
-    record: Record | None, session: str, generation: int, now_ns: int, retention_ns: int
+    record: Record | None, session: str, generation: int, now: Moment, retention_ns: int
 ) -> Record:
     """Returns the tombstone of a session, keeping nothing that only steps need.
 
@@ -154,33 +219,36 @@ def delete(
         record is not None
         and record.life.is_deleted
         and record.life.generation == generation
-        and not is_forgotten(record, now_ns, retention_ns)
+        and not is_forgotten(record, now.store_ns, retention_ns)
     ):
         return record
-    record = live(record, session, now_ns, retention_ns)
+    record = live(record, session, now.store_ns, retention_ns)
     check_generation(record, session, generation)
+    return _buried(
+        record,
+        dataclasses.replace(record.life, delete_ns=now.store_ns, delete_wall_ns=now.wall_ns),
+    )
+
+
+def expire(record: Record) -> Record:
+    """Returns the tombstone of a session that was idle for too long."""
+    return _buried(record, record.life)
+
+
+def _buried(record: Record, life: Life) -> Record:
+    """Returns a record without what only steps need."""
     return record._replace(
-        life=dataclasses.replace(record.life, delete_ns=now_ns, state_size=0),
+        life=dataclasses.replace(life, state_size=0),
         kept=0,
         state=b"",
-        digests=b"",
+        histories=record.history_before(record.next_step),
         outputs=b"",
     )
 
 
-def _beginning(life: Life, state: bytes, numerics: bytes, now_ns: int) -> Record:
-    """Returns the record of a life before its first step."""
-    return Record(
-        life=life,
-        kept=0,
-        next_step=0,
-        renew_ns=now_ns,
-        numerics_start_step=0,
-        numerics=numerics,
-        state=state,
-        digests=b"",
-        outputs=b"",
-    )
+def _renewed(record: Record, now: Moment) -> Record:
+    # Another server of the store may be a little ahead.
+    return record._replace(renew_ns=max(now.store_ns, record.renew_ns), renew_wall_ns=now.wall_ns)
 
 
 def _ended(
@@ -196,7 +264,7 @@ def _ended(
             session=session,
             generation=record.life.generation,
             next_step=record.next_step,
-            delete_time_ns=record.life.delete_ns,
+            delete_time_ns=record.life.delete_wall_ns,
         )
     return errors.SessionExpired(
         f"{session}: expired after {record.next_step} steps, idle for more than "
@@ -204,7 +272,7 @@ def _ended(
         session=session,
         generation=record.life.generation,
         next_step=record.next_step,
-        expire_time_ns=record.expire_ns,
+        expire_time_ns=record.expire_wall_ns,
         idle_ttl_s=record.life.idle_ttl_ns / 1e9,
     )
 

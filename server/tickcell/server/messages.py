@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf import any_pb2, duration_pb2, timestamp_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from tickcell import wire
 from tickcell.model import ids
 from tickcell.server import errors
 from tickcell.server.config import NANOSECONDS
-from tickcell.server.sessions import Creation
-from tickcell.server.step import Step
+from tickcell.server.life_requests import Creation
 from tickcell.v1 import model_service_pb2, session_service_pb2
+from tickcell.wire import history
+from tickcell.wire.stream_codec import StepFields
 
 if TYPE_CHECKING:
     from tickcell.server.catalogue import ServedModel
     from tickcell.server.config import Config
     from tickcell.server.record import Record
+    from tickcell.server.rounds import Stepped
 
 DOMAIN = "tickcell"
 
@@ -44,11 +47,11 @@ def status(error: errors.TickcellError) -> status_pb2.Status:
     )
 
 
-def step(message: Any, *, is_stream: bool) -> Step:
+def step(message: Any, *, is_stream: bool) -> StepFields:
     """Reads a step message, parsed as its twin.
 
     Raises:
-      ArgumentInvalid: the id is malformed, or an index is missing.
+      ArgumentInvalid: the id or the history is malformed, or an index is missing.
     """
     session = message.session
     if len(session) > ids.MAX_LENGTH:
@@ -66,17 +69,41 @@ def step(message: Any, *, is_stream: bool) -> Step:
             session=session,
             field=missing,
         )
-    return Step(session, generation, first_step, message.step_count, message.frames)
+    return StepFields(
+        session,
+        generation,
+        first_step,
+        message.step_count,
+        message.frames,
+        _expected_history(message),
+    )
 
 
-def answer(twin: Any, answered: Step) -> bytes:
-    """Returns the encoded response to a request that was applied, as this twin."""
-    encoded: bytes = twin(
-        session=answered.session,
-        generation=answered.record.life.generation,
-        first_step=answered.start_step,
-        step_count=answered.step_count,
+def _expected_history(message: Any) -> bytes | None:
+    expected: bytes = message.expected_history
+    if not expected:
+        return None
+    if len(expected) != history.SIZE:
+        raise errors.ArgumentInvalid(
+            f"{message.session}: expected_history: got {len(expected)} bytes, expected "
+            f"{history.SIZE}, as the history of the reply before.",
+            session=message.session,
+            field="expected_history",
+            got=len(expected),
+            expected=history.SIZE,
+        )
+    return expected
+
+
+def answer(asked: StepFields, answered: Stepped) -> bytes:
+    """Returns the encoded response to a unary request that was applied."""
+    encoded: bytes = wire.StepSessionResponse(
+        session=asked.session,
+        generation=answered.generation,
+        first_step=answered.first_step,
+        step_count=asked.step_count,
         outputs=answered.outputs,
+        history=answered.history,
     ).SerializeToString()
     return encoded
 
@@ -182,7 +209,7 @@ def page_token(last: str) -> str:
     return base64.urlsafe_b64encode(last.encode()).decode()
 
 
-def session(identifier: str, record: Record) -> session_service_pb2.Session:
+def session(identifier: str, record: Record, store_id: str) -> session_service_pb2.Session:
     """Returns a live session as callers see it."""
     life = record.life
     message = session_service_pb2.Session(
@@ -199,12 +226,15 @@ def session(identifier: str, record: Record) -> session_service_pb2.Session:
         window_step_count=life.window,
         sensor_count=life.sensor_count,
         output_count=life.output_count,
-        create_time=_timestamp(life.create_ns),
-        renew_time=_timestamp(record.renew_ns),
+        create_time=_timestamp(life.create_wall_ns),
+        renew_time=_timestamp(record.renew_wall_ns),
         labels=life.labels,
+        max_step_count=life.max_step_count,
+        history=record.history_before(record.next_step),
+        store_id=store_id,
     )
-    if record.expire_ns is not None:
-        message.expire_time.CopyFrom(_timestamp(record.expire_ns))
+    if record.expire_wall_ns is not None:
+        message.expire_time.CopyFrom(_timestamp(record.expire_wall_ns))
         message.idle_ttl_duration.CopyFrom(
             duration_pb2.Duration(
                 seconds=life.idle_ttl_ns // NANOSECONDS, nanos=life.idle_ttl_ns % NANOSECONDS

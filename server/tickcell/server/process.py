@@ -14,7 +14,8 @@ from tickcell.model import Bundle
 from tickcell.model.bundle import SHIPPED
 from tickcell.server import listening, store
 from tickcell.server.catalogue import Catalogue, ServedModel
-from tickcell.server.clock import SteadyClock
+from tickcell.server.engine import Engine
+from tickcell.server.health import Health
 from tickcell.server.server import Server
 
 if TYPE_CHECKING:
@@ -35,14 +36,19 @@ def run(config: Config) -> None:
     catalogue = Catalogue(
         ServedModel.load(Bundle.load(path)) for path in config.bundles or (SHIPPED,)
     )
-    opened = _open_store(config)
+    kept = open_store(config)
     try:
-        asyncio.run(_serve(config, catalogue, opened))
+        asyncio.run(_serve(config, catalogue, kept))
     finally:
-        opened.close()
+        kept.close()
 
 
-def _open_store(config: Config) -> store.EmbeddedStore:
+def open_store(config: Config) -> store.EmbeddedStore:
+    """Opens the store that a configuration names.
+
+    Raises:
+      StoreError: it cannot be opened.
+    """
     if config.store is None or config.durability == "none":
         return store.MemoryStore()
     return store.SqliteStore.open(
@@ -52,17 +58,18 @@ def _open_store(config: Config) -> store.EmbeddedStore:
     )
 
 
-async def _serve(config: Config, catalogue: Catalogue, opened: store.EmbeddedStore) -> None:
+async def _serve(config: Config, catalogue: Catalogue, kept: store.EmbeddedStore) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    server = Server(config, catalogue, opened, SteadyClock())
+    health = Health()
+    server = Server(config, Engine(config, catalogue, kept, health), health)
     address = await server.start()
     # What lives as long as the process is not looked through again: a full collection
     # takes longer than a tick at 50 Hz (25 ms here, 2 us after this).
     gc.freeze()
-    sys.stdout.write(_banner(config, catalogue, opened, address))
+    sys.stdout.write(_banner(config, catalogue, kept, address))
     sys.stdout.flush()
     await stopping.wait()
     _log.info("stopping")
@@ -70,7 +77,7 @@ async def _serve(config: Config, catalogue: Catalogue, opened: store.EmbeddedSto
     _log.info("stopped")
 
 
-def _banner(config: Config, catalogue: Catalogue, opened: store.EmbeddedStore, address: str) -> str:
+def _banner(config: Config, catalogue: Catalogue, kept: store.EmbeddedStore, address: str) -> str:
     """Says what is served, where, on which store, and the one line to try it."""
     lines = [f"tickcell {importlib.metadata.version('tickcell')} serving on {address}"]
     for model in catalogue:
@@ -81,10 +88,9 @@ def _banner(config: Config, catalogue: Catalogue, opened: store.EmbeddedStore, a
             f"{model.numerics.hex()}"
         )
     where = "in memory: a restart loses every session" if config.store is None else config.store
-    lines.append(
-        f"  store  {where}, {opened.counts().live} sessions, durability {config.durability}"
-    )
-    if opened.note:
-        lines.append(f"  note   {opened.note}")
+    durability = "power-loss" if kept.syncs else config.durability or "process-crash"
+    lines.append(f"  store  {where}, {kept.counts().live} sessions, durability {durability}")
+    if kept.note:
+        lines.append(f"  note   {kept.note}")
     lines.append(f"  try    tickcell replay --server {listening.as_called(address)}")
     return "\n".join(lines) + "\n"

@@ -1,56 +1,67 @@
 """One session's record: a value, and the bytes it has in the store.
 
-    header    fixed: version, indices, time of renewal, numerics
-    life      JSON: what no step changes
-    state     [B, S] float32
-    digests   one per step in the window, oldest first
-    outputs   [B, O] float32 per step in the window, oldest first
-    checksum  CRC-32 of all before it
+    header     fixed: version, indices, times of renewal, numerics
+    life       JSON: what no step changes
+    state      [B, S] float32
+    histories  before the oldest step in the window, and after each step in it
+    outputs    [B, O] float32 per step in the window, oldest first
+    checksum   CRC-32 of owner and session, and of all before it
 
-The window holds the last W steps at most: for each the digest of its frames, by
-which a repeated step is recognised, and its outputs, with which it is answered.
-A record is all that the server knows of a session. It changes in one way only:
-the store exchanges the bytes for those of the next record, whole.
+The window holds the last W steps at most: for each the history after it, by which a
+repeated step is recognised, and its outputs, with which it is answered. A record is
+all that the server knows of a session. It changes in one way only: the store exchanges
+the bytes for those of the next record, whole.
+
+A record grows at the end of its header and in its life. Fields that a newer server put
+there are carried along unchanged, and those that are missing have their default. What an
+older server must not carry along without knowing it raises VERSION; magic, version and
+checksum stay where they are in every version, so that newer and damaged are told apart.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import json
 import struct
 import zlib
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tickcell.server import errors
+from tickcell.wire import history
+
+if TYPE_CHECKING:
+    from tickcell.server.clock import Moment
 
 VERSION = 1
-DIGEST_SIZE = 8
 
 _MAGIC = b"tc"
-_HEADER = struct.Struct("<2sBxiiqqq8s")
+# Magic, version, bytes of the header and of the life; then the fields of `Record`.
+_HEADER = struct.Struct("<2sHHxxiiqqqq8s")
 _CHECKSUM = struct.Struct("<I")
-# The CRC-32 of any bytes followed by their own CRC-32.
+# The CRC-32 of any bytes followed by their own CRC-32, wherever it began.
 _INTACT = zlib.crc32(_CHECKSUM.pack(zlib.crc32(b"")))
 
 # Up to here, Python's own search is quicker than a call into numpy.
 _FEW_BYTES = 128 * 4
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Life:
-    """What no step changes. Times are nanoseconds since 1970.
+    """What no step changes.
 
     Attributes:
       generation: identifies this life.
-      create_ns: when the session was created.
-      delete_ns: when it was deleted, and its record became a tombstone; else 0.
+      create_wall_ns: when the session was created, for display: nanoseconds since 1970.
+      delete_ns: when it was deleted, by the store's clock, and its record became a
+        tombstone; None while it is not.
+      delete_wall_ns: the same for display, in nanoseconds since 1970; else 0.
       idle_ttl_ns: how long it may be idle; 0 if it never expires.
       series_count: B.
       window: W.
+      max_step_count: the most steps in one request, at most W.
       sensor_count: F.
       state_size: S.
       output_count: O.
@@ -60,14 +71,14 @@ class Life:
       request_id: of the call that created the session.
       reset_request_id: of the call that began this generation, if that was a reset.
       labels: the caller's own notes.
+      unknown: the fields of a newer server, by name.
     """
 
     generation: int
-    create_ns: int
-    delete_ns: int
-    idle_ttl_ns: int
+    create_wall_ns: int
     series_count: int
     window: int
+    max_step_count: int
     sensor_count: int
     state_size: int
     output_count: int
@@ -75,13 +86,18 @@ class Life:
     model_version: str
     fingerprint: str
     request_id: str
-    reset_request_id: str
-    labels: dict[str, str]
+    idle_ttl_ns: int = 0
+    delete_ns: int | None = None
+    delete_wall_ns: int = 0
+    reset_request_id: str = ""
+    labels: dict[str, str] = dataclasses.field(default_factory=dict)
+    unknown: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def encoded(self) -> bytes:
         """The life's bytes."""
-        return json.dumps(dataclasses.asdict(self), separators=(",", ":")).encode()
+        known = {name: getattr(self, name) for name in _LIFE_FIELDS}
+        return json.dumps(known | self.unknown, separators=(",", ":")).encode()
 
     @functools.cached_property
     def frame_size(self) -> int:
@@ -97,12 +113,15 @@ class Life:
     def full_size(self) -> int:
         """The bytes of state and window once the window is full, which each step rewrites."""
         state_size = 4 * self.series_count * self.state_size
-        return state_size + self.window * (DIGEST_SIZE + self.output_size)
+        return state_size + history.SIZE + self.window * (history.SIZE + self.output_size)
 
     @property
     def is_deleted(self) -> bool:
         """Whether the session was deleted."""
-        return self.delete_ns != 0
+        return self.delete_ns is not None
+
+
+_LIFE_FIELDS = tuple(field.name for field in dataclasses.fields(Life) if field.name != "unknown")
 
 
 class Record(NamedTuple):
@@ -112,122 +131,148 @@ class Record(NamedTuple):
       life: what no step changes.
       kept: the number of steps in the window, at most W and at most `next_step`.
       next_step: the step that is expected next.
-      renew_ns: when the session was last renewed, in nanoseconds since 1970.
+      renew_ns: when the session was last renewed, by the store's clock.
+      renew_wall_ns: the same for display, in nanoseconds since 1970.
       numerics_start_step: the first step computed under `numerics`.
       numerics: the numerics digest under which the state was computed, 8 bytes.
       state: `[B, S]` float32, little-endian.
-      digests: `kept` digests, oldest first.
+      histories: `kept` + 1 histories, oldest first: before the oldest step in the window,
+        and after each step in it.
       outputs: `kept` times `[B, O]` float32, little-endian, oldest first.
+      unknown: what a newer server has at the end of the header.
     """
 
     life: Life
     kept: int
     next_step: int
     renew_ns: int
+    renew_wall_ns: int
     numerics_start_step: int
     numerics: bytes
     state: bytes
-    digests: bytes
+    histories: bytes
     outputs: bytes
+    unknown: bytes = b""
 
     @property
-    def expire_ns(self) -> int | None:
-        """When the session expires unless it is renewed; None if never."""
-        return self.renew_ns + self.life.idle_ttl_ns if self.life.idle_ttl_ns else None
+    def expire_wall_ns(self) -> int | None:
+        """When it expires unless it is renewed, for display; None if never.
+
+        It is later where the store's clock, by which it expires, stands still meanwhile.
+        """
+        return self.renew_wall_ns + self.life.idle_ttl_ns if self.life.idle_ttl_ns else None
+
+    def history_before(self, step: int) -> bytes:
+        """Returns the history before a step of the window, or before the next step."""
+        start = (step - self.next_step + self.kept) * history.SIZE
+        return self.histories[start : start + history.SIZE]
+
+
+def encode(key: tuple[str, str], record: Record) -> bytes:
+    """Returns the record's bytes.
+
+    Args:
+      key: the owner and the session of the record.
+      record: what to encode.
+    """
+    life, *fields, state, histories, outputs, unknown = record
+    encoded = life.encoded
+    header = _HEADER.pack(_MAGIC, VERSION, _HEADER.size + len(unknown), len(encoded), *fields)
+    body = b"".join((header, unknown, encoded, state, histories, outputs))
+    return body + _CHECKSUM.pack(zlib.crc32(body, _crc_of(key)))
+
+
+def decode(key: tuple[str, str], encoded: bytes) -> Record:
+    """Returns the record that the bytes hold.
+
+    Args:
+      key: the owner and the session under which the bytes were found.
+      encoded: the bytes.
+
+    Raises:
+      RecordDamaged: they do not match their checksum, are another session's record, or none.
+      RecordNewer: a newer tickcell wrote them in a version that is not read here.
+    """
+    end = len(encoded) - _CHECKSUM.size
+    if end < _HEADER.size or zlib.crc32(encoded, _crc_of(key)) != _INTACT:
+        raise _damaged(key, "does not match its checksum", encoded)
+    magic, version, header_size, life_size, *fields = _HEADER.unpack_from(encoded)
+    if magic != _MAGIC or version < 1:
+        raise _damaged(key, f"begins with {magic!r} and version {version}", encoded)
+    if version > VERSION:
+        raise _newer(key, version)
+    if header_size < _HEADER.size:
+        # Of a server that did not have the last fields yet.
+        _, _, _, _, *fields = _HEADER.unpack(encoded[:header_size].ljust(_HEADER.size, b"\0"))
+    life_end = header_size + life_size
+    life = _decode_life(encoded[header_size:life_end])
+    if life is None:
+        raise _damaged(key, "has a life that cannot be read", encoded)
+    kept = fields[0]
+    outputs_start = end - life.output_size * kept
+    histories_start = outputs_start - history.SIZE * (kept + 1)
+    if kept < 0 or histories_start != life_end + 4 * life.series_count * life.state_size:
+        raise _damaged(key, "is not as long as its life says", encoded)
+    return Record._make(
+        (
+            life,
+            *fields,
+            encoded[life_end:histories_start],
+            encoded[histories_start:outputs_start],
+            encoded[outputs_start:end],
+            encoded[_HEADER.size : header_size],
+        )
+    )
 
 
 def problem(key: tuple[str, str], encoded: bytes) -> str | None:
-    """Says what is wrong with a record's bytes, in half a sentence; None if nothing is."""
+    """Returns why a record cannot be read, in half a sentence; None if it can."""
     try:
-        loaded(key, encoded)
-    except errors.RecordDamaged as error:
-        return str(error)
+        decode(key, encoded)
+    except (errors.RecordDamaged, errors.RecordNewer) as error:
+        return error.metadata["problem"]
     return None
 
 
-def encode(record: Record) -> bytes:
-    """Returns the record's bytes."""
-    life, kept, next_step, renew_ns, start_step, numerics, state, digests, outputs = record
-    encoded = life.encoded
-    header = _HEADER.pack(
-        _MAGIC, VERSION, len(encoded), kept, next_step, renew_ns, start_step, numerics
-    )
-    body = b"".join((header, encoded, state, digests, outputs))
-    return body + _CHECKSUM.pack(zlib.crc32(body))
-
-
-def decode(encoded: bytes) -> Record:
-    """Returns the record that the bytes hold.
-
-    Raises:
-      RecordDamaged: they do not match their checksum, or are not a record.
-    """
-    end = len(encoded) - _CHECKSUM.size
-    if end < _HEADER.size or zlib.crc32(encoded) != _INTACT:
-        raise errors.RecordDamaged(
-            f"a record of {len(encoded)} bytes does not match its checksum; look with: "
-            "tickcell store check",
-            bytes=len(encoded),
-        )
-    magic, version, life_size, kept, next_step, renew_ns, start_step, numerics = (
-        _HEADER.unpack_from(encoded)
-    )
-    if magic != _MAGIC or version != VERSION:
-        raise errors.RecordDamaged(
-            f"a record begins with {magic!r} and version {version}, expected {_MAGIC!r} and "
-            f"{VERSION}.",
-            version=version,
-        )
-    life_end = _HEADER.size + life_size
-    life = _decode_life(encoded[_HEADER.size : life_end])
-    outputs_start = end - life.output_size * kept
-    digests_start = outputs_start - DIGEST_SIZE * kept
-    if digests_start != life_end + 4 * life.series_count * life.state_size:
-        raise errors.RecordDamaged(
-            f"a record of {len(encoded)} bytes is not as long as its life says.",
-            bytes=len(encoded),
-        )
-    return Record(
-        life,
-        kept,
-        next_step,
-        renew_ns,
-        start_step,
-        numerics,
-        encoded[life_end:digests_start],
-        encoded[digests_start:outputs_start],
-        encoded[outputs_start:end],
-    )
-
-
-def loaded(key: tuple[str, str], encoded: bytes) -> Record:
-    """Returns the record that the bytes hold, which were loaded for an owner and a session.
-
-    Raises:
-      RecordDamaged: see `decode`; it names the session.
-    """
-    try:
-        return decode(encoded)
-    except errors.RecordDamaged as error:
-        _, session = key
-        raise errors.RecordDamaged(
-            f"{session}: {error}", session=session, **error.metadata
-        ) from error
+@functools.lru_cache(maxsize=4096)
+def _crc_of(key: tuple[str, str]) -> int:
+    """Returns what the checksum begins with, so that another session's record is damage."""
+    owner, session = key
+    return zlib.crc32(f"{owner}\0{session}".encode())
 
 
 # Most loads are of a session whose last step is a moment ago. It is a function of
 # the bytes alone, so nothing is remembered that the store does not hold.
 @functools.lru_cache(maxsize=4096)
-def _decode_life(encoded: bytes) -> Life:
+def _decode_life(encoded: bytes) -> Life | None:
+    """Returns the life that the bytes hold; None if they hold none."""
     try:
-        return Life(**json.loads(encoded))
-    except (ValueError, TypeError) as error:
-        raise errors.RecordDamaged(f"a record's life cannot be read: {error!r}.") from error
+        unknown = json.loads(encoded)
+        known = {name: unknown.pop(name) for name in _LIFE_FIELDS if name in unknown}
+        return Life(**known, unknown=unknown)
+    except (ValueError, TypeError):
+        return None
 
 
-def digest(frame: bytes) -> bytes:
-    """Returns the digest of one step's frame: little-endian float32 `[B, F]`."""
-    return hashlib.blake2b(frame, digest_size=DIGEST_SIZE).digest()
+def _damaged(key: tuple[str, str], problem: str, encoded: bytes) -> errors.RecordDamaged:
+    return errors.RecordDamaged(
+        f"{key[1]}: its record of {len(encoded)} bytes {problem}; put back a backup of the store, "
+        "or create another session.",
+        session=key[1],
+        bytes=len(encoded),
+        problem=f"it {problem}",
+    )
+
+
+def _newer(key: tuple[str, str], version: int) -> errors.RecordNewer:
+    return errors.RecordNewer(
+        f"{key[1]}: its record has version {version}, and this tickcell reads up to {VERSION}; "
+        "serve it with a newer one.",
+        session=key[1],
+        version=version,
+        max_version=VERSION,
+        problem=f"it has version {version}, which only a newer tickcell reads",
+    )
 
 
 def is_finite(encoded: bytes) -> bool:
@@ -241,29 +286,43 @@ def is_finite(encoded: bytes) -> bool:
 
 
 def advance(
-    record: Record, *, state: bytes, digests: bytes, outputs: bytes, numerics: bytes, now_ns: int
+    record: Record, *, state: bytes, histories: bytes, outputs: bytes, numerics: bytes, now: Moment
 ) -> Record:
     """Returns the record after some more steps.
 
     Args:
       record: the record before them.
       state: `[B, S]` float32 after the last of them.
-      digests: one per step, in order.
+      histories: after each of them, in order.
       outputs: `[B, O]` float32 per step, in order.
       numerics: the numerics digest of the cell that computed them.
-      now_ns: the time, to which the session is renewed.
+      now: the moment to which the session is renewed.
     """
-    life, kept, next_step, renew_ns, start_step, old_numerics, _, old_digests, old_outputs = record
-    steps = len(digests) // DIGEST_SIZE
+    (
+        life,
+        kept,
+        next_step,
+        renew_ns,
+        _,
+        start_step,
+        old_numerics,
+        _,
+        old_histories,
+        old_outputs,
+        unknown,
+    ) = record
+    steps = len(histories) // history.SIZE
     dropped = max(0, kept + steps - life.window)
     return Record(
         life,
         kept + steps - dropped,
         next_step + steps,
-        max(now_ns, renew_ns),
+        max(now.store_ns, renew_ns),
+        now.wall_ns,
         start_step if numerics == old_numerics else next_step,
         numerics,
         state,
-        old_digests[DIGEST_SIZE * dropped :] + digests,
+        old_histories[history.SIZE * dropped :] + histories,
         old_outputs[life.output_size * dropped :] + outputs,
+        unknown,
     )

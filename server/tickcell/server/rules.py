@@ -17,59 +17,61 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from tickcell.server import errors, lives
-from tickcell.server.record import DIGEST_SIZE, Life, Record, digest, is_finite
+from tickcell.server.record import Life, Record, is_finite
+from tickcell.wire import history
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from tickcell.server.catalogue import ServedModel
+    from tickcell.server.store.contract import Key
 
-class StepRequest:
+
+class StepRequest(NamedTuple):
     """A request for T steps of one session.
 
     Attributes:
-      session: its id.
+      key: the owner and the id of the session.
       generation: the life that is meant; None for the current one.
       first_step: the index of the first frame; None for whatever comes next.
       step_count: T.
       frames: `[T, B, F]` float32, little-endian.
+      expected_history: the history before the first step; None for whichever it is.
     """
 
-    __slots__ = ("first_step", "frames", "generation", "session", "step_count")
+    key: Key
+    generation: int | None
+    first_step: int | None
+    step_count: int
+    frames: bytes
+    expected_history: bytes | None = None
 
-    def __init__(
-        self,
-        session: str,
-        generation: int | None,
-        first_step: int | None,
-        step_count: int,
-        frames: bytes,
-    ) -> None:
-        self.session = session
-        self.generation = generation
-        self.first_step = first_step
-        self.step_count = step_count
-        self.frames = frames
+    @property
+    def session(self) -> str:
+        """The session's id."""
+        return self.key.session
+
+    @property
+    def size(self) -> int:
+        """The bytes that it brings."""
+        return len(self.frames)
 
 
 def decide(
-    record: Record, request: StepRequest, max_rows: int, name_sensor: Callable[[Life, int], str]
+    record: Record, request: StepRequest, name_sensor: Callable[[Life, int], str]
 ) -> tuple[int, int, bytes]:
     """Tells the new steps of a request from the stored ones.
-
-    What is checked here and does not depend on the frames, `Step.follow` takes over from
-    the step before.
 
     Args:
       record: of a live session.
       request: what is asked.
-      max_rows: the most steps times series in one request.
       name_sensor: names a life's sensor by its index; a record knows no names.
 
     Returns:
       The index of the request's first step, how many of its steps are stored, and the
-      digests of the rest, which are new.
+      history after each of the rest, which are new.
 
     Raises:
       SessionRestarted: the request means another generation.
@@ -78,25 +80,22 @@ def decide(
       ArgumentInvalid: the first step is negative.
       StepStale: a step has left the window.
       StepGap: steps before the first are missing.
-      StepConflict: a stored step had another frame.
+      StepConflict: the steps before are not those that are expected, or a stored step had
+        another frame.
     """
     life = record.life
     if request.generation != life.generation and request.generation is not None:
         raise lives.restarted(record, request.session, request.generation)
     steps = request.step_count
     frames = request.frames
-    if not (
-        0 < steps <= life.window
-        and steps * life.series_count <= max_rows
-        and len(frames) == steps * life.frame_size
-    ):
-        raise _misshapen(life, request, max_rows)
+    if not (0 < steps <= life.max_step_count and len(frames) == steps * life.frame_size):
+        raise _misshapen(life, request)
     if not is_finite(frames):
         raise _not_finite(record, request, name_sensor)
     expected = record.next_step
     first = request.first_step
     if first == expected or first is None:
-        return expected, 0, digests_of(request)
+        return expected, 0, _histories(record, request, expected)
     if first < 0:
         raise errors.ArgumentInvalid(
             f"{request.session}: first_step: got {first}, expected 0 or more.",
@@ -121,10 +120,10 @@ def decide(
             window_start_step=oldest,
             next_step=expected,
         )
-    digests = digests_of(request)
-    stored = min(request.step_count, expected - first)
-    _check_digests(record, request, first, digests[: stored * DIGEST_SIZE])
-    return first, stored, digests[stored * DIGEST_SIZE :]
+    histories = _histories(record, request, first)
+    stored = min(steps, expected - first)
+    _check_frames(record, request, first, histories[: stored * history.SIZE])
+    return first, stored, histories[stored * history.SIZE :]
 
 
 def stored_outputs(record: Record, first_step: int, count: int) -> bytes:
@@ -134,25 +133,37 @@ def stored_outputs(record: Record, first_step: int, count: int) -> bytes:
     return record.outputs[start : start + count * size]
 
 
-def digests_of(request: StepRequest) -> bytes:
-    """Returns the digests of a request's frames, one per step, in order."""
-    frames = request.frames
-    if request.step_count == 1:
-        return digest(frames)
-    size = len(frames) // request.step_count
-    return b"".join([digest(frames[start : start + size]) for start in range(0, len(frames), size)])
+def _histories(record: Record, request: StepRequest, first: int) -> bytes:
+    """Returns the history after each of the request's steps, the first of which is `first`.
+
+    Raises:
+      StepConflict: the history before them is not the one that is expected.
+    """
+    before = record.history_before(first)
+    expected = request.expected_history
+    if expected is not None and expected != before:
+        raise errors.StepConflict(
+            f"{request.session}: expected_history: got '{expected.hex()}', but the history before "
+            f"step {first} is '{before.hex()}': another writer, another recording, or a store "
+            "that was put back; nothing was applied.",
+            session=request.session,
+            step=first,
+            expected_history=expected.hex(),
+            history=before.hex(),
+            next_step=record.next_step,
+        )
+    return history.chain(before, request.frames, request.step_count)
 
 
-def _misshapen(life: Life, request: StepRequest, max_rows: int) -> errors.FrameShape:
+def _misshapen(life: Life, request: StepRequest) -> errors.FrameShape:
     steps = request.step_count
-    most = min(life.window, max_rows // life.series_count)
-    if not 1 <= steps <= most:
+    if not 1 <= steps <= life.max_step_count:
         return errors.FrameShape(
-            f"{request.session}: got step_count {steps}, expected 1 to {most}; send longer "
-            "stretches in several requests.",
+            f"{request.session}: got step_count {steps}, expected 1 to {life.max_step_count}; "
+            "send longer stretches in several requests.",
             session=request.session,
             step_count=steps,
-            max_step_count=most,
+            max_step_count=life.max_step_count,
         )
     expected = steps * life.frame_size // 4
     return errors.FrameShape(
@@ -202,22 +213,71 @@ def locate(readings: NDArray[np.float32], is_wrong: NDArray[np.bool_], life: Lif
     return Place(frame, *divmod(rest, life.sensor_count), float(readings.flat[index]))
 
 
-def _check_digests(record: Record, request: StepRequest, first: int, digests: bytes) -> None:
-    """Raises unless the stored steps, from `first` on, had these frames."""
-    start = (first - record.next_step + record.kept) * DIGEST_SIZE
-    stored = record.digests[start : start + len(digests)]
-    if stored == digests:
+def _check_frames(record: Record, request: StepRequest, first: int, histories: bytes) -> None:
+    """Raises unless the stored steps, from `first` on, had these histories after them."""
+    start = (first - record.next_step + record.kept + 1) * history.SIZE
+    stored = record.histories[start : start + len(histories)]
+    if stored == histories:
         return
     step = first + next(
-        index
-        for index in range(len(digests) // DIGEST_SIZE)
-        if stored[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE]
-        != digests[index * DIGEST_SIZE : (index + 1) * DIGEST_SIZE]
+        place // history.SIZE
+        for place in range(0, len(histories), history.SIZE)
+        if stored[place : place + history.SIZE] != histories[place : place + history.SIZE]
     )
     raise errors.StepConflict(
         f"{request.session}: step {step} was applied with another frame: another writer, or "
         "another recording; nothing was applied.",
         session=request.session,
         step=step,
+        next_step=record.next_step,
+    )
+
+
+def numerics_changed(record: Record, numerics: bytes, session: str) -> errors.NumericsChanged:
+    """Returns the refusal to go on with a session under another numerics digest than its own."""
+    return errors.NumericsChanged(
+        f"{session}: was advanced to step {record.next_step} under the numerics "
+        f"{record.numerics.hex()}, this machine computes {numerics.hex()}; go on where it "
+        "began, or serve with --numerics=serve.",
+        session=session,
+        got=numerics.hex(),
+        expected=record.numerics.hex(),
+        next_step=record.next_step,
+    )
+
+
+def check_ranges(record: Record, request: StepRequest, stored: int, model: ServedModel) -> None:
+    """Raises FrameOutOfRange unless the new frames lie within the sensors' hard ranges."""
+    frames = request.frames
+    if stored:
+        frames = frames[stored * record.life.frame_size :]
+    is_outside = model.out_of_range(frames)
+    if is_outside is None:
+        return
+    wrong = locate(np.frombuffer(frames, "<f4"), is_outside, record.life)
+    sensor = model.cell.interface.sensors[wrong.sensor]
+    # The new frames begin with the step that is expected.
+    step = record.next_step + wrong.frame
+    raise errors.FrameOutOfRange(
+        f"{request.session}: step {step}, series {wrong.series}, {sensor.name}: got "
+        f"{wrong.reading:g} {sensor.unit}, expected {sensor.min_reading:g} to "
+        f"{sensor.max_reading:g}.",
+        session=request.session,
+        step=step,
+        series=wrong.series,
+        sensor=sensor.name,
+        unit=sensor.unit,
+        reading=wrong.reading,
+        min_reading=sensor.min_reading,
+        max_reading=sensor.max_reading,
+    )
+
+
+def output_not_finite(record: Record, session: str) -> errors.OutputNotFinite:
+    """Returns the answer to a request for which the cell gives no finite numbers."""
+    return errors.OutputNotFinite(
+        f"{session}: the cell gives an output or a state that is not finite for the frames from "
+        f"step {record.next_step} on; nothing was applied.",
+        session=session,
         next_step=record.next_step,
     )

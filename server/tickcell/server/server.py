@@ -4,37 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING
 
 import grpc
 
-from tickcell.server import calls, errors, listening, store
-from tickcell.server.config import NANOSECONDS
+from tickcell.server import calls, listening
 from tickcell.server.health_servicer import HEALTH_SERVICE, HealthServicer
 from tickcell.server.model_servicer import ModelServicer
-from tickcell.server.records import Records
 from tickcell.server.reflection_servicer import REFLECTION_SERVICE, ReflectionServicer
 from tickcell.server.session_servicer import SessionServicer
-from tickcell.server.sessions import Sessions
 from tickcell.server.step_servicer import StepServicer
-from tickcell.server.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tickcell.server.catalogue import Catalogue
-    from tickcell.server.clock import Clock
     from tickcell.server.config import Config
+    from tickcell.server.engine import Engine
+    from tickcell.server.health import Health
 
 SESSION_SERVICE = "tickcell.v1.SessionService"
 MODEL_SERVICE = "tickcell.v1.ModelService"
 
-# What the default durability leaves to a power cut, and how often a few records are
-# looked at for forgotten ones. It never ends, whatever it meets.
-_UPKEEP_PERIOD_S = 1.0
+# How often it is looked whether gRPC still serves.
+_GRPC_PERIOD_S = 1.0
 
 # For calls that have arrived by the end of the streams: far longer than they need.
-_LAST_CALLS_S = 0.25
+_LAST_CALLS_S = 1.0
+
+# Of one stream, sent and not yet read. With 50 ms to a caller and back, 2.6 MB/s.
+_STREAM_BYTES = 128 * 1024
 
 # The largest that gRPC's options take.
 _NO_LIMIT = 2**31 - 1
@@ -43,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 
 class Server:
-    """Serves sessions of some models, kept in one store, on one address.
+    """Serves an engine on one address.
 
     Holds no session state: it can be killed at any moment, and any number of servers
     can serve one store.
@@ -52,46 +51,28 @@ class Server:
     def __init__(
         self,
         config: Config,
-        catalogue: Catalogue,
-        opened: store.EmbeddedStore,
-        clock: Clock,
+        engine: Engine,
+        health: Health,
         extra_handlers: Sequence[grpc.GenericRpcHandler] = (),
     ) -> None:
         self._config = config
-        self._store = opened
-        records = Records(opened)
-        retention_ns = round(config.retention_s * NANOSECONDS)
-        turn = Turn(
-            records,
-            catalogue,
-            clock,
-            retention_ns=retention_ns,
-            max_request_rows=config.limits.max_request_rows,
-            strict_numerics=config.numerics == "strict",
-        )
-        self._sessions = Sessions(
-            records,
-            catalogue,
-            clock,
-            retention_ns=retention_ns,
-            max_sessions=config.limits.max_sessions,
-            max_record_bytes=config.limits.max_record_bytes,
-        )
+        self._engine = engine
+        self._health = health
         self._gate = calls.Gate()
-        self._steps = StepServicer(self._gate, turn, max_streams=config.limits.max_streams)
-        lives = SessionServicer(self._gate, config, self._sessions, catalogue)
+        self._steps = StepServicer(self._gate, engine, max_streams=config.limits.max_streams)
+        lives = SessionServicer(self._gate, config, engine)
         shown = (SESSION_SERVICE, MODEL_SERVICE, HEALTH_SERVICE)
         services = {
             SESSION_SERVICE: {**lives.methods(), **self._steps.methods()},
-            MODEL_SERVICE: ModelServicer(self._gate, catalogue).methods(),
-            HEALTH_SERVICE: HealthServicer(self._gate, shown).methods(),
+            MODEL_SERVICE: ModelServicer(self._gate, engine.catalogue).methods(),
+            HEALTH_SERVICE: HealthServicer(health, shown).methods(),
             REFLECTION_SERVICE: ReflectionServicer(shown).methods(),
         }
         self._handlers = [
             *(grpc.method_handlers_generic_handler(*service) for service in services.items()),
             *extra_handlers,
         ]
-        self._upkeep: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> str:
         """Starts to serve, and returns the address with the port that was bound.
@@ -101,7 +82,8 @@ class Server:
         """
         port = await self._serve(self._config.listen)
         self._address = listening.bound(self._config.listen, port)
-        self._upkeep = asyncio.create_task(self._keep_up())
+        works = (self._engine.keep_up(), self._health.keep_judging(), self._keep_serving())
+        self._tasks = [asyncio.create_task(work) for work in works]
         return self._address
 
     async def stop(self) -> None:
@@ -109,15 +91,19 @@ class Server:
 
         The store stays open.
         """
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        deadline_s = time.monotonic() + self._config.grace_s
         self._gate.close()
+        self._health.drain()
         await self._steps.drain(self._config.grace_s)
         last_calls_s = min(_LAST_CALLS_S, self._config.grace_s)
         await self._gate.wait_until_quiet(last_calls_s)
+        await self._engine.finish(max(last_calls_s, deadline_s - time.monotonic()))
         # What stays open longer is not ours to wait for, such as a watch of our health.
         await self._server.stop(last_calls_s)
-        if self._upkeep is not None:
-            self._upkeep.cancel()
-            await asyncio.gather(self._upkeep, return_exceptions=True)
+        self._engine.close()
 
     async def _serve(self, address: str) -> int:
         """Begins to serve on an address, and returns the port that was bound."""
@@ -132,12 +118,20 @@ class Server:
         self._server = server
         return port
 
-    async def _serve_on(self) -> None:
-        """Serves anew, on the same address, if gRPC has stopped by itself.
+    async def _keep_serving(self) -> None:
+        """Serves anew, on the same address, whenever gRPC has stopped by itself.
 
         grpcio 1.85 does for good when a method's name is not UTF-8, which anybody can
         send. Its streams break off as those of a killed server do: nothing is lost.
         """
+        while True:
+            await asyncio.sleep(_GRPC_PERIOD_S)
+            try:
+                await self._serve_on()
+            except Exception as error:  # noqa: BLE001 - the edge: logged, and tried again.
+                _log.error("serving anew on %s failed: %s", self._address, error)
+
+    async def _serve_on(self) -> None:
         try:
             # Does nothing where it serves.
             await self._server.start()
@@ -146,28 +140,6 @@ class Server:
             await self._server.stop(None)
             await self._serve(self._address)
 
-    async def _keep_up(self) -> None:
-        """Keeps the store up, and sees to it that gRPC serves, over and over.
-
-        Whatever goes wrong is logged, and done again a second later.
-        """
-        while True:
-            await asyncio.sleep(_UPKEEP_PERIOD_S)
-            for work in (self._keep_store_up, self._serve_on):
-                try:
-                    await work()
-                except (store.StoreError, errors.TickcellError, listening.ListenError) as error:
-                    _log.error("upkeep: %s", error)
-                except Exception:  # noqa: BLE001 - the edge: logged, and the rest goes on.
-                    _log.exception("upkeep failed")
-
-    async def _keep_store_up(self) -> None:
-        # Elsewhere, since a slow disk must not hold up the ticks.
-        await asyncio.get_running_loop().run_in_executor(None, self._store.upkeep)
-        removed = self._sessions.sweep()
-        if removed:
-            _log.info("removed %d ended sessions", removed)
-
 
 def _options(config: Config) -> list[tuple[str, int]]:
     return [
@@ -175,6 +147,11 @@ def _options(config: Config) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", config.limits.max_message_bytes),
         ("grpc.max_send_message_length", -1),
+        # What a stream may have under way that is not read yet. By itself gRPC lets it grow
+        # to several MB where the link is quick, and a hundred callers that send much and
+        # read nothing would take all memory.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", _STREAM_BYTES),
         # Calls that came while the loop was busy wait for as long as their callers do. By
         # default gRPC ends them, without a reason, above 1,000 or after 30 s.
         ("grpc.server.max_pending_requests", _NO_LIMIT),

@@ -2,70 +2,98 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
 
-from tickcell.server import calls, messages
+from google.protobuf.message import Message
+
+from tickcell.server import calls, errors, messages
+from tickcell.server.caller import ANYBODY
 from tickcell.v1 import session_service_pb2 as pb
 
 if TYPE_CHECKING:
-    from tickcell.server.catalogue import Catalogue
     from tickcell.server.config import Config
-    from tickcell.server.sessions import Sessions
+    from tickcell.server.engine import Engine
+    from tickcell.server.record import Record
+
+_Request = TypeVar("_Request", bound=Message)
 
 
 class SessionServicer:
     """Creates, gets, lists, touches, resets and deletes sessions."""
 
-    def __init__(
-        self, gate: calls.Gate, config: Config, sessions: Sessions, catalogue: Catalogue
-    ) -> None:
+    def __init__(self, gate: calls.Gate, config: Config, engine: Engine) -> None:
         self._gate = gate
         self._config = config
-        self._sessions = sessions
-        self._catalogue = catalogue
+        self._engine = engine
 
     def methods(self) -> dict[str, calls.Handler]:
         """Returns the methods' handlers by name."""
         return {
-            "CreateSession": calls.unary(self._gate, pb.CreateSessionRequest, self._create),
-            "GetSession": calls.unary(self._gate, pb.GetSessionRequest, self._get),
-            "ListSessions": calls.unary(self._gate, pb.ListSessionsRequest, self._list),
-            "TouchSession": calls.unary(self._gate, pb.TouchSessionRequest, self._touch),
-            "ResetSession": calls.unary(self._gate, pb.ResetSessionRequest, self._reset),
-            "DeleteSession": calls.unary(self._gate, pb.DeleteSessionRequest, self._delete),
+            "CreateSession": self._method(pb.CreateSessionRequest, self._create),
+            "GetSession": self._method(pb.GetSessionRequest, self._get),
+            "ListSessions": self._method(pb.ListSessionsRequest, self._list),
+            "TouchSession": self._method(pb.TouchSessionRequest, self._touch),
+            "ResetSession": self._method(pb.ResetSessionRequest, self._reset),
+            "DeleteSession": self._method(pb.DeleteSessionRequest, self._delete),
         }
 
-    def _create(self, request: pb.CreateSessionRequest) -> pb.CreateSessionResponse:
-        model = self._catalogue.find(request.model, request.model_version)
+    def _method(
+        self,
+        request_class: type[_Request],
+        answer: Callable[[_Request], Awaitable[Message | bytes]],
+    ) -> calls.Handler:
+        """Makes a method whose refusals name the store, as its responses do."""
+
+        async def answer_or_refuse(request: _Request) -> Message | bytes:
+            try:
+                return await answer(request)
+            except errors.TickcellError as error:
+                error.metadata["store_id"] = self._engine.store_id
+                raise
+
+        return calls.unary(self._gate, request_class, answer_or_refuse)
+
+    def _shown(self, session: str, current: Record) -> pb.Session:
+        return messages.session(session, current, self._engine.store_id)
+
+    async def _create(self, request: pb.CreateSessionRequest) -> pb.CreateSessionResponse:
+        model = self._engine.catalogue.find(request.model, request.model_version)
         wanted = messages.creation(request, self._config)
-        created = self._sessions.create(model, wanted)
-        return pb.CreateSessionResponse(session=messages.session(wanted.session, created))
+        created = await self._engine.create(ANYBODY, model, wanted)
+        return pb.CreateSessionResponse(session=self._shown(wanted.session, created))
 
-    def _get(self, request: pb.GetSessionRequest) -> pb.GetSessionResponse:
+    async def _get(self, request: pb.GetSessionRequest) -> pb.GetSessionResponse:
         session = messages.session_id(request.session)
-        found = self._sessions.get(session)
-        return pb.GetSessionResponse(session=messages.session(session, found))
+        found = await self._engine.get(ANYBODY, session)
+        return pb.GetSessionResponse(session=self._shown(session, found))
 
-    def _list(self, request: pb.ListSessionsRequest) -> pb.ListSessionsResponse:
+    async def _list(self, request: pb.ListSessionsRequest) -> bytes:
         after, size = messages.page(request)
-        found, last = self._sessions.list(after, size)
-        return pb.ListSessionsResponse(
-            sessions=[messages.session(session, current) for session, current in found],
-            next_page_token=messages.page_token(last),
+        pieces, last = await self._engine.list_live(ANYBODY, after, size, self._piece)
+        rest = pb.ListSessionsResponse(
+            next_page_token=messages.page_token(last), store_id=self._engine.store_id
         )
+        # The bytes of a message are those of its pieces, one after the other.
+        return b"".join(pieces) + rest.SerializeToString()
 
-    def _touch(self, request: pb.TouchSessionRequest) -> pb.TouchSessionResponse:
+    def _piece(self, found: list[tuple[str, Record]]) -> bytes:
+        sessions = [self._shown(session, current) for session, current in found]
+        return pb.ListSessionsResponse(sessions=sessions).SerializeToString()
+
+    async def _touch(self, request: pb.TouchSessionRequest) -> pb.TouchSessionResponse:
         session = messages.session_id(request.session)
-        touched = self._sessions.touch(session, messages.generation(request))
-        return pb.TouchSessionResponse(session=messages.session(session, touched))
+        touched = await self._engine.touch(ANYBODY, session, messages.generation(request))
+        return pb.TouchSessionResponse(session=self._shown(session, touched))
 
-    def _reset(self, request: pb.ResetSessionRequest) -> pb.ResetSessionResponse:
+    async def _reset(self, request: pb.ResetSessionRequest) -> pb.ResetSessionResponse:
         session = messages.session_id(request.session)
         request_id = messages.request_id(request.request_id)
-        started = self._sessions.reset(session, messages.generation(request), request_id)
-        return pb.ResetSessionResponse(session=messages.session(session, started))
+        generation = messages.generation(request)
+        begun = await self._engine.reset(ANYBODY, session, generation, request_id)
+        return pb.ResetSessionResponse(session=self._shown(session, begun))
 
-    def _delete(self, request: pb.DeleteSessionRequest) -> pb.DeleteSessionResponse:
+    async def _delete(self, request: pb.DeleteSessionRequest) -> pb.DeleteSessionResponse:
         session = messages.session_id(request.session)
-        self._sessions.delete(session, messages.generation(request))
-        return pb.DeleteSessionResponse()
+        await self._engine.delete(ANYBODY, session, messages.generation(request))
+        return pb.DeleteSessionResponse(store_id=self._engine.store_id)

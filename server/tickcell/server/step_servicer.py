@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,15 @@ import grpc
 
 from tickcell import wire
 from tickcell.server import calls, errors, messages
-from tickcell.server.succession import Succession
+from tickcell.server.caller import ANYBODY
+from tickcell.server.rules import StepRequest
+from tickcell.wire.stream_codec import StepFields, StreamCodec
 
 if TYPE_CHECKING:
-    from tickcell.server.turn import Turn
+    from tickcell.server.engine import Engine
+
+# To parse more than this takes long enough to wait for its turn.
+_LONG_BYTES = 64 * 1024
 
 _log = logging.getLogger(__name__)
 
@@ -29,20 +35,18 @@ class _Stream:
 
 
 class StepServicer:
-    """Takes steps to the turn, and brings their replies back.
+    """Takes steps to the engine, and brings their replies back.
 
     Of each stream one request is read at a time, and answered before the next; the
     others wait in the transport, whose flow control holds their sender.
     """
 
-    def __init__(self, gate: calls.Gate, turn: Turn, *, max_streams: int) -> None:
+    def __init__(self, gate: calls.Gate, engine: Engine, *, max_streams: int) -> None:
         self._gate = gate
-        self._turn = turn
+        self._engine = engine
         self._max_streams = max_streams
         self._streams: set[_Stream] = set()
         self._no_stream = asyncio.Event()
-        # Streams and calls that may have something for the next turn.
-        self._caller_count = 0
 
     def methods(self) -> dict[str, calls.Handler]:
         """Returns the methods' handlers by name."""
@@ -67,19 +71,13 @@ class StepServicer:
             _log.warning("%d streams did not end within %g s", len(self._streams), grace_s)
 
     async def _step(self, encoded: bytes, context: calls.Context) -> bytes:
-        self._caller_count += 1
         try:
             self._gate.check()
-            asked = messages.step(_parse(wire.StepSessionRequest, encoded), is_stream=False)
-            self._turn.enter(asked)
-            await asyncio.sleep(0)
-            if asked.error is not None:
-                raise asked.error
+            message = await self._parse(wire.StepSessionRequest, encoded)
+            asked = messages.step(message, is_stream=False)
+            return messages.answer(asked, await self._engine.step(_request(asked)))
         except errors.TickcellError as error:
             await calls.abort(context, error)
-        finally:
-            self._caller_count -= 1
-        return messages.answer(wire.StepSessionResponse, asked)
 
     async def _stream(self, _: object, context: calls.Context) -> None:
         try:
@@ -96,18 +94,16 @@ class StepServicer:
         assert task is not None
         stream = _Stream(task)
         self._streams.add(stream)
-        self._caller_count += 1
         self._no_stream.clear()
         try:
             await self._answer_all(context, stream)
         finally:
-            self._caller_count -= 1
             self._streams.discard(stream)
             if not self._streams:
                 self._no_stream.set()
 
     async def _answer_all(self, context: calls.Context, stream: _Stream) -> None:
-        succession = Succession()
+        codec = StreamCodec()
         while self._gate.is_open:
             stream.is_idle = True
             try:
@@ -120,26 +116,28 @@ class StepServicer:
             stream.is_idle = False
             if encoded is grpc.aio.EOF:
                 return
-            asked = succession.read(encoded)
-            if asked is None:
-                message = None
-                try:
-                    message = _parse(wire.StreamStepsRequest, encoded)
+            message = None
+            asked = codec.read(encoded)
+            try:
+                if asked is None:
+                    message = await self._parse(wire.StreamStepsRequest, encoded)
                     asked = messages.step(message, is_stream=True)
-                except errors.TickcellError as error:
-                    await context.write(_refusal(message, error))
-                    continue
-            if self._caller_count == 1:
-                # Nobody else can have sent anything that has arrived.
-                self._turn.run_alone(asked)
-            else:
-                self._turn.enter(asked)
-                await asyncio.sleep(0)
-            await context.write(
-                succession.answer(asked) if asked.error is None else _refusal(asked, asked.error)
-            )
-            succession.foresee(asked)
+                answered = await self._engine.step(_request(asked))
+            except errors.TickcellError as error:
+                await context.write(_refusal(asked or message, error))
+                continue
+            outputs, last_history = answered.outputs, answered.history
+            # Whoever does not read its answer has no more than that in our memory.
+            encoded = message = None
+            await context.write(codec.write(asked, outputs, last_history))
+            codec.foresee(asked, outputs, last_history)
         await calls.abort(context, calls.draining())
+
+    async def _parse(self, twin: Any, encoded: bytes) -> Any:
+        """Parses a message, a long one in a slice of its own."""
+        if len(encoded) <= _LONG_BYTES:
+            return _parse(twin, encoded)
+        return await self._engine.in_slice(functools.partial(_parse, twin, encoded))
 
 
 def _parse(twin: Any, encoded: bytes) -> Any:
@@ -149,8 +147,12 @@ def _parse(twin: Any, encoded: bytes) -> Any:
         raise calls.malformed(twin.DESCRIPTOR.name, error) from error
 
 
+def _request(asked: StepFields) -> StepRequest:
+    return StepRequest(ANYBODY.key(asked.session), *asked[1:])
+
+
 def _refusal(refused: Any, error: errors.TickcellError) -> bytes:
-    """Returns the answer to a refused request: a message, a step, or None if it was neither."""
+    """Returns the answer to a refused request: its fields, its message, or None if it is none."""
     response = wire.StreamStepsResponse(error=messages.status(error))
     if refused is not None:
         response.session = refused.session

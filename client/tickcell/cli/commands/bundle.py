@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from tickcell.cli.commands.places import check_place
-from tickcell.cli.commands.trouble import read_sensors
+from tickcell.cli.commands.training_errors import read_sensors
 from tickcell.model.bundle import BundleError, Card
 from tickcell.model.interface import KINDS, InterfaceError
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import pathlib
 from collections.abc import Callable
 from typing import Any, TypeVar, get_args
 
@@ -43,7 +44,9 @@ def layout(
             "--decimal", type=click.Choice([".", ","]), help="The mark before a fraction."
         ),
         click.option(
-            "--columns", metavar="NAMES", help="Names, parted by commas, where the file has none."
+            "--columns",
+            metavar="NAMES|@FILE",
+            help="Names, parted by commas or one a line, where the file has none.",
         ),
         click.option(
             "--source",
@@ -99,10 +102,21 @@ _FIELDS = (
 )
 
 
+def _names(given: str) -> tuple[str, ...]:
+    """Returns names of columns: those given, or those in a file that is named after an @."""
+    if given.startswith("@"):
+        path = pathlib.Path(given[1:])
+        try:
+            given = path.read_text(encoding="utf-8").strip().replace("\n", ",")
+        except (OSError, UnicodeDecodeError) as error:
+            raise click.UsageError(f"--columns: {path}: cannot be read: {error}.") from error
+    return tuple(name.strip() for name in given.split(","))
+
+
 def _layout(asked: dict[str, Any]) -> Layout:
     fields = {key: value for key, value in asked.items() if value is not None}
     if "columns" in fields:
-        fields["columns"] = tuple(name.strip() for name in fields["columns"].split(","))
+        fields["columns"] = _names(fields["columns"])
     if "delimiter" in fields:
         fields["delimiter"] = _TABS.get(fields["delimiter"], fields["delimiter"])
     sources = {}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tickcell.cli.commands import layouts
-from tickcell.cli.commands.trouble import expected_trouble, read_sensors
+from tickcell.cli.commands.training_errors import expected_trouble, read_sensors
 from tickcell.model.recording import Layout
 from tickcell.model.recording.labels import Labels
 
@@ -36,6 +36,7 @@ _RECIPE = (
     "averaging",
     "patience",
     "checkpoint_epochs",
+    "members",
     "seed",
 )
 _SOURCE = ("validation_share", "layout", "labels", "on_dropout")
@@ -76,6 +77,9 @@ _Directory = click.Path(path_type=pathlib.Path, file_okay=False)
 @click.option("--averaging", type=float, help="Momentum of the weights' running average; 0: none.")
 @click.option("--patience", type=click.IntRange(1), help="Epochs without gain before stopping.")
 @click.option("--checkpoint-epochs", type=click.IntRange(1), help="Between kept checkpoints.")
+@click.option(
+    "--members", type=click.IntRange(1), help="Networks whose outputs are averaged.  [a phone's: 5]"
+)
 @click.option("--seed", type=click.IntRange(0), help="Of all that is random.  [0]")
 @click.option("--epochs", type=click.IntRange(1), help="Epochs in all.")
 @click.option("--out", type=_Directory, help="Directory for model, history and curves.")
@@ -151,7 +155,7 @@ def _train(options: dict[str, Any]) -> None:
         directory,
         dataset.labelling,
         resume=options["resume"] is not None,
-        callbacks=[] if options["no_logs"] else [_tensorboard(options["logs"], name)],
+        logs=_logs(options, name),
         verbose=1 if sys.stderr.isatty() else 2,
     )
     last = history.rows[-1]
@@ -224,8 +228,10 @@ def _refuse_with_resume(options: dict[str, Any]) -> None:
 def _claim(directory: pathlib.Path | None) -> None:
     if directory is None:
         raise click.UsageError("name a new directory with --out, or one to go on with: --resume.")
-    # What failed before its first epoch was done left none.
-    if (directory / "checkpoints" / "last.keras").exists():
+    from tickcell.model.keras import training
+
+    # What failed before its first epoch was done is none.
+    if training.is_run(directory):
         raise click.ClickException(
             f"{directory}: holds a run; go on with it (--resume {directory}) or name a new one."
         )
@@ -322,8 +328,9 @@ def _default_recipe(options: dict[str, Any], dataset: Dataset) -> Recipe:
     return recipes.RECORDINGS
 
 
-def _tensorboard(logs: pathlib.Path, experiment: str) -> Any:
-    from tickcell.model.keras import callbacks
-
+def _logs(options: dict[str, Any], experiment: str) -> pathlib.Path | None:
+    if options["no_logs"]:
+        return None
     now = datetime.datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    return callbacks.tensorboard(logs / experiment / now)
+    logs: pathlib.Path = options["logs"]
+    return logs / experiment / now

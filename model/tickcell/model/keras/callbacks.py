@@ -1,4 +1,11 @@
-"""What happens around the epochs of a run: seeds, averages and checkpoints."""
+"""What happens around the epochs of a run: seeds, averages and checkpoints.
+
+Keras has callbacks of its own for most of it; a run that is gone on with would not be the run in
+one go with them. `SwapEMAWeights` swaps by sums, which rounds the weights at each validation;
+`EarlyStopping` and `ModelCheckpoint` begin with no best loss anew; `CSVLogger` appends to rows of
+epochs that are done again; `BackupAndRestore` and `ModelCheckpoint` write over the file that a
+killed run needs.
+"""
 
 from __future__ import annotations
 

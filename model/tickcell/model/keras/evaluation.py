@@ -26,6 +26,7 @@ _PUSH = 0.5
 _SAME = 1e-3
 # So many frames of the first recording are kept, to see a push to the state forgotten.
 _START_FRAMES = 30_000
+_NO_FRAMES = np.empty((0, 0), np.float32)
 
 # What the outputs of classes are scored as, together.
 ALL_OUTPUTS = "classes"
@@ -135,8 +136,8 @@ def stream(
         outputs = np.empty((len(block.frames), cell.interface.output_count), np.float32)
         for index, frame in enumerate(block.frames):
             outputs[index], state = cell.step(frame, state)
-        # Nothing of the frames is kept.
-        parts.append((block._replace(frames=block.frames[:0], rows=()), outputs))
+        # Nothing of the frames is kept: an empty part of them would keep them all.
+        parts.append((block._replace(frames=_NO_FRAMES, rows=()), outputs))
         watch(block)
     if parts:
         yield _joined(reader, parts)
@@ -174,9 +175,9 @@ def evaluate(
     start: list[NDArray[np.float32]] = []
 
     def watch(block: Block) -> None:
-        if reader is readers[0] and block.recording == 0:
-            kept = sum(map(len, start))
-            start.append(block.frames[: _START_FRAMES - kept])
+        lacking = _START_FRAMES - sum(map(len, start))
+        if reader is readers[0] and block.recording == 0 and lacking > 0:
+            start.append(block.frames[:lacking])
         advance(len(block.frames))
 
     streamed: list[Streamed] = []

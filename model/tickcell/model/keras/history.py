@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import pathlib
+from collections.abc import Sequence
 
 
 class History:
@@ -22,6 +23,15 @@ class History:
                 ]
             self.rows = rows[:keep]
         self._write()
+
+    @classmethod
+    def mean(cls, histories: Sequence[History], path: pathlib.Path) -> History:
+        """Writes the means of the rows of runs, as far as all of them came."""
+        history = cls(path)
+        for rows in zip(*(each.rows for each in histories), strict=False):
+            names = [name for name in rows[0] if name != "epoch"]
+            history.add({name: sum(row[name] for row in rows) / len(rows) for name in names})
+        return history
 
     def add(self, row: dict[str, float]) -> None:
         """Adds the row of one epoch."""

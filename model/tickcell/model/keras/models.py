@@ -7,6 +7,7 @@ imported, and `step` can take them apart into one step.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -131,3 +132,18 @@ class RNNModel(keras.Model):  # type: ignore[misc]  # Keras comes without types
 
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name, "trainable": self.trainable, **self._arguments}
+
+
+def mean(members: Sequence[RNNModel]) -> Any:
+    """Returns a model that gives the mean of the outputs of networks of one kind.
+
+    The mean of probabilities, also of those of classes, is one again.
+    """
+    frames = keras.Input(members[0].input_shape[1:], name="frames")
+    outputs = []
+    for number, member in enumerate(members, 1):
+        # Trained apart, they may all have one name.
+        named = RNNModel.from_config({**member.get_config(), "name": f"member_{number}"})
+        named.set_weights(member.get_weights())
+        outputs.append(named(frames))
+    return keras.Model(frames, keras.layers.Average(name="mean")(outputs))

@@ -60,16 +60,19 @@ def outputs(
     With labels 0 and 1 events are shaded; of classes a band shows the label over the class
     that was said; numbers are drawn over their labels.
     """
+    longest_s = max(part.times[-1] - part.times[0] for part in streamed)
+    # Longer than the longest by so little that its last frame is still in its row.
+    row_s = min(_ROW_S, max(1.001 * longest_s, 1.0))
     parts = [
         (part, start)
         for part in streamed
-        for start in np.arange(part.times[0], part.times[-1], _ROW_S)
+        for start in np.arange(part.times[0], max(part.times[-1], part.times[0] + 1e-9), row_s)
     ]
     draw = {"probability": _probability, "classes": _classes, "number": _number}[labelling.kind]
     with _figure(path, rows=len(parts), columns=1, size=(12, 1.5 * len(parts) + 0.5)) as axes:
         for axis, (part, start) in zip(axes, parts, strict=True):
             times, labels = part.times, part.labels
-            shown = (times >= start) & (times < start + _ROW_S)
+            shown = (times >= start) & (times < start + row_s)
             draw(
                 axis,
                 times[shown],
@@ -79,8 +82,8 @@ def outputs(
             )
             if labelling.kind == "probability":
                 axis.axhline(threshold, color="grey", lw=0.6, ls="--")
-            axis.set(xlim=(start, start + _ROW_S), ylabel=part.name)
-        axes[-1].set_xlabel("seconds")
+            axis.set(xlim=(start, start + row_s), ylabel=part.name)
+        axes[-1].set_xlabel("cycles" if labelling.unit == "cycle" else "seconds")
         _legend(axes[0], labelling)
 
 
@@ -131,12 +134,21 @@ def _probability(axis: Any, times: Any, outputs: Any, labels: Any, _: Labelling)
 
 
 def _classes(axis: Any, times: Any, outputs: Any, labels: Any, labelling: Labelling) -> None:
+    colors = extras.load("matplotlib.colors", extra="plot")
     said = outputs.argmax(axis=1)
-    for place in range(labelling.output_count):
-        color = _class_color(place)
-        axis.fill_between(times, 0, 1, where=said == place, color=color, step="post", lw=0)
-        if labels is not None:
-            axis.fill_between(times, 1, 2, where=labels == place, color=color, step="post", lw=0)
+    none = np.full(len(said), np.nan)
+    bands = np.ma.masked_invalid(np.stack([said, none if labels is None else labels]))
+    places = range(labelling.output_count)
+    # Each frame lasts to the next one, also where the class changes with every frame.
+    edges = np.append(times, 2 * times[-1] - times[-2] if len(times) > 1 else times[-1] + 1)
+    axis.pcolormesh(
+        edges,
+        [0, 1, 2],
+        bands,
+        cmap=colors.ListedColormap([_class_color(place) for place in places]),
+        vmin=-0.5,
+        vmax=len(places) - 0.5,
+    )
     axis.axhline(1, color="white", lw=1)
     axis.set(ylim=(0, 2), yticks=[0.5, 1.5], yticklabels=["said", "label"])
 

@@ -29,6 +29,8 @@ class Recipe:
       patience: stops after so many epochs without a better validation loss, and keeps the
         best; None goes on to the end.
       checkpoint_epochs: epochs between two checkpoints that are kept.
+      members: networks of seeds of their own, trained apart; the mean of their outputs is
+        what is kept, and depends the less on the seed the more there are.
       seed: of weights, order, changes and dropout.
     """
 
@@ -45,6 +47,7 @@ class Recipe:
     averaging: float = 0.0
     patience: int | None = None
     checkpoint_epochs: int = 10
+    members: int = 1
     seed: int = 0
 
     def to_dict(self) -> dict[str, Any]:
@@ -66,8 +69,9 @@ NOISE = Recipe(Windowing(step_count=28, stride=28, each_step=False), unroll=True
 
 # Recordings of a phone on a windshield, at 10 Hz. They are few, so the network sees no window
 # twice as it was: strong noise makes it look at what lasts, and the gyroscope, by which it
-# would tell one trip's turns by heart, is hidden in most windows. Chosen on two real drives,
-# each left out in turn.
+# would tell one trip's turns by heart, is hidden in most windows. Which network comes out is
+# still much a matter of the seed, so several are averaged. Chosen on two real drives, each left
+# out in turn.
 RECORDINGS = Recipe(
     Windowing(step_count=120, burn_in=30, batch_size=32, batch_count=5),
     Augmentation(turn=True, gain=2.0, gyro_dropout=0.9, noise=4.0),
@@ -76,6 +80,7 @@ RECORDINGS = Recipe(
     learning_rate=1e-3,
     dropout=0.3,
     averaging=0.98,
+    members=5,
 )
 
 

@@ -7,6 +7,10 @@
     DIRECTORY/checkpoints/last.keras      weights, optimiser and epoch: where to go on
     DIRECTORY/checkpoints/epoch-0010.keras …  and best.keras
 
+A recipe of several members trains each in a directory of its own, such as
+DIRECTORY/member-1, one after the other; DIRECTORY/model.keras gives the mean of their
+outputs, and history.csv the means of their rows.
+
 All that is random in an epoch follows from the seed and the epoch's number, and operations
 are deterministic: N epochs and, later, M more are N + M epochs to the bit.
 """
@@ -14,6 +18,7 @@ are deterministic: N epochs and, later, M more are N + M epochs to the bit.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -23,13 +28,23 @@ import numpy as np
 import tensorflow as tf
 
 from tickcell.model.keras import archive, plots
-from tickcell.model.keras.callbacks import Averaged, Checkpoints, EpochSeeds, averaged, save
+from tickcell.model.keras.callbacks import (
+    Averaged,
+    Checkpoints,
+    EpochSeeds,
+    averaged,
+    save,
+    tensorboard,
+)
 from tickcell.model.keras.history import History
-from tickcell.model.keras.models import RNNModel
+from tickcell.model.keras.models import RNNModel, mean
 from tickcell.model.keras.recipe import Recipe
 from tickcell.model.keras.windows import Windows
 from tickcell.model.recording import Recording
 from tickcell.model.recording.labels import Labelling
+
+# Of a run: where it can be gone on with.
+LAST = pathlib.Path("checkpoints", "last.keras")
 
 _BINARY = Labelling()
 
@@ -47,6 +62,7 @@ def train(
     *,
     resume: bool = False,
     callbacks: Sequence[Any] = (),
+    logs: pathlib.Path | None = None,
     verbose: int = 0,
 ) -> History:
     """Trains a network and writes it to a directory.
@@ -59,6 +75,7 @@ def train(
       labelling: what the recordings' labels are.
       resume: goes on from the last checkpoint.
       callbacks: more of Keras's callbacks.
+      logs: gets logs for TensorBoard, those of members apart.
       verbose: as in `keras.Model.fit`.
 
     Returns:
@@ -68,6 +85,54 @@ def train(
       TrainingError: there is nothing to resume, or the loss became NaN or infinite.
       WindowError: the recordings cannot be cut into windows.
     """
+    if resume and not is_run(directory):
+        raise TrainingError(f"{directory / LAST}: is not there, so there is nothing to resume.")
+    fit = functools.partial(
+        _train_one, training=training, validation=validation, labelling=labelling, verbose=verbose
+    )
+    if recipe.members == 1:
+        return fit(recipe, directory, resume=resume, callbacks=[*callbacks, *_tensorboard(logs)])
+    histories, members = [], []
+    for number in range(recipe.members):
+        name = f"member-{number + 1}"
+        # Seeds of other runs have other members.
+        seed = recipe.seed * recipe.members + number
+        histories.append(
+            fit(
+                dataclasses.replace(recipe, members=1, seed=seed),
+                directory / name,
+                resume=resume and is_run(directory / name),
+                callbacks=[*callbacks, *_tensorboard(logs and logs / name)],
+            )
+        )
+        members.append(archive.load(directory / name / "model.keras"))
+    save(mean(members), directory / "model.keras")
+    history = History.mean(histories, directory / "history.csv")
+    plots.curves(history, directory / "curves.png")
+    return history
+
+
+def is_run(directory: pathlib.Path) -> bool:
+    """Says whether a directory holds a run that can be gone on with."""
+    return (directory / LAST).is_file() or any(directory.glob(f"member-*/{LAST}"))
+
+
+def _tensorboard(logs: pathlib.Path | None) -> list[Any]:
+    return [] if logs is None else [tensorboard(logs)]
+
+
+def _train_one(
+    recipe: Recipe,
+    directory: pathlib.Path,
+    *,
+    training: Sequence[Recording],
+    validation: Sequence[Recording],
+    labelling: Labelling,
+    resume: bool,
+    callbacks: Sequence[Any],
+    verbose: int,
+) -> History:
+    """Trains one network; see `train`."""
     keras.utils.set_random_seed(recipe.seed)
     tf.config.experimental.enable_op_determinism()
     windows = Windows(
@@ -80,10 +145,8 @@ def train(
     validation_windows = _validation_windows(recipe, validation, labelling)
     checkpoints = directory / "checkpoints"
     checkpoints.mkdir(parents=True, exist_ok=True)
-    last = checkpoints / "last.keras"
+    last = directory / LAST
     if resume:
-        if not last.is_file():
-            raise TrainingError(f"{last}: is not there, so there is nothing to resume.")
         model = archive.load(last, compiled=True)
     else:
         model = _new_model(recipe, training, windows, labelling)

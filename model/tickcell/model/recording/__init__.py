@@ -3,9 +3,9 @@
 from tickcell.model.recording.blocks import Block as Block
 from tickcell.model.recording.errors import RecordingError as RecordingError
 from tickcell.model.recording.layout import Layout as Layout
-from tickcell.model.recording.reader import STANDARD_INPUT as STANDARD_INPUT
+from tickcell.model.recording.opening import STANDARD_INPUT as STANDARD_INPUT
+from tickcell.model.recording.opening import open_recording as open_recording
 from tickcell.model.recording.reader import Reader as Reader
-from tickcell.model.recording.reader import open_recording as open_recording
 from tickcell.model.recording.resampling import Resampling as Resampling
 from tickcell.model.recording.whole import Recording as Recording
 from tickcell.model.recording.whole import gather as gather

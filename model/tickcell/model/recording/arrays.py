@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from tickcell.model.interface import Sensor
 
 
+_BATCH_ROWS = 8192
+
+
 class Arrays(NamedTuple):
     """What a file holds: one recording, or N sequences of the same length T.
 
@@ -79,14 +82,18 @@ class ArraysTable(FileTable):
         labels = self._arrays.labels
         if labels is not None:
             labels = labels.reshape(-1, step_count)
+        times = None if chosen.time is None else self._arrays.times
         for number, sequence in enumerate(frames):
-            yield Batch(
-                range(step_count),
-                sequence.astype(np.float64),
-                self._arrays.times if chosen.time is not None else None,
-                None if labels is None or chosen.label is None else labels[number],
-                number,
-            )
+            for start in range(0, step_count, _BATCH_ROWS):
+                rows = slice(start, min(start + _BATCH_ROWS, step_count))
+                has_labels = labels is not None and chosen.label is not None
+                yield Batch(
+                    range(rows.start, rows.stop),
+                    sequence[rows].astype(np.float64),
+                    None if times is None else times[rows],
+                    labels[number, rows] if has_labels and labels is not None else None,
+                    number,
+                )
 
 
 def read(

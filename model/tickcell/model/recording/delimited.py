@@ -51,6 +51,7 @@ class DelimitedTable(FileTable):
         self._dialect = judge(self._lines, wanted, layout, source, live=is_live)
         self.names = self._dialect.names
         self.expected_length = None if is_live else self._lines.expected(size)
+        self._is_renamed = bool(layout.columns) and self._dialect.has_header
         self._decimal = layout.decimal
         self._is_decimal_given = layout.decimal is not None
 
@@ -104,6 +105,8 @@ class DelimitedTable(FileTable):
 
     def notes(self) -> Iterator[str]:
         delimiter, decimal = self._dialect.delimiter, self._decimal
+        if self._is_renamed:
+            yield "the first row holds names, in place of which those of --columns are taken"
         if delimiter != ",":
             yield f"cells are parted by {name_of(delimiter)}"
         if decimal == "," and not self._is_decimal_given:

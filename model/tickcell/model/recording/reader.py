@@ -7,33 +7,22 @@ for block in open_recording("drive.csv", interface.sensors).blocks():
 from __future__ import annotations
 
 import itertools
-import os
 import pathlib
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tickcell.model.recording import arrays, text, times
-from tickcell.model.recording.arrays import ArraysTable
-from tickcell.model.recording.bags import BagTable
+from tickcell.model.recording import columns, times
 from tickcell.model.recording.blocks import Block, Gaps
-from tickcell.model.recording.delimited import DelimitedTable
 from tickcell.model.recording.errors import RecordingError
-from tickcell.model.recording.json_lines import JsonLinesTable
 from tickcell.model.recording.labels import Labelling
 from tickcell.model.recording.layout import NO_TIMES, Layout
-from tickcell.model.recording.parquet import ParquetTable
 from tickcell.model.recording.resampling import Resampling
-from tickcell.model.recording.table import Batch, Chosen, Table, listed
+from tickcell.model.recording.table import Batch, Table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from tickcell.model.interface import Sensor
-
-STANDARD_INPUT = "-"
 
 _IGNORED_NAMES = 12
 # How far the rate of live rows may be from the expected one, while their unit is assumed.
@@ -92,40 +81,17 @@ class Reader:
         self.name = pathlib.PurePath(table.source).name
         self.sensor_names = tuple(sensor_names)
         self.is_live = table.is_live
-        self._columns = [layout.source(name) for name in self.sensor_names]
-        label = table.label_column or layout.label
-        if label is not None and label not in table.names:
-            raise RecordingError(
-                f"{table.source}: no {table.column} is named {label!r} (--label); the "
-                f"{table.column}s are {listed(table.names)}."
-            )
-        parting = layout.recording_column
-        if parting is not None and parting not in table.names:
-            raise RecordingError(
-                f"{table.source}: no {table.column} is named {parting!r} (--recording-column); "
-                f"the {table.column}s are {listed(table.names)}."
-            )
-        taken = [*self._columns, *(name for name in (label, parting) if name is not None)]
-        self._time = times.find(table, layout, taken, rate_hz)
+        self._columns = columns.find(table, layout, self.sensor_names, rate_hz, labelled=labelled)
+        self._time, self._chosen = self._columns.time, self._columns.chosen
         self._expected_hz = rate_hz
-        self._is_label_guessed = labelled and label is None
-        if self._is_label_guessed:
-            label = self._only_other(parting)
-        self._chosen = self._choose(label, parting)
-        self.label_name = None if table.label_column else label
+        self.label_name = self._columns.label_name
+        self.ignored = self._columns.ignored
         self.one_label = table.one_label
         self.has_labels = self._chosen.label is not None
         self.has_times = self._time is not None
         self.file_rate_hz = self.rate_hz = self._rate(rate_hz)
         self.length, self.expected_length = table.length, table.expected_length
         self._resampling = self._resample(to_hz)
-        used = {*self._chosen.sensors, *self._chosen[1:]}
-        others = () if self._time is None else self._time.others
-        self.ignored = tuple(
-            name
-            for index, name in enumerate(table.names)
-            if name and index not in used and name not in others
-        )
         self._is_time_ignored = layout.time == NO_TIMES
         on_gap = layout.on_gap or ("keep" if self.is_live else "raise")
         period_s = None if self.is_live or np.isnan(self.file_rate_hz) else 1 / self.file_rate_hz
@@ -161,7 +127,7 @@ class Reader:
             yield f"time: {why}; taken to be {self.file_rate_hz:g} Hz, evenly"
         if self._resampling is not None:
             yield self._resampling.note()
-        if self._is_label_guessed:
+        if self._columns.is_label_guessed:
             yield f"labels are in the column {self.label_name}"
         if self.ignored:
             yield f"ignores {_counted(self.ignored, self._table.column)}"
@@ -179,37 +145,6 @@ class Reader:
         """
         for batch in self._table.batches(self._chosen):
             yield from () if batch.labels is None else batch.labels
-
-    def _only_other(self, parting: str | None) -> str:
-        """Returns the only column that is nobody's: no sensor's, the time's or recordings'."""
-        times_ = () if self._time is None else (self._time.name, *self._time.others)
-        known = {*self._columns, *times_, parting, ""}
-        found = [name for name in self._table.names if name not in known]
-        if len(found) != 1:
-            raise RecordingError(
-                f"{self._table.source}: has no labels: looked for the only column that is neither "
-                f"a sensor's nor the time's, and found {listed(found) or 'none'}; name it with "
-                "--label."
-            )
-        return found[0]
-
-    def _choose(self, label: str | None, parting: str | None) -> Chosen:
-        names = self._table.names
-        time = None if self._time is None else self._time.place
-        has_label = label is not None and label in names
-        wanted = [*self._columns, *([label] if has_label and label is not None else [])]
-        for name in [*wanted, *([self._time.name] if self._time else [])]:
-            if names.count(name) > 1:
-                raise RecordingError(
-                    f"{self._table.source}: {self._table.row} 1: {names.count(name)} columns are "
-                    f"named {name!r}, expected one."
-                )
-        return Chosen(
-            [names.index(name) for name in self._columns],
-            time,
-            names.index(label) if has_label and label is not None else None,
-            None if parting is None else names.index(parting),
-        )
 
     def _rate(self, expected_hz: float | None) -> float:
         if expected_hz is not None and not 0 < expected_hz < float("inf"):
@@ -350,120 +285,6 @@ class Reader:
             f"{place}, column {table.names[chosen.label]!r}: got {_shown(batch.labels[index])}, "
             f"expected {self._labelling.expected}."
         )
-
-
-def open_recording(
-    path: str | os.PathLike[str],
-    sensors: Sequence[Sensor],
-    layout: Layout | None = None,
-    *,
-    rate_hz: float | None = None,
-    to_hz: float | None = None,
-    dropouts: bool = False,
-    labelled: bool = False,
-    sequences: bool = False,
-    labelling: Labelling | None = None,
-) -> Reader:
-    """Opens a recording, and judges it by its first rows.
-
-    Args:
-      path: of the file: delimited text, JSON lines, Parquet, NPY, NPZ, a ROS bag or MCAP. "-"
-        is delimited text or JSON lines on standard input, given row by row as they come.
-      sensors: whose readings make a frame, in its order.
-      layout: what is known of the file.
-      rate_hz: the rate of a file that has no times, and the one to expect of others.
-      to_hz: the rate to bring the frames to; None keeps theirs.
-      dropouts: whether a reading may be missing (an empty cell, null, NaN or infinite); it is
-        NaN in its frame.
-      labelled: whether there must be labels.
-      sequences: whether an NPY or NPZ may hold `[N, T, F]`, N recordings.
-      labelling: what the labels are; 0 and 1 without it.
-
-    Raises:
-      RecordingError: the file cannot be read, or has something in it that is no recording.
-      MissingExtraError: an extra that reads such files is not installed.
-    """
-    layout = layout or Layout()
-    wanted = [layout.source(sensor.name) for sensor in sensors]
-    if unknown := [name for name in layout.sources if name not in {s.name for s in sensors}]:
-        raise RecordingError(
-            f"--source: no sensor is named {listed(unknown)}; the sensors are "
-            f"{listed([sensor.name for sensor in sensors])}."
-        )
-    try:
-        table = _table(path, sensors, wanted, layout, dropouts=dropouts, sequences=sequences)
-    except OSError as error:
-        raise RecordingError(f"{path}: cannot be read: {error.strerror}.") from error
-    names = [sensor.name for sensor in sensors]
-    return Reader(
-        table,
-        names,
-        layout,
-        rate_hz=rate_hz,
-        to_hz=to_hz,
-        dropouts=dropouts,
-        labelled=labelled,
-        labelling=labelling,
-    )
-
-
-def _table(
-    path: str | os.PathLike[str],
-    sensors: Sequence[Sensor],
-    wanted: Sequence[str],
-    layout: Layout,
-    *,
-    dropouts: bool,
-    sequences: bool,
-) -> Table:
-    if str(path) == STANDARD_INPUT:
-        return of_lines(sys.stdin, wanted, layout, source="standard input", is_live=True)
-    file = pathlib.Path(path)
-    suffix = file.suffix.lower()
-    if suffix in (".npy", ".npz"):
-        found = arrays.read(file, sensors, dropouts=dropouts, sequences=sequences)
-        return ArraysTable(str(file), found, wanted)
-    if suffix == ".parquet":
-        return ParquetTable(file, wanted)
-    if suffix in (".bag", ".db3", ".mcap") or (file / "metadata.yaml").exists():
-        return BagTable(file, wanted, layout)
-    return of_lines(
-        text.of_file(file), wanted, layout, source=str(file), size=text.size_of_file(file)
-    )
-
-
-def of_lines(
-    lines: Iterable[str],
-    wanted: Sequence[str],
-    layout: Layout,
-    *,
-    source: str,
-    is_live: bool = False,
-    size: int | None = None,
-) -> Table:
-    """Returns the table of a text: of JSON lines if its first line begins an object.
-
-    Args:
-      lines: of the text.
-      wanted: the columns that must be there.
-      layout: what is known of it.
-      source: what to call it in messages.
-      is_live: whether to give each row before the next line is read.
-      size: about how many characters the text has, where that is known.
-
-    Raises:
-      RecordingError: there is no row, or a column that must be there is not.
-    """
-    lines = text.checked(lines, source)
-    blank = []
-    for first in lines:
-        blank.append(first)
-        if first.strip("\ufeff \t\r\n"):
-            break
-    is_json = bool(blank) and blank[-1].lstrip("\ufeff \t").startswith("{")
-    lines = itertools.chain(blank, lines)
-    kind = JsonLinesTable if is_json else DelimitedTable
-    return kind(lines, wanted, layout, source=source, is_live=is_live, size=size)
 
 
 def _counted(names: Sequence[str], kind: str) -> str:

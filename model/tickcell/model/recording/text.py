@@ -21,6 +21,21 @@ _BOMS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+# What other files begin with, and what to do with them.
+_OTHERS = {
+    b"PK\x03\x04": "a workbook or a zip archive; save its table as CSV",
+    b"\xd0\xcf\x11\xe0": "a workbook; save its table as CSV",
+    b"\x89HDF": "HDF5; save its arrays as NPZ",
+    b"MATLAB": "a MATLAB file; save its arrays as NPZ",
+    b"PAR1": "Parquet; name it .parquet",
+    b"\x93NUMPY": "NumPy's; name it .npy",
+    b"SQLite format 3": "a database; name it .db3 if it is a ROS bag",
+    b"#ROSBAG": "a ROS bag; name it .bag",
+    b"\x89MCAP": "an MCAP; name it .mcap",
+    b"BZh": "packed by bzip2; unpack it",
+    b"\xfd7zXZ": "packed by xz; unpack it",
+    b"\x28\xb5\x2f\xfd": "packed by Zstandard; unpack it",
+}
 _COMMENTS = ("#", "%")
 _HEAD_BYTES = 512
 
@@ -33,7 +48,11 @@ def of_file(path: pathlib.Path) -> Iterator[str]:
       RecordingError: it is damaged, or in another encoding.
     """
     with path.open("rb") as packed:
-        is_packed = packed.read(len(_GZIP)) == _GZIP
+        head = packed.read(_HEAD_BYTES)
+        for start, what in _OTHERS.items():
+            if head.startswith(start):
+                raise RecordingError(f"{path}: is no text, but {what}.")
+        is_packed = head.startswith(_GZIP)
         packed.seek(0)
         if is_packed:
             with gzip.open(packed) as binary:

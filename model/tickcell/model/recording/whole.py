@@ -20,7 +20,8 @@ from tickcell.model.recording.errors import RecordingError
 from tickcell.model.recording.labels import Labelling
 from tickcell.model.recording.layout import Layout
 from tickcell.model.recording.mending import Mending
-from tickcell.model.recording.reader import Reader, open_recording
+from tickcell.model.recording.opening import open_recording
+from tickcell.model.recording.reader import Reader
 from tickcell.model.recording.resampling import Resampling
 from tickcell.model.recording.times import rate_hz as _rate_hz
 

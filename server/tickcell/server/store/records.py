@@ -43,6 +43,12 @@ class Records:
                 return value
         raise damaged(self._directory, f"the row of {key.session!r} holds no record")
 
+    @staticmethod
+    def is_step(change: Change) -> bool:
+        """Says whether a change is one statement: a record in place of one that counts alike."""
+        _, expected, replacement, was_live, is_live = change
+        return expected is not None and replacement is not None and was_live == is_live
+
     def apply(self, change: Change, *, may_add: bool) -> Verdict:
         """Applies a change if its record is as expected.
 
@@ -69,6 +75,9 @@ class Records:
         found = self.find(change.key)
         if found == replacement:
             return Applied()
+        if found is not None and found == expected and self._connection.in_transaction:
+            # The same bytes, and yet not found: of another type, or missing in the index.
+            raise damaged(self._directory, f"the row of {session!r} cannot be replaced")
         if found is None and not is_tried:
             return Full("the disk is nearly full, and room is kept for the sessions that exist")
         return Lost(found)

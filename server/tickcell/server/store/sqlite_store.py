@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 import apsw
 
 from tickcell.server.store import database, opening
-from tickcell.server.store.contract import Change, Contended, Counts, Full, Key, Unknown, Verdict
+from tickcell.server.store.contract import (
+    Change,
+    Contended,
+    Counts,
+    Full,
+    Key,
+    Lost,
+    Unknown,
+    Verdict,
+)
 from tickcell.server.store.disk import Disk
 from tickcell.server.store.errors import (
     StoreDamagedError,
@@ -144,6 +153,11 @@ class SqliteStore:
         if not self._log.gate.acquire(blocking=False):
             return [Contended()] * len(changes)
         try:
+            if len(changes) == 1 and Records.is_step(changes[0]):
+                verdict = self._step(changes[0])
+                if verdict != Lost(changes[0].expected):
+                    return [verdict]
+                # Another writer was there in between, or the row is damaged: see again.
             return self._commit(changes)
         except apsw.BusyError:
             return [Contended()] * len(changes)
@@ -199,6 +213,15 @@ class SqliteStore:
             self._upkeep_connection.close()
             self._opened.close()
             _open_directories.discard(self._directory)
+
+    def _step(self, change: Change) -> Verdict:
+        """Commits a lone step: one statement is a transaction by itself, in half the time."""
+        try:
+            return self._records.apply(change, may_add=False)
+        except (apsw.BusyError, apsw.FullError):
+            raise
+        except apsw.Error as error:
+            return Unknown(str(self._log.judge(error)))
 
     def _commit(self, changes: Sequence[Change]) -> list[Verdict]:
         with database.transaction(self._connection, "BEGIN IMMEDIATE") as commit:

@@ -1,4 +1,4 @@
-"""One turn: who is in it together neither waits for, nor disturbs, nor mixes with another."""
+"""Rounds: whoever shares one neither waits for, nor disturbs, nor mixes with another."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import pytest
 from doubles.counting_cell import CountingCell
 from doubles.in_process_server import served
 from doubles.moody_cell import GIVES_NAN, LEAVES_NAN, RAISES
-from server.turns import World, assert_counted
+from server.world import World, assert_counted
 from tickcell.server import errors, record
 from tickcell.server.catalogue import Catalogue
+from tickcell.server.config import Limits
 from tickcell.server.store import Change
 
 UPSETS = {
@@ -72,7 +73,7 @@ class TestTogether:
         for request, frames in requests:
             assert_counted(request, 0, frames)
 
-    def test_new_and_partly_stored_requests_share_a_turn(self) -> None:
+    def test_new_and_partly_stored_requests_share_a_round(self) -> None:
         world = World()
         world.create_all("a", "b")
         world.run(world.request("a", 0, [1.0, 2.0, 3.0]))
@@ -82,7 +83,7 @@ class TestTogether:
         assert_counted(overlap, 1, [2.0, 3.0, 4.0, 5.0])
         assert_counted(new, 0, [6.0, 7.0, 8.0])
 
-    def test_two_models_in_one_turn_step_their_own_sessions(self) -> None:
+    def test_two_models_in_one_round_step_their_own_sessions(self) -> None:
         wide = served(CountingCell(3), "wide")
         world = World(wide)
         world.create("a")
@@ -105,7 +106,7 @@ class TestTogether:
         assert world.cell.row_counts == [3, 2, 1]
         assert world.store.change_counts == [3]
 
-    def test_answers_are_right_whoever_shares_the_turns(self) -> None:
+    def test_answers_are_right_whoever_shares_the_rounds(self) -> None:
         chance = random.Random(7)
         world = World()
         sessions = {f"s{index}": chance.choice([1, 1, 1, 2, 5]) for index in range(30)}
@@ -121,7 +122,7 @@ class TestTogether:
                 expected[session] += len(frames)
             world.run(*[request for request, _ in asked])
             for request, frames in asked:
-                assert_counted(request, request.first_step or 0, frames)
+                assert_counted(request, request.request.first_step or 0, frames)
 
 
 class TestIsolation:
@@ -155,7 +156,7 @@ class TestIsolation:
         assert type(request.error) is UPSETS[upset]
         assert world.sessions.get("a") == before
 
-    def test_fault_in_the_midst_of_a_turn_applies_no_request_twice(self) -> None:
+    def test_fault_in_the_midst_of_a_round_applies_no_request_twice(self) -> None:
         world = World()
         world.create_all("a", "b")
         requests = [
@@ -173,15 +174,16 @@ class TestIsolation:
         world = World()
         world.create_all("a", "b")
         damaged, right = world.request("a", 0, [1.0]), world.request("b", 0, [1.0])
-        (encoded,) = world.store.load([damaged.key])
+        key = damaged.request.key
+        (encoded,) = world.store.load([key])
         assert encoded is not None
-        world.store.commit([Change(damaged.key, encoded, b"x" + encoded[1:])])
+        world.store.commit([Change(key, encoded, b"x" + encoded[1:])])
         world.run(damaged, right)
         assert isinstance(damaged.error, errors.RecordDamaged)
         assert_counted(right, 0, [1.0])
 
     def test_request_beyond_the_bound_of_rows_is_refused_alone(self) -> None:
-        world = World(max_request_rows=20)
+        world = World(limits=Limits(max_request_rows=20))
         world.create("a", 4)
         world.create("b", 4)
         most = np.ones((5, 4, 1), np.float32)
@@ -204,7 +206,7 @@ class TestOtherWriters:
             world.request("a", 0, [1.0]),
             world.request("b", 0, [3.0]),
         )
-        world.store.interruptions.append(lambda: world.run(other))
+        world.store.interruptions.append(lambda: world.other.run(other))
         world.run(ours, bystander)
         assert_counted(other, 0, [1.0])
         assert_counted(ours, 0, [1.0, 2.0])
@@ -219,7 +221,7 @@ class TestOtherWriters:
             world.request("a", 0, [2.0]),
             world.request("b", 0, [3.0]),
         )
-        world.store.interruptions.append(lambda: world.run(other))
+        world.store.interruptions.append(lambda: world.other.run(other))
         world.run(ours, bystander)
         assert isinstance(ours.error, errors.StepConflict)
         assert_counted(other, 0, [2.0])
@@ -232,7 +234,7 @@ class TestOtherWriters:
         frames = [1.0, 2.0, 3.0, 4.0, 5.0]
         for step in range(4):
             other = world.request("a", step, [frames[step]])
-            world.store.interruptions += [functools.partial(world.run, other), int]
+            world.store.interruptions += [functools.partial(world.other.run, other), int]
         ours = world.request("a", 0, frames)
         world.run(ours)
         assert_counted(ours, 0, frames)
@@ -243,7 +245,7 @@ class TestOtherWriters:
         generation = world.create("a").life.generation
         requests = [world.request("a", step, [float(step)]) for step in range(3)]
         world.clock.advance(1.0)
-        world.store.interruptions.append(lambda: world.sessions.touch("a", generation))
+        world.store.interruptions.append(lambda: world.other.sessions.touch("a", generation))
         world.run(*requests)
         for step, request in enumerate(requests):
             assert_counted(request, step, [float(step)])
@@ -252,7 +254,7 @@ class TestOtherWriters:
         world = World()
         generation = world.create("a").life.generation
         ours = world.request("a", 0, [1.0])
-        world.store.interruptions.append(lambda: world.sessions.delete("a", generation))
+        world.store.interruptions.append(lambda: world.other.sessions.delete("a", generation))
         world.run(ours)
         assert isinstance(ours.error, errors.SessionDeleted)
 
@@ -260,21 +262,23 @@ class TestOtherWriters:
         world = World()
         generation = world.create("a").life.generation
         ours = world.request("a", 0, [1.0])
-        world.store.interruptions.append(lambda: world.sessions.reset("a", generation, "again"))
+        world.store.interruptions.append(
+            lambda: world.other.sessions.reset("a", generation, "again")
+        )
         world.run(ours)
         assert isinstance(ours.error, errors.SessionRestarted)
         assert world.next_step("a") == 0
 
     def test_session_created_twice_at_once_is_created_once(self) -> None:
         world = World()
-        world.store.interruptions.append(lambda: world.create("a"))
+        world.store.interruptions.append(lambda: world.create("a", server=world.other))
         with pytest.raises(errors.SessionExists):
             world.create("a")
 
     def test_deletion_of_a_session_that_steps_meanwhile_deletes_it(self) -> None:
         world = World()
         generation = world.create("a").life.generation
-        world.store.interruptions.append(lambda: world.run(world.request("a", 0, [1.0])))
+        world.store.interruptions.append(lambda: world.other.run(world.request("a", 0, [1.0])))
         world.sessions.delete("a", generation)
         with pytest.raises(errors.SessionDeleted) as caught:
             world.sessions.get("a")
@@ -307,18 +311,18 @@ class TestStoredWhateverIsMissing:
         world = World()
         world.create("a")
         world.run(world.request("a", 0, [1.0]))
-        other = world.turn_over(Catalogue([served(CountingCell(), "another")]))
+        other = world.server_of(Catalogue([served(CountingCell(), "another")]))
         stored, new = world.request("a", 0, [1.0]), world.request("a", 1, [2.0])
-        other.run([stored, new])
+        other.run(stored, new)
         assert_counted(stored, 0, [1.0])
         assert isinstance(new.error, errors.ModelNotServed)
         assert new.error.metadata["model_fingerprint"] == world.model.fingerprint
 
     def test_strict_server_under_other_numerics_answers_stored_steps_only(self) -> None:
         world, other = world_and_other_numerics()
-        turn = world.turn_over(other, strict_numerics=True)
+        strict = world.server_of(other, is_strict=True)
         stored, new = world.request("a", 0, [1.0]), world.request("a", 1, [2.0])
-        turn.run([stored, new])
+        strict.run(stored, new)
         assert_counted(stored, 0, [1.0])
         assert isinstance(new.error, errors.NumericsChanged)
         assert new.error.metadata["next_step"] == "1"
@@ -327,9 +331,9 @@ class TestStoredWhateverIsMissing:
 
 def test_session_that_goes_on_under_other_numerics_says_from_which_step() -> None:
     world, other = world_and_other_numerics()
-    turn = world.turn_over(other)
+    elsewhere = world.server_of(other)
     request = world.request("a", 1, [2.0, 3.0])
-    turn.run([request])
+    elsewhere.run(request)
     assert_counted(request, 1, [2.0, 3.0])
     gone_on = world.sessions.get("a")
     assert gone_on.numerics_start_step == 1
@@ -338,9 +342,9 @@ def test_session_that_goes_on_under_other_numerics_says_from_which_step() -> Non
 
 def test_warning_of_other_numerics_comes_once_a_session(caplog: pytest.LogCaptureFixture) -> None:
     world, other = world_and_other_numerics()
-    turn = world.turn_over(other)
+    elsewhere = world.server_of(other)
     for step in (1, 2, 3):
-        turn.run([world.request("a", step, [2.0])])
+        elsewhere.run(world.request("a", step, [2.0]))
     assert len(caplog.records) == 1
     assert "from step 1" in caplog.text
 
@@ -353,7 +357,7 @@ def world_and_other_numerics() -> tuple[World, Catalogue]:
     return world, Catalogue([dataclasses.replace(world.model, numerics=b"elsewher")])
 
 
-def test_time_stands_still_for_all_that_is_in_a_turn() -> None:
+def test_time_stands_still_for_all_that_is_in_a_round() -> None:
     world = World()
     world.create_all("a", "b")
     world.clock.advance(5.0)

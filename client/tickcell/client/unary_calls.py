@@ -105,18 +105,19 @@ def delete_session(link: Link, session: str, generation: int) -> None:
     link.call(methods.DELETE_SESSION, request)
 
 
-def step_session(link: Link, life: Life, chunk: Chunk) -> bytes:
+def step_session(link: Link, life: Life, chunk: Chunk) -> tuple[bytes, bytes]:
     """Advances a session by a chunk.
 
     Returns:
-      The outputs, `[T, B, O]` float32, little-endian.
+      The outputs, `[T, B, O]` float32, little-endian, and the history after them.
 
     Raises:
       RefusedError: the chunk was refused.
       ReplyError: the reply is to something else.
     """
     request = life.request(wire.StepSessionRequest, chunk)
-    return life.outputs(link.call(methods.STEP_SESSION, request), chunk)
+    reply = link.call(methods.STEP_SESSION, request)
+    return life.outputs(reply, chunk), reply.history
 
 
 def get_model(link: Link, name: str = "", version: str = "") -> Model:

@@ -1,0 +1,409 @@
+"""Moves rounds: everything that has arrived, in as few calls as it allows, and in short pieces.
+
+A turn is one iteration of the event loop. What arrives in it is gathered, none is
+waited for, and the next turn makes a round of it. While the last turns had one
+request each there is nothing to gather, and a request runs at once.
+
+Whoever brings much must not make the others wait. A round that takes longer than a
+slice (`pace.SLICE_S`) goes into one queue with its like, and between two short rounds
+one slice of it runs. A cell whose smallest call is longer than that runs in a thread.
+
+Rounds are the driver's, not their callers': no cancelled call and no deadline ends one.
+A request whose caller has left before its round began is dropped, later never.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import functools
+import logging
+import math
+import time
+from collections.abc import Callable, Generator, Sequence
+from concurrent import futures
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tickcell.server import errors, rounds
+from tickcell.server.clock import Moment
+from tickcell.server.computing import Begun, Call
+from tickcell.server.contention import Contention
+from tickcell.server.entries import Entries, Entry
+from tickcell.server.pace import SLICE_S
+from tickcell.server.rounds import Answer, Commit, Computed, Count, Load
+from tickcell.server.rules import StepRequest
+from tickcell.server.store.contract import Contended
+from tickcell.server.store.errors import StoreError
+from tickcell.server.sync import Sync
+
+if TYPE_CHECKING:
+    from tickcell.server.heads import Heads
+    from tickcell.server.observer import Observer
+    from tickcell.server.policy import Policy
+    from tickcell.server.rounds import Request
+    from tickcell.server.store import EmbeddedStore
+    from tickcell.server.store.contract import Change, Key, Verdict
+
+    Moves = Generator[Any, Any, None]
+    _Failed = Callable[[str, Exception], errors.TickcellError]
+
+_Result = TypeVar("_Result")
+
+# After so many turns with one request each, the next is expected to have one, too.
+_LONE_TURNS = 8
+# The most that one round begins with: to decide on so much takes about a slice.
+_ROUND_REQUESTS = 256
+_ROUND_BYTES = 64 * 1024
+# A lone step of so few bytes is a single call of a few rows.
+_TICK_BYTES = 1024
+# What a byte of a record or a request takes: to be copied, checked, encoded and stored.
+_BYTE_S = 5e-9
+
+# What a job needs comes later, and then moves it.
+_LATER = object()
+
+_log = logging.getLogger(__name__)
+
+
+class _Job:
+    """A round on its way, or another piece of work that is done in slices.
+
+    Attributes:
+      moves: yields what it needs.
+      entries: of the requests that it answers.
+      result: what it is sent next: a value, or an exception to raise there.
+    """
+
+    __slots__ = ("entries", "moves", "result")
+
+    def __init__(self, moves: Moves, entries: Sequence[Entry] = ()) -> None:
+        self.moves = moves
+        self.entries = entries
+        self.result: Any = None
+
+
+class Driver:
+    """Takes requests to rounds, and rounds to the store and the cells."""
+
+    def __init__(
+        self,
+        store: EmbeddedStore,
+        heads: Heads,
+        policy: Policy,
+        observer: Observer,
+        wall_ns: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._heads = heads
+        self._policy = policy
+        self._observer = observer
+        self._wall_ns = wall_ns
+        self._entries = Entries()
+        self._arrived: collections.deque[Entry] = collections.deque()
+        self._short: collections.deque[_Job] = collections.deque()
+        self._long: collections.deque[_Job] = collections.deque()
+        self._slow: list[Begun] = []
+        self._is_slow_busy = False
+        self._contention = Contention(self._commit)
+        self._sync = Sync(store)
+        self._cells = futures.ThreadPoolExecutor(1, "cell")
+        self._is_due = self._has_run = False
+        self._lone_turns = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is in its hands."""
+        return not (self._entries or self._long)
+
+    def enter(self, request: Request) -> Entry:
+        """Lets a request take part in a round; it may be answered before this returns."""
+        entry = Entry(request)
+        if self._entries.add(entry):
+            if self._lone_turns >= _LONE_TURNS and not (
+                self._has_run or self._arrived or request.size > _ROUND_BYTES
+            ):
+                self._has_run = True
+                is_tick = isinstance(request, StepRequest) and request.step_count == 1
+                is_whole = is_tick and request.size <= _TICK_BYTES
+                self._move(self._round_of([entry], is_whole=is_whole))
+            else:
+                self._arrived.append(entry)
+            self._wake()
+        return entry
+
+    def in_slice(self, work: Callable[[], _Result]) -> asyncio.Future[_Result]:
+        """Does in its turn what takes no longer than a slice; it is not done for one who left."""
+        done: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
+        self._long.append(_Job(_doing(work, done)))
+        self._wake()
+        return done
+
+    def durable(self) -> asyncio.Future[None]:
+        """Returns what is done once all that is committed by now is as durable as promised."""
+        durable: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def done(error: Exception | None) -> None:
+            if durable.done():
+                return
+            if error is None:
+                durable.set_result(None)
+            else:
+                durable.set_exception(error)
+
+        if self._store.syncs:
+            self._sync.then(done)
+        else:
+            done(None)
+        return durable
+
+    def close(self) -> None:
+        """Waits for the threads to end; what they did is of no use any more."""
+        self._cells.shutdown(cancel_futures=True)
+        self._sync.close()
+
+    # Turns.
+
+    def _wake(self) -> None:
+        if not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Runs one short round, and one slice of a long one."""
+        self._is_due = False
+        count = int(self._has_run)
+        self._has_run = False
+        if self._short:
+            self._move(self._short.popleft())
+        elif self._arrived:
+            entries = self._gather()
+            count += len(entries)
+            if entries:
+                self._move(self._round_of(entries))
+        if count:
+            self._lone_turns = self._lone_turns + 1 if count == 1 else 0
+        if self._long and not self._move(self._long[0], time.perf_counter() + SLICE_S):
+            self._long.popleft()
+        if self._arrived or self._short or self._long:
+            self._wake()
+
+    def _gather(self) -> list[Entry]:
+        """Takes from what has arrived as much as one round may begin with."""
+        entries: list[Entry] = []
+        size = 0
+        while self._arrived and len(entries) < _ROUND_REQUESTS and size < _ROUND_BYTES:
+            entry = self._arrived.popleft()
+            if entry.is_left and not entry.has_begun:
+                self._remove(entry.request.key)
+            elif entry.request.size > _ROUND_BYTES:
+                self._long.append(self._round_of([entry], is_whole=True))
+            else:
+                size += entry.request.size
+                entries.append(entry)
+        return entries
+
+    def _parted(self, begun: Sequence[Begun | Computed]) -> Sequence[Begun | Computed]:
+        """Returns what is within a slice together, and schedules the rest."""
+        groups: list[list[Begun | Computed]] = []
+        free_s = 0.0
+        for item in begun:
+            if isinstance(item, Begun) and item.model.pace.is_slow:
+                self._slow.append(item)
+                continue
+            time_s = _time_s(item)
+            if time_s > SLICE_S:
+                self._long.append(self._finish_of([item]))
+            elif not groups or time_s > free_s:
+                groups.append([item])
+                free_s = SLICE_S - time_s
+            else:
+                groups[-1].append(item)
+                free_s -= time_s
+        if self._slow and not self._is_slow_busy:
+            self._is_slow_busy = True
+            self._move(_Job(self._finish_slow()))
+        if not groups:
+            return ()
+        self._short.extend([self._finish_of(group) for group in groups[1:]])
+        return groups[0]
+
+    # Rounds.
+
+    def _round_of(self, entries: Sequence[Entry], *, is_whole: bool = False) -> _Job:
+        return _Job(self._round(entries, is_whole=is_whole), entries)
+
+    def _finish_of(self, begun: Sequence[Begun | Computed]) -> _Job:
+        return _Job(self._finish(begun), [self._entries.first(item.key) for item in begun])
+
+    def _round(self, entries: Sequence[Entry], *, is_whole: bool = False) -> Moves:
+        """Begins a round, and finishes what needs no more than a slice together; or all."""
+        requests = []
+        for entry in entries:
+            entry.has_begun = True
+            requests.append(entry.request)
+        try:
+            now = Moment(self._store.now_ns(), self._wall_ns())
+            beginning = yield from rounds.begin(requests, self._heads, self._policy, now)
+        except Exception as error:  # noqa: BLE001 - the edge: answered, and logged if unforeseen.
+            refusals = [(request.key, rounds.refusal(request.key, error)) for request in requests]
+            self._give(refusals, errors.store_away)
+            return
+        if beginning.answers:
+            self._give(beginning.answers, errors.store_away)
+        begun = beginning.begun if is_whole else self._parted(beginning.begun)
+        if begun:
+            yield from self._finish(begun)
+
+    def _finish(self, begun: Sequence[Begun | Computed]) -> Moves:
+        try:
+            ending = yield from rounds.finish(begun, self._heads)
+        except Exception as error:  # noqa: BLE001 - the edge: logged, and answered.
+            self._abandon([self._entries.first(item.key) for item in begun], error)
+            return
+        if ending.again:
+            self._arrived.extendleft(self._entries.first(key) for key in reversed(ending.again))
+            self._wake()
+        self._give(ending.answers, errors.outcome_unknown)
+
+    def _finish_slow(self) -> Moves:
+        """Finishes what slow cells step: all of one cell that has come until the last is done."""
+        try:
+            while self._slow:
+                model = self._slow[0].model
+                group = [item for item in self._slow if item.model is model]
+                self._slow = [item for item in self._slow if item.model is not model]
+                yield from self._finish(group)
+        finally:
+            self._is_slow_busy = False
+
+    def _abandon(self, entries: Sequence[Entry], error: Exception) -> None:
+        """Answers those of whom a fault of ours has left it open what became of them."""
+        _log.error("a round of %d requests failed", len(entries), exc_info=error)
+        for entry in entries:
+            key = entry.request.key
+            if not entry.is_settled:
+                self._heads.forget(key)
+                self._remove(key).settle(errors.outcome_unknown(key.session, repr(error)))
+
+    def _give(self, answers: Sequence[tuple[Key, Answer]], failed: _Failed) -> None:
+        """Answers, as soon as what is answered is durable.
+
+        Args:
+          answers: by session.
+          failed: what is answered where it cannot be made durable.
+        """
+        if answers and self._store.syncs:
+            self._sync.then(functools.partial(self._give_synced, answers, failed))
+            return
+        for key, answer in answers:
+            self._remove(key).settle(answer)
+
+    def _give_synced(
+        self, answers: Sequence[tuple[Key, Answer]], failed: _Failed, error: Exception | None
+    ) -> None:
+        if error is not None:
+            self._observer.store_failed(error)
+        for key, answer in answers:
+            if error is not None:
+                self._heads.forget(key)
+                answer = failed(key.session, error)
+            self._remove(key).settle(answer)
+
+    def _remove(self, key: Key) -> Entry:
+        entry, following = self._entries.remove(key)
+        if following is not None:
+            self._arrived.append(following)
+            self._wake()
+        return entry
+
+    # What rounds need.
+
+    def _move(self, job: _Job, until_s: float = math.inf) -> bool:
+        """Moves a job on; returns whether it could go on, but that the time is up."""
+        moves, result = job.moves, job.result
+        try:
+            while True:
+                need = moves.throw(result) if isinstance(result, Exception) else moves.send(result)
+                try:
+                    result = self._perform(job, need)
+                except Exception as error:  # noqa: BLE001 - the round's to judge.
+                    result = error
+                if result is _LATER:
+                    return False
+                if until_s != math.inf and time.perf_counter() > until_s:
+                    job.result = result
+                    return True
+        except StopIteration:
+            return False
+        except Exception as error:  # noqa: BLE001 - the edge: logged, and answered.
+            self._abandon(job.entries, error)
+            return False
+
+    def _resume(self, job: _Job, result: Any) -> None:
+        job.result = result
+        self._move(job)
+
+    def _perform(self, job: _Job, need: Load | Count | Call | Commit) -> Any:
+        """Does what a job needs, and returns what came of it or `_LATER`."""
+        if isinstance(need, Call):
+            if not need.model.pace.is_slow:
+                return need.model.cell.step_rows(need.rows)
+            return self._call_in_thread(job, need)
+        if isinstance(need, Commit):
+            verdicts = self._commit(need.changes)
+            if _is_any_contended(verdicts):
+                self._contention.wait(need.changes, verdicts, functools.partial(self._resume, job))
+                return _LATER
+            return verdicts
+        try:
+            return self._store.load(need.keys) if isinstance(need, Load) else self._store.counts()
+        except StoreError as error:
+            self._observer.store_failed(error)
+            raise
+
+    def _call_in_thread(self, job: _Job, call: Call) -> object:
+        called = asyncio.get_running_loop().run_in_executor(
+            self._cells, call.model.cell.step_rows, call.rows
+        )
+        called.add_done_callback(lambda done: self._resume(job, done.exception() or done.result()))
+        return _LATER
+
+    def _commit(self, changes: Sequence[Change]) -> list[Verdict]:
+        try:
+            verdicts = self._store.commit(changes)
+        except Exception as error:
+            self._observer.store_failed(error)
+            raise
+        if not _is_any_contended(verdicts):
+            self._observer.commit_was_possible()
+        return verdicts
+
+
+def _is_any_contended(verdicts: Sequence[Verdict]) -> bool:
+    for verdict in verdicts:  # noqa: SIM110 - a generator costs a tick as much as all of this.
+        if isinstance(verdict, Contended):
+            return True
+    return False
+
+
+def _time_s(item: Begun | Computed) -> float:
+    """Returns about how long it takes to finish this."""
+    if isinstance(item, Computed):
+        return _BYTE_S * len(item.change.replacement or b"")
+    life = item.record.life
+    size = len(item.request.frames) + len(item.encoded or b"")
+    return item.model.pace.time_s(item.new_count, life.series_count) + _BYTE_S * size
+
+
+def _doing(work: Callable[[], _Result], done: asyncio.Future[_Result]) -> Moves:
+    """Does some work within one slice."""
+    if done.cancelled():
+        return
+    try:
+        result = work()
+    except Exception as error:  # noqa: BLE001 - raised where it is awaited.
+        done.set_exception(error)
+    else:
+        done.set_result(result)
+    return
+    yield

@@ -1,0 +1,240 @@
+"""The engine: sessions of one store, advanced by the models of one catalogue.
+
+    store + catalogue + clock + rules + lives + observer
+
+It is what every service is an adapter over: no service knows another, and the engine
+knows none. Every use names its caller, who sees the sessions of its owner alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from tickcell.server import errors, lives, record, rounds
+from tickcell.server.driver import Driver
+from tickcell.server.heads import Heads
+from tickcell.server.life_requests import Create, Delete, Get, Reset, Touch
+from tickcell.server.pieces import Pieces
+from tickcell.server.policy import Policy
+from tickcell.server.store.contract import Key
+from tickcell.server.store.errors import StoreError
+from tickcell.server.sweep import Sweep
+from tickcell.server.upkeep import Upkeep
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from tickcell.server.caller import Caller
+    from tickcell.server.catalogue import Catalogue, ServedModel
+    from tickcell.server.config import Config
+    from tickcell.server.life_requests import Creation
+    from tickcell.server.observer import Observer
+    from tickcell.server.record import Record
+    from tickcell.server.rounds import Stepped
+    from tickcell.server.rules import StepRequest
+    from tickcell.server.store import EmbeddedStore
+
+_Shown = TypeVar("_Shown")
+_Result = TypeVar("_Result")
+
+# The most records of a list in one slice: to read, decode and show them takes about a millisecond.
+_LIST_SLICE = 32
+_IDLE_CHECK_S = 0.005
+# What a refusal of a list names, where others name a session.
+_LIST = Key("", "sessions")
+
+_log = logging.getLogger(__name__)
+
+
+class Engine:
+    """Everything that can be done with sessions.
+
+    Every method may raise RecordDamaged and RecordNewer, where a session's record cannot
+    be read; StoreFull, StoreBusy, StoreAway and StoreDamaged, in which case nothing was
+    done; and OutcomeUnknown.
+
+    Attributes:
+      catalogue: the models that are served.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        catalogue: Catalogue,
+        store: EmbeddedStore,
+        observer: Observer,
+        wall_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.catalogue = catalogue
+        self._store = store
+        self._observer = observer
+        policy = Policy.of(config, catalogue)
+        heads = Heads()
+        self._driver = Driver(store, heads, policy, observer, wall_ns)
+        sweep = Sweep(store, self._driver, policy)
+        self._upkeep = Upkeep(store, heads, sweep, observer)
+
+    @property
+    def store_id(self) -> str:
+        """Identifies the store."""
+        return self._store.id
+
+    def step(self, request: StepRequest) -> Awaitable[Stepped]:
+        """Advances a session, or answers with what it was answered before.
+
+        Raises, when awaited:
+          SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
+          SessionRestarted, FrameShape, FrameNotFinite, ArgumentInvalid, StepStale, StepGap,
+            StepConflict: see `rules.decide`.
+          ModelNotServed, NumericsChanged, FrameOutOfRange, OutputNotFinite: new steps
+            cannot be computed.
+        """
+        return self._driver.enter(request)
+
+    async def create(self, caller: Caller, model: ServedModel, wanted: Creation) -> Record:
+        """Creates a session, or returns the one that the same request created.
+
+        Raises:
+          SessionExists, SessionDeleted, SessionExpired: see `lives.create`.
+          ArgumentInvalid: see `life_requests.Create`.
+          SessionsFull: as many are alive as there may be.
+        """
+        request = Create(caller.key(wanted.session), model, wanted)
+        created: Record = await self._driver.enter(request)
+        return created
+
+    async def get(self, caller: Caller, session: str) -> Record:
+        """Returns a live session's record.
+
+        Raises:
+          SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
+        """
+        found: Record = await self._driver.enter(Get(caller.key(session)))
+        return found
+
+    async def touch(self, caller: Caller, session: str, generation: int) -> Record:
+        """Renews a session.
+
+        Raises:
+          SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
+          SessionRestarted: another generation is meant.
+        """
+        touched: Record = await self._driver.enter(Touch(caller.key(session), generation))
+        return touched
+
+    async def reset(self, caller: Caller, session: str, generation: int, request_id: str) -> Record:
+        """Starts a session again from its cell's initial state.
+
+        Raises:
+          SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
+          SessionRestarted: another generation is meant.
+          ModelNotServed: its model, which gives the initial state, is not served.
+        """
+        request = Reset(caller.key(session), generation, request_id)
+        begun: Record = await self._driver.enter(request)
+        return begun
+
+    async def delete(self, caller: Caller, session: str, generation: int) -> None:
+        """Deletes a session; deleting the same generation again succeeds.
+
+        Raises:
+          SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
+          SessionRestarted: another generation is meant.
+        """
+        await self._driver.enter(Delete(caller.key(session), generation))
+
+    async def list_live(
+        self,
+        caller: Caller,
+        behind: str,
+        limit: int,
+        show: Callable[[list[tuple[str, Record]]], _Shown],
+    ) -> tuple[list[_Shown], str]:
+        """Shows some live sessions, ordered by id, a few at a time.
+
+        Args:
+          caller: whose sessions.
+          behind: the id behind which to begin.
+          limit: how many records to look at; there may be fewer live ones.
+          show: makes of some ids and records what is wanted.
+
+        Returns:
+          What `show` returned, and the id behind which to go on; "" at the end.
+        """
+        shown: list[_Shown] = []
+        last = caller.key(behind)
+
+        def look(after: Key, count: int) -> list[tuple[Key, bytes]]:
+            found = self._store.scan(caller.owner, after, count)
+            shown.append(show(self._live(found)))
+            return found
+
+        pieces = Pieces(_LIST_SLICE)
+        while limit > 0:
+            count = min(limit, pieces.count)
+            found = await self._read(functools.partial(look, last, count))
+            pieces.note(found)
+            if len(found) < count:
+                last = caller.key("")
+                break
+            last = found[-1][0]
+            limit -= count
+        await self._read_durable()
+        return shown, last.session
+
+    def keep_up(self) -> Coroutine[Any, Any, None]:
+        """Does each second what is due, until it is cancelled."""
+        return self._upkeep.run()
+
+    async def in_slice(self, work: Callable[[], _Result]) -> _Result:
+        """Does a service's own work, of no longer than a slice, when it is its turn."""
+        return await self._driver.in_slice(work)
+
+    async def finish(self, limit_s: float) -> None:
+        """Waits until every round has ended, but no longer than that."""
+        deadline_s = time.monotonic() + limit_s
+        while not self._driver.is_idle and time.monotonic() < deadline_s:
+            await asyncio.sleep(_IDLE_CHECK_S)
+        if not self._driver.is_idle:
+            _log.warning("requests were left unanswered after %g s", limit_s)
+
+    def close(self) -> None:
+        """Waits for the threads to end; the store can be closed then."""
+        self._upkeep.close()
+        self._driver.close()
+
+    async def _read(self, read: Callable[[], _Result]) -> _Result:
+        """Reads from the store in a slice; what fails is a refusal."""
+        try:
+            return await self._driver.in_slice(read)
+        except StoreError as error:
+            self._observer.store_failed(error)
+            raise rounds.refusal(_LIST, error) from error
+
+    async def _read_durable(self) -> None:
+        """Waits until what was read is durable; it may be another server's latest commit."""
+        try:
+            await self._driver.durable()
+        except StoreError as error:
+            self._observer.store_failed(error)
+            raise rounds.refusal(_LIST, error) from error
+
+    def _live(self, found: list[tuple[Key, bytes]]) -> list[tuple[str, Record]]:
+        """Returns the ids and records of those that are alive."""
+        now_ns = self._store.now_ns()
+        live = []
+        for key, encoded in found:
+            try:
+                current = record.decode(key, encoded)
+            except (errors.RecordDamaged, errors.RecordNewer) as error:
+                # Not known to be alive, and no reason to hide those that are.
+                _log.error("%s", error)
+                continue
+            if not lives.has_ended(current, now_ns):
+                live.append((key.session, current))
+        return live

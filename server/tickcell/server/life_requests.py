@@ -1,0 +1,203 @@
+"""What may be asked of a session's life: create, look, touch, reset, delete, bury.
+
+Each is a rule of `lives`, with what that needs from outside drawn beforehand: models,
+generations, limits. What becomes of a request is in `rounds`.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, NamedTuple
+
+from tickcell.server import errors, lives
+
+if TYPE_CHECKING:
+    from tickcell.server.catalogue import ServedModel
+    from tickcell.server.clock import Moment
+    from tickcell.server.config import Limits
+    from tickcell.server.policy import Policy
+    from tickcell.server.record import Life, Record
+    from tickcell.server.store.contract import Key
+
+
+class Creation(NamedTuple):
+    """What a caller wants of a new session; see `record.Life`."""
+
+    session: str
+    request_id: str
+    series_count: int
+    window: int
+    idle_ttl_ns: int
+    labels: dict[str, str]
+
+
+class Create(NamedTuple):
+    """Creates a session, or returns the one that the same request created.
+
+    Raises, of a change:
+      SessionExists, SessionDeleted, SessionExpired: see `lives.create`.
+      ArgumentInvalid: its series and window together are too many, or a single step would
+        not fit into a request or its answer.
+    """
+
+    key: Key
+    model: ServedModel
+    wanted: Creation
+
+    @property
+    def size(self) -> int:
+        """The bytes of its initial state."""
+        return 4 * self.wanted.series_count * self.model.cell.interface.state_size
+
+    def change(self, old: Record | None, policy: Policy, now: Moment) -> Record:
+        """Returns the session's record."""
+        new = lives.create(old, self._request(policy.limits), now, policy.retention_ns)
+        if new is not old:
+            _check_size(self.key.session, new.life, policy.limits)
+            _check_step(self.key.session, new.life, policy.limits)
+        return new
+
+    def _request(self, limits: Limits) -> lives.CreateRequest:
+        card, interface, wanted = self.model.card, self.model.cell.interface, self.wanted
+        return lives.CreateRequest(
+            session=self.key.session,
+            request_id=wanted.request_id,
+            generation=draw_generation(),
+            model=card.name,
+            model_version=card.version,
+            fingerprint=self.model.fingerprint,
+            numerics=self.model.numerics,
+            series_count=wanted.series_count,
+            window=wanted.window,
+            max_step_count=lives.max_step_count(
+                window=wanted.window,
+                series_count=wanted.series_count,
+                sensor_count=interface.sensor_count,
+                output_count=interface.output_count,
+                max_request_rows=limits.max_request_rows,
+                max_message_bytes=limits.max_message_bytes,
+            ),
+            sensor_count=interface.sensor_count,
+            output_count=interface.output_count,
+            state=self.model.cell.initial_state(wanted.series_count).tobytes(),
+            idle_ttl_ns=wanted.idle_ttl_ns,
+            labels=wanted.labels,
+        )
+
+
+class Get(NamedTuple):
+    """Shows a live session."""
+
+    key: Key
+    size: int = 0
+
+    def change(self, old: Record | None, policy: Policy, now: Moment) -> Record:
+        """Returns the record as it is."""
+        return lives.live(old, self.key.session, now.store_ns, policy.retention_ns)
+
+
+class Touch(NamedTuple):
+    """Renews a session."""
+
+    key: Key
+    generation: int
+    size: int = 0
+
+    def change(self, old: Record | None, policy: Policy, now: Moment) -> Record:
+        """Returns the renewed record."""
+        session = self.key.session
+        found = lives.live(old, session, now.store_ns, policy.retention_ns)
+        return lives.touch(found, session, self.generation, now)
+
+
+class Reset(NamedTuple):
+    """Starts a session again from its cell's initial state."""
+
+    key: Key
+    generation: int
+    request_id: str
+    size: int = 0
+
+    def change(self, old: Record | None, policy: Policy, now: Moment) -> Record:
+        """Returns the record of the new life."""
+        session = self.key.session
+
+        def begin(found: Record) -> tuple[int, bytes, bytes]:
+            model = policy.catalogue.pinned_to(found, session)
+            state = model.cell.initial_state(found.life.series_count)
+            return draw_generation(), state.tobytes(), model.numerics
+
+        found = lives.live(old, session, now.store_ns, policy.retention_ns)
+        return lives.reset(found, session, self.generation, self.request_id, begin, now)
+
+
+class Delete(NamedTuple):
+    """Deletes a session; deleting the same generation again succeeds."""
+
+    key: Key
+    generation: int
+    size: int = 0
+
+    def change(self, old: Record | None, policy: Policy, now: Moment) -> Record:
+        """Returns the session's tombstone."""
+        return lives.delete(old, self.key.session, self.generation, now, policy.retention_ns)
+
+
+class Bury(NamedTuple):
+    """Makes an expired session a tombstone, and removes the tombstone of a forgotten one.
+
+    Attributes:
+      forget_ns: also those are forgotten that ended before, by the store's clock.
+    """
+
+    key: Key
+    forget_ns: int
+    size: int = 0
+
+    def change(self, old: Record | None, policy: Policy, now: Moment) -> Record | None:
+        """Returns the tombstone, None for nothing, or the record of a session that is alive."""
+        if old is None or not lives.has_ended(old, now.store_ns):
+            return old
+        ended_ns = lives.end_ns(old)
+        assert ended_ns is not None
+        if lives.is_forgotten(old, now.store_ns, policy.retention_ns) or ended_ns < self.forget_ns:
+            return None
+        return lives.expire(old) if lives.is_live(old) else old
+
+
+def draw_generation() -> int:
+    """Draws a generation: 53 bits, so that it survives as a JSON number."""
+    return 1 + secrets.randbelow(2**53 - 1)
+
+
+def _check_size(session: str, life: Life, limits: Limits) -> None:
+    most = limits.max_record_bytes
+    if life.full_size > most:
+        raise errors.ArgumentInvalid(
+            f"{session}: {life.series_count} series with a window of {life.window} steps make a "
+            f"record of {life.full_size} bytes, expected at most {most}; ask for fewer series or a "
+            "shorter window, or raise --max-record-bytes.",
+            session=session,
+            field="series_count",
+            series_count=life.series_count,
+            window_step_count=life.window,
+            record_bytes=life.full_size,
+            max_record_bytes=most,
+        )
+
+
+def _check_step(session: str, life: Life, limits: Limits) -> None:
+    if life.max_step_count < 1:
+        raise errors.ArgumentInvalid(
+            f"{session}: a single step of {life.series_count} series, with {life.sensor_count} "
+            f"sensors and {life.output_count} outputs each, does not fit into a request of "
+            f"{limits.max_request_rows} rows and messages of {limits.max_message_bytes} bytes; "
+            "ask for fewer series, or raise --max-request-rows and --max-message-bytes.",
+            session=session,
+            field="series_count",
+            series_count=life.series_count,
+            sensor_count=life.sensor_count,
+            output_count=life.output_count,
+            max_request_rows=limits.max_request_rows,
+            max_message_bytes=limits.max_message_bytes,
+        )

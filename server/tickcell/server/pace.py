@@ -1,0 +1,56 @@
+"""How long a cell takes on this machine, by which work is cut into slices."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from tickcell.model import Cell
+
+# The most that anybody computes in one piece while others wait.
+SLICE_S = 0.002
+
+_MANY_ROWS = 256
+_TRIES = 3
+
+
+class Pace(NamedTuple):
+    """What calls of a cell take: so much each, and so much for each row.
+
+    Attributes:
+      call_s: seconds for a call with one row.
+      row_s: seconds for each further row.
+      is_slow: whether even the smallest call is longer than a slice.
+    """
+
+    call_s: float
+    row_s: float
+    is_slow: bool
+
+    @classmethod
+    def of(cls, cell: Cell) -> Pace:
+        """Measures a cell: the shortest of a few tries, since others may disturb them."""
+        row = bytes(4 * (cell.interface.sensor_count + cell.interface.state_size))
+        one, many = _time_s(cell, row), _time_s(cell, _MANY_ROWS * row)
+        return cls(one, max(0.0, many - one) / (_MANY_ROWS - 1), one > SLICE_S)
+
+    @property
+    def slice_rows(self) -> int:
+        """The most rows of a call that is no longer than a slice; 1 at least."""
+        if self.row_s == 0.0:
+            return _MANY_ROWS
+        return max(1, int((SLICE_S - self.call_s) / self.row_s))
+
+    def time_s(self, calls: int, rows: int) -> float:
+        """Returns how long some calls take that have so many rows each."""
+        return calls * (self.call_s + rows * self.row_s)
+
+
+def _time_s(cell: Cell, rows: bytes) -> float:
+    times = []
+    for _ in range(_TRIES):
+        begin = time.perf_counter()
+        cell.step_rows(rows)
+        times.append(time.perf_counter() - begin)
+    return min(times)

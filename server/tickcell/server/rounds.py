@@ -1,0 +1,402 @@
+"""A round: what becomes of requests of different sessions. It decides, and does no I/O.
+
+    request -> begun -> computed -> answer
+
+`begin` says which records it needs, and tells by the rules what is answered already
+from what is to be computed. `finish` steps the cells, hands the changes over, and answers
+what the store has taken. Both are generators: each yields what it needs next as a value
+(`Load`, `Count`, `Call`, `Commit`), and is sent what came of it. Whoever moves them (see
+`driver`) may do that at once, in a thread, or later; a round cannot tell.
+
+A request begins from its session's head, or else from what was loaded. Only two things
+answer it: its own commit, and a load. So what a head led to and no commit proved, be it a
+refusal, a stored answer, a lost commit or a fault, goes round again, from the load.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from tickcell.server import computing, errors, lives, record, rules
+from tickcell.server.computing import Begun, Call
+from tickcell.server.heads import NOTHING, Head
+from tickcell.server.record import Record
+from tickcell.server.rules import StepRequest
+from tickcell.server.store.contract import (
+    Applied,
+    Change,
+    Contended,
+    Counts,
+    Full,
+    Key,
+    Lost,
+    Unknown,
+    Verdict,
+)
+from tickcell.server.store.errors import StoreDamagedError, StoreError
+from tickcell.wire import history
+
+if TYPE_CHECKING:
+    from tickcell.server.clock import Moment
+    from tickcell.server.heads import Heads
+    from tickcell.server.policy import Policy
+
+_log = logging.getLogger(__name__)
+
+# How long a commit waits while another process has the store locked.
+STORE_WAIT_S = 1.0
+
+
+class LifeRequest(Protocol):
+    """A request that creates, shows, renews or ends a session.
+
+    Attributes:
+      key: of the session.
+      size: the bytes that it brings.
+    """
+
+    @property
+    def key(self) -> Key: ...
+
+    @property
+    def size(self) -> int: ...
+
+    def change(self, old: Record | None, policy: Policy, now: Moment) -> Record | None:
+        """Returns the session's next record: the old one for no change, None for none.
+
+        Raises:
+          TickcellError: the request is refused.
+        """
+        ...
+
+
+Request = StepRequest | LifeRequest
+
+
+class Load(NamedTuple):
+    """Needs the records of some keys: sent a list of bytes, or None for no record."""
+
+    keys: list[Key]
+
+
+class Count(NamedTuple):
+    """Needs to know how many sessions there are: sent `Counts`."""
+
+
+class Commit(NamedTuple):
+    """Needs changes to be committed, however long the store is locked: sent a verdict for each."""
+
+    changes: list[Change]
+
+
+class Stepped(NamedTuple):
+    """The answer to a step request.
+
+    Attributes:
+      generation: the session's.
+      first_step: the index of the request's first step.
+      outputs: `[T, B, O]` float32.
+      history: after the request's last step.
+    """
+
+    generation: int
+    first_step: int
+    outputs: bytes
+    history: bytes
+
+
+# A life request is answered with the record that is there then.
+Answer = Stepped | Record | None | errors.TickcellError
+
+
+class Computed(NamedTuple):
+    """A request whose answer is known, and holds once its change is committed.
+
+    Attributes:
+      change: what the store is asked for.
+      is_proven: whether the record was loaded for this request; else it was a head.
+      record: the one that follows; None for none.
+      answer: what is answered then.
+    """
+
+    change: Change
+    is_proven: bool
+    record: Record | None
+    answer: Answer
+
+    @property
+    def key(self) -> Key:
+        """The session's."""
+        return self.change.key
+
+    @property
+    def adds_session(self) -> bool:
+        """Whether there is one more live session then."""
+        return self.change.is_live and not self.change.was_live
+
+
+class Beginning(NamedTuple):
+    """What is answered, and what goes on."""
+
+    answers: list[tuple[Key, Answer]]
+    begun: list[Begun | Computed]
+
+
+class Ending(NamedTuple):
+    """What is answered, and which requests begin again from a load."""
+
+    answers: list[tuple[Key, Answer]]
+    again: list[Key]
+
+
+def begin(
+    requests: Sequence[Request], heads: Heads, policy: Policy, now: Moment
+) -> Generator[Load | Count, Any, Beginning]:
+    """Decides on requests of different sessions."""
+    answers: list[tuple[Key, Answer]] = []
+    begun: list[Begun | Computed] = []
+    to_load = []
+    for request in requests:
+        head = heads.get(request.key)
+        outcome = None if head is None else _decide(request, head, policy, now, is_proven=False)
+        if isinstance(outcome, Begun) or (
+            isinstance(outcome, Computed) and not outcome.adds_session
+        ):
+            begun.append(outcome)
+        else:
+            to_load.append(request)
+    if to_load:
+        room: int | None = None
+        loaded = yield from _load([request.key for request in to_load])
+        for request, found in zip(to_load, loaded, strict=True):
+            outcome = _from_load(request, found, heads, policy, now)
+            if isinstance(outcome, Computed) and outcome.adds_session:
+                if room is None:
+                    counts: Counts = yield Count()
+                    room = policy.limits.max_sessions - counts.live
+                room -= 1
+                if room < 0:
+                    outcome = _sessions_full(request.key, policy.limits.max_sessions)
+            if isinstance(outcome, Begun | Computed):
+                begun.append(outcome)
+            else:
+                answers.append((request.key, outcome))
+    return Beginning(answers, begun)
+
+
+def finish(
+    begun: Sequence[Begun | Computed], heads: Heads
+) -> Generator[Call | Commit, Any, Ending]:
+    """Computes and commits what was begun."""
+    answers: list[tuple[Key, Answer]] = []
+    again = []
+    computed = []
+    changes = []
+    for item, outcome in zip(begun, (yield from _compute(begun)), strict=True):
+        if isinstance(outcome, Computed):
+            computed.append(outcome)
+            changes.append(outcome.change)
+        elif item.is_proven:
+            answers.append((item.key, outcome))
+        else:
+            again.append(item.key)
+    if not computed:
+        return _ending(answers, again, heads)
+    try:
+        verdicts: Sequence[Verdict | StoreError] = yield Commit(changes)
+    except StoreError as error:
+        # Nothing was applied.
+        verdicts = [error] * len(changes)
+    except Exception as error:  # noqa: BLE001 - the edge: logged, and answered.
+        # Behind the hand-over: it may be there or not, and is never run again from here.
+        _log.exception("a commit of %d changes failed", len(changes))
+        verdicts = [Unknown(repr(error))] * len(changes)
+    for (change, _, after, answer), verdict in zip(computed, verdicts, strict=True):
+        key = change.key
+        if isinstance(verdict, Applied):
+            if change.is_live:
+                heads.put(key, Head(change.replacement, after))
+            else:
+                # Nothing begins from the end of a session, but for a stray request or two.
+                heads.forget(key)
+            answers.append((key, answer))
+        elif isinstance(verdict, Lost):
+            again.append(key)
+        else:
+            heads.forget(key)
+            answers.append((key, refusal(key, verdict)))
+    return _ending(answers, again, heads)
+
+
+def _ending(answers: list[tuple[Key, Answer]], again: list[Key], heads: Heads) -> Ending:
+    for key in again:
+        heads.forget(key)
+    return Ending(answers, again)
+
+
+def _from_load(
+    request: Request, found: bytes | Exception | None, heads: Heads, policy: Policy, now: Moment
+) -> Begun | Computed | Answer:
+    """Decides on a request by what was loaded, which is the session's head from now on."""
+    key = request.key
+    if isinstance(found, Exception):
+        heads.forget(key)
+        return refusal(key, found)
+    head = heads.get(key)
+    if found is None:
+        head = NOTHING
+    elif head is None or head.encoded != found:
+        try:
+            head = Head(found, record.decode(key, found))
+        except (errors.RecordDamaged, errors.RecordNewer) as error:
+            heads.forget(key)
+            return error
+    heads.put(key, head)
+    return _decide(request, head, policy, now, is_proven=True)
+
+
+def _decide(
+    request: Request, head: Head, policy: Policy, now: Moment, *, is_proven: bool
+) -> Begun | Computed | Answer:
+    """Applies the rules to a request and the record that it finds."""
+    try:
+        if isinstance(request, StepRequest):
+            return _decide_step(request, head, policy, now, is_proven)
+        return _decide_life(request, head, policy, now, is_proven)
+    except errors.TickcellError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - the edge: one request's fault is its own.
+        return refusal(request.key, error)
+
+
+def _decide_step(
+    request: StepRequest, head: Head, policy: Policy, now: Moment, is_proven: bool
+) -> Begun | Stepped:
+    """Tells whether the steps are stored, or are to be computed and how."""
+    session = request.key.session
+    found = lives.live(head.record, session, now.store_ns, policy.retention_ns)
+    first_step, stored, histories = rules.decide(found, request, policy.catalogue.name_sensor)
+    if stored == request.step_count:
+        outputs = rules.stored_outputs(found, first_step, stored)
+        last = found.history_before(first_step + stored)
+        return Stepped(found.life.generation, first_step, outputs, last)
+    model = policy.catalogue.pinned_to(found, session)
+    if model.numerics != found.numerics:
+        if policy.is_strict:
+            raise rules.numerics_changed(found, model.numerics, session)
+        _log.warning(
+            "%s: goes on from step %d under other numerics (%s, was %s)",
+            session,
+            found.next_step,
+            model.numerics.hex(),
+            found.numerics.hex(),
+        )
+    rules.check_ranges(found, request, stored, model)
+    return Begun(request, head.encoded, found, is_proven, now, model, first_step, stored, histories)
+
+
+def _decide_life(
+    request: LifeRequest, head: Head, policy: Policy, now: Moment, is_proven: bool
+) -> Computed | Record | None:
+    """Makes the session's next record, if it is another."""
+    key, old = request.key, head.record
+    new = request.change(old, policy, now)
+    if new is old:
+        return new
+    encoded = None if new is None else record.encode(key, new)
+    change = Change(key, head.encoded, encoded, lives.is_live(old), lives.is_live(new))
+    return Computed(change, is_proven, new, new)
+
+
+def _compute(
+    begun: Sequence[Begun | Computed],
+) -> Generator[Call, bytes, list[Computed | errors.TickcellError]]:
+    """Steps the cells; returns what became of each."""
+    steps = [item for item in begun if isinstance(item, Begun)]
+    try:
+        results = iter((yield from computing.compute(steps)))
+    except Exception as error:  # noqa: BLE001 - the edge: see below.
+        if len(begun) == 1:
+            return [refusal(begun[0].key, error)]
+        # One of them did it. Nothing was handed to the store yet: alone, each fails or
+        # succeeds by itself.
+        _log.warning("%d steps failed together, each runs alone: %r", len(steps), error)
+        outcomes = []
+        for item in begun:
+            outcomes += yield from _compute([item])
+        return outcomes
+    return [_advance(item, *next(results)) if isinstance(item, Begun) else item for item in begun]
+
+
+def _advance(begun: Begun, new_outputs: bytes, state: bytes) -> Computed | errors.OutputNotFinite:
+    """Makes the record that follows, and the answer that holds once it is committed."""
+    request, encoded, found, is_proven, now, model, first_step, stored, histories = begun
+    # A state that is not finite would make every later output so, and is no state
+    # from which a session could go on.
+    if not record.is_finite(new_outputs + state):
+        return rules.output_not_finite(found, request.key.session)
+    new = record.advance(
+        found,
+        state=state,
+        histories=histories,
+        outputs=new_outputs,
+        numerics=model.numerics,
+        now=now,
+    )
+    outputs = new_outputs
+    if stored:
+        outputs = rules.stored_outputs(found, first_step, stored) + new_outputs
+    return Computed(
+        Change(request.key, encoded, record.encode(request.key, new)),
+        is_proven,
+        new,
+        Stepped(found.life.generation, first_step, outputs, histories[-history.SIZE :]),
+    )
+
+
+def _load(keys: list[Key]) -> Generator[Load, Any, list[bytes | Exception | None]]:
+    """Loads records, each alone if they cannot be loaded together."""
+    try:
+        loaded: list[bytes | Exception | None] = yield Load(keys)
+        return loaded
+    except Exception as error:  # noqa: BLE001 - the edge: answered to those whom it concerns.
+        if len(keys) == 1:
+            return [error]
+    loaded = []
+    for key in keys:
+        loaded += yield from _load([key])
+    return loaded
+
+
+def refusal(key: Key, why: Verdict | Exception) -> errors.TickcellError:
+    """Returns the answer to a request that failed."""
+    session = key.session
+    match why:
+        case errors.TickcellError():
+            return why
+        case Full(reason):
+            return errors.store_full(session, reason)
+        case Contended():
+            return errors.store_busy(session, STORE_WAIT_S)
+        case Unknown(reason):
+            return errors.outcome_unknown(session, reason)
+        case StoreDamagedError():
+            return errors.store_damaged(session, why)
+        case StoreError():
+            return errors.store_away(session, why)
+        case Exception():
+            # What no rule foresees: a fault of ours must not end the loop that serves everybody.
+            _log.error("%s: a request failed", session, exc_info=why)
+            return errors.internal(session, session=session)
+    raise AssertionError(f"not a refusal: {why}")
+
+
+def _sessions_full(key: Key, most: int) -> errors.SessionsFull:
+    return errors.SessionsFull(
+        f"{key.session}: {most} sessions are alive, the most there may be; delete some, wait, or "
+        "raise --max-sessions.",
+        session=key.session,
+        max_session_count=most,
+    )

@@ -1,0 +1,189 @@
+"""Upkeep goes on whatever it meets, and health says whether commits are possible."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from doubles.manual_clock import ManualClock
+from server.world import World, in_loop
+from tickcell.server.config import Config
+from tickcell.server.driver import Driver
+from tickcell.server.heads import Head, Heads
+from tickcell.server.health import Health
+from tickcell.server.policy import Policy
+from tickcell.server.store import (
+    Key,
+    MemoryStore,
+    StoreAwayError,
+    StoreDamagedError,
+    StorePinnedError,
+    StorePutBackError,
+)
+from tickcell.server.sweep import Sweep
+from tickcell.server.upkeep import Upkeep
+
+
+class TroubledStore(MemoryStore):
+    """Fails at its upkeep as it is told to, one time after the other.
+
+    Attributes:
+      success_count: how many times it was kept up.
+    """
+
+    def __init__(self, *troubles: Exception | None) -> None:
+        super().__init__()
+        self.troubles = list(troubles)
+        self.success_count = 0
+
+    def upkeep(self) -> None:
+        trouble = self.troubles.pop(0) if self.troubles else None
+        if trouble is not None:
+            raise trouble
+        super().upkeep()
+        self.success_count += 1
+
+
+def keep_up(store: TroubledStore, heads: Heads | None = None) -> Health:
+    """Keeps a store up until it has met all its troubles and got over them."""
+    health = Health()
+
+    async def run() -> None:
+        policy = Policy.of(Config(durability="none"), World().catalogue)
+        kept = heads or Heads()
+        driver = Driver(store, kept, policy, health, lambda: 0)
+        upkeep = Upkeep(store, kept, Sweep(store, driver, policy), health)
+        running = asyncio.create_task(upkeep.run(0.001))
+        while store.troubles or store.success_count < 2:
+            await asyncio.sleep(0.001)
+        running.cancel()
+        upkeep.close()
+        driver.close()
+
+    in_loop(run())
+    return health
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [StoreAwayError("store: away."), ArithmeticError("a fault of ours"), MemoryError(), OSError(5)],
+)
+def test_upkeep_goes_on_after(trouble: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    store = TroubledStore(None, trouble, trouble, trouble, None)
+    health = keep_up(store)
+    assert store.troubles == []
+    said = [record for record in caplog.records if record.levelname == "ERROR"]
+    # What fails again in the same words is logged once.
+    assert len(said) == 1
+    assert type(trouble).__name__ in said[0].message
+    assert "works again" in caplog.text
+    health.judge()
+    assert health.is_serving
+
+
+def test_heads_are_forgotten_where_the_store_was_put_back() -> None:
+    world = World()
+    heads = Heads()
+    heads.put(Key("", "a"), Head(b"bytes", world.create("a")))
+    keep_up(TroubledStore(StorePutBackError("store: was put back."), None), heads)
+    assert heads.get(Key("", "a")) is None
+
+
+def test_sweep_of_very_many_does_not_keep_the_clock_waiting() -> None:
+    store = TroubledStore()
+
+    async def run() -> int:
+        health = Health()
+        policy = Policy.of(Config(durability="none"), World().catalogue)
+        driver = Driver(store, Heads(), policy, health, lambda: 0)
+
+        class EndlessSweep(Sweep):
+            async def run(self) -> int:
+                await asyncio.sleep(3600.0)
+                return 0
+
+        upkeep = Upkeep(store, Heads(), EndlessSweep(store, driver, policy), health)
+        running = asyncio.create_task(upkeep.run(0.001))
+        while store.success_count < 5:
+            await asyncio.sleep(0.001)
+        running.cancel()
+        upkeep.close()
+        driver.close()
+        return store.success_count
+
+    assert in_loop(run()) >= 5
+
+
+class TestHealth:
+    @pytest.fixture
+    def clock(self) -> ManualClock:
+        return ManualClock()
+
+    @pytest.fixture
+    def health(self, clock: ManualClock) -> Health:
+        return Health(lambda: clock.now_ns() / 10**9)
+
+    def judged(self, health: Health, clock: ManualClock, seconds: float) -> bool:
+        """Judges each half second for some time; returns the last judgement."""
+        for _ in range(round(2 * seconds)):
+            clock.advance(0.5)
+            health.judge()
+        return health.is_serving
+
+    def test_it_turns_after_three_seconds_without_a_possible_commit(
+        self, health: Health, clock: ManualClock
+    ) -> None:
+        health.commit_was_possible()
+        assert self.judged(health, clock, 2.5)
+        assert not self.judged(health, clock, 0.5)
+
+    def test_it_turns_back_at_the_first_commit(self, health: Health, clock: ManualClock) -> None:
+        assert not self.judged(health, clock, 10.0)
+        health.commit_was_possible()
+        health.judge()
+        assert health.is_serving
+
+    def test_pause_of_the_process_is_no_news_of_the_store(
+        self, health: Health, clock: ManualClock
+    ) -> None:
+        clock.advance(3600.0)
+        health.judge()
+        assert health.is_serving
+        assert not self.judged(health, clock, 3.0)
+
+    def test_damage_is_for_good(self, health: Health, clock: ManualClock) -> None:
+        health.store_failed(StoreDamagedError("store: is torn."))
+        health.judge()
+        assert not health.is_serving
+        health.commit_was_possible()
+        assert not self.judged(health, clock, 1.0)
+
+    def test_log_that_is_pinned_is_not_healthy_while_it_lasts(
+        self, health: Health, clock: ManualClock
+    ) -> None:
+        health.store_was_kept_up(StorePinnedError("store: pinned by 7."))
+        health.judge()
+        assert not health.is_serving
+        health.store_was_kept_up(None)
+        health.judge()
+        assert health.is_serving
+
+    def test_who_waits_hears_of_each_change(self, health: Health) -> None:
+        async def run() -> list[bool]:
+            heard = []
+            for error in (StorePinnedError("store: pinned by 7."), None):
+                waiting = asyncio.create_task(health.wait_until_changed())
+                await asyncio.sleep(0)
+                health.store_was_kept_up(error)
+                health.judge()
+                await waiting
+                heard.append(health.is_serving)
+            waiting = asyncio.create_task(health.wait_until_changed())
+            await asyncio.sleep(0)
+            health.drain()
+            await waiting
+            return [*heard, health.is_serving, health.is_draining]
+
+        assert in_loop(run()) == [False, True, False, True]
