@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tickcell.model import Cell, Interface, Sensor, TensorSpec
+from tickcell.model import Cell, Head, Interface, Sensor, TensorSpec
 
 
 class CountingCell(Cell):
@@ -17,7 +17,7 @@ class CountingCell(Cell):
         self._interface = Interface(
             sensors=tuple(Sensor(f"sensor_{i}", "1", -500.0, 500.0) for i in range(sensor_count)),
             state_tensors=(TensorSpec("step", (1,)),),
-            output_names=tuple(f"output_{i}" for i in range(sensor_count)),
+            heads=(Head("output", sensor_count),),
         )
 
     @property

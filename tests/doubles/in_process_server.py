@@ -35,8 +35,6 @@ def served(cell: Cell, name: str = "counting", version: str = "1") -> ServedMode
         output_meaning="The number of the step shows.",
         threshold=0.5,
         warm_up_steps=0,
-        keras_max_delta=0.0,
-        keras_max_delta_steps=0,
         training={},
         metrics={},
     )

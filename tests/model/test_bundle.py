@@ -16,8 +16,8 @@ import sys
 import numpy as np
 import pytest
 
-from tickcell.model.bundle import SHIPPED, Bundle, BundleError, Card
-from tickcell.model.interface import Interface, InterfaceError, Sensor, TensorSpec
+from tickcell.model.bundle import SHIPPED, Bundle, BundleError
+from tickcell.model.interface import Head, Interface, InterfaceError, Sensor, TensorSpec
 
 
 @pytest.fixture
@@ -142,12 +142,12 @@ def test_a_name_that_is_no_name_is_refused(name: str) -> None:
 
 def test_a_rate_must_be_above_zero() -> None:
     with pytest.raises(BundleError, match="rate_hz"):
-        Card("drive", "1", 0.0, "", 0.5, 0, 0.0, 0, {}, {})
+        dataclasses.replace(Bundle.load().card, rate_hz=0.0)
 
 
 def test_a_graph_that_does_not_fit_the_interface_names_the_bundle(copy: pathlib.Path) -> None:
     shipped = Bundle.load(copy)
-    interface = dataclasses.replace(shipped.interface, output_names=("a", "b"))
+    interface = dataclasses.replace(shipped.interface, heads=(Head("a", 1), Head("b", 1)))
 
     with pytest.raises(BundleError, match="copy"):
         dataclasses.replace(shipped, interface=interface).cell()
@@ -172,7 +172,7 @@ def test_names_must_differ() -> None:
     sensor = Sensor("gyro_z", "rad/s", -1.0, 1.0)
 
     with pytest.raises(InterfaceError, match="not all different"):
-        Interface((sensor, sensor), (TensorSpec("state", (3,)),), ("output",))
+        Interface((sensor, sensor), (TensorSpec("state", (3,)),), (Head("output", 1),))
 
 
 def test_a_state_must_be_float32() -> None:

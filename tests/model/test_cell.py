@@ -12,7 +12,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from tickcell.model import extras, probe
 from tickcell.model.bundle import Bundle
 from tickcell.model.cell import CellError, FrameShapeError, LiteRTCell
-from tickcell.model.interface import Interface, Sensor
+from tickcell.model.interface import Head, Interface, Sensor
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def test_bytes_that_are_no_graph_are_refused(bundle: Bundle) -> None:
 
 
 def test_a_graph_of_another_output_count_is_refused(bundle: Bundle) -> None:
-    interface = dataclasses.replace(bundle.interface, output_names=("a", "b"))
+    interface = dataclasses.replace(bundle.interface, heads=(Head("a", 1), Head("b", 1)))
 
     with pytest.raises(CellError, match=r"expected \[1, 2 \+ 72\]"):
         LiteRTCell(bundle.step_graph, interface, bundle.golden.frames)

@@ -12,6 +12,7 @@ from protocol.subject import Subject, refused
 from server.serve_process import ServeProcess
 from tickcell.model import Bundle
 from tickcell.model.bundle import SHIPPED
+from tickcell.model.interface import Head
 from tickcell.server import record
 from tickcell.server.store import Applied, Change, Key, SqliteStore
 from tickcell.v1 import model_service_pb2
@@ -35,7 +36,7 @@ def test_session_whose_model_is_not_served_can_be_seen_and_deleted(
     other = dataclasses.replace(
         bundle,
         card=dataclasses.replace(bundle.card, name="other"),
-        interface=dataclasses.replace(bundle.interface, output_names=("other",)),
+        interface=dataclasses.replace(bundle.interface, heads=(Head("other", 1),)),
     )
     other.write(tmp_path / "other")
     arguments = (*ANY_PORT, "--store", str(store))

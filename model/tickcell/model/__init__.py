@@ -18,6 +18,7 @@ from tickcell.model.cell import Cell as Cell
 from tickcell.model.cell import FrameShapeError as FrameShapeError
 from tickcell.model.cell import LiteRTCell as LiteRTCell
 from tickcell.model.extras import MissingExtraError as MissingExtraError
+from tickcell.model.interface import Head as Head
 from tickcell.model.interface import Interface as Interface
 from tickcell.model.interface import Sensor as Sensor
 from tickcell.model.interface import TensorSpec as TensorSpec
@@ -29,6 +30,7 @@ __all__ = [
     "Cell",
     "FrameShapeError",
     "Golden",
+    "Head",
     "Interface",
     "LiteRTCell",
     "MissingExtraError",

@@ -23,6 +23,7 @@ import math
 import os
 import pathlib
 import re
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +53,8 @@ _KINDS: dict[str, tuple[type[Any] | tuple[type[Any], ...], str]] = {
     "str": (str, "a text"),
     "int": (int, "an integer"),
     "float": ((int, float), "a finite number"),
+    "float | None": ((int, float, NoneType), "a finite number"),
+    "int | None": ((int, NoneType), "an integer"),
     "dict[str, Any]": (dict, "an object"),
     "list[str]": (list, "a list of texts"),
 }
@@ -69,7 +72,7 @@ class Card:
       threshold: the output at and above which that is taken to hold; of a probability.
       warm_up_steps: steps after a zero state whose outputs are not to be trusted yet.
       keras_max_delta: the largest |delta| measured between the streamed outputs and
-        those of Keras over the whole sequence.
+        those of Keras over the whole sequence; None where there is no Keras model.
       keras_max_delta_steps: over how many steps that was measured.
       training: how the model was trained: data, seed, versions.
       metrics: how it does, by name.
@@ -85,10 +88,10 @@ class Card:
     output_meaning: str
     threshold: float
     warm_up_steps: int
-    keras_max_delta: float
-    keras_max_delta_steps: int
     training: dict[str, Any]
     metrics: dict[str, Any]
+    keras_max_delta: float | None = None
+    keras_max_delta_steps: int | None = None
     kind: str = "probability"
     classes: list[str] = dataclasses.field(default_factory=list)
     unit: str = ""
@@ -227,7 +230,9 @@ class Bundle:
         np.savez_compressed(directory / "golden.npz", allow_pickle=False, **arrays)
         if keras_model is not None:
             (directory / "model.keras").write_bytes(keras_model)
-        card = {**dataclasses.asdict(self.card), "fingerprint": self.fingerprint}
+        stated = dataclasses.asdict(self.card)
+        known = {name: value for name, value in stated.items() if value is not None}
+        card = {**known, "fingerprint": self.fingerprint}
         (directory / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
         sums = [f"{_sum(file)}  {file.name}\n" for file in sorted(directory.iterdir())]
         (directory / SUMS).write_text("".join(sums), encoding="utf-8")

@@ -141,7 +141,10 @@ class LiteRTCell(Cell):
         rows, next_rows = self._trace(probe)
         self._numerics_digest = hashlib.sha256(next_rows.tobytes()).hexdigest()[:16]
         for size in BATCH_SHAPES[1:]:
-            kernel = _Kernel(graph, interface, size)
+            try:
+                kernel = _Kernel(graph, interface, size)
+            except CellError:
+                continue  # A graph may be made for a batch of one alone.
             if _agrees(kernel, rows, next_rows):
                 self._kernels.append(kernel)
 
@@ -159,7 +162,7 @@ class LiteRTCell(Cell):
         return tuple(kernel.size for kernel in self._kernels)
 
     def initial_state(self, series_count: int = 1) -> State:
-        return np.zeros((series_count, self._interface.state_size), np.float32)
+        return np.tile(self._interface.initial_state, (series_count, 1))
 
     def step_rows(self, rows: bytes) -> bytes:
         size = self._row_size

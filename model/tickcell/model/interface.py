@@ -9,7 +9,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class InterfaceError(ValueError):
@@ -38,11 +43,16 @@ class Sensor:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One state tensor for one series; `shape` has no axis of series."""
+    """One state tensor for one series; `shape` has no axis of series.
+
+    `initial` is its value before the first frame: one number for all elements, or one
+    for each.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str = "float32"
+    initial: float | tuple[float, ...] = 0.0
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -56,6 +66,13 @@ class TensorSpec:
                 f"state tensor {self.name!r}: got shape {list(self.shape)}, expected sizes of "
                 "at least 1."
             )
+        starts = self.initial if isinstance(self.initial, tuple) else (self.initial,)
+        is_finite = all(isinstance(each, int | float) and math.isfinite(each) for each in starts)
+        if not is_finite or (isinstance(self.initial, tuple) and len(starts) != self.size):
+            raise InterfaceError(
+                f"state tensor {self.name!r}: got the initial state {self.initial!r}, expected one "
+                f"finite number, or {self.size} of them."
+            )
 
     @property
     def size(self) -> int:
@@ -63,17 +80,60 @@ class TensorSpec:
         return math.prod(self.shape)
 
 
+KINDS = ("probability", "classes", "number")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Head:
+    """One of a model's outputs: one or more numbers of an output row.
+
+    Attributes:
+      name: names it.
+      size: how many numbers it has.
+      kind: "probability" of what it means; "classes", of which each number is the
+        probability of one and the highest tells which; or "number".
+      classes: their names, in order; of classes alone.
+    """
+
+    name: str
+    size: int
+    kind: str = "number"
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.name or self.size < 1 or self.kind not in KINDS:
+            raise InterfaceError(
+                f"output {self.name!r}: got size {self.size} and kind {self.kind!r}, expected a "
+                f"name, a size of at least 1 and one of {', '.join(KINDS)}."
+            )
+        if self.classes and (self.kind != "classes" or len(self.classes) != self.size):
+            raise InterfaceError(
+                f"output {self.name!r}: got {len(self.classes)} names of classes, expected "
+                f"{self.size if self.kind == 'classes' else 0} for {self.size} of kind "
+                f"{self.kind!r}."
+            )
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The names of its numbers."""
+        if self.size == 1:
+            return (self.name,)
+        return self.classes or tuple(f"{self.name}_{each}" for each in range(1, self.size + 1))
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Interface:
     """The sensors, state tensors and outputs of one cell, each in order.
 
     The order of `state_tensors` is the order in which they lie in a packed state
-    row; the graph's tensors are found by name, never by order.
+    row; the graph's tensors are found by name, never by order. A frame of which all
+    readings equal `mask_value` is masked: a step that changes nothing behind the mask.
     """
 
     sensors: tuple[Sensor, ...]
     state_tensors: tuple[TensorSpec, ...]
-    output_names: tuple[str, ...]
+    heads: tuple[Head, ...]
+    mask_value: float | None = None
 
     def __post_init__(self) -> None:
         for kind, names in (
@@ -97,6 +157,23 @@ class Interface:
         return sum(tensor.size for tensor in self.state_tensors)
 
     @property
+    def output_names(self) -> tuple[str, ...]:
+        """The names of the numbers in an output row, with their head's where there are several."""
+        if len(self.heads) == 1:
+            return self.heads[0].output_names
+        return tuple(
+            name if name == head.name or not head.classes else f"{head.name}_{name}"
+            for head in self.heads
+            for name in head.output_names
+        )
+
+    @property
+    def initial_state(self) -> NDArray[np.float32]:
+        """One series' state before the first frame, `[S]`."""
+        parts = [np.full(tensor.size, tensor.initial, np.float32) for tensor in self.state_tensors]
+        return np.concatenate(parts)
+
+    @property
     def output_count(self) -> int:
         """O, the numbers in an output row."""
         return len(self.output_names)
@@ -116,14 +193,21 @@ class Interface:
             fields: Any = json.loads(encoded)
             return cls(
                 sensors=tuple(Sensor(**sensor) for sensor in fields.pop("sensors")),
-                state_tensors=tuple(
-                    TensorSpec(**{**tensor, "shape": tuple(tensor["shape"])})
-                    for tensor in fields.pop("state_tensors")
+                state_tensors=tuple(_tensor_spec(tensor) for tensor in fields.pop("state_tensors")),
+                heads=tuple(
+                    Head(**{**head, "classes": tuple(head["classes"])})
+                    for head in fields.pop("heads")
                 ),
-                output_names=tuple(fields.pop("output_names")),
                 **fields,
             )
         except InterfaceError:
             raise
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InterfaceError(f"interface: cannot be read: {error!r}.") from error
+
+
+def _tensor_spec(fields: dict[str, Any]) -> TensorSpec:
+    initial = fields["initial"]
+    if isinstance(initial, list):
+        initial = tuple(initial)
+    return TensorSpec(**{**fields, "shape": tuple(fields["shape"]), "initial": initial})

@@ -10,8 +10,8 @@ import click
 import numpy as np
 
 from tickcell.cli.commands import layouts
+from tickcell.cli.commands.places import check_place
 from tickcell.cli.commands.training_errors import expected_trouble, read_sensors
-from tickcell.model.bundle import FILES, SUMS
 from tickcell.model.recording import Layout, RecordingError, open_recording, read_all
 from tickcell.model.recording.mending import Mending
 
@@ -21,16 +21,14 @@ if TYPE_CHECKING:
     from tickcell.model.recording import Recording
 
 _File = click.Path(path_type=pathlib.Path, exists=True, dir_okay=False)
+_Model = click.Path(path_type=pathlib.Path, exists=True)
 _SEED = 0
 _TYPICAL_STEP_COUNT = 1000
 _DESCRIBED = ("name", "version", "rate_hz", "output_meaning", "output_name", "threshold")
 
-# All that a bundle's directory holds; nothing else is ever removed.
-_FILES = {*FILES, SUMS}
-
 
 @click.command()
-@click.argument("model", type=_File)
+@click.argument("model", type=_Model)
 @click.option("--out", required=True, type=click.Path(path_type=pathlib.Path, file_okay=False))
 @click.option("--description", type=_File, help="JSON; else description.json beside the model.")
 @click.option(
@@ -43,14 +41,21 @@ _FILES = {*FILES, SUMS}
 @click.option("--meaning", "output_meaning", help="What the output means, as a sentence.")
 @click.option("--output-name", help="Names the output.")
 @click.option("--threshold", type=float, help="From which output on that is taken to hold.")
+@click.option(
+    "--custom",
+    multiple=True,
+    metavar="MODULE",
+    help="A module or .py file with layers or cells of your own; this runs its code.",
+)
 @click.option("--gate", type=click.Choice(["drive"]), help="A mark that it must reach; see below.")
 @click.option("--replace", is_flag=True, help="Replaces the bundle that is there.")
 @layouts.layout(on_gap=("raise", "keep"))
 def export(model: pathlib.Path, out: pathlib.Path, replace: bool, **options: Any) -> None:
-    r"""Turns a Keras model with recurrent layers into a bundle, and checks it.
+    r"""Turns a Keras model that remembers into a bundle, and checks it.
 
-    MODEL is a .keras file: Sequential or functional, of recurrent layers and of layers
-    that treat each frame on its own. What cannot be streamed is refused. The gate 'drive'
+    MODEL is a .keras file, an .h5 file of Keras 2 or 3, or a SavedModel of Keras 2. No
+    code in it is run; its own layers come from --custom. What cannot be streamed is
+    refused, with the layer, the reason and the way out. The gate 'drive'
     is for a model trained on simulated drives: it must tell aggressive driving on drives
     that it has not seen, and better than a network that sees one frame at a time.
 
@@ -65,10 +70,12 @@ def export(model: pathlib.Path, out: pathlib.Path, replace: bool, **options: Any
 
 def _export(model: pathlib.Path, out: pathlib.Path, replace: bool, options: dict[str, Any]) -> None:
     from tickcell.drive.keras import quality
-    from tickcell.model.keras import archive, typical
+    from tickcell.model.keras import archive, configuration, typical
     from tickcell.model.keras import export as exporting
 
-    _check_place(out, replace)
+    check_place(out, replace)
+    for module in options["custom"]:
+        configuration.load_custom(module)
     loaded = archive.load(model)
     description = _describe(model, loaded, options)
     golden = _golden(options["golden"], description, options["layout"])
@@ -88,14 +95,15 @@ def _export(model: pathlib.Path, out: pathlib.Path, replace: bool, options: dict
     if options["gate"] == "drive":
         click.echo("streaming held-out drives, and training the single-frame network", err=True)
         bundle = quality.judged(bundle)
-    bundle.write(out, model.read_bytes(), replace=replace)
+    content = model.read_bytes() if model.suffix == ".keras" else None
+    bundle.write(out, content, replace=replace)
     _say(bundle, out)
 
 
 def _describe(path: pathlib.Path, model: Any, options: dict[str, Any]) -> Description:
     """Joins the description beside the model, if there is one, with what the flags say."""
     from tickcell.model.keras import description as descriptions
-    from tickcell.model.keras import plan
+    from tickcell.model.keras import graph, plan
 
     beside = options["description"] or path.parent / descriptions.FILE_NAME
     given = {key: options[key] for key in _DESCRIBED if options[key] is not None}
@@ -111,7 +119,7 @@ def _describe(path: pathlib.Path, model: Any, options: dict[str, Any]) -> Descri
         "name": path.stem,
         "version": "1",
         "output_meaning": f"The output of {path.name}.",
-        "sensors": descriptions.unnamed_sensors(plan.read(model).sensor_count),
+        "sensors": descriptions.sensors_of(plan.read(graph.as_float32(model))),
     }
     return descriptions.Description(**{**defaults, **given})
 
@@ -150,19 +158,6 @@ def _golden(golden: str | None, description: Description, layout: Layout) -> Rec
     return found[0]
 
 
-def _check_place(directory: pathlib.Path, replace: bool) -> None:
-    """Refuses a place that has something in it, unless a bundle is to be replaced."""
-    present = {path.name for path in directory.iterdir()} if directory.exists() else set()
-    if present and not replace:
-        raise click.ClickException(
-            f"{directory}: is not empty; name a new directory, or replace the bundle (--replace)."
-        )
-    if strangers := sorted(present - _FILES):
-        raise click.ClickException(
-            f"{directory}: is not replaced, because it holds more than a bundle: {strangers}."
-        )
-
-
 def _say(bundle: Bundle, out: pathlib.Path) -> None:
     card = bundle.card
     agreement = card.metrics["keras_agreement"]
@@ -171,6 +166,11 @@ def _say(bundle: Bundle, out: pathlib.Path) -> None:
         f"max |delta| to Keras over the whole sequence: {card.keras_max_delta:.2g} "
         f"over {card.keras_max_delta_steps} steps"
     )
+    if "delta_to_own_precision" in card.metrics:
+        click.echo(
+            "The model computes in another precision and is served in float32: |delta| to its own "
+            f"outputs is up to {card.metrics['delta_to_own_precision']:.2g}."
+        )
     if agreement["amplifies"]:
         growth = agreement["random_frames"]["growth"]
         steps = ", ".join(f"{delta:.2g} after {step}" for step, delta in growth.items())

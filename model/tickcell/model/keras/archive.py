@@ -1,7 +1,11 @@
-"""Loading `.keras` files: in Keras's safe mode, and with a sentence when it cannot be done."""
+"""Loading models from files: no code in a file is run, and what cannot be loaded is a sentence.
+
+A model's configuration is read, and what is code in it refused, before Keras sees it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -13,50 +17,57 @@ import keras
 
 # Imported so that their classes are registered, and no file needs `custom_objects`.
 from tickcell.model.keras import models as models
+from tickcell.model.keras.configuration import ModelFileError, check
+from tickcell.model.keras.graph import first_line
 
-
-class ModelFileError(ValueError):
-    """A `.keras` file cannot be loaded."""
+__all__ = ["ModelFileError", "load"]
 
 
 def load(path: str | os.PathLike[str], *, compiled: bool = False) -> Any:
     """Loads a model; nothing in the file is executed.
 
     Args:
-      path: a `.keras` file.
-      compiled: restores optimiser, loss and metrics too, to train on.
+      path: a `.keras` file, an `.h5` file of Keras 2 or 3, or a SavedModel's directory.
+      compiled: restores optimiser, loss and metrics too, to train on; of a `.keras` file.
 
     Raises:
-      ModelFileError: it is missing, damaged, needs code of its own, or is not Keras 3's.
+      ModelFileError: it is missing, damaged, or needs code of its own; the message says
+        what to do.
     """
+    from tickcell.model.keras import legacy
+
     file = pathlib.Path(path)
+    try:
+        if file.is_dir():
+            return legacy.load_saved_model(file)
+        with file.open("rb") as opened:
+            start = opened.read(8)
+    except OSError as error:
+        raise ModelFileError(f"{file}: cannot be loaded: {error.strerror}.") from error
+    if start == legacy.H5_START:
+        return legacy.load_h5(file)
     try:
         with zipfile.ZipFile(file) as parts:
             config = json.loads(parts.read("config.json"))
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not a .keras file"
-        raise ModelFileError(f"{file}: cannot be loaded: {reason}.") from error
-    for layer in _layers(config):
-        if layer["class_name"] == "Lambda":
-            name = layer.get("config", {}).get("name", "lambda")
-            raise ModelFileError(
-                f"{file}: layer {name!r} (Lambda) is code, and no code is run from a model's file; "
-                "replace it by a layer."
-            )
-    try:
+        raise ModelFileError(
+            f"{file}: cannot be loaded: it is not a .keras file, an .h5 file or a SavedModel; save "
+            "the model with model.save('model.keras')."
+        ) from error
+    check(file, config)
+    with told(file):
         return keras.saving.load_model(file, compile=compiled, safe_mode=True)
-    except (TypeError, ValueError, KeyError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise ModelFileError(f"{file}: cannot be loaded: {reason}") from error
 
 
-def _layers(config: Any) -> Iterator[dict[str, Any]]:
-    """Goes through all serialised objects in a model's configuration."""
-    if isinstance(config, dict):
-        if isinstance(config.get("class_name"), str):
-            yield config
-        for value in config.values():
-            yield from _layers(value)
-    elif isinstance(config, list):
-        for value in config:
-            yield from _layers(value)
+@contextlib.contextmanager
+def told(file: pathlib.Path) -> Iterator[None]:
+    """Turns what Keras raises of a file into a sentence."""
+    try:
+        yield
+    except ModelFileError:
+        raise
+    except Exception as error:  # A file can be wrong in any way.
+        raise ModelFileError(
+            f"{file}: cannot be loaded ({type(error).__name__}: {first_line(error)}); save the "
+            "model again, with model.save('model.keras')."
+        ) from error

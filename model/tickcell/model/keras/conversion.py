@@ -15,6 +15,8 @@ import keras
 import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated
 
+from tickcell.model.interface import TensorSpec
+from tickcell.model.keras.graph import first_line
 from tickcell.model.keras.step import Step
 
 
@@ -31,13 +33,17 @@ def convert(step: Step) -> bytes:
     Raises:
       ConversionError: the graph lost its weights.
     """
-    names = [tensor.name for tensor in step.state_tensors]
+    specs = step.state_tensors
+    names = [tensor.name for tensor in specs]
     sizes = [step.plan.sensor_count, *(tensor.size for tensor in step.state_tensors)]
 
     def run(frame_and_state: Any) -> dict[str, Any]:
         frame, *states = tf.split(frame_and_state, sizes, axis=1)
-        output, next_states = step(frame, dict(zip(names, states, strict=True)))
-        row = tf.concat([output, *(next_states[name] for name in names)], axis=1)
+        output, next_states = step(
+            frame, dict(zip(names, map(_shaped, states, specs), strict=True))
+        )
+        rows = [_flat(next_states[spec.name], spec) for spec in specs]
+        row = tf.concat([output, *rows], axis=1)
         return {"output_and_state": row}
 
     function = tf.function(run, autograph=False)
@@ -51,10 +57,24 @@ def convert(step: Step) -> bytes:
         path = pathlib.Path(directory) / "saved_model"
         archive.write_out(path, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(str(path), signature_keys=["step"])
-        graph = bytes(converter.convert())
+        try:
+            graph = bytes(converter.convert())
+        except Exception as error:  # The converter's own, and whatever TensorFlow raises.
+            raise ConversionError(
+                f"{step.model.name}: LiteRT cannot compute one of its operations "
+                f"({type(error).__name__}: {first_line(error)}); replace it."
+            ) from error
     if schema_py_generated.BuiltinOperator.VAR_HANDLE in operators(graph):
         raise ConversionError("conversion: the graph lost the model's weights.")
     return graph
+
+
+def _shaped(columns: Any, spec: TensorSpec) -> Any:
+    return columns if len(spec.shape) == 1 else tf.reshape(columns, (-1, *spec.shape))
+
+
+def _flat(state: Any, spec: TensorSpec) -> Any:
+    return state if len(spec.shape) == 1 else tf.reshape(state, (-1, spec.size))
 
 
 def operators(graph: bytes) -> set[int]:

@@ -10,10 +10,13 @@ import dataclasses
 import json
 import os
 import pathlib
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from tickcell.model.interface import InterfaceError, Sensor
 from tickcell.model.recording.labels import Kind, Labelling
+
+if TYPE_CHECKING:
+    from tickcell.model.keras.plan import Plan
 
 FILE_NAME = "description.json"
 
@@ -67,6 +70,17 @@ class Description:
             raise DescriptionError(f"{path}: {error}") from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DescriptionError(f"{path}: cannot be read: {error!r}.") from error
+
+
+def sensors_of(plan: Plan) -> tuple[Sensor, ...]:
+    """Returns sensors for a model of which only the inputs are known, named after them."""
+    if len(plan.inputs) == 1:
+        return unnamed_sensors(plan.sensor_count)
+    return tuple(
+        Sensor(f"{name}_{number}", "", -_FLOAT32_MAX, _FLOAT32_MAX)
+        for name, (_, columns) in zip(plan.input_names, plan.columns(), strict=True)
+        for number in range(1, columns.stop - columns.start + 1)
+    )
 
 
 def unnamed_sensors(count: int) -> tuple[Sensor, ...]:

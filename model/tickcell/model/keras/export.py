@@ -11,13 +11,13 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow as tf
 
 from tickcell.model import probe
 from tickcell.model.bundle import Bundle, Card, Golden, fingerprint
 from tickcell.model.cell import LiteRTCell
 from tickcell.model.interface import Interface
-from tickcell.model.keras import agreement, conversion, sequence
+from tickcell.model.keras import agreement, checks, conversion, graph, heads
+from tickcell.model.keras import frames as frames_of
 from tickcell.model.keras.agreement import Agreement, AgreementError
 from tickcell.model.keras.step import Step
 
@@ -28,13 +28,8 @@ if TYPE_CHECKING:
 
 RANDOM_STEP_COUNT = 10_000
 
-_SERIES_COUNT = 4
-_AS_TRAINED_STEP_COUNT = 50
-_KERAS_STEP_COUNT = 200
 _PUSHED_STEP_COUNT = 1000
-
-# A push that has grown a hundredfold after so many steps is not forgotten.
-_AMPLIFIES = 100.0
+_GOLDEN_STEP_COUNT = 1000
 
 
 def export(
@@ -60,7 +55,8 @@ def export(
       ConversionError: the graph is not sound.
       AgreementError: the step does not give the outputs of the model.
     """
-    step = Step(model)
+    rebuilt = graph.as_float32(model)
+    step = Step(rebuilt)
     if len(description.sensors) != step.plan.sensor_count:
         raise AgreementError(
             f"{model.name}: takes {step.plan.sensor_count} readings, and the description names "
@@ -68,29 +64,37 @@ def export(
         )
     generator = np.random.default_rng(0)
     if golden_frames is None:
-        golden_frames = generator.standard_normal((1000, step.plan.sensor_count), np.float32)
+        golden_frames = frames_of.standard(step.plan, generator, _GOLDEN_STEP_COUNT)
     golden_frames = np.ascontiguousarray(golden_frames, np.float32)
-    frames = _random_frames(generator, golden_frames, random_step_count)
-    expected = sequence.outputs(model, frames)
-    _check_as_trained(step, frames, expected)
-    _check_keras_step(step, frames, expected)
+    frames = frames_of.random(step.plan, generator, golden_frames, random_step_count)
+    expected = checks.expected(step, frames, "random frames")
+    golden_outputs = checks.expected(step, golden_frames[np.newaxis], "golden frames")
+    checks.check_as_trained(step, frames, expected)
+    checks.check_keras_step(step, frames, expected)
 
-    graph = conversion.convert(step)
-    interface = Interface(description.sensors, step.state_tensors, _output_names(step, description))
-    probed = probe.frames(fingerprint(graph, interface.to_json()), interface)
-    cell = LiteRTCell(graph, interface, probed)
-    golden_outputs = sequence.outputs(model, golden_frames[np.newaxis])
+    step_graph = conversion.convert(step)
+    mask_value = step.plan.mask_value if len(step.plan.inputs) == 1 else None
+    interface = Interface(
+        description.sensors, step.state_tensors, heads.of(step.plan, description), mask_value
+    )
+    probed = probe.frames(fingerprint(step_graph, interface.to_json()), interface)
+    cell = LiteRTCell(step_graph, interface, probed)
+    streamed = agreement.stream(cell, golden_frames[np.newaxis])
     measured = {
         "random_frames": agreement.compare(agreement.stream(cell, frames), expected),
-        "golden_frames": agreement.compare(
-            agreement.stream(cell, golden_frames[np.newaxis]), golden_outputs
-        ),
+        "golden_frames": agreement.compare(streamed, golden_outputs),
     }
     growth = agreement.amplification(cell, frames[:, :_PUSHED_STEP_COUNT])
     for name, on_frames in measured.items():
-        _check_graph(model, name.replace("_", " "), on_frames, growth)
-    card = _card(description, measured, growth, cell, golden_frames)
-    return Bundle(interface, card, graph, Golden(golden_frames, golden_outputs[0], golden_labels))
+        checks.check_graph(model, name.replace("_", " "), on_frames, growth)
+    card = _card(description, measured, growth, cell, golden_frames, step.plan.lag)
+    if rebuilt is not model:
+        delta = checks.delta_in_own_precision(model, step, frames, expected)
+        card = dataclasses.replace(card, metrics={**card.metrics, "delta_to_own_precision": delta})
+    # Before the model's first output there is the cell's.
+    golden_outputs = np.where(np.isnan(golden_outputs), streamed, golden_outputs)
+    golden = Golden(golden_frames, golden_outputs[0], golden_labels)
+    return Bundle(interface, card, step_graph, golden)
 
 
 def _card(
@@ -99,12 +103,13 @@ def _card(
     growth: float,
     cell: LiteRTCell,
     golden_frames: NDArray[np.float32],
+    lag: int,
 ) -> Card:
     """Joins what a person says of the model with what was measured."""
     keras_agreement = {
         **{name: dataclasses.asdict(on_frames) for name, on_frames in measured.items()},
         "push_after_1000_steps": growth,
-        "amplifies": growth > _AMPLIFIES,
+        "amplifies": growth > checks.AMPLIFIES,
     }
     return Card(
         name=description.name,
@@ -112,7 +117,7 @@ def _card(
         rate_hz=description.rate_hz,
         output_meaning=description.output_meaning,
         threshold=description.threshold,
-        warm_up_steps=agreement.forgetting_steps(cell, golden_frames),
+        warm_up_steps=max(lag, agreement.forgetting_steps(cell, golden_frames)),
         keras_max_delta=max(on_frames.max_delta for on_frames in measured.values()),
         keras_max_delta_steps=max(on_frames.step_count for on_frames in measured.values()),
         training=description.training,
@@ -121,87 +126,7 @@ def _card(
             "keras_agreement": keras_agreement,
             "batch_shapes": list(cell.batch_shapes),
         },
-        kind=description.kind,
+        kind=cell.interface.heads[0].kind,
         classes=description.classes,
         unit=description.unit,
     )
-
-
-def _random_frames(
-    generator: np.random.Generator, golden_frames: NDArray[np.float32], step_count: int
-) -> NDArray[np.float32]:
-    """Returns `[B, T, F]` on the golden's own scale: elsewhere a model may be saturated."""
-    shape = (_SERIES_COUNT, step_count, golden_frames.shape[1])
-    frames = generator.standard_normal(shape, np.float32)
-    scaled = frames * golden_frames.std(axis=0) + golden_frames.mean(axis=0)
-    return np.asarray(scaled, np.float32)
-
-
-def _output_names(step: Step, description: Description) -> tuple[str, ...]:
-    name, count = description.output_name, step.plan.output_count
-    if count == 1:
-        return (name,)
-    if len(description.classes) == count:
-        return tuple(description.classes)
-    return tuple(f"{name}_{number}" for number in range(1, count + 1))
-
-
-def _check_as_trained(
-    step: Step, frames: NDArray[np.float32], expected: NDArray[np.float32]
-) -> None:
-    """Compares the model, called as it was trained, with its layers over any length."""
-    plan = step.plan
-    series_count = plan.series_count or len(frames)
-    step_count = plan.step_count or _AS_TRAINED_STEP_COUNT
-    rows = np.resize(frames, (series_count, *frames.shape[1:]))[:, :step_count]
-    for call in plan.calls:
-        if call.is_recurrent and call.layer.stateful:
-            call.layer.reset_state()
-    outputs = np.asarray(step.model(tf.constant(rows), training=False))
-    if not plan.gives_each_step:
-        outputs = outputs[:, np.newaxis]
-    compared = np.resize(expected, (series_count, *expected.shape[1:]))
-    compared = compared[:, step_count - outputs.shape[1] : step_count]
-    _require_close(step.model, "its layers over the whole sequence", outputs, compared)
-
-
-def _check_keras_step(
-    step: Step, frames: NDArray[np.float32], expected: NDArray[np.float32]
-) -> None:
-    """Compares the model's layers one frame at a time with whole sequences."""
-    run = tf.function(step, autograph=False)
-    states = step.initial_states(len(frames))
-    outputs = []
-    for index in range(_KERAS_STEP_COUNT):
-        output, states = run(tf.constant(frames[:, index]), states)
-        outputs.append(np.asarray(output))
-    _require_close(
-        step.model,
-        "its layers one frame at a time",
-        np.stack(outputs, axis=1),
-        expected[:, :_KERAS_STEP_COUNT],
-    )
-
-
-def _require_close(
-    model: Any, name: str, got: NDArray[np.float32], expected: NDArray[np.float32]
-) -> None:
-    measured = agreement.compare(got, expected)
-    if not measured.is_close:
-        raise AgreementError(
-            f"{model.name}: {name} and the model as it was trained differ by "
-            f"{measured.max_delta:.2g} at step {measured.at_step}, expected at most "
-            f"{measured.tolerance:g}."
-        )
-
-
-def _check_graph(model: Any, name: str, measured: Agreement, growth: float) -> None:
-    """Refuses a graph that is wrong, not one whose recurrence amplifies its last bits."""
-    within = measured.growth[min(measured.growth, key=int)]
-    amplified = growth > _AMPLIFIES and within <= measured.tolerance
-    if not measured.is_close and not amplified:
-        raise AgreementError(
-            f"{model.name}: the LiteRT graph differs from Keras on {name} by "
-            f"{measured.max_delta:.2g} at step {measured.at_step}, expected at most "
-            f"{measured.tolerance:g}."
-        )

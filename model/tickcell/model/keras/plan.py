@@ -1,4 +1,4 @@
-"""The calls that a Keras model makes of its layers, in order, as plain data.
+"""The calls that a Keras model makes, in order, each with the rule that streams it.
 
 A model is read once into a `Plan`; `step` and `sequence` then go through the plan in
 their own way: one frame at a time, and the whole sequence at once. Reading it is also
@@ -8,96 +8,40 @@ where a model that cannot be streamed is refused.
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import keras
 
-# Layers that make each frame's result of that frame alone, at inference.
-_PER_FRAME_LAYERS = (
-    keras.layers.Activation,
-    keras.layers.ActivityRegularization,
-    keras.layers.Add,
-    keras.layers.AlphaDropout,
-    keras.layers.Average,
-    keras.layers.BatchNormalization,
-    keras.layers.Concatenate,
-    keras.layers.Dense,
-    keras.layers.Dropout,
-    keras.layers.ELU,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-    keras.layers.Identity,
-    keras.layers.LayerNormalization,
-    keras.layers.LeakyReLU,
-    keras.layers.Maximum,
-    keras.layers.Minimum,
-    keras.layers.Multiply,
-    keras.layers.Normalization,
-    keras.layers.PReLU,
-    keras.layers.ReLU,
-    keras.layers.Rescaling,
-    keras.layers.Softmax,
-    keras.layers.SpatialDropout1D,
-    keras.layers.Subtract,
-    keras.layers.UnitNormalization,
+from tickcell.model.keras import graph, rules
+from tickcell.model.keras.rules.rule import (
+    Call,
+    Rule,
+    Timing,
+    UnstreamableError,
+    Value,
+    refusal,
 )
 
-# Layers whose result depends on the place of an axis, which must be the last one.
-_AXIS_LAYERS = (
-    keras.layers.BatchNormalization,
-    keras.layers.Concatenate,
-    keras.layers.LayerNormalization,
-    keras.layers.Normalization,
-    keras.layers.Softmax,
-    keras.layers.UnitNormalization,
-)
-
-_REASONS: dict[type[Any], str] = {
-    keras.layers.Bidirectional: "it reads the sequence from its end as well",
-    keras.layers.Masking: "it skips frames by their content, and a stream steps on each of them",
-    keras.layers.Lambda: "it runs code from the model's file",
-    keras.layers.Attention: "it looks at all frames at once",
-    keras.layers.AdditiveAttention: "it looks at all frames at once",
-    keras.layers.MultiHeadAttention: "it looks at all frames at once",
-    keras.layers.GroupQueryAttention: "it looks at all frames at once",
-    keras.layers.Conv1D: "it looks at several frames at once",
-    keras.layers.Embedding: "it takes whole numbers, and a frame is made of readings",
-    keras.layers.Flatten: "it mixes the frames of a sequence",
-    keras.layers.Reshape: "it mixes the frames of a sequence",
-    keras.layers.Permute: "it mixes the frames of a sequence",
-    keras.layers.RepeatVector: "it gives every frame what is known only at the last one",
-    keras.layers.GlobalAveragePooling1D: "it looks at all frames at once",
-    keras.layers.GlobalMaxPooling1D: "it looks at all frames at once",
-}
-
-
-class UnstreamableError(ValueError):
-    """A model cannot be turned into a step that gives the outputs of the whole sequence."""
+__all__ = ["Bound", "Head", "Plan", "UnstreamableError", "read"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Call:
-    """One call of a layer; values are numbered, and the model's input is value 0.
+class Bound:
+    """A rule, and the values that its call gives."""
 
-    Attributes:
-      layer: the Keras layer.
-      inputs: the values it takes.
-      output: the value it gives.
-      name: the layer's name, made unique where a layer is called more than once.
-      on_sequences: the layer was built for `[B, T, ...]`; or else for `[B, ...]`, behind
-        a recurrent layer that gives its last output only, or inside `TimeDistributed`.
-    """
+    rule: Rule
+    outputs: tuple[Value, ...]
 
-    layer: Any
-    inputs: tuple[int, ...]
-    output: int
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """One output of a model: its name, its value, and how many numbers it has."""
+
     name: str
-    on_sequences: bool
-
-    @property
-    def is_recurrent(self) -> bool:
-        """Says whether the layer carries a state from frame to frame."""
-        return isinstance(self.layer, keras.layers.RNN)
+    value: Value
+    size: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -105,130 +49,240 @@ class Plan:
     """What a model computes.
 
     Attributes:
-      calls: in an order in which each call's inputs are there.
-      output: the value that is the model's output.
-      sensor_count: F.
-      output_count: O.
+      bound: in an order in which each call's inputs are there.
+      inputs: in the order in which a frame has their readings; a static input is there
+        with each frame.
+      input_names: of those.
+      carried: the inputs by which the model is given its states, which a stream keeps.
+      heads: in the order of an output row.
+      gives_heads: which of the model's own outputs are heads, and not states.
       step_count: T where the model takes sequences of one length only, or else None.
       series_count: B where the model takes batches of one size only, or else None.
-      gives_each_step: the model's own output is `[B, T, O]`, not `[B, O]` at the last frame.
+      lag: of how many of the first frames some output is not of the model's.
+      mask_value: a frame of which all readings are this is masked; None without masks.
     """
 
-    calls: tuple[Call, ...]
-    output: int
-    sensor_count: int
-    output_count: int
+    bound: tuple[Bound, ...]
+    inputs: tuple[Value, ...]
+    input_names: tuple[str, ...]
+    carried: tuple[Value, ...]
+    heads: tuple[Head, ...]
+    gives_heads: tuple[bool, ...]
     step_count: int | None
     series_count: int | None
-    gives_each_step: bool
+    lag: int
+    mask_value: float | None
+
+    @property
+    def sensor_count(self) -> int:
+        """F, the readings of a frame: those of all inputs side by side."""
+        return sum(map(_size, self.inputs))
+
+    @property
+    def output_count(self) -> int:
+        """O, the numbers of all heads."""
+        return sum(head.size for head in self.heads)
+
+    @property
+    def rules(self) -> Iterator[Rule]:
+        """The rules in order."""
+        return (bound.rule for bound in self.bound)
+
+    @property
+    def largest_hold(self) -> int:
+        """For how many of the first frames some state is held."""
+        lags = [
+            value.lag for rule in self.rules if rule.initial_states for value in rule.call.inputs
+        ]
+        return max([0, *lags])
+
+    def columns(self) -> list[tuple[Value, slice]]:
+        """Returns the inputs, each with the columns that it has of a frame."""
+        columns, start = [], 0
+        for value in self.inputs:
+            columns.append((value, slice(start, start + _size(value))))
+            start += _size(value)
+        return columns
 
 
 def read(model: Any) -> Plan:
-    """Reads a Sequential or functional model.
+    """Reads a model.
 
     Raises:
-      UnstreamableError: the model cannot be streamed; the message names the layer and why.
+      UnstreamableError: the model cannot be streamed; the message names the layer, the
+        reason and the way out.
     """
-    if not isinstance(model, keras.Sequential | keras.Function):
+    flat = graph.flatten(model)
+    reader = _Reader(model, flat)
+    heads, gives_heads = reader.heads()
+    inputs = tuple(value for value in reader.inputs if value.index not in reader.carried)
+    timed = [value for value in inputs if value.timing is Timing.EACH]
+    lengths = {value.shape[1] for value in timed}
+    if not timed:
         raise UnstreamableError(
-            f"{model.name}: {type(model).__name__} is neither Sequential nor functional, so its "
-            "layers cannot be followed; build it from keras.Input and layers."
+            f"{model.name}: got inputs of the shapes {[list(each.shape) for each in inputs]}, "
+            "expected [B, T, F]; give it the frames of a sequence."
         )
-    frames = _only(model.inputs, model, "input")
-    output = _only(model.outputs, model, "output")
-    if len(frames.shape) != 3 or frames.shape[2] is None or frames.dtype != "float32":
+    if len(lengths) > 1:
         raise UnstreamableError(
-            f"{model.name}: got the input {frames.dtype} {list(frames.shape)}, expected float32 "
-            "[B, T, F] with a known F."
+            f"{model.name}: takes sequences of different lengths {sorted(lengths, key=str)}; give "
+            "all sensors one rate."
         )
-    reader = _Reader()
-    last = reader.follow(model, 0)
-    if not any(call.is_recurrent for call in reader.calls):
-        raise UnstreamableError(f"{model.name}: has no recurrent layer, so it keeps no state.")
-    has_time = reader.has_time[last]
-    if len(output.shape) != (3 if has_time else 2) or output.shape[-1] is None:
+    if not any(rule.initial_states for rule in (bound.rule for bound in reader.bound)):
         raise UnstreamableError(
-            f"{model.name}: got the output {list(output.shape)}, expected [B, T, O] or [B, O]."
+            f"{model.name}: keeps no state, since it has no recurrent layer and no convolution "
+            "over time; it needs no stream: call it on each frame."
         )
     return Plan(
-        calls=tuple(reader.calls),
-        output=last,
-        sensor_count=frames.shape[2],
-        output_count=output.shape[-1],
-        step_count=frames.shape[1],
-        series_count=frames.shape[0],
-        gives_each_step=has_time,
+        bound=tuple(reader.bound),
+        inputs=inputs,
+        input_names=tuple(reader.input_names[value.index] for value in inputs),
+        carried=tuple(value for value in reader.inputs if value.index in reader.carried),
+        heads=tuple(heads),
+        gives_heads=tuple(gives_heads),
+        step_count=lengths.pop(),
+        series_count=timed[0].shape[0],
+        lag=max(head.value.lag for head in heads),
+        mask_value=reader.mask_value(),
     )
 
 
-def _only(tensors: list[Any], model: Any, kind: str) -> Any:
-    if len(tensors) != 1:
-        raise UnstreamableError(f"{model.name}: got {len(tensors)} {kind}s, expected one.")
-    return tensors[0]
-
-
 class _Reader:
-    """Collects the calls of a model and of the models inside it."""
+    """Binds a rule to each call of a flat model, in order."""
 
-    def __init__(self) -> None:
-        self.calls: list[Call] = []
-        self.has_time = {0: True}
+    def __init__(self, model: Any, flat: Any) -> None:
+        self.bound: list[Bound] = []
+        self.inputs: list[Value] = []
+        self.input_names: dict[int, str] = {}
+        self.carried: dict[int, str] = {}
+        self._model = model
+        self._flat = flat
+        self._returned: dict[int, str] = {}
+        self._count = 0
         self._names: set[str] = set()
+        self._values: dict[int, Value] = {}
+        self._kept: list[Any] = []  # A tensor's id is only its own while the tensor lives.
+        self._outputs = self._follow(flat)
 
-    def follow(self, model: Any, value: int) -> int:
-        """Adds the calls of a model that takes a value; returns the value it gives."""
-        if isinstance(model, keras.Sequential):
-            for layer in model.layers:
-                value = self._add(layer, (value,), {})
-            return value
-        if not isinstance(model, keras.Function):
-            raise _refusal(model, "it is neither Sequential nor functional")
-        # First, since a mask shows in the calls only as operations of nobody's.
-        for operation in model.operations:
-            _check_kind(operation)
-        values: dict[int, int] = {}
-        kept: list[Any] = []  # A tensor's id is only its own while the tensor lives.
+    def heads(self) -> tuple[list[Head], list[bool]]:
+        """Returns the outputs of the model, but for states that are carried by hand."""
+        given_back = {name for value in self._outputs if (name := self._returned.get(value.index))}
+        if missing := sorted(set(self.carried.values()) - given_back):
+            raise UnstreamableError(
+                f"layer {missing[0]!r}: starts from an input that the model does not give back as "
+                "an output; give its state back (return_state=True), or start from zeros."
+            )
+        hand_made = set(self.carried.values())
+        is_head = [
+            self._returned.get(value.index) not in hand_made or value.index not in self._returned
+            for value in self._outputs
+        ]
+        shown = [value for value, shown in zip(self._outputs, is_head, strict=True) if shown]
+        names = [
+            name for name, shown in zip(_head_names(self._flat), is_head, strict=True) if shown
+        ]
+        heads = []
+        for name, value in zip(names, shown, strict=True):
+            if None in value.frame_shape or value.lag < 0:
+                raise UnstreamableError(
+                    f"{self._model.name}: got the output {list(value.shape)}, expected "
+                    "[B, T, ...] or [B, ...]; give each frame an output of one size."
+                )
+            heads.append(Head(name, value, _size(value)))
+        return heads, is_head
 
-        def record(layer: Any, *arguments: Any, **keywords: Any) -> Any:
-            tensors = keras.tree.flatten(arguments)
-            inputs = tuple(values[id(tensor)] for tensor in tensors)
-            output = self._add(layer, inputs, keywords)
-            result = layer(*arguments, **keywords)
-            if isinstance(result, list | tuple):
-                raise _refusal(layer, "it gives more than one tensor")
-            values[id(result)] = output
-            kept.append(result)
+    def mask_value(self) -> float | None:
+        """Returns what masks a frame.
+
+        Raises:
+          UnstreamableError: it is not told by the frame's own readings.
+        """
+        masks = [
+            bound.rule.call
+            for bound in self.bound
+            if isinstance(bound.rule.call.operation, keras.layers.Masking)
+        ]
+        for call in masks:
+            if call.inputs[0] not in self.inputs:
+                raise refusal(
+                    call,
+                    "what it masks was computed before, and could round",
+                    "put it right behind the input",
+                )
+        values = {float(call.operation.mask_value) for call in masks}
+        if len(values) > 1:
+            raise refusal(masks[0], f"frames are masked by {sorted(values)}", "use one mask_value")
+        return values.pop() if values else None
+
+    def _follow(self, flat: Any) -> list[Value]:
+        tensors = keras.tree.map_structure(
+            lambda tensor: keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype), flat.input
+        )
+        for tensor, of_model in zip(keras.tree.flatten(tensors), flat.inputs, strict=True):
+            value = self._input(tensor, of_model.name)
+            self.inputs.append(value)
+            self.input_names[value.index] = of_model.name
+        clone = keras.models.clone_model(
+            flat,
+            input_tensors=tensors,
+            clone_function=lambda layer: layer,
+            call_function=self._call,
+        )
+        return [self._values[id(tensor)] for tensor in clone.outputs]
+
+    def _input(self, tensor: Any, name: str) -> Value:
+        if (
+            len(tensor.shape) < 2
+            or None in tensor.shape[2:]
+            or (len(tensor.shape) == 2 and tensor.shape[1] is None)
+        ):
+            raise UnstreamableError(
+                f"input {name!r}: got {tensor.dtype} {list(tensor.shape)}, expected [B, T, F] with "
+                "a known F; a sequence of single readings is keras.Input((None, 1))."
+            )
+        timing = Timing.EACH if len(tensor.shape) > 2 else Timing.GIVEN
+        return self._value(tensor, timing, 0)
+
+    def _value(self, tensor: Any, timing: Timing, lag: int) -> Value:
+        value = Value(self._count, tuple(tensor.shape), tensor.dtype, timing, lag)
+        self._count += 1
+        self._values[id(tensor)] = value
+        self._kept.append(tensor)
+        return value
+
+    def _call(self, operation: Any, *arguments: Any, **keywords: Any) -> Any:
+        """Binds one call, and goes on with what it gives."""
+        result = operation(*arguments, **keywords)
+        if isinstance(operation, keras.layers.InputLayer):
             return result
 
-        frames = keras.tree.map_structure(
-            lambda tensor: keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype), model.input
-        )
-        for tensor in keras.tree.flatten(frames):
-            values[id(tensor)] = value
-        clone = keras.models.clone_model(
-            model, input_tensors=frames, clone_function=lambda layer: layer, call_function=record
-        )
-        return values[id(_only(clone.outputs, model, "output"))]
+        def valued(leaf: Any) -> Any:
+            return self._values.get(id(leaf), leaf)
 
-    def _add(self, layer: Any, inputs: tuple[int, ...], keywords: dict[str, Any]) -> int:
-        """Adds one call and returns the value it gives."""
-        if isinstance(layer, keras.layers.InputLayer):
-            return inputs[0]
-        if isinstance(layer, keras.Model):
-            return self.follow(layer, inputs[0])
-        has_time = self.has_time[inputs[0]]
-        if any(self.has_time[value] != has_time for value in inputs):
-            raise _refusal(layer, "it joins what is known at each frame with the last frame's")
-        on_sequences = has_time
-        if isinstance(layer, keras.layers.TimeDistributed):
-            layer, on_sequences = layer.layer, False
-        _check(layer, on_sequences, keywords)
-        output = len(self.has_time)
-        self.has_time[output] = has_time
-        if isinstance(layer, keras.layers.RNN):
-            self.has_time[output] = layer.return_sequences
-        self.calls.append(Call(layer, inputs, output, self._unique(layer.name), on_sequences))
-        return output
+        given = keras.tree.map_structure(valued, (arguments, keywords))
+        results = keras.tree.flatten(result)
+        name = self._unique(operation.name)
+        shapes = tuple(tuple(tensor.shape) for tensor in results)
+        call = Call(operation, given[0], given[1], shapes, name)
+        if isinstance(operation, keras.layers.RNN):
+            call = self._without_hand_made_state(call)
+        rule = rules.rule(call)
+        outputs = [
+            self._value(tensor, *when) for tensor, when in zip(results, rule.gives, strict=True)
+        ]
+        self.bound.append(Bound(rule, tuple(outputs)))
+        if isinstance(operation, keras.layers.RNN):
+            self._returned |= {value.index: name for value in outputs[1:]}
+        return result
+
+    def _without_hand_made_state(self, call: Call) -> Call:
+        """Takes off an initial state that is an input of the model, which the stream keeps."""
+        states = keras.tree.flatten(call.keywords.get("initial_state"))
+        values = [each for each in states if isinstance(each, Value)]
+        if not values or not all(each in self.inputs for each in values):
+            return call
+        self.carried |= {each.index: call.name for each in values}
+        return dataclasses.replace(call, keywords={**call.keywords, "initial_state": None})
 
     def _unique(self, name: str) -> str:
         unique, number = name, 1
@@ -239,46 +293,16 @@ class _Reader:
         return unique
 
 
-def _check_kind(layer: Any) -> None:
-    """Refuses a layer of a kind that never can be streamed."""
-    for kind, reason in _REASONS.items():
-        if isinstance(layer, kind):
-            raise _refusal(layer, reason)
+def _head_names(flat: Any) -> list[str]:
+    """Returns the names of a model's outputs: its own in a dict, else its layers'."""
+    if isinstance(flat.output, dict):
+        return sorted(flat.output)
+    names: list[str] = []
+    for name in flat.output_names:
+        again = sum(each.partition("#")[0] == name for each in names)
+        names.append(f"{name}#{again + 1}" if again else name)
+    return [name.replace("#", "_") for name in names]
 
 
-def _check(layer: Any, on_sequences: bool, keywords: dict[str, Any]) -> None:
-    """Refuses a layer that does not give the same frame by frame."""
-    _check_kind(layer)
-    if not isinstance(layer, keras.layers.Layer):
-        raise _refusal(layer, "it is an operation outside any layer")
-    if any(value is not None and value is not False for value in keywords.values()):
-        raise _refusal(layer, f"it is called with {', '.join(sorted(keywords))}")
-    if layer.compute_dtype != "float32":
-        raise _refusal(layer, f"it computes in {layer.compute_dtype}, not in float32")
-    if isinstance(layer, keras.layers.RNN):
-        _check_recurrent(layer, on_sequences)
-    elif not isinstance(layer, _PER_FRAME_LAYERS):
-        raise _refusal(layer, "it is not known to treat each frame on its own")
-    elif isinstance(layer, _AXIS_LAYERS):
-        rank = 3 if on_sequences else 2
-        axes = keras.tree.flatten(layer.axis)
-        if any(axis not in (-1, rank - 1) for axis in axes):
-            raise _refusal(layer, f"it works along axis {layer.axis}, not along the last one")
-
-
-def _check_recurrent(layer: Any, on_sequences: bool) -> None:
-    if not on_sequences:
-        raise _refusal(layer, "its input is not a sequence of frames")
-    if layer.go_backwards:
-        raise _refusal(layer, "it reads the sequence from its end (go_backwards)")
-    if layer.return_state:
-        raise _refusal(layer, "it gives its state as an output (return_state)")
-    sizes = keras.tree.flatten(layer.cell.state_size)
-    if not all(isinstance(size, int) for size in sizes):
-        raise _refusal(layer, f"its state has the sizes {sizes}, not one number each")
-
-
-def _refusal(layer: Any, reason: str) -> UnstreamableError:
-    return UnstreamableError(
-        f"layer {layer.name!r} ({type(layer).__name__}) cannot be streamed: {reason}."
-    )
+def _size(value: Value) -> int:
+    return math.prod(size or 0 for size in value.frame_shape)

@@ -9,8 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tickcell.model.keras import archive, plan
-from tickcell.model.keras.plan import Call, Plan
+from tickcell.model.keras import archive, graph, plan
+from tickcell.model.keras.plan import Plan
+from tickcell.model.keras.rules.rule import Timing
+from tickcell.model.keras.step import split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,76 +26,101 @@ def full_sequence(path: str | os.PathLike[str], frames: NDArray[np.float32]) -> 
       frames: `[T, F]` float32, in the sensors' own units.
 
     Returns:
-      `[T, O]` float32: the output at each frame.
+      `[T, O]` float32: the output at each frame; NaN where the model has none yet.
 
     Raises:
       ModelFileError: the file cannot be loaded.
       UnstreamableError: the model has no output at each frame.
     """
-    whole = outputs(archive.load(path), frames[np.newaxis])
-    return np.asarray(whole[0], np.float32)
+    model = graph.as_float32(archive.load(path))
+    return np.asarray(outputs(plan.read(model), frames[np.newaxis])[0], np.float32)
 
 
-def outputs(model: Any, frames: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Runs a model over whole sequences, from zero states.
+def outputs(read: Plan, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Runs a model's own layers over whole sequences of any length, from its first state.
 
     A model that gives only its last output is asked for the output that it would give
-    at each frame, and one made for a fixed length is asked for any length.
+    at each frame.
 
     Args:
-      model: Sequential or functional.
+      read: of the model.
       frames: `[B, T, F]` float32.
 
     Returns:
-      `[B, T, O]` float32.
+      `[B, T, O]` float32; NaN where a head has nothing for the first frames.
     """
-    read = plan.read(model)
+
+    def run(rows: Any) -> list[Any]:
+        values = split(read, rows)
+        for bound in read.bound:
+            given = bound.rule.whole(values)
+            values |= zip((value.index for value in bound.outputs), given, strict=True)
+        return [keras.ops.cast(values[head.value.index], "float32") for head in read.heads]
+
     # Of unknown length while it is traced, lest a layer lays its loop over time out.
     any_length = tf.TensorSpec((None, None, read.sensor_count), tf.float32)
-    run = tf.function(
-        model if _takes_any_length(read) else _EachStep(read), [any_length], autograph=False
-    )
-    return np.asarray(run(tf.constant(frames)))
+    function = tf.function(run, [any_length], autograph=False)
+    heads = [np.asarray(each) for each in function(tf.constant(frames))]
+    return _aligned(heads, frames.shape[1])
 
 
-def _takes_any_length(read: Plan) -> bool:
-    """Says whether the model itself gives an output at each frame of any sequence."""
-    return (
-        read.gives_each_step
-        and read.step_count is None
-        and read.series_count is None
-        # TimeDistributed loses the axis of time where its length is not known.
-        and all(call.on_sequences for call in read.calls)
-    )
+def as_trained(
+    model: Any, read: Plan, frames: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Runs a model itself, as it was trained.
+
+    Args:
+      model: as it was loaded.
+      read: its plan.
+      frames: `[B, T, F]` float32, with B and T that the model takes.
+
+    Returns:
+      Its outputs `[B, T, O]`, and `[T, O]`: which of them it gives.
+    """
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.RNN) and layer.stateful:
+            layer.reset_state()
+    given = keras.tree.flatten(model(_arguments(model, read, frames), training=False))
+    heads = [np.asarray(each) for each, shown in zip(given, read.gives_heads, strict=True) if shown]
+    padded = []
+    for head, each in zip(read.heads, heads, strict=True):
+        timed = head.value.timing is Timing.EACH
+        rows = each if timed else each[:, np.newaxis]
+        padded.append(rows.reshape(*rows.shape[:2], -1).astype(np.float32))
+    aligned = _aligned(padded, frames.shape[1])
+    return aligned, np.asarray(~np.isnan(aligned).all(axis=0), np.bool_)
 
 
-class _EachStep:
-    """A model's own layers over a sequence of any length, with the output at each frame."""
+def _arguments(model: Any, read: Plan, frames: NDArray[np.float32]) -> Any:
+    """Returns what a model is called with: static inputs once, and zeros for its states."""
+    columns = {value.index: place for value, place in read.columns()}
+    inputs = []
+    for value in sorted((*read.inputs, *read.carried), key=lambda value: value.index):
+        if value.index not in columns:
+            inputs.append(
+                np.zeros((len(frames), *(size or 1 for size in value.shape[1:])), np.float32)
+            )
+            continue
+        rows = frames[..., columns[value.index]]
+        rows = rows if value.timing is Timing.EACH else rows[:, -1]
+        inputs.append(
+            rows.reshape(*rows.shape[:-1], *value.frame_shape).astype(value.dtype)
+            if len(value.frame_shape) != 1
+            else rows.astype(value.dtype)
+        )
+    tensors = [tf.constant(each) for each in inputs]
+    if isinstance(model, keras.Function):
+        return keras.tree.pack_sequence_as(model.input, tensors)
+    return tensors[0] if len(tensors) == 1 else tensors
 
-    def __init__(self, read: Plan) -> None:
-        self._plan = read
-        self._recurrent = {
-            call.name: keras.layers.RNN(call.layer.cell, return_sequences=True)
-            for call in read.calls
-            if call.is_recurrent
-        }
 
-    def __call__(self, frames: Any) -> Any:
-        values = {0: frames}
-        for call in self._plan.calls:
-            inputs = [values[value] for value in call.inputs]
-            if call.is_recurrent:
-                values[call.output] = self._recurrent[call.name](inputs[0])
-            else:
-                values[call.output] = _on_sequences(call, inputs)
-        return values[self._plan.output]
-
-
-def _on_sequences(call: Call, inputs: list[Any]) -> Any:
-    """Calls a per-frame layer; one built for single frames gets all frames as one batch."""
-    if call.on_sequences:
-        return call.layer(inputs if len(inputs) > 1 else inputs[0])
-    series_count, step_count = keras.ops.shape(inputs[0])[:2]
-    flat = [keras.ops.reshape(value, (-1, value.shape[-1])) for value in inputs]
-    output = call.layer(flat if len(flat) > 1 else flat[0])
-    return keras.ops.reshape(output, (series_count, step_count, output.shape[-1]))
+def _aligned(heads: list[Any], step_count: int) -> NDArray[np.float32]:
+    """Puts heads side by side, each at the end of the sequence, behind NaN."""
+    parts = []
+    for head in heads:
+        rows = head.reshape(*head.shape[:2], -1)
+        part = np.full((len(rows), step_count, rows.shape[2]), np.nan, np.float32)
+        if rows.shape[1]:
+            part[:, step_count - rows.shape[1] :] = rows
+        parts.append(part)
+    return np.concatenate(parts, axis=-1)

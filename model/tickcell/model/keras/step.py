@@ -1,4 +1,4 @@
-"""One step of any recurrent Keras model: its own layers, on one frame and named states.
+"""One step of any Keras model that can be streamed: on one frame and named states.
 
     step = Step(model)
     states = step.initial_states(series_count)
@@ -13,21 +13,15 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 
 from tickcell.model.interface import TensorSpec
 from tickcell.model.keras import plan
-from tickcell.model.keras.plan import Call, UnstreamableError
+from tickcell.model.keras.plan import Plan
+from tickcell.model.keras.rules.rule import Value
 
-# Layers that do the same to `[B, F]` as to each frame of `[B, T, F]`, wherever they were
-# built; calling them without the axis of time keeps the graph free of reshapes.
-_ANY_RANK_LAYERS = (
-    keras.layers.Activation,
-    keras.layers.Dense,
-    keras.layers.Dropout,
-    keras.layers.GaussianDropout,
-    keras.layers.GaussianNoise,
-    keras.layers.ReLU,
-)
+# How many frames there were, as long as some state is held until there are more.
+_FRAME_COUNT = "frame_count"
 
 
 class Step:
@@ -38,96 +32,86 @@ class Step:
     """
 
     def __init__(self, model: Any) -> None:
-        """Takes a Sequential or functional model apart.
+        """Takes a model apart.
 
         Raises:
           UnstreamableError: the model cannot be streamed; the message names the layer and why.
         """
         self.model = model
-        self.plan = plan.read(model)
-        self._state_names = {
-            call.name: _state_names(call) for call in self.plan.calls if call.is_recurrent
+        self.plan: Plan = plan.read(model)
+        self._initial = {
+            name: state for rule in self.plan.rules for name, state in rule.initial_states.items()
         }
-        sizes = [
-            (name, size)
-            for call in self.plan.calls
-            if call.is_recurrent
-            for name, size in zip(
-                self._state_names[call.name],
-                keras.tree.flatten(call.layer.cell.state_size),
-                strict=True,
-            )
-        ]
-        self.state_tensors = tuple(TensorSpec(name, (size,)) for name, size in sizes)
-        for name, state in self.initial_states(1).items():
-            if keras.ops.any(state != 0):
-                raise UnstreamableError(f"state {name!r}: does not start from zeros.")
+        if self.plan.largest_hold:
+            self._initial[_FRAME_COUNT] = np.zeros(1, np.float32)
+        self.state_tensors = tuple(
+            TensorSpec(name, state.shape, initial=_compact(state))
+            for name, state in self._initial.items()
+        )
 
     def initial_states(self, series_count: int) -> dict[str, Any]:
-        """Returns the states before the first frame, by name, each `[B, H]`."""
-        states: dict[str, Any] = {}
-        for call in self.plan.calls:
-            if call.is_recurrent:
-                values = keras.tree.flatten(call.layer.get_initial_state(series_count))
-                states |= zip(self._state_names[call.name], values, strict=True)
-        return states
+        """Returns the states before the first frame, by name, each `[B, ...]`."""
+        return {
+            name: keras.ops.tile(state[np.newaxis], (series_count, *[1] * state.ndim))
+            for name, state in self._initial.items()
+        }
 
     def __call__(self, frame: Any, states: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """Advances by one frame.
 
         Args:
           frame: `[B, F]` float32.
-          states: by name, each `[B, H]`.
+          states: by name, each `[B, ...]`.
 
         Returns:
           `(output, next_states)`; `output` is `[B, O]`.
         """
-        values = {0: frame}
+        values = split(self.plan, frame)
         next_states: dict[str, Any] = {}
-        for call in self.plan.calls:
-            inputs = [values[value] for value in call.inputs]
-            if call.is_recurrent:
-                names = self._state_names[call.name]
-                cell = call.layer.cell
-                packed = keras.tree.pack_sequence_as(
-                    _as_list(cell.state_size), [states[name] for name in names]
-                )
-                values[call.output], given = cell(inputs[0], packed)
-                next_states |= zip(names, keras.tree.flatten(given), strict=True)
-            else:
-                values[call.output] = _on_frame(call, inputs)
-        return values[self.plan.output], next_states
+        for bound in self.plan.bound:
+            rule = bound.rule
+            own = {name: states[name] for name in rule.initial_states}
+            lag = max([0, *(value.lag for value in rule.call.inputs)])
+            held = states[_FRAME_COUNT] < lag if own and lag else None
+            given, following = rule.step(values, own, held)
+            values |= zip((value.index for value in bound.outputs), given, strict=True)
+            next_states |= following
+        if self.plan.largest_hold:
+            count = states[_FRAME_COUNT] + 1.0
+            next_states[_FRAME_COUNT] = keras.ops.minimum(count, float(self.plan.largest_hold))
+        return joined(self.plan, values), next_states
 
 
-def _as_list(state_size: Any) -> list[Any]:
-    return [state_size] if isinstance(state_size, int) else list(state_size)
+def split(plan: Plan, frames: Any) -> dict[int, Any]:
+    """Splits frames `[B, F]` or `[B, T, F]` into the inputs of a model."""
+    lead = len(frames.shape) - 1
+    tensors = {}
+    columns = plan.columns()
+    for value, place in columns:
+        tensor = frames if len(columns) == 1 else frames[..., place]
+        if len(value.frame_shape) > 1:
+            sizes = keras.ops.shape(frames)[:lead]
+            tensor = keras.ops.reshape(tensor, (*sizes, *value.frame_shape))
+        tensors[value.index] = _typed(tensor, value)
+    return tensors
 
 
-def _on_frame(call: Call, inputs: list[Any]) -> Any:
-    """Calls a per-frame layer; one built for sequences gets a sequence of one frame."""
-    as_sequence = call.on_sequences and not isinstance(call.layer, _ANY_RANK_LAYERS)
-    if as_sequence:
-        inputs = [keras.ops.expand_dims(value, 1) for value in inputs]
-    output = call.layer(inputs if len(inputs) > 1 else inputs[0])
-    return keras.ops.squeeze(output, 1) if as_sequence else output
+def joined(plan: Plan, values: dict[int, Any]) -> Any:
+    """Joins the heads of one frame into `[B, O]`."""
+    parts = []
+    for head in plan.heads:
+        part = values[head.value.index]
+        if len(head.value.frame_shape) != 1:
+            part = keras.ops.reshape(part, (-1, head.size))
+        parts.append(part if head.value.dtype == "float32" else keras.ops.cast(part, "float32"))
+    return parts[0] if len(parts) == 1 else keras.ops.concatenate(parts, axis=-1)
 
 
-def _state_names(call: Call) -> tuple[str, ...]:
-    """Names the states of a recurrent layer after it: `lstm_h`, `lstm_c`, `stack_1_h`."""
-    cell = call.layer.cell
-    if isinstance(cell, keras.layers.StackedRNNCells):
-        return tuple(
-            name
-            for number, inner in enumerate(cell.cells, 1)
-            for name in _cell_state_names(inner, f"{call.name}_{number}")
-        )
-    return _cell_state_names(cell, call.name)
+def _typed(tensor: Any, value: Value) -> Any:
+    return tensor if value.dtype == "float32" else keras.ops.cast(tensor, value.dtype)
 
 
-def _cell_state_names(cell: Any, prefix: str) -> tuple[str, ...]:
-    count = len(keras.tree.flatten(cell.state_size))
-    if count == 1:
-        return (f"{prefix}_h",)
-    if isinstance(cell, keras.layers.LSTMCell):
-        return (f"{prefix}_h", f"{prefix}_c")
-    return tuple(f"{prefix}_{number}" for number in range(1, count + 1))
+def _compact(state: np.ndarray) -> float | tuple[float, ...]:
+    """Returns one number where all elements are that number."""
+    elements = [float(each) for each in state.reshape(-1)]
+    return elements[0] if len(set(elements)) == 1 else tuple(elements)

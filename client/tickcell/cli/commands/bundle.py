@@ -1,0 +1,124 @@
+"""`tickcell bundle`."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+import click
+import numpy as np
+
+from tickcell.cli.commands.places import check_place
+from tickcell.cli.commands.training_errors import read_sensors
+from tickcell.model.bundle import BundleError, Card
+from tickcell.model.interface import KINDS, InterfaceError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_File = click.Path(path_type=pathlib.Path, exists=True, dir_okay=False)
+
+
+@click.command("bundle")
+@click.argument("graph", type=_File)
+@click.option("--out", required=True, type=click.Path(path_type=pathlib.Path, file_okay=False))
+@click.option("--frame", required=True, help="The graph's input that takes the readings.")
+@click.option("--state", "states", multiple=True, help="NAME=INPUT:OUTPUT; once for each state.")
+@click.option("--output", "outputs", multiple=True, required=True, help="NAME=OUTPUT; for each.")
+@click.option("--rate-hz", required=True, type=float, help="Rate of frames it was trained at.")
+@click.option("--sensors", type=_File, help="JSON list of sensors.")
+@click.option("--golden", type=_File, help="NPZ with frames [T, F] and, better, outputs [T, O].")
+@click.option("--name", help="Names the model.")
+@click.option("--version", default="1", help="Tells versions of one name apart.")
+@click.option("--meaning", help="What the output means, as a sentence.")
+@click.option("--kind", type=click.Choice(KINDS), default="number", help="What the output is.")
+@click.option("--class", "classes", multiple=True, help="The name of a class, in their order.")
+@click.option("--unit", default="", help="Of a number.")
+@click.option("--threshold", type=float, default=0.5, help="Of a probability.")
+@click.option("--replace", is_flag=True, help="Replaces the bundle that is there.")
+def bundle(graph: pathlib.Path, out: pathlib.Path, **options: Any) -> None:
+    r"""Makes a bundle of a LiteRT graph of one step, from PyTorch, JAX or anything else.
+
+    GRAPH is a .tflite file of float32 tensors. Which next state belongs to which state is
+    said, never guessed. With the golden's outputs the graph is compared with the model
+    that it was made of; without them they are the graph's own, and the card says so.
+
+    \b
+    tickcell bundle step.tflite --out bundle --rate-hz 50 \
+      --frame args_0 --state h=args_1:output_1 --output walk=output_0 --golden golden.npz
+    tickcell serve --bundle bundle
+    """
+    from tickcell.model import packing, plain
+
+    check_place(out, options["replace"])
+    name = options["name"] or graph.stem
+    card = Card(
+        name=name,
+        version=options["version"],
+        rate_hz=options["rate_hz"],
+        output_meaning=options["meaning"] or f"The output of {graph.name}.",
+        threshold=options["threshold"],
+        warm_up_steps=0,
+        training={},
+        metrics={},
+        kind="classes" if options["classes"] else options["kind"],
+        classes=list(options["classes"]),
+        unit=options["unit"],
+    )
+    wiring = packing.Wiring(
+        frame=options["frame"],
+        states={key: _pair(pair) for key, pair in map(_named, options["states"])},
+        outputs=dict(map(_named, options["outputs"])),
+    )
+    sensors = read_sensors(options["sensors"]) if options["sensors"] else None
+    frames, outputs = _golden(options["golden"])
+    try:
+        made = plain.bundle(graph.read_bytes(), wiring, card, sensors, frames, outputs)
+    except InterfaceError as error:
+        raise BundleError(f"{graph}: {error}") from error
+    made.write(out, replace=options["replace"])
+    click.echo(f"{out}: {card.name} version {card.version}, fingerprint {made.fingerprint[:12]}")
+    if outputs is None:
+        click.echo(
+            "The golden's outputs are the graph's own, so nothing says that the graph computes "
+            "what it was made of; bring them with --golden."
+        )
+    else:
+        agreed = made.card.metrics["golden_agreement"]
+        click.echo(
+            f"max |delta| to the golden: {agreed['max_delta']:.2g} over {len(outputs)} steps"
+        )
+    if made.card.metrics["batch_shapes"] == [1]:
+        click.echo("The graph takes one series at a time, so sessions do not share its calls.")
+
+
+def _named(option: str) -> tuple[str, str]:
+    name, equals, tensor = option.partition("=")
+    if not (name and equals and tensor):
+        raise click.UsageError(f"got {option!r}, expected NAME=TENSOR.")
+    return name, tensor
+
+
+def _pair(option: str) -> tuple[str, str]:
+    given, colon, made = option.rpartition(":")
+    if not (given and colon and made):
+        raise click.UsageError(f"got the state {option!r}, expected INPUT:OUTPUT.")
+    return given, made
+
+
+def _golden(
+    path: pathlib.Path | None,
+) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+    if path is None:
+        return None, None
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            frames = np.ascontiguousarray(arrays["frames"], np.float32)
+            outputs = arrays.get("outputs")
+    except Exception as error:
+        # zip, zlib, tokenize: of bytes that are no NPZ, each raises its own.
+        raise BundleError(
+            f"{path}: cannot be read ({type(error).__name__}: {error}); expected an NPZ with "
+            "frames [T, F] and outputs [T, O]."
+        ) from error
+    return frames, None if outputs is None else np.ascontiguousarray(outputs, np.float32)

@@ -1,0 +1,96 @@
+"""What a model's configuration would make Keras import or run, told before it is loaded."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import pathlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+_CODE = ("Lambda", "__lambda__")
+_KERAS = ("builtins", "keras", "tensorflow", "tf_keras", "tickcell")
+
+
+class ModelFileError(ValueError):
+    """A model's file cannot be loaded."""
+
+
+def check(file: pathlib.Path, config: Any) -> None:
+    """Refuses what is code, or needs code that is not loaded.
+
+    Raises:
+      ModelFileError: the message names the layer, or the class.
+    """
+    for entry in _objects(config):
+        kind = entry["class_name"]
+        inner = entry.get("config")
+        name = inner.get("name", kind.lower()) if isinstance(inner, dict) else kind
+        if kind in _CODE:
+            raise ModelFileError(
+                f"{file}: layer {name!r} ({kind}) is code, and no code is run from a model's file; "
+                "replace it by operations of keras.ops or by a layer."
+            )
+        module = entry.get("module")
+        registered = entry.get("registered_name")
+        package = str(module or "keras").partition(".")[0]
+        is_known = package in _KERAS and (module is not None or registered in (None, kind))
+        if not is_known and not _is_registered(registered) and not _is_registered(kind):
+            raise ModelFileError(
+                f"{file}: {name!r} is of a class of its own, {kind}, and no code is looked for by "
+                "a model's file; name the module that defines it with --custom."
+            )
+
+
+def load_custom(module: str) -> None:
+    """Runs a module's code, and registers its layers and models.
+
+    Args:
+      module: its name, or the path of a `.py` file.
+
+    Raises:
+      ModelFileError: it is not found.
+    """
+    path = pathlib.Path(module)
+    try:
+        if path.suffix == ".py":
+            spec = importlib.util.spec_from_file_location(path.stem, path)
+            if spec is None or spec.loader is None:
+                raise ModuleNotFoundError(f"no module {module!r}")
+            loaded = importlib.util.module_from_spec(spec)
+            sys.modules[path.stem] = loaded
+            spec.loader.exec_module(loaded)
+        else:
+            loaded = importlib.import_module(module)
+    except (ImportError, OSError) as error:
+        raise ModelFileError(
+            f"--custom {module}: cannot be loaded: {error}; name a module or a .py file."
+        ) from error
+    own = {
+        name: found
+        for name, found in vars(loaded).items()
+        if inspect.isclass(found)
+        and issubclass(found, keras.layers.Layer)
+        and found.__module__ == loaded.__name__
+    }
+    keras.saving.get_custom_objects().update(own)
+
+
+def _is_registered(name: Any) -> bool:
+    return isinstance(name, str) and keras.saving.get_registered_object(name) is not None
+
+
+def _objects(config: Any) -> Iterator[dict[str, Any]]:
+    """Goes through all serialised objects in a model's configuration."""
+    if isinstance(config, dict):
+        if isinstance(config.get("class_name"), str):
+            yield config
+        for value in config.values():
+            yield from _objects(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from _objects(value)

@@ -1,0 +1,490 @@
+"""Models as people build them: what each kind of layer is for, small but not trivial."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+Build = Callable[[], Any]
+
+
+def frames(step_count: int | None = 40, sensor_count: int = 6, **keywords: Any) -> Any:
+    return keras.Input((step_count, sensor_count), **keywords)
+
+
+def of(body: Callable[[Any], Any], step_count: int | None = 40) -> Build:
+    """A model of one sequence."""
+
+    def build() -> Any:
+        sequence = frames(step_count)
+        return keras.Model(sequence, body(sequence))
+
+    return build
+
+
+def each(value: Any, units: int = 8, **keywords: Any) -> Any:
+    """A recurrent layer that gives its output at each frame."""
+    return layers.LSTM(units, return_sequences=True, **keywords)(value)
+
+
+def last(value: Any) -> Any:
+    return layers.GRU(5)(value)
+
+
+def dense(value: Any, units: int = 1, **keywords: Any) -> Any:
+    return layers.Dense(units, **keywords)(value)
+
+
+def tcn(value: Any) -> Any:
+    """Dilated causal convolutions with skips."""
+    value = layers.Conv1D(8, 1)(value)
+    for dilation in (1, 2, 4, 8):
+        inner = layers.Conv1D(8, 3, padding="causal", dilation_rate=dilation, activation="relu")(
+            value
+        )
+        value = layers.Add()([value, layers.Dropout(0.1)(inner)])
+    return value
+
+
+def gated(value: Any) -> Any:
+    left, right = ops.split(each(value), 2, axis=-1)
+    return left * ops.sigmoid(right)
+
+
+def states_used(value: Any) -> Any:
+    _, hidden, carried = layers.LSTM(8, return_state=True)(value)
+    return dense(layers.Concatenate()([hidden, carried]))
+
+
+def reshaped(value: Any) -> Any:
+    pairs = layers.TimeDistributed(layers.Dense(2))(layers.Reshape((40, 3, 2))(value))
+    return each(layers.Reshape((40, 6))(pairs))
+
+
+def mixture(value: Any) -> Any:
+    value = layers.LSTM(8)(value)
+    weights, means = dense(value, 3, activation="softmax"), dense(value, 3)
+    return layers.Concatenate()([weights, means, dense(value, 3, activation="softplus")])
+
+
+def heads(value: Any) -> tuple[Any, Any]:
+    value = layers.GRU(8, return_sequences=True)(value)
+    return dense(value, name="speed"), dense(value, 4, activation="softmax", name="activity")
+
+
+def nested(masked: bool) -> Build:
+    def body(value: Any) -> Any:
+        inner = keras.Sequential([frames(None), layers.GRU(6, return_sequences=True)])
+        return dense(inner(inner(layers.Masking()(value) if masked else value)))
+
+    return of(body)
+
+
+def carried_by_hand() -> Any:
+    sequence, hidden, cell = frames(None), keras.Input((8,)), keras.Input((8,))
+    outputs = layers.LSTM(8, return_sequences=True, return_state=True)(
+        sequence, initial_state=[hidden, cell]
+    )
+    return keras.Model([sequence, hidden, cell], [dense(outputs[0]), *outputs[1:]])
+
+
+def carried_by_hand_in_another_order() -> Any:
+    first, second, sequence = keras.Input((8,)), keras.Input((4,)), frames(1)
+    value, next_first = layers.GRU(8, return_sequences=True, return_state=True)(
+        sequence, initial_state=first
+    )
+    value, next_second = layers.GRU(4, return_state=True)(value, initial_state=second)
+    return keras.Model([second, sequence, first], [next_first, dense(value), next_second])
+
+
+def side_by_side() -> Any:
+    left, right = frames(40, 3, name="acc"), frames(40, 2, name="gyro")
+    joined = layers.Concatenate()([left, right])
+    return keras.Model({"acc": left, "gyro": right}, dense(layers.LSTM(8)(joined)))
+
+
+def towers() -> Any:
+    left, right = frames(40, 3), frames(40, 2)
+    joined = layers.Concatenate()([layers.LSTM(8)(left), last(right)])
+    return keras.Model([left, right], dense(joined))
+
+
+def static_features() -> Any:
+    sequence, static = frames(40, 3), keras.Input((2,))
+    joined = layers.Concatenate()([layers.LSTM(8)(sequence), dense(static, 3)])
+    return keras.Model([sequence, static], dense(joined))
+
+
+def static_features_repeated() -> Any:
+    sequence, static = frames(40, 3), keras.Input((2,))
+    joined = layers.Concatenate()([sequence, layers.RepeatVector(40)(static)])
+    return keras.Model([sequence, static], dense(each(joined)))
+
+
+def in_float64() -> Any:
+    sequence = frames(dtype="float64")
+    value = layers.GRU(5, dtype="float64")(sequence)
+    return keras.Model(sequence, layers.Dense(1, dtype="float64")(value))
+
+
+def of_whole_numbers() -> Any:
+    sequence = frames(dtype="int32")
+    return keras.Model(sequence, dense(last(layers.Rescaling(0.1)(sequence))))
+
+
+def within_frames(layer: Any) -> Build:
+    """A layer that sees one frame, which is itself a small sequence."""
+
+    def build() -> Any:
+        sequence = keras.Input((10, 6, 2))
+        value = layers.TimeDistributed(layer())(sequence)
+        if len(value.shape) > 3:
+            value = layers.TimeDistributed(layers.Flatten())(value)
+        return keras.Model(sequence, dense(last(value)))
+
+    return build
+
+
+class Subclassed(keras.Model):  # type: ignore[misc]  # Keras comes without types
+    """A model with calls of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.recurrent = layers.LSTM(8, return_sequences=True)
+        self.head = layers.Dense(1)
+
+    def call(self, value: Any) -> Any:
+        return self.head(ops.tanh(self.recurrent(value / 2.0)))
+
+
+class FunctionalInside(keras.Model):  # type: ignore[misc]  # Keras comes without types
+    """A class of its own around a functional model."""
+
+    def __init__(self) -> None:
+        sequence = frames()
+        super().__init__(sequence, dense(layers.LSTM(8)(sequence)))
+
+
+class Doubled(layers.Layer):  # type: ignore[misc]  # Keras comes without types
+    """A layer of somebody's own that treats each frame on its own."""
+
+    def call(self, value: Any) -> Any:
+        return value * 2.0
+
+
+class Cumulative(layers.Layer):  # type: ignore[misc]  # Keras comes without types
+    """A layer of somebody's own that does not."""
+
+    def call(self, value: Any) -> Any:
+        return ops.cumsum(value, axis=1)
+
+
+class LearntStart(layers.Layer):  # type: ignore[misc]  # Keras comes without types
+    """A cell of somebody's own that does not start from zeros."""
+
+    def __init__(self, units: int = 5) -> None:
+        super().__init__()
+        self.state_size = units
+
+    def build(self, input_shape: Any) -> None:
+        self.kernel = self.add_weight(shape=(input_shape[-1], self.state_size))
+        self.start = self.add_weight(shape=(self.state_size,), initializer="random_normal")
+
+    def call(self, frame: Any, states: Any) -> Any:
+        state = ops.tanh(ops.matmul(frame, self.kernel) + 0.5 * states[0])
+        return state, [state]
+
+    def get_initial_state(self, batch_size: Any) -> Any:
+        return [ops.tile(self.start[None], (batch_size, 1))]
+
+
+def called(model: Any) -> Any:
+    model(np.zeros((1, 40, 6), np.float32))
+    return model
+
+
+def quantised() -> Any:
+    model = keras.Sequential([frames(), layers.LSTM(8, return_sequences=True), layers.Dense(4)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras says that an input cannot be quantised.
+        model.quantize("int8")
+    return model
+
+
+STREAMED: dict[str, Build] = {
+    "LSTM last": of(lambda x: dense(layers.LSTM(8)(x), activation="sigmoid")),
+    "GRU each": of(lambda x: dense(layers.GRU(8, return_sequences=True)(x)), None),
+    "GRU not reset after": of(lambda x: dense(layers.GRU(8, reset_after=False)(x))),
+    "unrolled": of(lambda x: dense(layers.LSTM(8, unroll=True)(x))),
+    "relu LSTM": of(lambda x: dense(layers.LSTM(6, activation="relu")(x))),
+    "stateful": lambda: keras.Sequential(
+        [
+            keras.Input(batch_shape=(1, 1, 6)),
+            layers.LSTM(6, stateful=True, return_sequences=True),
+            layers.Dense(2),
+        ]
+    ),
+    "activity recognition": of(
+        lambda x: dense(layers.LSTM(12)(each(x, 12)), 6, activation="softmax")
+    ),
+    "nested": nested(masked=False),
+    "masking": of(lambda x: dense(each(layers.Masking()(x))), None),
+    "masking by -1, last": of(lambda x: dense(last(layers.Dropout(0.2)(layers.Masking(-1.0)(x))))),
+    "masking, Sequential": lambda: keras.Sequential(
+        [frames(None), layers.Masking(), layers.GRU(5, return_sequences=True), layers.LSTM(4)]
+    ),
+    "masking, mean": of(
+        lambda x: dense(layers.GlobalAveragePooling1D()(each(layers.Masking()(x))))
+    ),
+    "masking, beside": of(lambda x: dense(each(layers.Concatenate()([layers.Masking()(x), x])))),
+    "masking, nested": nested(masked=True),
+    "masking, stacked cells": of(
+        lambda x: layers.RNN([layers.LSTMCell(3), layers.GRUCell(4)], return_sequences=True)(
+            layers.Masking()(x)
+        )
+    ),
+    "masking, ended by Conv1D": of(
+        lambda x: dense(each(layers.Conv1D(4, 2, padding="causal")(layers.Masking()(x))))
+    ),
+    "Conv1D causal, LSTM": of(
+        lambda x: dense(each(layers.Conv1D(8, 3, padding="causal", activation="relu")(x)))
+    ),
+    "Conv1D valid, LSTM": of(lambda x: dense(each(layers.Conv1D(8, 3)(x)))),
+    "Conv1D valid twice, last": of(
+        lambda x: dense(last(layers.Conv1D(8, 3)(layers.Conv1D(4, 4)(x))))
+    ),
+    "Conv1D behind LSTM": of(lambda x: layers.Conv1D(2, 5, padding="causal")(each(x)), None),
+    "Conv1D kernel 1": of(lambda x: each(layers.Conv1D(8, 1, padding="same")(x))),
+    "SeparableConv1D": of(lambda x: each(layers.SeparableConv1D(8, 3, depth_multiplier=2)(x))),
+    "DepthwiseConv1D": of(lambda x: each(layers.DepthwiseConv1D(3, depth_multiplier=2)(x))),
+    "Conv1D in groups": of(lambda x: each(layers.Conv1D(6, 3, groups=2, padding="causal")(x))),
+    "ZeroPadding1D, Conv1D": of(
+        lambda x: each(layers.Conv1D(8, 3)(layers.ZeroPadding1D((2, 0))(x)))
+    ),
+    "Cropping1D, skip": of(
+        lambda x: each(layers.Add()([layers.Conv1D(6, 3)(x), layers.Cropping1D((2, 0))(x)]))
+    ),
+    "MaxPooling1D, strides=1": of(lambda x: each(layers.MaxPooling1D(3, strides=1)(x))),
+    "AveragePooling1D, strides=1": of(lambda x: each(layers.AveragePooling1D(3, strides=1)(x))),
+    "TCN": of(lambda x: dense(tcn(x), 3, activation="softmax"), None),
+    "TCN, GRU": of(lambda x: dense(last(tcn(x)))),
+    "TCN, mean": of(lambda x: dense(layers.GlobalAveragePooling1D()(tcn(x))), None),
+    "TimeDistributed Conv1D": within_frames(lambda: layers.Conv1D(3, 3)),
+    "TimeDistributed LSTM": within_frames(lambda: layers.LSTM(3)),
+    "TimeDistributed model": of(
+        lambda x: each(
+            layers.TimeDistributed(
+                keras.Sequential([keras.Input((6,)), layers.Dense(5, "tanh"), layers.Dense(3)])
+            )(x)
+        ),
+        None,
+    ),
+    "input over a number": of(lambda x: dense(each(x / 9.81))),
+    "number times output": of(lambda x: 125.0 * dense(layers.LSTM(8)(x), activation="sigmoid")),
+    "1 - output": of(lambda x: 1 - dense(each(x), activation="sigmoid")),
+    "last by slice": of(lambda x: dense(each(x)[:, -1])),
+    "some sensors": of(lambda x: dense(each(x[:, :, :3]))),
+    "some sensors by ...": of(lambda x: dense(each(x[..., 1:4]))),
+    "tanh and clip": of(lambda x: ops.clip(ops.tanh(each(x) + 0.1), -0.5, 0.5)),
+    "concatenate": of(lambda x: dense(ops.concatenate([each(x), x], axis=-1))),
+    "residual by +": of(lambda x: dense(each(x, 6) + x)),
+    "split and gate": of(gated),
+    "norm of three": of(
+        lambda x: each(ops.sqrt(ops.sum(ops.square(x[:, :, :3]), axis=-1, keepdims=True)))
+    ),
+    "times a constant matrix": of(
+        lambda x: dense(each(ops.matmul(x, np.eye(6, dtype=np.float32)[:, ::-1] * 2)))
+    ),
+    "mean by keras.ops": of(lambda x: dense(ops.mean(each(x), axis=1))),
+    "smallest by keras.ops": of(lambda x: dense(ops.min(each(x), axis=1))),
+    "GlobalAveragePooling1D": of(lambda x: dense(layers.GlobalAveragePooling1D()(each(x)))),
+    "GlobalMaxPooling1D": of(lambda x: dense(layers.GlobalMaxPooling1D()(each(x)))),
+    "EinsumDense": of(
+        lambda x: layers.EinsumDense("abc,cd->abd", (None, 5), bias_axes="d")(each(x))
+    ),
+    "RMSNormalization": of(lambda x: layers.RMSNormalization()(each(x))),
+    "SpectralNormalization": of(lambda x: layers.SpectralNormalization(layers.Dense(3))(each(x))),
+    "GroupNormalization in a frame": of(
+        lambda x: layers.TimeDistributed(layers.GroupNormalization(2))(each(x))
+    ),
+    "GroupNormalization, last": of(lambda x: layers.GroupNormalization(2)(layers.LSTM(8)(x))),
+    "Reshape in a frame": of(reshaped),
+    "Reshape of any length": of(
+        lambda x: each(layers.Reshape((-1, 6))(layers.Reshape((-1, 3, 2))(x))), None
+    ),
+    "Flatten behind the last": of(lambda x: dense(layers.Flatten()(layers.LSTM(8)(x)))),
+    "return_state unused": of(
+        lambda x: dense(layers.LSTM(8, return_sequences=True, return_state=True)(x)[0])
+    ),
+    "return_state used": of(states_used),
+    "state given out": of(
+        lambda x: list(layers.GRU(8, return_sequences=True, return_state=True)(x))
+    ),
+    "state by hand": carried_by_hand,
+    "state by hand, another order": carried_by_hand_in_another_order,
+    "two inputs": side_by_side,
+    "two towers": towers,
+    "static features": static_features,
+    "static features repeated": static_features_repeated,
+    "two heads": of(lambda x: list(heads(x))),
+    "two heads in a dict": of(lambda x: dict(zip(("speed", "activity"), heads(x), strict=True))),
+    "one output in a dict": of(lambda x: {"speed": dense(layers.LSTM(8)(x))}),
+    "PReLU, shared": of(lambda x: layers.PReLU(shared_axes=[1])(each(x))),
+    "mixed precision": lambda: keras.Sequential(
+        [
+            frames(),
+            layers.LSTM(8, dtype="mixed_float16"),
+            layers.Dense(1, dtype="mixed_float16"),
+        ]
+    ),
+    "float64": in_float64,
+    "whole numbers": of_whole_numbers,
+    "subclassed": lambda: called(Subclassed()),
+    "functional inside": FunctionalInside,
+    "own layer": of(lambda x: each(Doubled()(x))),
+    "own cell, learnt start": of(lambda x: dense(layers.RNN(LearntStart())(x))),
+    "own cell, masked": of(lambda x: dense(layers.RNN(LearntStart())(layers.Masking()(x)))),
+    "forecast": of(lambda x: layers.Reshape((24, 1))(dense(layers.LSTM(8)(x), 24))),
+    "mixture density": of(mixture),
+}
+
+REFUSED: dict[str, tuple[Build, str]] = {
+    "Bidirectional": (
+        of(lambda x: layers.Bidirectional(layers.LSTM(3), name="both")(x)),
+        r"layer 'both' \(Bidirectional\) .* from its end .*; train the forward layer alone\.",
+    ),
+    "go_backwards": (
+        of(lambda x: layers.LSTM(3, go_backwards=True, name="back")(x)),
+        r"layer 'back' \(LSTM\) .* \(go_backwards\); ",
+    ),
+    "attention": (
+        of(lambda x: layers.Attention(name="gaze")([x, x])),
+        r"layer 'gaze' \(Attention\) .* all frames at once; use a recurrent layer",
+    ),
+    "causal attention": (
+        of(lambda x: layers.MultiHeadAttention(2, 3)(x, x, use_causal_mask=True)),
+        r"\(MultiHeadAttention\) .* all frames at once",
+    ),
+    "Conv1D, same": (
+        of(lambda x: each(layers.Conv1D(3, 3, padding="same")(x))),
+        r"\(Conv1D\) .* later frames; use padding='causal'\.",
+    ),
+    "Conv1D, strides": (
+        of(lambda x: each(layers.Conv1D(3, 3, strides=2, padding="causal")(x))),
+        r"\(Conv1D\) .* strides=2 .* use strides=1 with dilation",
+    ),
+    "MaxPooling1D": (
+        of(lambda x: each(layers.MaxPooling1D(2)(x))),
+        r"\(MaxPooling1D\) .* strides=2 ",
+    ),
+    "skip of another length": (
+        of(
+            lambda x: each(
+                layers.Concatenate(axis=-1)([ops.tanh(x)[:, 2:], layers.Conv1D(6, 3)(x)])
+            )
+        ),
+        r"'get_item\w*' \(GetItem\) .* part of the sequence; take the last frame",
+    ),
+    "ZeroPadding1D at both ends": (
+        of(lambda x: each(layers.ZeroPadding1D(1, name="longer")(x))),
+        r"layer 'longer' \(ZeroPadding1D\) .* use \(count, 0\)\.",
+    ),
+    "zeros before a recurrent layer": (
+        of(lambda x: each(layers.ZeroPadding1D((2, 0))(x))),
+        r"\(LSTM\) .* not a sequence of frames",
+    ),
+    "first frame": (
+        of(lambda x: dense(each(x)[:, 0])),
+        r"\(GetItem\) .* part of the sequence",
+    ),
+    "repeated last": (
+        of(lambda x: each(layers.RepeatVector(40, name="again")(layers.LSTM(4)(x)))),
+        r"layer 'again' \(RepeatVector\) .* only at the last one",
+    ),
+    "start computed": (
+        of(lambda x: layers.GRU(8, name="second")(x, initial_state=dense(x[:, -1], 8))),
+        r"layer 'second' \(GRU\) .* initial_state is computed",
+    ),
+    "start not given back": (
+        lambda: keras.Model(
+            [x := frames(), h := keras.Input((8,))], layers.GRU(8, name="open")(x, initial_state=h)
+        ),
+        r"layer 'open': starts from an input that the model does not give back",
+    ),
+    "joined with the last": (
+        lambda: keras.Model(
+            x := frames(1, 3),
+            layers.Add(name="joined")([layers.GRU(3, return_sequences=True)(x), layers.GRU(3)(x)]),
+        ),
+        r"layer 'joined' \(Add\) .* not of one frame",
+    ),
+    "Permute": (of(lambda x: each(layers.Permute((2, 1))(x))), r"\(Permute\) .* axis of time"),
+    "Flatten over time": (
+        of(lambda x: dense(layers.Flatten()(each(x)))),
+        r"\(Flatten\) .* mixes the frames",
+    ),
+    "PReLU per time step": (
+        of(lambda x: layers.PReLU(name="slope")(each(x))),
+        r"layer 'slope' \(PReLU\) .*; use shared_axes=\[1\]\.",
+    ),
+    "BatchNormalization along time": (
+        of(lambda x: layers.BatchNormalization(axis=1, name="over_time")(each(x))),
+        r"layer 'over_time' \(BatchNormalization\) .* axis",
+    ),
+    "GroupNormalization over time": (
+        of(lambda x: layers.GroupNormalization(2)(each(x))),
+        r"\(GroupNormalization\) .* all frames",
+    ),
+    "sum over time": (
+        of(lambda x: dense(ops.sum(each(x), axis=1))),
+        r"\(Sum\) .* along axis \[1\]",
+    ),
+    "ConvLSTM": (
+        lambda: keras.Model(
+            x := keras.Input((10, 6, 2)), layers.ConvLSTM1D(3, 3, return_sequences=True)(x)
+        ),
+        r"\(ConvLSTM1D\) .* image; use TimeDistributed",
+    ),
+    "Embedding": (
+        lambda: keras.Sequential(
+            [keras.Input((40,), dtype="int32"), layers.Embedding(10, 4), layers.LSTM(3)]
+        ),
+        r"\(Embedding\) .* whole numbers",
+    ),
+    "no axis of readings": (
+        lambda: keras.Model(x := keras.Input((40,)), layers.LSTM(3)(layers.Reshape((40, 1))(x))),
+        r"not a sequence of frames",
+    ),
+    "masked behind a layer": (
+        of(lambda x: each(layers.Masking(name="mask")(layers.Dense(3)(x)))),
+        r"layer 'mask' \(Masking\) .* could round; put it right behind the input",
+    ),
+    "int8": (quantised, r"quantised"),
+    "own layer over time": (
+        of(lambda x: each(Cumulative(name="sums")(x))),
+        r"layer 'sums' \(Cumulative\) .* other frames too; write it as a cell",
+    ),
+    "never built": (
+        lambda: keras.Sequential([layers.LSTM(4), layers.Dense(1)]),
+        r"was never built, so nothing says what it takes; begin it with keras\.Input",
+    ),
+    "no state": (
+        lambda: keras.Sequential([frames(None), layers.Dense(2)]),
+        r"keeps no state.* call it on each frame",
+    ),
+    "flat input": (
+        lambda: keras.Sequential([keras.Input((4,)), layers.Dense(2)]),
+        r"shapes \[\[None, 4\]\], expected \[B, T, F\]; ",
+    ),
+    "inputs of two lengths": (
+        lambda: keras.Model(
+            [x := frames(40), y := frames(20)], layers.Add()([layers.GRU(3)(x), layers.GRU(3)(y)])
+        ),
+        r"different lengths \[20, 40\]; give all sensors one rate",
+    ),
+}
