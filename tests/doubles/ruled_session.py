@@ -202,7 +202,7 @@ class Stored:
                 return [self.encoded]
             case Call(model, rows):
                 return model.cell.step_rows(rows)
-            case rounds.Commit([change], _):
+            case rounds.Commit([change]):
                 if change.expected != self.encoded:
                     return [Lost(self.encoded)]
                 self.encoded = change.replacement
