@@ -93,7 +93,7 @@ def test_a_network_trained_on_recordings_is_exported_and_evaluated(
     assert bundle.keras_path is not None
     report = json.loads((tmp_path / "report.json").read_text())
     # 50 Hz recordings of 60 s, brought to the bundle's 10 Hz.
-    assert report["overall"]["frame_count"] == pytest.approx(1200, abs=4)
+    assert report["by_output"]["aggressive"]["overall"]["frame_count"] == pytest.approx(1200, abs=4)
     assert (tmp_path / "plot.png").is_file()
 
 
@@ -321,7 +321,7 @@ def test_bad_input_is_a_sentence_that_names_file_row_and_column(
     bad = tmp_path / "bad.csv"
     bad.write_text(change(trips[0].read_text()))
 
-    result = run("train", "--data", bad, "--out", tmp_path / "run", *QUICK)
+    result = run("train", "--data", bad, "--out", tmp_path / "run", "--labels", "binary", *QUICK)
 
     assert result.exit_code == 1
     assert "bad.csv" in result.output
