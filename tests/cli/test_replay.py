@@ -17,7 +17,7 @@ import pytest
 
 from tickcell.cli import command_line, comparison, samples
 from tickcell.cli.server_process import ServerProcess
-from tickcell.client import Session, calls, errors
+from tickcell.client import Session, errors, unary_calls
 from tickcell.client.link import Link
 from tickcell.model import LiteRTCell, recording
 
@@ -201,10 +201,10 @@ def half(run: Run, drive: Path, tmp_path: Path, server: ServerProcess) -> Iterat
     yield path
     with Link(server.address) as link:
         try:
-            info = calls.get_session(link, "half")
+            info = unary_calls.get_session(link, "half")
         except errors.SessionEndedError:
             return
-        calls.delete_session(link, "half", info.generation)
+        unary_calls.delete_session(link, "half", info.generation)
 
 
 def test_rows_that_the_window_still_holds_are_made_up_for(

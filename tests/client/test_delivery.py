@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from tickcell import wire
 from tickcell.client import errors
+from tickcell.client.backoff import Backoff
 from tickcell.client.delivery import Delivery, Output
 from tickcell.client.life import Chunk, Life, Place
-from tickcell.client.patience import Patience
 from tickcell.wire import history
 
 LOST = errors.LostError("UNAVAILABLE: cut", "UNAVAILABLE")
@@ -48,7 +48,7 @@ def delivery_of(
         max_chunk=max_chunk,
         max_waiting=max_waiting,
         deadline_s=5.0,
-        patience=Patience("car:1", retry_for_s, lambda: moment.now),
+        backoff=Backoff("car:1", retry_for_s, lambda: moment.now),
     )
     for index in range(frames):
         made.push(frame(index))

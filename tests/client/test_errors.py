@@ -7,7 +7,7 @@ import pytest
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from tickcell.client import errors, status
+from tickcell.client import errors, grpc_errors
 from tickcell.v1 import error_reason_pb2
 
 REASONS = [
@@ -52,7 +52,7 @@ def rich_call(
 
 @pytest.mark.parametrize("reason", REASONS)
 def test_every_reason_has_its_error(reason: str) -> None:
-    error = status.from_call(rich_call(reason))
+    error = grpc_errors.from_call(rich_call(reason))
     words = "".join(word.capitalize() for word in reason.split("_"))
     assert type(error).__name__ == f"{words}Error"
     assert isinstance(error, errors.RefusedError)
@@ -64,43 +64,45 @@ def test_no_error_has_a_reason_of_its_own() -> None:
 
 
 def test_an_error_has_the_server_s_text_and_numbers() -> None:
-    error = status.from_call(rich_call("STEP_GAP"))
+    error = grpc_errors.from_call(rich_call("STEP_GAP"))
     assert isinstance(error, errors.RefusedError)
     assert (str(error), error.metadata) == ("s: got 9, expected 7.", {"next_step": "7"})
 
 
 def test_a_reason_of_a_newer_server_is_a_refusal() -> None:
-    error = status.from_call(rich_call("SESSION_TOO_CLEVER"))
+    error = grpc_errors.from_call(rich_call("SESSION_TOO_CLEVER"))
     assert type(error) is errors.RefusedError
     assert error.reason == "SESSION_TOO_CLEVER"
 
 
 def test_a_refusal_in_a_stream_is_the_same_error() -> None:
-    assert isinstance(status.from_status(rich_status("STEP_STALE")), errors.StepStaleError)
+    assert isinstance(grpc_errors.from_status(rich_status("STEP_STALE")), errors.StepStaleError)
 
 
 @pytest.mark.parametrize(
     "code", ["UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "UNKNOWN", "INTERNAL"]
 )
 def test_a_broken_call_leaves_the_outcome_unknown(code: str) -> None:
-    error = status.from_call(EndedCall(grpc.StatusCode[code]))
+    error = grpc_errors.from_call(EndedCall(grpc.StatusCode[code]))
     assert type(error) is errors.LostError
 
 
 @pytest.mark.parametrize("code", ["RESOURCE_EXHAUSTED", "UNIMPLEMENTED", "UNAUTHENTICATED"])
 def test_what_grpc_refuses_is_not_tried_again(code: str) -> None:
-    error = status.from_call(EndedCall(grpc.StatusCode[code], "too long"))
+    error = grpc_errors.from_call(EndedCall(grpc.StatusCode[code], "too long"))
     assert (type(error), str(error)) == (errors.CallError, f"{code}: too long")
 
 
 def test_the_details_of_another_domain_are_not_ours() -> None:
-    error = status.from_call(rich_call("STEP_GAP", "proxy.example", grpc.StatusCode.UNAVAILABLE))
+    error = grpc_errors.from_call(
+        rich_call("STEP_GAP", "proxy.example", grpc.StatusCode.UNAVAILABLE)
+    )
     assert type(error) is errors.LostError
 
 
 def test_details_that_cannot_be_read_leave_the_status_code() -> None:
     call = EndedCall(grpc.StatusCode.UNAVAILABLE, "", (("grpc-status-details-bin", b"\xff"),))
-    assert type(status.from_call(call)) is errors.LostError
+    assert type(grpc_errors.from_call(call)) is errors.LostError
 
 
 def test_only_what_may_pass_is_tried_again() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from doubles.faulty_proxy import Fault, FaultyProxy, Kind
-from tickcell.client import PacedSession, Session, calls, errors
+from tickcell.client import PacedSession, Session, errors, unary_calls
 from tickcell.client.clock import Clock, paced
 from tickcell.client.link import Link
 from tickcell.v1 import session_service_pb2
@@ -86,7 +86,7 @@ def test_a_session_whose_creation_was_not_answered_is_not_created_twice(proxy: F
     proxy.faults["CreateSession"].append(Fault("lose reply"))
     with Session.create(proxy.address, labels={"test": "twice"}):
         with Link(proxy.address) as link:
-            found = [each for each in calls.list_sessions(link) if each.labels.get("test")]
+            found = [each for each in unary_calls.list_sessions(link) if each.labels.get("test")]
         assert len(found) == 1
 
 

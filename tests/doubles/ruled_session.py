@@ -1,21 +1,32 @@
-"""A session kept by `rules` and `record` alone, that answers in `PlainSession`'s words."""
+"""A session kept by rounds, lives and records alone, that answers in `PlainSession`'s words."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 
 from doubles.counting_cell import CountingCell
+from doubles.in_process_server import served
 from doubles.plain_session import Answer, history_of
-from tickcell.server import errors, lives, record, rules
+from tickcell.server import errors, lives, record, rounds, rules
+from tickcell.server.catalogue import Catalogue
 from tickcell.server.clock import Moment
+from tickcell.server.computing import Call
+from tickcell.server.config import Limits
+from tickcell.server.heads import Head, Heads
+from tickcell.server.policy import Policy
 from tickcell.server.record import Record
-from tickcell.server.store import Key
+from tickcell.server.store import Applied, Key, Lost
+
+_Result = TypeVar("_Result")
 
 CELL = CountingCell()
-FINGERPRINT = 64 * "0"
+MODEL = served(CELL)
+CATALOGUE = Catalogue([MODEL])
 KEY = Key("", "s")
 NUMERICS = bytes.fromhex(CELL.numerics_digest)
 
@@ -40,13 +51,19 @@ def moment(now: int) -> Moment:
 
 @dataclasses.dataclass(frozen=True)
 class RuledSession:
-    """A session id; `stored` is what a store would hold for it."""
+    """A session id.
+
+    Attributes:
+      stored: what a store would hold for it.
+      before: what it held before the last change.
+    """
 
     window: int
     most: int
     ttl: int
     retention: int
     stored: bytes | None = None
+    before: bytes | None = None
 
     @property
     def record(self) -> record.Record | None:
@@ -59,7 +76,7 @@ class RuledSession:
             generation=generation,
             model="m",
             model_version="1",
-            fingerprint=FINGERPRINT,
+            fingerprint=MODEL.fingerprint,
             numerics=NUMERICS,
             series_count=1,
             window=self.window,
@@ -81,32 +98,17 @@ class RuledSession:
         now: int,
     ) -> tuple[RuledSession, Answer]:
         readings = np.array(frames, np.float32)
+        expected = None if before is None else history_of(before)
         request = rules.StepRequest(
-            KEY,
-            generation,
-            first,
-            len(frames),
-            readings.tobytes(),
-            None if before is None else history_of(before),
+            KEY, generation, first, len(frames), readings.tobytes(), expected
         )
-        try:
-            old = lives.live(self.record, "s", now, self.retention)
-            first_step, stored, histories = rules.decide(
-                old, request, name_sensor=lambda _, index: str(index)
-            )
-        except errors.TickcellError as error:
-            return self, _answer(error)
-        new, outputs = _apply(old, readings[stored:], histories, now)
-        answer = rules.stored_outputs(old, first_step, stored) + outputs
-        return (
-            dataclasses.replace(self, stored=record.encode(KEY, new)),
-            (
-                "ok",
-                first_step,
-                tuple(np.frombuffer(answer, "<f4").tolist()),
-                new.history_before(first_step + len(frames)),
-            ),
-        )
+        policy = Policy(CATALOGUE, Limits(), self.retention, is_strict=True)
+        stored, answer = _run_round(request, policy, self.stored, next(_HEADS)(self), moment(now))
+        if isinstance(answer, errors.TickcellError):
+            return self, _answer(answer)
+        new = self if stored == self.stored else self._with(stored)
+        outputs = tuple(np.frombuffer(answer.outputs, "<f4").tolist())
+        return new, ("ok", answer.first_step, outputs, answer.history)
 
     def touch(self, generation: int, now: int) -> tuple[RuledSession, Answer]:
         return self._change(
@@ -143,30 +145,69 @@ class RuledSession:
             new = change(self.record)
         except errors.TickcellError as error:
             return self, _answer(error)
-        changed = dataclasses.replace(self, stored=record.encode(KEY, new))
+        changed = self._with(record.encode(KEY, new))
         return changed, ("ok", new.life.generation, new.next_step)
 
+    def _with(self, stored: bytes | None) -> RuledSession:
+        return dataclasses.replace(self, stored=stored, before=self.stored)
 
-def _apply(
-    old: record.Record, fresh: np.ndarray, histories: bytes, now: int
-) -> tuple[record.Record, bytes]:
-    """Advances the record by new readings, as the server's turn does."""
-    if not len(fresh):
-        return old, b""
-    state = np.frombuffer(old.state, "<f4").reshape(1, -1)
-    outputs = []
-    for reading in fresh:
-        output, state = CELL.step(reading.reshape(1, 1), state)
-        outputs.append(output.tobytes())
-    new = record.advance(
-        old,
-        state=state.tobytes(),
-        histories=histories,
-        outputs=b"".join(outputs),
-        numerics=NUMERICS,
-        now=moment(now),
-    )
-    return new, b"".join(outputs)
+
+def _head(encoded: bytes | None) -> Head | None:
+    return None if encoded is None else Head(encoded, record.decode(KEY, encoded))
+
+
+# From what a server begins a step: a load; the session's head; the head of a server that does
+# not know of the last change. The answer must not depend on it.
+_HEADS: Iterator[Callable[[RuledSession], Head | None]] = itertools.cycle(
+    [lambda _: None, lambda session: _head(session.stored), lambda session: _head(session.before)]
+)
+
+
+def _run_round(
+    request: rules.StepRequest, policy: Policy, stored: bytes | None, head: Head | None, now: Moment
+) -> tuple[bytes | None, Any]:
+    """Runs rounds until the request is answered; returns what is stored then, and the answer."""
+    heads = Heads()
+    if head is not None:
+        heads.put(KEY, head)
+    store = Stored(stored)
+    while True:
+        beginning = store.moved(rounds.begin([request], heads, policy, now))
+        if beginning.answers:
+            return store.encoded, beginning.answers[0][1]
+        ending = store.moved(rounds.finish(beginning.begun, heads))
+        if ending.answers:
+            return store.encoded, ending.answers[0][1]
+
+
+class Stored:
+    """A store of one record."""
+
+    def __init__(self, encoded: bytes | None) -> None:
+        self.encoded = encoded
+
+    def moved(self, moves: Generator[Any, Any, _Result]) -> _Result:
+        """Gives a round what it needs, and returns what it comes to."""
+        try:
+            need = next(moves)
+            while True:
+                need = moves.send(self._given(need))
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
+
+    def _given(self, need: Any) -> Any:
+        match need:
+            case rounds.Load():
+                return [self.encoded]
+            case Call(model, rows):
+                return model.cell.step_rows(rows)
+            case rounds.Commit([change]):
+                if change.expected != self.encoded:
+                    return [Lost(self.encoded)]
+                self.encoded = change.replacement
+                return [Applied()]
+        raise AssertionError(f"not a need of a step: {need!r}")
 
 
 def _answer(error: errors.TickcellError) -> Answer:

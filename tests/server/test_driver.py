@@ -18,6 +18,8 @@ from doubles.in_process_server import served
 from doubles.interrupted_store import InterruptedStore
 from server.world import Asked, World, assert_counted, in_loop
 from tickcell.server import errors, rounds
+from tickcell.server.health import Health
+from tickcell.server.pace import Pace
 from tickcell.server.store import (
     Change,
     Contended,
@@ -46,17 +48,22 @@ def bulk(world: World, session: str, first_step: int = 0) -> Asked:
     return world.request(session, first_step, frames)
 
 
+ROW_S = 20e-6
+# As it is measured where nothing else runs.
+HEAVY = Pace(ROW_S, ROW_S, is_slow=False)
+
+
 class HeavyCell(CountingCell):
-    """Counts, and takes 20 us for each row."""
+    """Counts, and takes its time for each row."""
 
     def step_rows(self, rows: bytes) -> bytes:
-        time.sleep(20e-6 * len(rows) / (8 * self.interface.sensor_count))
+        time.sleep(ROW_S * len(rows) / (8 * self.interface.sensor_count))
         return super().step_rows(rows)
 
 
 class TestFairness:
     def test_tick_overtakes_bulk_requests_that_came_before_it(self) -> None:
-        world = World(cell=HeavyCell())
+        world = World(cell=HeavyCell(), pace=HEAVY)
         world.create("tick")
         bulks = []
         for index in range(4):
@@ -133,6 +140,29 @@ class TestFairness:
 
         in_loop(run())
         assert_counted(tick, 0, [1.0])
+
+    def test_lone_request_of_many_small_steps_is_cut_into_slices(self) -> None:
+        world = World(cell=HeavyCell(), pace=HEAVY)
+        world.create("bulk", window=250)
+        world.create("tick")
+        for step in range(20):
+            world.run(world.request("tick", step, [1.0]))
+        many = world.request("bulk", 0, [1.0] * 250)
+        tick = world.request("tick", 20, [1.0])
+        order: list[str] = []
+
+        async def noted(name: str, asked: Asked) -> None:
+            await answer(world, asked)
+            order.append(name)
+
+        async def run() -> None:
+            running = asyncio.create_task(noted("bulk", many))
+            await asyncio.sleep(0)
+            await asyncio.gather(running, noted("tick", tick))
+
+        in_loop(run())
+        assert order == ["tick", "bulk"]
+        assert_counted(many, 0, [1.0] * 250)
 
 
 class TestCallersThatLeave:
@@ -240,6 +270,19 @@ class TestStoreInTrouble:
         assert_counted(stored, 0, [1.0])
         assert_counted(new, 0, [2.0])
 
+    def test_lock_that_is_short_refuses_nobody_whoever_shares_the_round(self) -> None:
+        world = World()
+        world.create_all("remembered", "loaded")
+        world.server.sessions.get("remembered")
+        world.store.commit([Change(Key("", "other"), None, b"another writer's", was_live=False)])
+        server = world.server_of(world.catalogue)
+        server.sessions.get("remembered")
+        asked = [world.request("remembered", 0, [1.0]), world.request("loaded", 0, [2.0])]
+        self.contended_for(world, 3)
+        server.run(*asked)
+        assert_counted(asked[0], 0, [1.0])
+        assert_counted(asked[1], 0, [2.0])
+
     def test_store_that_stays_locked_is_busy_and_nothing_was_applied(self) -> None:
         world = World()
         world.create("a")
@@ -294,6 +337,21 @@ class TestStoreInTrouble:
         assert_counted(asked[0], 0, [1.0])
         assert isinstance(asked[1].error, errors.StoreDamaged)
         assert_counted(asked[2], 0, [1.0])
+
+
+class TestFaultsOfOurs:
+    def test_observer_that_fails_leaves_no_request_unanswered(self) -> None:
+        class Failing(Health):
+            def commit_was_possible(self) -> None:
+                raise ArithmeticError("a fault of ours")
+
+        world = World()
+        world.create_all("a", "b")
+        server = world.server_of(world.catalogue, observer=Failing())
+        asked = [world.request("a", 0, [1.0]), world.request("b", 0, [2.0])]
+        server.run(*asked)
+        assert [type(each.error) for each in asked] == [errors.OutcomeUnknown] * 2
+        assert world.next_step("a") == 1
 
 
 class SyncedStore(InterruptedStore):
@@ -369,6 +427,15 @@ class TestDurableAnswers:
         world.run(asked)
         assert_counted(asked, 0, [1.0])
         assert store.load_count == loads + 1
+
+    def test_failed_sync_says_of_a_look_that_nothing_was_applied(self, world: World) -> None:
+        store = self.store(world)
+        store.synced.set()
+        world.create("a")
+        store.failure = StoreAwayError("store: cannot be synced.")
+        for session in ("a", "nobody"):
+            with pytest.raises(errors.StoreAway):
+                world.sessions.get(session)
 
     def test_one_sync_serves_all_who_wait(self, world: World) -> None:
         store = self.store(world)

@@ -238,6 +238,14 @@ def test_head_is_refused_by_a_server_that_has_changed_as_a_load_is(
     assert world.store.load_count > loads
 
 
+def test_ended_session_takes_no_room_among_the_heads() -> None:
+    world = World()
+    life = world.create("a", server=world.other).life
+    assert world.other.heads.get(Key("", "a")) is not None
+    world.other.sessions.delete("a", life.generation)
+    assert world.other.heads.get(Key("", "a")) is None
+
+
 class DeafCell(CountingCell):
     """Counts, and hears nothing: not even a NaN comes out again."""
 

@@ -13,12 +13,13 @@ import math
 import struct
 from typing import Any
 
+import pytest
+
 from doubles.plain_session import PlainSession, history_of
 from doubles.ruled_session import RuledSession, moment
 
 # A request may have fewer steps than the window, as where its rows are bounded.
 WINDOW, MOST, TTL, RETENTION = 3, 2, 3, 2
-LIVES = 3
 STEPS = 4
 # The frames that a caller may believe to be before a step: those of each writer alone,
 # and of one after the other.
@@ -31,7 +32,7 @@ CHUNKS = [frames for length in (1, 2) for frames in itertools.product((1.0, 2.0)
 IMPOSSIBLE_CHUNKS = [(), (1.0, 1.0, 1.0), (math.nan,), (1.0, math.inf)]
 
 
-def requests(lives: int) -> list[tuple[Any, ...]]:
+def requests(lives: int, most_lives: int) -> list[tuple[Any, ...]]:
     """Every request that could be on its way when so many lives have begun."""
     generations = [None, *range(1, lives + 1)]
     asked: list[tuple[Any, ...]] = [
@@ -49,7 +50,7 @@ def requests(lives: int) -> list[tuple[Any, ...]]:
     ]
     asked += [("touch", generation) for generation in generations[1:]]
     asked += [("delete", generation) for generation in generations[1:]]
-    if lives < LIVES:
+    if lives < most_lives:
         asked += [
             ("reset", generation, request, lives + 1)
             for generation in generations[1:]
@@ -95,14 +96,15 @@ def key(plain: PlainSession, lives: int, now: int) -> tuple[object, ...]:
     return plain.life, plain.create_request, deleted, idle, lives
 
 
-def test_every_request_in_every_state_is_answered_as_plain_python_says() -> None:
+@pytest.mark.parametrize("most_lives", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_every_request_in_every_state_is_answered_as_plain_python_says(most_lives: int) -> None:
     bounds = (WINDOW, MOST, TTL, RETENTION)
     start = (PlainSession(*bounds), RuledSession(*bounds), 0, 10)
     seen, frontier, tried = {key(start[0], 0, 10)}, [start], 0
     words = set()
     while frontier:
         plain, ruled, lives, now = frontier.pop()
-        for name, *arguments in [*requests(lives), ("wait",)]:
+        for name, *arguments in [*requests(lives, most_lives), ("wait",)]:
             if name == "wait":
                 successor = (plain, ruled, lives, now + 1)
             else:

@@ -169,6 +169,22 @@ class TestManyThatEnded:
         assert world.store.counts().live == 1
         assert world.store.counts().ended <= 3
 
+    def test_sweep_that_fails_at_the_end_forgets_nothing_early(self) -> None:
+        world = World(limits=Limits(max_ended=10))
+        for index in range(8):
+            life = world.create(f"s{index}", idle_ttl_ns=10**9).life
+            world.clock.advance(0.01)
+            if index % 2:
+                world.sessions.delete(f"s{index}", life.generation)
+        world.clock.advance(2.0)
+        world.store.is_full = True
+        for _ in range(3):
+            with pytest.raises(errors.StoreFull):
+                world.sweep()
+        world.store.is_full = False
+        assert world.sweep() == 0
+        assert world.store.counts() == (0, 8)
+
 
 def test_every_answer_about_lives_names_the_store() -> None:
     models = [served(CountingCell())]

@@ -18,6 +18,8 @@ from server import store_records
 from server.store_process import StoreProcess
 from tickcell.server.store import (
     Applied,
+    Change,
+    Key,
     SqliteStore,
     StoreDamagedError,
     StoreStartError,
@@ -237,6 +239,26 @@ def test_page_damaged_while_serving_is_no_wrong_record(tmp_path: pathlib.Path) -
         answers = {server.ask(f"get {index:06}").split(":")[0] for index in range(0, 2000, 10)}
         assert "StoreDamagedError" in answers
         assert answers <= {"1", "StoreDamagedError"}
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_row_whose_value_is_of_another_type_is_damage_and_no_loss(
+    tmp_path: pathlib.Path, count: int
+) -> None:
+    keys = [Key("", f"s{index}") for index in range(count)]
+    store = SqliteStore.open(tmp_path / "store")
+    store.commit([Change(key, None, b"before", was_live=False) for key in keys])
+    # From another process: two SQLite libraries in one would drop each other's locks.
+    code = (
+        "import sqlite3, sys; store = sqlite3.connect(sys.argv[1]); "
+        "store.execute('UPDATE record SET value = CAST(value AS TEXT)'); store.commit()"
+    )
+    path = tmp_path / "store" / "store.db"
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+    assert store.load(keys) == [b"before"] * count
+    with pytest.raises(StoreDamagedError, match="cannot be replaced"):
+        store.commit([Change(key, b"before", b"after") for key in keys])
+    store.close()
 
 
 def test_check_finds_what_was_flipped(sound: Sound, tmp_path: pathlib.Path) -> None:

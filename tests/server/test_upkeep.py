@@ -91,6 +91,31 @@ def test_heads_are_forgotten_where_the_store_was_put_back() -> None:
     assert heads.get(Key("", "a")) is None
 
 
+def test_sweep_of_very_many_does_not_keep_the_clock_waiting() -> None:
+    store = TroubledStore()
+
+    async def run() -> int:
+        health = Health()
+        policy = Policy.of(Config(durability="none"), World().catalogue)
+        driver = Driver(store, Heads(), policy, health, lambda: 0)
+
+        class EndlessSweep(Sweep):
+            async def run(self) -> int:
+                await asyncio.sleep(3600.0)
+                return 0
+
+        upkeep = Upkeep(store, Heads(), EndlessSweep(store, driver, policy), health)
+        running = asyncio.create_task(upkeep.run(0.001))
+        while store.success_count < 5:
+            await asyncio.sleep(0.001)
+        running.cancel()
+        upkeep.close()
+        driver.close()
+        return store.success_count
+
+    assert in_loop(run()) >= 5
+
+
 class TestHealth:
     @pytest.fixture
     def clock(self) -> ManualClock:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import dataclasses
 import uuid
 from collections.abc import Awaitable, Coroutine, Generator, Sequence
 from typing import Any, Protocol, TypeVar
@@ -28,6 +29,8 @@ from tickcell.server.engine import Engine
 from tickcell.server.heads import Heads
 from tickcell.server.health import Health
 from tickcell.server.life_requests import Create, Creation, Delete, Get, Reset, Touch
+from tickcell.server.observer import Observer
+from tickcell.server.pace import Pace
 from tickcell.server.policy import Policy
 from tickcell.server.record import Record
 from tickcell.server.rounds import Answer, Request
@@ -108,8 +111,14 @@ class LoopedServer:
       sessions: the lives on it.
     """
 
-    def __init__(self, config: Config, catalogue: Catalogue, store: InterruptedStore) -> None:
-        self.engine = Engine(config, catalogue, store, Health(), lambda: WALL_NS)
+    def __init__(
+        self,
+        config: Config,
+        catalogue: Catalogue,
+        store: InterruptedStore,
+        observer: Observer | None = None,
+    ) -> None:
+        self.engine = Engine(config, catalogue, store, observer or Health(), lambda: WALL_NS)
         self.sessions = Sessions(self)
 
     def run(self, *asked: Asked) -> None:
@@ -152,13 +161,14 @@ class InlineServer:
     """Another server on the store, which moves each round at once and alone.
 
     Attributes:
+      heads: what it remembers.
       sessions: the lives on it.
     """
 
     def __init__(self, store: InterruptedStore, policy: Policy) -> None:
         self._store = store
         self._policy = policy
-        self._heads = Heads()
+        self.heads = Heads()
         self.sessions = Sessions(self)
 
     def run(self, *asked: Asked) -> None:
@@ -171,10 +181,10 @@ class InlineServer:
     def _answer(self, request: Request) -> Answer:
         while True:
             now = Moment(self._store.now_ns(), WALL_NS)
-            beginning = self._move(rounds.begin([request], self._heads, self._policy, now))
+            beginning = self._move(rounds.begin([request], self.heads, self._policy, now))
             if beginning.answers:
                 return _only(beginning.answers)
-            ending = self._move(rounds.finish(beginning.begun, self._heads))
+            ending = self._move(rounds.finish(beginning.begun, self.heads))
             if ending.answers:
                 return _only(ending.answers)
 
@@ -198,7 +208,7 @@ class InlineServer:
                 return self._store.load(keys)
             case rounds.Count():
                 return self._store.counts()
-            case rounds.Commit(changes, _):
+            case rounds.Commit(changes):
                 return self._store.commit(changes)
             case Call(model, rows):
                 return model.cell.step_rows(rows)
@@ -220,11 +230,14 @@ class World:
         self,
         *more_models: ServedModel,
         cell: Cell | None = None,
+        pace: Pace | None = None,
         limits: Limits | None = None,
         store: InterruptedStore | None = None,
     ) -> None:
         self.cell = MoodyCell()
         self.model = served(cell or self.cell)
+        if pace is not None:
+            self.model = dataclasses.replace(self.model, pace=pace)
         self.cell.row_counts.clear()
         self.clock = ManualClock()
         self.store = store or InterruptedStore(self.clock)
@@ -237,9 +250,12 @@ class World:
         driver = Driver(self.store, Heads(), policy, Health(), lambda: WALL_NS)
         self._sweep = Sweep(self.store, driver, policy)
 
-    def server_of(self, catalogue: Catalogue, *, is_strict: bool = False) -> LoopedServer:
+    def server_of(
+        self, catalogue: Catalogue, *, is_strict: bool = False, observer: Observer | None = None
+    ) -> LoopedServer:
         """Returns a server of some models on the store."""
-        return LoopedServer(self._config(is_strict=is_strict), catalogue, self.store)
+        config = self._config(is_strict=is_strict)
+        return LoopedServer(config, catalogue, self.store, observer)
 
     def other_of(self, catalogue: Catalogue, *, is_strict: bool = False) -> InlineServer:
         """Returns a server on the store that can answer while the first one waits for it."""

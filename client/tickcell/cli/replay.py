@@ -14,8 +14,8 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from tickcell.cli.output_rows import RowsError
+from tickcell.client.backoff import BACKLOG_S
 from tickcell.client.clock import Clock, paced
-from tickcell.client.patience import BACKLOG_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tickcell.cli import brief
+from tickcell.cli import temporary_session
 from tickcell.cli.comparison import TOLERANCE, Comparison, compare, loop
-from tickcell.client import calls, errors
+from tickcell.client import errors, unary_calls
 from tickcell.client.link import Link
 from tickcell.client.session import Session
 
@@ -40,7 +40,7 @@ def served_model(address: str, bundle: Bundle) -> Model:
       VerifyError: another model of this name and version is served.
     """
     with Link(address) as link:
-        model = calls.get_model(link, bundle.card.name, bundle.card.version)
+        model = unary_calls.get_model(link, bundle.card.name, bundle.card.version)
     if model.fingerprint != bundle.fingerprint:
         raise VerifyError(
             f"{address} serves {model.name} {model.version} with the fingerprint "
@@ -103,7 +103,7 @@ class Verification:
         return compare(self.name, self.outputs, _KERAS, expected, tolerance=TOLERANCE)
 
     def _session(self, series_count: int = 1) -> AbstractContextManager[Session]:
-        return brief.deleted(
+        return temporary_session.deleted(
             Session.create(
                 self.address,
                 model=self.model.name,

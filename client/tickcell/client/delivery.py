@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tickcell.client import errors, status
+from tickcell.client import errors, grpc_errors
 from tickcell.client.flight import Flight
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tickcell.client.backoff import Backoff
     from tickcell.client.life import Chunk, Life, Place
-    from tickcell.client.patience import Patience
 
 # A frame that is refused for what it is takes no step: those behind it can go on.
 FRAME_REFUSALS = (errors.FrameError, errors.OutputNotFiniteError)
@@ -48,7 +48,7 @@ class Delivery:
         max_chunk: int,
         max_waiting: int,
         deadline_s: float,
-        patience: Patience,
+        backoff: Backoff,
     ) -> None:
         """Prepares the next steps.
 
@@ -59,14 +59,14 @@ class Delivery:
           max_chunk: the most steps in one request.
           max_waiting: the most steps that are pushed and whose output the caller lacks.
           deadline_s: how long a reply may take.
-          patience: decides what follows a failure.
+          backoff: decides what follows a failure.
         """
         self.flight = Flight(place, life.window, life.output_size, frames)
         self._life = life
         self._max_chunk = max_chunk
         self._max_waiting = max_waiting
         self._deadline_s = deadline_s
-        self._patience = patience
+        self._backoff = backoff
         # Chunks are cut to single steps while one that was refused is looked for.
         self._is_split = False
         self._is_finished = False
@@ -173,12 +173,12 @@ class Delivery:
           ReplyError: the reply belongs to something else.
         """
         if reply.HasField("error"):
-            refused = status.from_status(reply.error)
+            refused = grpc_errors.from_status(reply.error)
             raise refused or errors.ReplyError(f"{self._life.session}: {reply.error.message}")
         outputs = self._life.outputs(reply, self.flight.unanswered)
         self.flight.answer(outputs, reply.history)
         self._owed_since = now
-        self._patience.answered()
+        self._backoff.answered()
 
     def overdue(self) -> errors.LostError:
         """Returns why a stream ended that was given up, since its reply was overdue."""
@@ -200,7 +200,7 @@ class Delivery:
             # is a frame for it.
             return 0.0
         try:
-            return self._patience.after(failure)
+            return self._backoff.after(failure)
         except errors.TickcellError as final:
             self._failure = final
             return None

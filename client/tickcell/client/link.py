@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from tickcell.client import address as addresses
-from tickcell.client import arguments, errors, exits, status
-from tickcell.client.patience import Patience
+from tickcell.client import arguments, at_exit, errors, grpc_errors
+from tickcell.client.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,7 +82,7 @@ class Link:
         # Guards the connection: a session may be touched while it is stepped.
         self._lock = threading.Lock()
         self._connection: Connection | None = None
-        self._owner = exits.Owner(self)
+        self._owner = at_exit.Owner(self)
 
     def __enter__(self) -> Link:
         return self
@@ -90,9 +90,9 @@ class Link:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def patience(self) -> Patience:
+    def backoff(self) -> Backoff:
         """Returns what decides about the failures of one call, or of one stream after another."""
-        return Patience(self.address, self.retry_for_s)
+        return Backoff(self.address, self.retry_for_s)
 
     def call(self, method: Method, request: Message) -> Any:
         """Calls a unary method until its outcome is known.
@@ -102,20 +102,20 @@ class Link:
           CallError: gRPC refused it.
           UnavailableError: its outcome is still unknown after `retry_for_s`.
         """
-        patience = self.patience()
+        backoff = self.backoff()
         timeout = None if self.deadline_s == math.inf else self.deadline_s
         while True:
             connection = self._connect()
             try:
                 response = connection.unary(method)(request, timeout=timeout)
             except grpc.RpcError as error:
-                failure = status.from_call(error)
-                delay_s = patience.after(failure)
+                failure = grpc_errors.from_call(error)
+                delay_s = backoff.after(failure)
                 self.failed(connection, failure)
                 time.sleep(delay_s)
             else:
                 connection.has_answered = True
-                patience.answered()
+                backoff.answered()
                 return response
 
     def stream(self, method: Method, requests: Iterator[Message]) -> tuple[Connection, Any]:

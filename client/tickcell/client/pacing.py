@@ -13,9 +13,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 from tickcell.client import arguments, errors
+from tickcell.client.backoff import BACKLOG_S
 from tickcell.client.clock import Clock
 from tickcell.client.delivery import FRAME_REFUSALS
-from tickcell.client.patience import BACKLOG_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from tickcell import wire
-from tickcell.client import errors, exits, methods, status
+from tickcell.client import at_exit, errors, grpc_errors, methods
 from tickcell.client.delivery import Delivery, Output
 
 if TYPE_CHECKING:
@@ -74,14 +74,14 @@ class Pipeline:
             max_chunk=max_chunk,
             max_waiting=max_waiting,
             deadline_s=link.deadline_s,
-            patience=link.patience(),
+            backoff=link.backoff(),
         )
         self._is_closed = False
         self._call: Any = None
         self._opened = 0
         self._is_given_up = False
         self._carrier = threading.Thread(target=self._carry, name="tickcell-steps", daemon=True)
-        self._owner = exits.Owner(self)
+        self._owner = at_exit.Owner(self)
 
     @property
     def flight(self) -> Flight:
@@ -302,7 +302,7 @@ class Pipeline:
                     self._notify()
                 connection.has_answered = True
         except grpc.RpcError as error:
-            failure = status.from_call(error)
+            failure = grpc_errors.from_call(error)
         except errors.TickcellError as error:
             failure = error
         with self._lock:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tickcell.client import arguments, calls, dropout, errors
+from tickcell.client import arguments, dropout, errors, unary_calls
+from tickcell.client.backoff import BACKLOG_S
 from tickcell.client.frames import Frames
 from tickcell.client.life import Chunk, Life, Place
 from tickcell.client.link import DEADLINE_S, RETRY_FOR_S, Link
-from tickcell.client.patience import BACKLOG_S
 from tickcell.client.pipeline import Pipeline
 from tickcell.client.shapes import Shapes
 from tickcell.client.unanswered import Unanswered
@@ -113,7 +113,7 @@ class Session:
           TickcellError: any other reason.
         """
         begin = functools.partial(
-            calls.create_session,
+            unary_calls.create_session,
             session=session,
             model=model,
             model_version=model_version,
@@ -149,7 +149,7 @@ class Session:
           UsageError: an argument cannot be meant.
           TickcellError: any other reason.
         """
-        begin = functools.partial(calls.get_session, session=session)
+        begin = functools.partial(unary_calls.get_session, session=session)
         link = Link(address, deadline_s=deadline_s, retry_for_s=retry_for_s)
         return cls._opened(link, begin, on_dropout)
 
@@ -194,7 +194,7 @@ class Session:
         Raises:
           ModelUnknownError: the server does not serve it now.
         """
-        model = calls.get_model(self._link, self._info.model, self._info.model_version)
+        model = unary_calls.get_model(self._link, self._info.model, self._info.model_version)
         self._frames.sensor_names = [sensor.name for sensor in model.sensors]
         return model
 
@@ -420,12 +420,12 @@ class Session:
     def touch(self) -> None:
         """Renews the session's time to live without advancing it; also amid a stream."""
         self._check_not_closed()
-        self._info = calls.touch_session(self._link, self.id, self._life.generation)
+        self._info = unary_calls.touch_session(self._link, self.id, self._life.generation)
 
     def reset(self) -> None:
         """Starts again from the initial state and step 0, under a new generation."""
         self._check_open()
-        self._begin(calls.reset_session(self._link, self.id, self._life.generation))
+        self._begin(unary_calls.reset_session(self._link, self.id, self._life.generation))
         self._unanswered.restart()
 
     def close(self) -> None:
@@ -434,7 +434,7 @@ class Session:
             return
         self.end_pipeline()
         try:
-            calls.delete_session(self._link, self.id, self._life.generation)
+            unary_calls.delete_session(self._link, self.id, self._life.generation)
         except errors.SessionEndedError:
             pass
         except errors.SessionRestartedError:
@@ -517,7 +517,7 @@ class Session:
         self._check_open()
         frames = [frame.tobytes() for frame in mended.frames]
         chunk = Chunk.of(self._place, len(frames), b"".join(frames))
-        outputs, last_history = calls.step_session(self._link, self._life, chunk)
+        outputs, last_history = unary_calls.step_session(self._link, self._life, chunk)
         self._place = Place(chunk.first_step + chunk.step_count, last_history)
         for frame in frames:
             self._unanswered.answer(frame)

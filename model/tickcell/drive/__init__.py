@@ -7,11 +7,11 @@ tick = car.tick(eased=False)        # tick.frame is [10] float32
 recording = drive.record(seed=1, seconds=600)
 """
 
-from tickcell.drive.drive import LABEL as LABEL
-from tickcell.drive.drive import Drive as Drive
-from tickcell.drive.drive import Tick as Tick
-from tickcell.drive.drive import record as record
 from tickcell.drive.sensors import RATE_HZ as RATE_HZ
 from tickcell.drive.sensors import SENSORS as SENSORS
+from tickcell.drive.simulation import LABEL as LABEL
+from tickcell.drive.simulation import Drive as Drive
+from tickcell.drive.simulation import Tick as Tick
+from tickcell.drive.simulation import record as record
 
 __all__ = ["LABEL", "RATE_HZ", "SENSORS", "Drive", "Tick", "record"]

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tickcell.model import ids, placement, probe
+from tickcell.model import directory_exchange, ids, probe
 from tickcell.model.cell import CellError, LiteRTCell
 from tickcell.model.interface import Interface, InterfaceError
 
@@ -215,7 +215,7 @@ class Bundle:
         directory = pathlib.Path(path)
         if not replace and directory.exists() and any(directory.iterdir()):
             raise BundleError(f"{directory}: is not empty; name a new directory.")
-        with placement.placed(directory) as new:
+        with directory_exchange.placed(directory) as new:
             self._write_files(new, keras_model)
 
     def _write_files(self, directory: pathlib.Path, keras_model: bytes | None) -> None:

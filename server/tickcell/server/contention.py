@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import functools
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tickcell.server.rounds import STORE_WAIT_S
-from tickcell.server.store.contract import Contended
+from tickcell.server.store.contract import Contended, Unknown
+from tickcell.server.store.errors import StoreError
 
 if TYPE_CHECKING:
     from tickcell.server.store.contract import Change, Verdict
 
-    Settle = Callable[[list[Verdict] | Exception], None]
+    Settle = Callable[[list[Verdict | StoreError]], None]
 
 # A writer holds the lock for some microseconds, unless it stands still in between.
 _DELAYS_S = (0.001, 0.004, 0.016)
+
+_log = logging.getLogger(__name__)
 
 
 class _Commit:
@@ -26,7 +29,11 @@ class _Commit:
     __slots__ = ("_changes", "_verdicts", "settle", "until_s")
 
     def __init__(
-        self, changes: Sequence[Change], verdicts: list[Verdict], settle: Settle, until_s: float
+        self,
+        changes: Sequence[Change],
+        verdicts: list[Verdict | StoreError],
+        settle: Settle,
+        until_s: float,
     ) -> None:
         self._changes = changes
         self._verdicts = verdicts
@@ -34,7 +41,7 @@ class _Commit:
         self.until_s = until_s
 
     @property
-    def verdicts(self) -> list[Verdict]:
+    def verdicts(self) -> list[Verdict | StoreError]:
         """As they are so far."""
         return self._verdicts
 
@@ -49,7 +56,7 @@ class _Commit:
         """Returns the changes that are to be tried again."""
         return [self._changes[place] for place in self.places]
 
-    def take(self, verdicts: Sequence[Verdict]) -> None:
+    def take(self, verdicts: Sequence[Verdict | StoreError]) -> None:
         """Notes what became of those."""
         for place, verdict in zip(self.places, verdicts, strict=True):
             self._verdicts[place] = verdict
@@ -66,7 +73,7 @@ class Contention:
     def wait(self, changes: Sequence[Change], verdicts: list[Verdict], settle: Settle) -> None:
         """Settles changes later, of which some were contended."""
         until_s = time.monotonic() + STORE_WAIT_S
-        self._waiting.append(_Commit(changes, verdicts, settle, until_s))
+        self._waiting.append(_Commit(changes, list(verdicts), settle, until_s))
         if len(self._waiting) == 1:
             self._tries = 0
             self._plan()
@@ -77,22 +84,25 @@ class Contention:
 
     def _try(self) -> None:
         self._tries += 1
-        settled = []
-        lefts = [commit.left() for commit in self._waiting]
+        waiting, self._waiting = self._waiting, []
+        lefts = [commit.left() for commit in waiting]
+        changes = [change for left in lefts for change in left]
+        verdicts: Iterator[Verdict | StoreError]
         try:
-            verdicts = iter(self._commit([change for left in lefts for change in left]))
-        except Exception as error:  # noqa: BLE001 - theirs to judge, who asked for it.
-            failed, self._waiting = self._waiting, []
-            settled = [functools.partial(commit.settle, error) for commit in failed]
-        else:
-            waiting, self._waiting = self._waiting, []
-            for commit, left in zip(waiting, lefts, strict=True):
-                commit.take([next(verdicts) for _ in left])
-                if commit.places and time.monotonic() < commit.until_s:
-                    self._waiting.append(commit)
-                else:
-                    settled.append(functools.partial(commit.settle, commit.verdicts))
+            verdicts = iter(self._commit(changes))
+        except StoreError as error:
+            verdicts = iter([error] * len(changes))
+        except Exception as error:  # noqa: BLE001 - the edge: logged, and theirs to judge.
+            _log.exception("a commit of %d changes failed", len(changes))
+            verdicts = iter([Unknown(repr(error))] * len(changes))
+        settled = []
+        for commit, left in zip(waiting, lefts, strict=True):
+            commit.take([next(verdicts) for _ in left])
+            if commit.places and time.monotonic() < commit.until_s:
+                self._waiting.append(commit)
+            else:
+                settled.append(commit)
         if self._waiting:
             self._plan()
-        for settle in settled:
-            settle()
+        for commit in settled:
+            commit.settle(commit.verdicts)

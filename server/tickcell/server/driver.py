@@ -31,6 +31,7 @@ from tickcell.server.contention import Contention
 from tickcell.server.entries import Entries, Entry
 from tickcell.server.pace import SLICE_S
 from tickcell.server.rounds import Answer, Commit, Computed, Count, Load
+from tickcell.server.rules import StepRequest
 from tickcell.server.store.contract import Contended
 from tickcell.server.store.errors import StoreError
 from tickcell.server.sync import Sync
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from tickcell.server.store.contract import Change, Key, Verdict
 
     Moves = Generator[Any, Any, None]
+    _Failed = Callable[[str, Exception], errors.TickcellError]
 
 _Result = TypeVar("_Result")
 
@@ -52,7 +54,7 @@ _LONE_TURNS = 8
 # The most that one round begins with: to decide on so much takes about a slice.
 _ROUND_REQUESTS = 256
 _ROUND_BYTES = 64 * 1024
-# A step of so few bytes is a single call of a few rows.
+# A lone step of so few bytes is a single call of a few rows.
 _TICK_BYTES = 1024
 # What a byte of a record or a request takes: to be copied, checked, encoded and stored.
 _BYTE_S = 5e-9
@@ -68,13 +70,15 @@ class _Job:
 
     Attributes:
       moves: yields what it needs.
+      entries: of the requests that it answers.
       result: what it is sent next: a value, or an exception to raise there.
     """
 
-    __slots__ = ("moves", "result")
+    __slots__ = ("entries", "moves", "result")
 
-    def __init__(self, moves: Moves) -> None:
+    def __init__(self, moves: Moves, entries: Sequence[Entry] = ()) -> None:
         self.moves = moves
+        self.entries = entries
         self.result: Any = None
 
 
@@ -119,7 +123,9 @@ class Driver:
                 self._has_run or self._arrived or request.size > _ROUND_BYTES
             ):
                 self._has_run = True
-                self._move(_Job(self._round([entry], is_whole=request.size <= _TICK_BYTES)))
+                is_tick = isinstance(request, StepRequest) and request.step_count == 1
+                is_whole = is_tick and request.size <= _TICK_BYTES
+                self._move(self._round_of([entry], is_whole=is_whole))
             else:
                 self._arrived.append(entry)
             self._wake()
@@ -173,7 +179,7 @@ class Driver:
             entries = self._gather()
             count += len(entries)
             if entries:
-                self._move(_Job(self._round(entries)))
+                self._move(self._round_of(entries))
         if count:
             self._lone_turns = self._lone_turns + 1 if count == 1 else 0
         if self._long and not self._move(self._long[0], time.perf_counter() + SLICE_S):
@@ -190,7 +196,7 @@ class Driver:
             if entry.is_left and not entry.has_begun:
                 self._remove(entry.request.key)
             elif entry.request.size > _ROUND_BYTES:
-                self._long.append(_Job(self._round([entry], is_whole=True)))
+                self._long.append(self._round_of([entry], is_whole=True))
             else:
                 size += entry.request.size
                 entries.append(entry)
@@ -206,7 +212,7 @@ class Driver:
                 continue
             time_s = _time_s(item)
             if time_s > SLICE_S:
-                self._long.append(_Job(self._finish([item])))
+                self._long.append(self._finish_of([item]))
             elif not groups or time_s > free_s:
                 groups.append([item])
                 free_s = SLICE_S - time_s
@@ -218,10 +224,16 @@ class Driver:
             self._move(_Job(self._finish_slow()))
         if not groups:
             return ()
-        self._short.extend([_Job(self._finish(group)) for group in groups[1:]])
+        self._short.extend([self._finish_of(group) for group in groups[1:]])
         return groups[0]
 
     # Rounds.
+
+    def _round_of(self, entries: Sequence[Entry], *, is_whole: bool = False) -> _Job:
+        return _Job(self._round(entries, is_whole=is_whole), entries)
+
+    def _finish_of(self, begun: Sequence[Begun | Computed]) -> _Job:
+        return _Job(self._finish(begun), [self._entries.first(item.key) for item in begun])
 
     def _round(self, entries: Sequence[Entry], *, is_whole: bool = False) -> Moves:
         """Begins a round, and finishes what needs no more than a slice together; or all."""
@@ -233,10 +245,11 @@ class Driver:
             now = Moment(self._store.now_ns(), self._wall_ns())
             beginning = yield from rounds.begin(requests, self._heads, self._policy, now)
         except Exception as error:  # noqa: BLE001 - the edge: answered, and logged if unforeseen.
-            self._give([(request.key, rounds.refusal(request.key, error)) for request in requests])
+            refusals = [(request.key, rounds.refusal(request.key, error)) for request in requests]
+            self._give(refusals, errors.store_away)
             return
         if beginning.answers:
-            self._give(beginning.answers)
+            self._give(beginning.answers, errors.store_away)
         begun = beginning.begun if is_whole else self._parted(beginning.begun)
         if begun:
             yield from self._finish(begun)
@@ -245,46 +258,55 @@ class Driver:
         try:
             ending = yield from rounds.finish(begun, self._heads)
         except Exception as error:  # noqa: BLE001 - the edge: logged, and answered.
-            # It may have come behind the commit.
-            _log.exception("a round failed")
-            for item in begun:
-                self._heads.forget(item.key)
-            self._give(
-                [
-                    (item.key, errors.outcome_unknown(item.key.session, repr(error)))
-                    for item in begun
-                ]
-            )
+            self._abandon([self._entries.first(item.key) for item in begun], error)
             return
         if ending.again:
             self._arrived.extendleft(self._entries.first(key) for key in reversed(ending.again))
             self._wake()
-        self._give(ending.answers)
+        self._give(ending.answers, errors.outcome_unknown)
 
     def _finish_slow(self) -> Moves:
         """Finishes what slow cells step: all of one cell that has come until the last is done."""
-        while self._slow:
-            model = self._slow[0].model
-            group = [item for item in self._slow if item.model is model]
-            self._slow = [item for item in self._slow if item.model is not model]
-            yield from self._finish(group)
-        self._is_slow_busy = False
+        try:
+            while self._slow:
+                model = self._slow[0].model
+                group = [item for item in self._slow if item.model is model]
+                self._slow = [item for item in self._slow if item.model is not model]
+                yield from self._finish(group)
+        finally:
+            self._is_slow_busy = False
 
-    def _give(self, answers: list[tuple[Key, Answer]]) -> None:
-        """Answers, as soon as what is answered is durable."""
+    def _abandon(self, entries: Sequence[Entry], error: Exception) -> None:
+        """Answers those of whom a fault of ours has left it open what became of them."""
+        _log.error("a round of %d requests failed", len(entries), exc_info=error)
+        for entry in entries:
+            key = entry.request.key
+            if not entry.is_settled:
+                self._heads.forget(key)
+                self._remove(key).settle(errors.outcome_unknown(key.session, repr(error)))
+
+    def _give(self, answers: Sequence[tuple[Key, Answer]], failed: _Failed) -> None:
+        """Answers, as soon as what is answered is durable.
+
+        Args:
+          answers: by session.
+          failed: what is answered where it cannot be made durable.
+        """
         if answers and self._store.syncs:
-            self._sync.then(functools.partial(self._give_synced, answers))
+            self._sync.then(functools.partial(self._give_synced, answers, failed))
             return
         for key, answer in answers:
             self._remove(key).settle(answer)
 
-    def _give_synced(self, answers: list[tuple[Key, Answer]], error: Exception | None) -> None:
+    def _give_synced(
+        self, answers: Sequence[tuple[Key, Answer]], failed: _Failed, error: Exception | None
+    ) -> None:
         if error is not None:
             self._observer.store_failed(error)
         for key, answer in answers:
             if error is not None:
                 self._heads.forget(key)
-                answer = errors.outcome_unknown(key.session, error)
+                answer = failed(key.session, error)
             self._remove(key).settle(answer)
 
     def _remove(self, key: Key) -> Entry:
@@ -313,6 +335,9 @@ class Driver:
                     return True
         except StopIteration:
             return False
+        except Exception as error:  # noqa: BLE001 - the edge: logged, and answered.
+            self._abandon(job.entries, error)
+            return False
 
     def _resume(self, job: _Job, result: Any) -> None:
         job.result = result
@@ -326,7 +351,7 @@ class Driver:
             return self._call_in_thread(job, need)
         if isinstance(need, Commit):
             verdicts = self._commit(need.changes)
-            if need.is_patient and _is_any_contended(verdicts):
+            if _is_any_contended(verdicts):
                 self._contention.wait(need.changes, verdicts, functools.partial(self._resume, job))
                 return _LATER
             return verdicts

@@ -19,6 +19,7 @@ from tickcell.server import errors, lives, record, rounds
 from tickcell.server.driver import Driver
 from tickcell.server.heads import Heads
 from tickcell.server.life_requests import Create, Delete, Get, Reset, Touch
+from tickcell.server.pieces import Pieces
 from tickcell.server.policy import Policy
 from tickcell.server.store.contract import Key
 from tickcell.server.store.errors import StoreError
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 _Shown = TypeVar("_Shown")
 _Result = TypeVar("_Result")
 
-# Records of a list in one slice: to read, decode and show them takes about a millisecond.
+# The most records of a list in one slice: to read, decode and show them takes about a millisecond.
 _LIST_SLICE = 32
 _IDLE_CHECK_S = 0.005
 # What a refusal of a list names, where others name a session.
@@ -173,9 +174,11 @@ class Engine:
             shown.append(show(self._live(found)))
             return found
 
+        pieces = Pieces(_LIST_SLICE)
         while limit > 0:
-            count = min(limit, _LIST_SLICE)
+            count = min(limit, pieces.count)
             found = await self._read(functools.partial(look, last, count))
+            pieces.note(found)
             if len(found) < count:
                 last = caller.key("")
                 break

@@ -41,6 +41,11 @@ class Entry:
         return answer
 
     @property
+    def is_settled(self) -> bool:
+        """Whether it is answered."""
+        return bool(self._answers)
+
+    @property
     def is_left(self) -> bool:
         """Whether its caller waits no more."""
         return self._caller is not None and self._caller.cancelled()

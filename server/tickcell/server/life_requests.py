@@ -1,7 +1,7 @@
 """What may be asked of a session's life: create, look, touch, reset, delete, bury.
 
 Each is a rule of `lives`, with what that needs from outside drawn beforehand: models,
-generations, limits. What becomes of a request is in `round`.
+generations, limits. What becomes of a request is in `rounds`.
 """
 
 from __future__ import annotations

@@ -86,14 +86,9 @@ class Count(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """Needs changes to be committed: sent a verdict for each.
-
-    Attributes:
-      is_patient: whether to try again while another process has the store locked.
-    """
+    """Needs changes to be committed, however long the store is locked: sent a verdict for each."""
 
     changes: list[Change]
-    is_patient: bool
 
 
 class Stepped(NamedTuple):
@@ -199,12 +194,10 @@ def finish(
     again = []
     computed = []
     changes = []
-    is_patient = True
     for item, outcome in zip(begun, (yield from _compute(begun)), strict=True):
         if isinstance(outcome, Computed):
             computed.append(outcome)
             changes.append(outcome.change)
-            is_patient = is_patient and outcome.is_proven
         elif item.is_proven:
             answers.append((item.key, outcome))
         else:
@@ -212,7 +205,7 @@ def finish(
     if not computed:
         return _ending(answers, again, heads)
     try:
-        verdicts: Sequence[Verdict | StoreError] = yield Commit(changes, is_patient)
+        verdicts: Sequence[Verdict | StoreError] = yield Commit(changes)
     except StoreError as error:
         # Nothing was applied.
         verdicts = [error] * len(changes)
@@ -220,12 +213,16 @@ def finish(
         # Behind the hand-over: it may be there or not, and is never run again from here.
         _log.exception("a commit of %d changes failed", len(changes))
         verdicts = [Unknown(repr(error))] * len(changes)
-    for (change, is_proven, after, answer), verdict in zip(computed, verdicts, strict=True):
+    for (change, _, after, answer), verdict in zip(computed, verdicts, strict=True):
         key = change.key
         if isinstance(verdict, Applied):
-            heads.put(key, Head(change.replacement, after))
+            if change.is_live:
+                heads.put(key, Head(change.replacement, after))
+            else:
+                # Nothing begins from the end of a session, but for a stray request or two.
+                heads.forget(key)
             answers.append((key, answer))
-        elif isinstance(verdict, Lost) or not (is_proven or isinstance(verdict, Unknown)):
+        elif isinstance(verdict, Lost):
             again.append(key)
         else:
             heads.forget(key)

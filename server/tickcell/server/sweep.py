@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tickcell.server import errors, lives, record
 from tickcell.server.life_requests import Bury
+from tickcell.server.pieces import Pieces
 
 if TYPE_CHECKING:
     from tickcell.server.driver import Driver
@@ -15,13 +16,14 @@ if TYPE_CHECKING:
     from tickcell.server.record import Record
     from tickcell.server.store import EmbeddedStore, Key
 
-# Records looked at in one slice: about a millisecond.
+# The most records looked at in one slice: about a millisecond.
 SCAN_LIMIT = 128
 # And in each sweep, unless there are too many ended ones.
 _SLICES = 2
 _PAUSE_S = 0.01
 
-_SECOND_NS = 1_000_000_000
+# How exactly ends are told apart by their time.
+_GRAIN_NS = 1_000_000
 
 
 class Sweep:
@@ -36,13 +38,14 @@ class Sweep:
         self._store = store
         self._driver = driver
         self._policy = policy
+        self._pieces = Pieces(SCAN_LIMIT)
         self.start_over()
 
     def start_over(self) -> None:
         """Begins at the first record, and with nothing known of the others."""
         self._after: Key | None = None
         self._forget_ns = 0
-        # How many ended in which second, of those seen this time through.
+        # How many ended in which millisecond, of those seen this time through.
         self._ends: collections.Counter[int] = collections.Counter()
 
     async def run(self) -> int:
@@ -60,11 +63,11 @@ class Sweep:
         slices_left = _SLICES
         while slices_left > 0 or times_left > 0:
             slices_left -= 1
+            forget_ns = self._forget_ns
             found = await self._driver.in_slice(self._look)
-            buried = [self._driver.enter(Bury(key, self._forget_ns)) for key in found]
+            buried = [self._driver.enter(Bury(key, forget_ns)) for key in found]
             removed += sum([await entry is None for entry in buried])
             if self._after is None:
-                self._learn()
                 times_left -= 1
             if times_left > 0:
                 await asyncio.sleep(_PAUSE_S)
@@ -73,8 +76,10 @@ class Sweep:
     def _look(self) -> list[Key]:
         """Returns which of the next few records are to be buried or removed."""
         now_ns = self._store.now_ns()
-        found = self._store.scan(None, self._after, SCAN_LIMIT)
-        self._after = found[-1][0] if len(found) == SCAN_LIMIT else None
+        count = self._pieces.count
+        found = self._store.scan(None, self._after, count)
+        self._pieces.note(found)
+        self._after = found[-1][0] if len(found) == count else None
         due = []
         for key, encoded in found:
             try:
@@ -84,6 +89,8 @@ class Sweep:
                 continue
             if lives.has_ended(current, now_ns) and self._is_due(current, now_ns):
                 due.append(key)
+        if self._after is None:
+            self._learn()
         return due
 
     def _is_due(self, current: Record, now_ns: int) -> bool:
@@ -92,7 +99,7 @@ class Sweep:
         assert ended_ns is not None
         if ended_ns < self._forget_ns:
             return True
-        self._ends[ended_ns // _SECOND_NS] += 1
+        self._ends[ended_ns // _GRAIN_NS] += 1
         is_forgotten = lives.is_forgotten(current, now_ns, self._policy.retention_ns)
         return is_forgotten or lives.is_live(current)
 
@@ -100,9 +107,9 @@ class Sweep:
         """Notes, at the end of the store, before when what has ended is one too many."""
         self._forget_ns = 0
         count = 0
-        for second, ended in sorted(self._ends.items(), reverse=True):
+        for moment, ended in sorted(self._ends.items(), reverse=True):
             count += ended
             if count > self._policy.limits.max_ended:
-                self._forget_ns = (second + 1) * _SECOND_NS
+                self._forget_ns = (moment + 1) * _GRAIN_NS
                 break
         self._ends.clear()

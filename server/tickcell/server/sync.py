@@ -42,7 +42,9 @@ class Sync:
     def _end(self, waiting: list[Done], synced: asyncio.Future[None]) -> None:
         self._is_running = False
         error = synced.exception()
+        if error is not None and not isinstance(error, Exception):
+            error = RuntimeError(repr(error))
         for done in waiting:
-            done(error if isinstance(error, Exception) else None)
+            done(error)
         if self._waiting and not self._is_running:
             self._begin()

@@ -37,10 +37,11 @@ class Upkeep:
 
     async def run(self, period_s: float = _PERIOD_S) -> None:
         """Does it over and over, until it is cancelled."""
-        while True:
-            await asyncio.sleep(period_s)
-            await self._do("store", self._keep_store_up)
-            await self._do("sweep", self._sweep_store)
+        # Each at its own pace: a sweep of very many must not keep the store's clock waiting.
+        await asyncio.gather(
+            self._repeat("store", self._keep_store_up, period_s),
+            self._repeat("sweep", self._sweep_store, period_s),
+        )
 
     def close(self) -> None:
         """Waits for the thread to end."""
@@ -65,6 +66,13 @@ class Upkeep:
         removed = await self._sweep.run()
         if removed:
             _log.info("removed %d ended sessions", removed)
+
+    async def _repeat(
+        self, what: str, work: Callable[[], Awaitable[None]], period_s: float
+    ) -> None:
+        while True:
+            await asyncio.sleep(period_s)
+            await self._do(what, work)
 
     async def _do(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
         """Does a part; what fails again and again in the same words is logged once."""

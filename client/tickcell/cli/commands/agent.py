@@ -10,8 +10,8 @@ import click
 import numpy as np
 
 from tickcell import drive
-from tickcell.cli import brief, plots, progress, server_process
-from tickcell.cli.commands import contact, options
+from tickcell.cli import plots, progress, server_process, temporary_session
+from tickcell.cli.commands import connection, options
 from tickcell.cli.tables import columns
 from tickcell.client.session import Session
 from tickcell.drive.agent import HARSH, Agent, Trace, drive_unsupervised
@@ -59,8 +59,8 @@ def agent(
     with contextlib.ExitStack() as stack:
         if server is None:
             server = stack.enter_context(server_process.temporary()).address
-        with contact.link(server) as link:
-            served = contact.model(link, model)
+        with connection.link(server) as link:
+            served = connection.model(link, model)
         if _names(served.sensors) != _names(drive.SENSORS):
             raise click.ClickException(
                 f"{served.name} {served.version} has other sensors than the simulated car; name "
@@ -88,7 +88,7 @@ def agent(
 def _ended(created: Session) -> Iterator[Session]:
     """Deletes the session at the end and at Ctrl-C, and says so then."""
     try:
-        with brief.deleted(created) as session:
+        with temporary_session.deleted(created) as session:
             yield session
     except KeyboardInterrupt:
         click.echo(

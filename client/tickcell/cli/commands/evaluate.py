@@ -12,7 +12,7 @@ import click
 
 from tickcell.cli import progress, score_tables
 from tickcell.cli.commands import layouts
-from tickcell.cli.commands.trouble import expected_trouble
+from tickcell.cli.commands.training_errors import expected_trouble
 
 if TYPE_CHECKING:
     from tickcell.model.keras.evaluation import Evaluation, Streamed

@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from tickcell.cli.commands import layouts
-from tickcell.cli.commands.trouble import expected_trouble, read_sensors
+from tickcell.cli.commands.training_errors import expected_trouble, read_sensors
 from tickcell.model.bundle import FILES, SUMS
 from tickcell.model.recording import Layout, RecordingError, open_recording, read_all
 from tickcell.model.recording.mending import Mending

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from tickcell.cli.commands import contact, options
+from tickcell.cli.commands import connection, options
 from tickcell.cli.tables import columns
-from tickcell.client import calls
+from tickcell.client import unary_calls
 
 
 @click.group()
@@ -23,7 +23,7 @@ def list_models(server: str) -> None:
     tickcell models list
     """
     rows = [("MODEL", "VERSION", "RATE", "SENSORS", "OUTPUTS", "FINGERPRINT", "NUMERICS")]
-    with contact.link(server) as link:
+    with connection.link(server) as link:
         rows += [
             (
                 model.name,
@@ -34,7 +34,7 @@ def list_models(server: str) -> None:
                 model.fingerprint[:12],
                 model.numerics_digest,
             )
-            for model in calls.list_models(link)
+            for model in unary_calls.list_models(link)
         ]
     click.echo(columns(rows))
 
@@ -52,8 +52,8 @@ def show_model(name: str, version: str, server: str) -> None:
     tickcell models show
     tickcell models show drive 1
     """
-    with contact.link(server) as link:
-        model = calls.get_model(link, name, version)
+    with connection.link(server) as link:
+        model = unary_calls.get_model(link, name, version)
     facts = [
         ("model", f"{model.name} {model.version}"),
         ("fingerprint", model.fingerprint),

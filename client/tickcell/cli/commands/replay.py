@@ -13,9 +13,9 @@ import numpy as np
 from click.core import ParameterSource
 
 from tickcell.cli import output_rows, plots, progress, source
-from tickcell.cli.commands import contact, layouts, options
+from tickcell.cli.commands import connection, layouts, options
 from tickcell.cli.replay import Replay, start_step, too_short
-from tickcell.client import calls, dropout, errors
+from tickcell.client import dropout, errors, unary_calls
 from tickcell.client.clock import Clock
 from tickcell.client.session import Session
 from tickcell.model.recording import STANDARD_INPUT, Layout, RecordingError
@@ -236,11 +236,11 @@ class _Run:
         return words
 
     def _model(self) -> Model:
-        with contact.link(self._asked.server) as link:
+        with connection.link(self._asked.server) as link:
             if self._asked.resume:
-                info = calls.get_session(link, self._asked.session)
-                return calls.get_model(link, info.model, info.model_version)
-            return contact.model(link, self._asked.model)
+                info = unary_calls.get_session(link, self._asked.session)
+                return unary_calls.get_model(link, info.model, info.model_version)
+            return connection.model(link, self._asked.model)
 
     def _source(self, model: Model, dropouts: dropout.Dropouts) -> source.Source:
         asked = self._asked

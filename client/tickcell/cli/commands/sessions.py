@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tickcell.cli.commands import contact, options
+from tickcell.cli.commands import connection, options
 from tickcell.cli.tables import columns
-from tickcell.client import calls
+from tickcell.client import unary_calls
 
 if TYPE_CHECKING:
     from tickcell.client.resources import SessionInfo
@@ -29,7 +29,7 @@ def list_sessions(server: str) -> None:
     tickcell sessions list
     """
     rows = [("SESSION", "NEXT STEP", "SERIES", "WINDOW", "MODEL", "EXPIRES")]
-    with contact.link(server) as link:
+    with connection.link(server) as link:
         rows += [
             (
                 session.id,
@@ -39,7 +39,7 @@ def list_sessions(server: str) -> None:
                 f"{session.model} {session.model_version}",
                 _moment(session.expire_time),
             )
-            for session in calls.list_sessions(link)
+            for session in unary_calls.list_sessions(link)
         ]
     click.echo(columns(rows))
 
@@ -53,8 +53,8 @@ def show_session(session: str, server: str) -> None:
     \b
     tickcell sessions show car-7
     """
-    with contact.link(server) as link:
-        _echo(calls.get_session(link, session))
+    with connection.link(server) as link:
+        _echo(unary_calls.get_session(link, session))
 
 
 @sessions.command("reset")
@@ -66,9 +66,9 @@ def reset_session(session: str, server: str) -> None:
     \b
     tickcell sessions reset car-7
     """
-    with contact.link(server) as link:
-        before = calls.get_session(link, session)
-        _echo(calls.reset_session(link, session, before.generation))
+    with connection.link(server) as link:
+        before = unary_calls.get_session(link, session)
+        _echo(unary_calls.reset_session(link, session, before.generation))
 
 
 @sessions.command("delete")
@@ -80,10 +80,10 @@ def delete_session(session: tuple[str, ...], server: str) -> None:
     \b
     tickcell sessions delete car-7 car-8
     """
-    with contact.link(server) as link:
+    with connection.link(server) as link:
         for each in session:
-            before = calls.get_session(link, each)
-            calls.delete_session(link, each, before.generation)
+            before = unary_calls.get_session(link, each)
+            unary_calls.delete_session(link, each, before.generation)
             click.echo(f"deleted {each} at step {before.next_step}")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tickcell.cli.commands import layouts
-from tickcell.cli.commands.trouble import expected_trouble, read_sensors
+from tickcell.cli.commands.training_errors import expected_trouble, read_sensors
 from tickcell.model.recording import Layout
 from tickcell.model.recording.labels import Labels
 

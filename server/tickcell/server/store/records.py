@@ -75,6 +75,9 @@ class Records:
         found = self.find(change.key)
         if found == replacement:
             return Applied()
+        if found is not None and found == expected and self._connection.in_transaction:
+            # The same bytes, and yet not found: of another type, or missing in the index.
+            raise damaged(self._directory, f"the row of {session!r} cannot be replaced")
         if found is None and not is_tried:
             return Full("the disk is nearly full, and room is kept for the sessions that exist")
         return Lost(found)

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 import apsw
 
 from tickcell.server.store import database, opening
-from tickcell.server.store.contract import Change, Contended, Counts, Full, Key, Unknown, Verdict
+from tickcell.server.store.contract import (
+    Change,
+    Contended,
+    Counts,
+    Full,
+    Key,
+    Lost,
+    Unknown,
+    Verdict,
+)
 from tickcell.server.store.disk import Disk
 from tickcell.server.store.errors import (
     StoreDamagedError,
@@ -145,7 +154,10 @@ class SqliteStore:
             return [Contended()] * len(changes)
         try:
             if len(changes) == 1 and Records.is_step(changes[0]):
-                return [self._step(changes[0])]
+                verdict = self._step(changes[0])
+                if verdict != Lost(changes[0].expected):
+                    return [verdict]
+                # Another writer was there in between, or the row is damaged: see again.
             return self._commit(changes)
         except apsw.BusyError:
             return [Contended()] * len(changes)

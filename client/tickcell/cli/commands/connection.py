@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tickcell.client import calls, errors
+from tickcell.client import errors, unary_calls
 from tickcell.client.link import Link
 
 if TYPE_CHECKING:
@@ -43,6 +43,6 @@ def model(link: Link, name_and_version: str) -> Model:
     """
     name, _, version = name_and_version.partition(":")
     try:
-        return calls.get_model(link, name, version)
+        return unary_calls.get_model(link, name, version)
     except (errors.ArgumentInvalidError, errors.ModelUnknownError) as error:
         raise click.ClickException(f"{error} Name one with --model NAME[:VERSION].") from error

@@ -25,7 +25,7 @@ _WORTH_A_NOTE_S = 5.0
 _log = logging.getLogger("tickcell.client")
 
 
-class Patience:
+class Backoff:
     """Decides what follows each failure, by the time since the server last answered."""
 
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tickcell.client import errors
-from tickcell.client.patience import Patience
+from tickcell.client.backoff import Backoff
 
 
 class Clock:
@@ -23,24 +23,24 @@ def clock() -> Clock:
 LOST = errors.LostError("UNAVAILABLE: gone", "UNAVAILABLE")
 
 
-def patient(retry_for_s: float | None, clock: Clock) -> Patience:
-    return Patience("car:1", retry_for_s, clock)
+def patient(retry_for_s: float | None, clock: Clock) -> Backoff:
+    return Backoff("car:1", retry_for_s, clock)
 
 
-def delays(patience: Patience, clock: Clock) -> list[float]:
+def delays(backoff: Backoff, clock: Clock) -> list[float]:
     """Waits as told until told no more."""
     told: list[float] = []
     try:
         while True:
-            told.append(patience.after(LOST))
+            told.append(backoff.after(LOST))
             clock.now += told[-1]
     except errors.UnavailableError:
         return told
 
 
 def test_delays_double_from_50_ms_to_2_s(clock: Clock) -> None:
-    patience = patient(None, clock)
-    told = [patience.after(LOST) for _ in range(8)]
+    backoff = patient(None, clock)
+    told = [backoff.after(LOST) for _ in range(8)]
     assert told == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
 
 
@@ -53,26 +53,26 @@ def test_no_patience_is_one_try(clock: Clock) -> None:
 
 
 def test_without_a_limit_it_never_ends(clock: Clock) -> None:
-    patience = patient(None, clock)
-    patience.after(LOST)
+    backoff = patient(None, clock)
+    backoff.after(LOST)
     clock.now += 1e9
-    assert patience.after(LOST) == 0.1
+    assert backoff.after(LOST) == 0.1
 
 
 def test_an_answer_begins_it_anew(clock: Clock) -> None:
-    patience = patient(1.0, clock)
-    delays(patience, clock)
-    patience.answered()
-    assert patience.after(LOST) == 0.05
+    backoff = patient(1.0, clock)
+    delays(backoff, clock)
+    backoff.answered()
+    assert backoff.after(LOST) == 0.05
 
 
 def test_time_counts_from_the_first_failure(clock: Clock) -> None:
-    patience = patient(1.0, clock)
+    backoff = patient(1.0, clock)
     clock.now += 1000.0
-    assert patience.after(LOST) == 0.05
+    assert backoff.after(LOST) == 0.05
     clock.now += 1.0
     with pytest.raises(errors.UnavailableError, match=r"car:1: no answer for 1 s"):
-        patience.after(LOST)
+        backoff.after(LOST)
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ def test_what_trying_again_does_not_help_is_raised_at_once(
 
 
 def test_a_refusal_that_may_pass_is_raised_itself_when_the_time_is_over(clock: Clock) -> None:
-    patience, full = patient(1.0, clock), errors.StreamsFullError("full")
-    assert patience.after(full) == 0.05
+    backoff, full = patient(1.0, clock), errors.StreamsFullError("full")
+    assert backoff.after(full) == 0.05
     clock.now += 1.0
     with pytest.raises(errors.StreamsFullError):
-        patience.after(full)
+        backoff.after(full)
