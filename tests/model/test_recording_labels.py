@@ -40,6 +40,7 @@ def test_labels_are_judged_by_all_of_their_values(
 def test_what_labels_are_can_be_said() -> None:
     assert Labelling.judged(["1", "2"], kind="number").kind == "number"
     assert Labelling.judged(["0", "1"], kind="classes").classes == ("0", "1")
+    assert Labelling.judged(["0", "oops"], kind="classes").classes == ("0", "oops")
 
 
 @given(st.lists(WORDS, min_size=2, max_size=8, unique=True), st.data())
@@ -80,6 +81,7 @@ def test_a_label_that_is_none_of_them_is_marked(labelling: Labelling, wrong: str
         (["walk", "1"], "number", "got walk, expected a number"),
         (["0", "1", "2"], "probability", "expected 0 or 1"),
         (["", None], None, "there are none"),
+        (["0", "1", "oops"], None, r"got words \(oops\) beside numbers \(0, 1\)"),
         (["walk"], None, "expected two or more"),
     ],
 )

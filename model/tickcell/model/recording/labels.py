@@ -100,7 +100,7 @@ class Labelling:
           null_class: a label that says that there is none.
 
         Raises:
-          RecordingError: there is no label, or one is not of the kind.
+          RecordingError: there is no label, one is not of the kind, or the kind is not clear.
         """
         names = {_name(label) for label in labels} - {"", null_class}
         numbers = {name: _number(name) for name in names}
@@ -110,6 +110,13 @@ class Labelling:
         is_binary = values <= {0, 1} and len(values) == len(names)
         is_number = None not in numbers.values()
         is_whole = is_number and all(value.is_integer() for value in values)
+        if kind is None and values and not is_number:
+            words = sorted(name for name in names if numbers[name] is None)
+            raise RecordingError(
+                f"labels: got words ({_listed(words)}) beside numbers "
+                f"({_listed(sorted(names - {*words}))}); --labels classes takes each for a class, "
+                "--null-class one of them for none."
+            )
         if kind is None:
             few = is_whole and len(names) <= _MOST_CLASSES
             kind = "probability" if is_binary else "classes" if few or not is_number else "number"
