@@ -12,6 +12,7 @@ import pytest
 
 from tickcell import drive
 from tickcell.model.bundle import Bundle
+from tickcell.model.interface import Head
 from tickcell.model.keras import baselines, evaluation, scores
 from tickcell.model.keras.evaluation import Streamed
 from tickcell.model.recording import Block, Layout, Recording, open_recording, write_csv
@@ -111,7 +112,9 @@ def test_each_of_several_outputs_is_scored_under_its_name(recorded: Recording) -
     class Doubled:
         """Gives the shipped output, and beside it its reverse."""
 
-        interface = dataclasses.replace(shipped.interface, output_names=("harsh", "calm"))
+        interface = dataclasses.replace(
+            shipped.interface, heads=(Head("harsh", 1), Head("calm", 1))
+        )
 
         def step(self, frame: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             output, state = cell.step(frame, state)

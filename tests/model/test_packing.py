@@ -25,7 +25,7 @@ def graph(batch: int | None) -> bytes:
     """Two recurrent layers, whose next states have each other's names."""
 
     class Model(tf.Module):  # type: ignore[misc]  # TensorFlow comes without types
-        @tf.function(  # type: ignore[untyped-decorator]
+        @tf.function(
             input_signature=[
                 tf.TensorSpec((batch, SENSORS), name="frame"),
                 tf.TensorSpec((batch, FIRST), name="a"),
