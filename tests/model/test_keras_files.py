@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 from typing import Any
 
@@ -86,13 +87,11 @@ def test_a_malicious_h5_file_leaves_nothing_behind(
         if layer["class_name"] != "Dense":
             return
         if where == "Lambda":
-            made = layers.Lambda(lambda value: [value, pathlib.Path("LEFT").write_text("")][0])
+            made = layers.Lambda(lambda value: [value, os.open("LEFT", os.O_CREAT)][0])
             layer |= {"class_name": "Lambda", "config": made.get_config()}
         elif where == "initializer":
             serialised = layers.Lambda(
-                lambda shape, dtype: [keras.ops.zeros(shape), pathlib.Path("LEFT").write_text("")][
-                    0
-                ]
+                lambda shape, dtype: [keras.ops.zeros(shape), os.open("LEFT", os.O_CREAT)][0]
             ).get_config()["function"]
             layer["config"]["kernel_initializer"] = serialised
         else:

@@ -50,8 +50,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 def streamed(bundle: pathlib.Path, frames: np.ndarray) -> np.ndarray:
-    outputs: np.ndarray = agreement.stream(Bundle.load(bundle).cell(), frames[np.newaxis])[0]
-    return outputs
+    outputs = agreement.stream(Bundle.load(bundle).cell(), frames[np.newaxis])
+    return np.asarray(outputs[0])
 
 
 def test_a_gru_of_torch_is_served_by_litert_torch(

@@ -14,7 +14,8 @@ from typing import Any
 
 import keras
 
-from tickcell.model.keras import graph, rules
+from tickcell.model.keras import graph
+from tickcell.model.keras.rules import registry
 from tickcell.model.keras.rules.rule import (
     Call,
     Rule,
@@ -266,7 +267,7 @@ class _Reader:
         call = Call(operation, given[0], given[1], shapes, name)
         if isinstance(operation, keras.layers.RNN):
             call = self._without_hand_made_state(call)
-        rule = rules.rule(call)
+        rule = registry.rule(call)
         outputs = [
             self._value(tensor, *when) for tensor, when in zip(results, rule.gives, strict=True)
         ]
