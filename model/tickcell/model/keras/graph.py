@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -20,6 +21,7 @@ def flatten(model: Any) -> Any:
     """
     if not isinstance(model, keras.Model):
         raise UnstreamableError(f"{type(model).__name__} is not a Keras model.")
+    _name_apart(model)
     flat = _traced(model, _inputs(model))
     while any(isinstance(operation, keras.Model) for operation in flat.operations):
         flat = _inlined(flat)
@@ -69,6 +71,28 @@ def _again(tensors: Any) -> Any:
         lambda tensor: keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name),
         tensors,
     )
+
+
+def _name_apart(model: Any) -> None:
+    """Renames what has a name twice, as two models have that were trained apart.
+
+    In one flat model, each layer and operation needs a name of its own.
+    """
+    taken: dict[str, Any] = {}
+    for operation in _operations(model):
+        name, number = operation.name, 1
+        while taken.setdefault(operation.name, operation) is not operation:
+            number += 1
+            operation.name = f"{name}_{number}"
+
+
+def _operations(model: Any) -> Iterator[Any]:
+    """Yields all layers and operations in a model and in the models in it."""
+    found = getattr(model, "operations", None) or model.layers
+    for operation in found:
+        yield operation
+        if isinstance(operation, keras.Model):
+            yield from _operations(operation)
 
 
 def _traced(model: Any, inputs: Any) -> Any:
