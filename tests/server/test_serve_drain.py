@@ -141,6 +141,48 @@ def test_every_call_in_flight_is_answered_or_refused_as_draining(
     assert applied == [answered for answered, _ in ends]
 
 
+def test_bulk_requests_under_way_are_whole_or_not_at_all(
+    server: ServeProcess, arguments: tuple[str, ...], bundle: Bundle
+) -> None:
+    """Each is 8,192 rows, worked on in slices, and the signal comes amid them."""
+    steps, series = 32, 256
+    frames = np.tile(bundle.golden.frames[:steps, np.newaxis], (1, series, 1)).astype("<f4")
+
+    def send(index: int) -> bool:
+        with Caller(server.address) as caller, UnaryPath(caller) as path:
+            session = caller.create(
+                session=f"bulk-{index}", series_count=series, window_step_count=steps
+            )
+            request = wire.StepSessionRequest(
+                session=session.id,
+                generation=session.generation,
+                first_step=0,
+                step_count=steps,
+                frames=frames.tobytes(),
+            )
+            all_created.wait()
+            try:
+                answered = path.send(request.SerializeToString())
+            except Refused as error:
+                if error.reason != "DRAINING":
+                    raise
+                return False
+            assert len(answered.outputs) == steps * series
+            return True
+
+    all_created = threading.Barrier(9)
+    with futures.ThreadPoolExecutor(8) as pool:
+        sent = [pool.submit(send, index) for index in range(8)]
+        all_created.wait()
+        server.send(signal.SIGTERM)
+        is_applied = [each.result() for each in sent]
+    status, log = server.wait()
+    assert (status, "Traceback" in log) == (0, False)
+    with ServeProcess(*arguments) as again, Caller(again.address) as caller:
+        for index, was_applied in enumerate(is_applied):
+            assert caller.get(f"bulk-{index}").next_step == (steps if was_applied else 0)
+
+
 def test_idle_watch_of_health_hears_of_the_end_and_does_not_hold_it(
     server: ServeProcess, caller: Caller
 ) -> None:

@@ -82,7 +82,7 @@ def layout(
         decorated: Any = gathered
         for option in reversed(options):
             decorated = option(decorated)
-        return decorated  # type: ignore[no-any-return]
+        return decorated  # type: ignore[no-any-return]  # click's decorators are untyped
 
     return decorate
 
@@ -188,7 +188,7 @@ def labels(*, kinds: bool = True) -> Callable[[_Command], _Command]:
         decorated: Any = gathered
         for option in reversed(options):
             decorated = option(decorated)
-        return decorated  # type: ignore[no-any-return]
+        return decorated  # type: ignore[no-any-return]  # click's decorators are untyped
 
     return decorate
 
