@@ -66,7 +66,7 @@ COMMANDS = {
     "models": Command(f"{_OURS}.models", "", "Shows what a server serves."),
     "serve": Command(f"{_SERVER}.commands", "server", "Serves recurrent cells over gRPC."),
     "store": Command(
-        f"{_SERVER}.store.commands", "server", "Inspects, repairs and copies a store."
+        f"{_SERVER}.store.commands", "server", "Inspects, checks and copies a store."
     ),
     "train": Command(f"{_OURS}.train", "train", "Trains a model on recordings."),
     "export": Command(f"{_OURS}.export", "train", "Turns a Keras model into a bundle."),
