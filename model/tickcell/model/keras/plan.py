@@ -217,7 +217,10 @@ class _Reader:
 
     def _follow(self, flat: Any) -> list[Value]:
         tensors = keras.tree.map_structure(
-            lambda tensor: keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype), flat.input
+            lambda tensor: keras.Input(
+                batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name
+            ),
+            flat.input,
         )
         for tensor, of_model in zip(keras.tree.flatten(tensors), flat.inputs, strict=True):
             value = self._input(tensor, of_model.name)
