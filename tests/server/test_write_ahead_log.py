@@ -63,11 +63,12 @@ def test_process_that_reads_one_state_for_long_is_named_until_it_ends(
         if end == signal.SIGCONT:
             assert reader.answer() == "read"
             reader.kill()
-        # The log is begun anew from one attempt to the next.
+        # The log is begun anew from one attempt to the next. Else these commits would make
+        # it 32 MB longer; until the attempt, some more are added.
         while server.ask("upkeep") != "done":
             server.ask("increment 000000 1")
         server.ask("increment 000000 8000")
-        assert (tmp_path / "store.db-wal").stat().st_size <= before + (1 << 20)
+        assert (tmp_path / "store.db-wal").stat().st_size <= before + (8 << 20)
 
 
 def test_refused_sync_ends_acknowledging_until_a_restart(tmp_path: pathlib.Path) -> None:
