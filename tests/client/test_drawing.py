@@ -278,6 +278,7 @@ def test_what_a_source_raised_ahead_of_the_loop_is_raised_when_it_is_let_go(
     source = CountedSource(frames, raises_at={2})
     with Session.create(server.address) as session:
         for _ in session.stream(source):
+            wait_until(lambda: source.raised)
             break
         wait_until(lambda: not session.drawing)
         session.steps(session.unanswered)
