@@ -16,6 +16,9 @@ _ENVIRONMENT = {"LC_ALL": "C.UTF-8", "LANG": "C.UTF-8", "TZ": "UTC", "COLUMNS": 
 # What a person has set for servers of their own, or for the way to other machines.
 _FOREIGN = re.compile(r"(TICKCELL_(?!RECORDINGS$)|LC_(?!ALL$)|LANGUAGE$).*|.*_proxy", re.IGNORECASE)
 
+# How long the kernel may take to end a process.
+_ENDING_S = 5.0
+
 # From linux/prctl.h.
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -50,6 +53,10 @@ def left_behind() -> Iterator[dict[int, str]]:
     """Ends the processes that the block leaves behind; gives their command lines at its end."""
     before, left = children(), dict[int, str]()
     yield left
+    # One that is ending has no command line any more, and is gone in a moment.
+    until = time.monotonic() + _ENDING_S
+    while time.monotonic() < until and not all(map(_command_line, children() - before)):
+        time.sleep(0.01)
     left.update({pid: _command_line(pid) for pid in children() - before})
     for pid in left:
         with contextlib.suppress(ProcessLookupError):
