@@ -41,7 +41,7 @@ def tensorflow() -> None:
       MissingExtraError: it is not installed.
     """
     # It sets what is read when TensorFlow is first imported.
-    import tickcell.model.keras  # noqa: F401
+    import tickcell.model.keras  # noqa: F401 - for what it loads
 
     with held_stderr():
         extras.load("tensorflow", extra="train").config.list_logical_devices()
