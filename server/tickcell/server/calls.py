@@ -16,9 +16,12 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from tickcell.server import errors, messages
+from tickcell.server.caller import ANYBODY
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from tickcell.server.caller import Caller
 
     Context = grpc.aio.ServicerContext[bytes, bytes]
     Handler = grpc.RpcMethodHandler[bytes, bytes]
@@ -42,11 +45,16 @@ class Gate:
         """Refuses what comes from now on."""
         self.is_open = False
 
-    def check(self) -> None:
-        """Raises Draining if the gate is closed."""
+    def admit(self, _context: Context) -> Caller:
+        """Returns who calls, by what is known of the call.
+
+        Raises:
+          Draining: the gate is closed.
+        """
         if not self.is_open:
             self._refused_count += 1
             raise draining()
+        return ANYBODY
 
     async def wait_until_quiet(self, limit_s: float) -> None:
         """Waits until no more calls come to be refused, but no longer than that.
@@ -90,14 +98,14 @@ def malformed(name: str, error: DecodeError) -> errors.Malformed:
 def unary(
     gate: Gate,
     request_class: type[_Request],
-    answer: Callable[[_Request], Awaitable[Message | bytes]],
+    answer: Callable[[Caller, _Request], Awaitable[Message | bytes]],
 ) -> Handler:
-    """Makes a method of a function from one message to another, or to an encoded one."""
+    """Makes a method of a function from a caller and a message to a message, encoded or not."""
 
     async def handle(encoded: bytes, context: Context) -> bytes:
         try:
-            gate.check()
-            answered = await answer(parse(request_class, encoded))
+            caller = gate.admit(context)
+            answered = await answer(caller, parse(request_class, encoded))
             return answered if isinstance(answered, bytes) else answered.SerializeToString()
         except errors.TickcellError as error:
             await abort(context, error)

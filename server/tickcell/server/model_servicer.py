@@ -9,6 +9,7 @@ from tickcell.v1 import model_service_pb2 as pb
 
 if TYPE_CHECKING:
     from tickcell.model import Card
+    from tickcell.server.caller import Caller
     from tickcell.server.catalogue import Catalogue
 
 
@@ -26,7 +27,7 @@ class ModelServicer:
             "GetModel": calls.unary(self._gate, pb.GetModelRequest, self._get),
         }
 
-    async def _list(self, request: pb.ListModelsRequest) -> pb.ListModelsResponse:
+    async def _list(self, _: Caller, request: pb.ListModelsRequest) -> pb.ListModelsResponse:
         after, size = messages.page(request)
         models = [model for model in self._catalogue if _place(model.card) > after]
         last = models[size - 1].card if len(models) > size else None
@@ -35,7 +36,7 @@ class ModelServicer:
             next_page_token=messages.page_token(_place(last) if last else ""),
         )
 
-    async def _get(self, request: pb.GetModelRequest) -> pb.GetModelResponse:
+    async def _get(self, _: Caller, request: pb.GetModelRequest) -> pb.GetModelResponse:
         found = self._catalogue.find(request.name, request.version)
         return pb.GetModelResponse(model=messages.model(found))
 

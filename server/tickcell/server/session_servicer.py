@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, TypeVar
 from google.protobuf.message import Message
 
 from tickcell.server import calls, errors, messages
-from tickcell.server.caller import ANYBODY
 from tickcell.v1 import session_service_pb2 as pb
 
 if TYPE_CHECKING:
+    from tickcell.server.caller import Caller
     from tickcell.server.config import Config
     from tickcell.server.engine import Engine
     from tickcell.server.record import Record
@@ -41,13 +41,13 @@ class SessionServicer:
     def _method(
         self,
         request_class: type[_Request],
-        answer: Callable[[_Request], Awaitable[Message | bytes]],
+        answer: Callable[[Caller, _Request], Awaitable[Message | bytes]],
     ) -> calls.Handler:
         """Makes a method whose refusals name the store, as its responses do."""
 
-        async def answer_or_refuse(request: _Request) -> Message | bytes:
+        async def answer_or_refuse(caller: Caller, request: _Request) -> Message | bytes:
             try:
-                return await answer(request)
+                return await answer(caller, request)
             except errors.TickcellError as error:
                 error.metadata["store_id"] = self._engine.store_id
                 raise
@@ -57,20 +57,22 @@ class SessionServicer:
     def _shown(self, session: str, current: Record) -> pb.Session:
         return messages.session(session, current, self._engine.store_id)
 
-    async def _create(self, request: pb.CreateSessionRequest) -> pb.CreateSessionResponse:
+    async def _create(
+        self, caller: Caller, request: pb.CreateSessionRequest
+    ) -> pb.CreateSessionResponse:
         model = self._engine.catalogue.find(request.model, request.model_version)
         wanted = messages.creation(request, self._config)
-        created = await self._engine.create(ANYBODY, model, wanted)
+        created = await self._engine.create(caller, model, wanted)
         return pb.CreateSessionResponse(session=self._shown(wanted.session, created))
 
-    async def _get(self, request: pb.GetSessionRequest) -> pb.GetSessionResponse:
+    async def _get(self, caller: Caller, request: pb.GetSessionRequest) -> pb.GetSessionResponse:
         session = messages.session_id(request.session)
-        found = await self._engine.get(ANYBODY, session)
+        found = await self._engine.get(caller, session)
         return pb.GetSessionResponse(session=self._shown(session, found))
 
-    async def _list(self, request: pb.ListSessionsRequest) -> bytes:
+    async def _list(self, caller: Caller, request: pb.ListSessionsRequest) -> bytes:
         after, size = messages.page(request)
-        pieces, last = await self._engine.list_live(ANYBODY, after, size, self._piece)
+        pieces, last = await self._engine.list_live(caller, after, size, self._piece)
         rest = pb.ListSessionsResponse(
             next_page_token=messages.page_token(last), store_id=self._engine.store_id
         )
@@ -81,19 +83,25 @@ class SessionServicer:
         sessions = [self._shown(session, current) for session, current in found]
         return pb.ListSessionsResponse(sessions=sessions).SerializeToString()
 
-    async def _touch(self, request: pb.TouchSessionRequest) -> pb.TouchSessionResponse:
+    async def _touch(
+        self, caller: Caller, request: pb.TouchSessionRequest
+    ) -> pb.TouchSessionResponse:
         session = messages.session_id(request.session)
-        touched = await self._engine.touch(ANYBODY, session, messages.generation(request))
+        touched = await self._engine.touch(caller, session, messages.generation(request))
         return pb.TouchSessionResponse(session=self._shown(session, touched))
 
-    async def _reset(self, request: pb.ResetSessionRequest) -> pb.ResetSessionResponse:
+    async def _reset(
+        self, caller: Caller, request: pb.ResetSessionRequest
+    ) -> pb.ResetSessionResponse:
         session = messages.session_id(request.session)
         request_id = messages.request_id(request.request_id)
         generation = messages.generation(request)
-        begun = await self._engine.reset(ANYBODY, session, generation, request_id)
+        begun = await self._engine.reset(caller, session, generation, request_id)
         return pb.ResetSessionResponse(session=self._shown(session, begun))
 
-    async def _delete(self, request: pb.DeleteSessionRequest) -> pb.DeleteSessionResponse:
+    async def _delete(
+        self, caller: Caller, request: pb.DeleteSessionRequest
+    ) -> pb.DeleteSessionResponse:
         session = messages.session_id(request.session)
-        await self._engine.delete(ANYBODY, session, messages.generation(request))
+        await self._engine.delete(caller, session, messages.generation(request))
         return pb.DeleteSessionResponse(store_id=self._engine.store_id)

@@ -11,11 +11,11 @@ import grpc
 
 from tickcell import wire
 from tickcell.server import calls, errors, messages
-from tickcell.server.caller import ANYBODY
 from tickcell.server.rules import StepRequest
 from tickcell.wire.stream_codec import StepFields, StreamCodec
 
 if TYPE_CHECKING:
+    from tickcell.server.caller import Caller
     from tickcell.server.engine import Engine
 
 # To parse more than this takes long enough to wait for its turn.
@@ -72,16 +72,16 @@ class StepServicer:
 
     async def _step(self, encoded: bytes, context: calls.Context) -> bytes:
         try:
-            self._gate.check()
+            caller = self._gate.admit(context)
             message = await self._parse(wire.StepSessionRequest, encoded)
             asked = messages.step(message, is_stream=False)
-            return messages.answer(asked, await self._engine.step(_request(asked)))
+            return messages.answer(asked, await self._engine.step(_request(caller, asked)))
         except errors.TickcellError as error:
             await calls.abort(context, error)
 
     async def _stream(self, _: object, context: calls.Context) -> None:
         try:
-            self._gate.check()
+            caller = self._gate.admit(context)
             if len(self._streams) >= self._max_streams:
                 raise errors.StreamsFull(
                     f"{len(self._streams)} streams are open, the most there may be; share a "
@@ -96,13 +96,13 @@ class StepServicer:
         self._streams.add(stream)
         self._no_stream.clear()
         try:
-            await self._answer_all(context, stream)
+            await self._answer_all(caller, context, stream)
         finally:
             self._streams.discard(stream)
             if not self._streams:
                 self._no_stream.set()
 
-    async def _answer_all(self, context: calls.Context, stream: _Stream) -> None:
+    async def _answer_all(self, caller: Caller, context: calls.Context, stream: _Stream) -> None:
         codec = StreamCodec()
         while self._gate.is_open:
             stream.is_idle = True
@@ -122,7 +122,7 @@ class StepServicer:
                 if asked is None:
                     message = await self._parse(wire.StreamStepsRequest, encoded)
                     asked = messages.step(message, is_stream=True)
-                answered = await self._engine.step(_request(asked))
+                answered = await self._engine.step(_request(caller, asked))
             except errors.TickcellError as error:
                 await context.write(_refusal(asked or message, error))
                 continue
@@ -147,8 +147,8 @@ def _parse(twin: Any, encoded: bytes) -> Any:
         raise calls.malformed(twin.DESCRIPTOR.name, error) from error
 
 
-def _request(asked: StepFields) -> StepRequest:
-    return StepRequest(ANYBODY.key(asked.session), *asked[1:])
+def _request(caller: Caller, asked: StepFields) -> StepRequest:
+    return StepRequest(caller.key(asked.session), *asked[1:])
 
 
 def _refusal(refused: Any, error: errors.TickcellError) -> bytes:
