@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
 )
 
-DESCRIPTION = Description("model", "1", drive.SENSORS, 50.0, "A test.")
+DESCRIPTION = Description("model", "1", drive.SENSORS, 50.0)
 
 
 def sequential(*inner: Any) -> Any:

@@ -7,9 +7,17 @@ import datetime
 from typing import TYPE_CHECKING
 
 from tickcell.model import Sensor, TensorSpec
+from tickcell.v1 import model_service_pb2
 
 if TYPE_CHECKING:
-    from tickcell.v1 import model_service_pb2, session_service_pb2
+    from tickcell.v1 import session_service_pb2
+
+# One that only a newer server knows is taken for a number, as the contract says.
+_KINDS = {
+    model_service_pb2.OUTPUT_KIND_PROBABILITY: "probability",
+    model_service_pb2.OUTPUT_KIND_CLASSES: "classes",
+    model_service_pb2.OUTPUT_KIND_NUMBER: "number",
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,8 +55,32 @@ class SessionInfo:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Output:
+    """What some numbers of an output row are; the fields are those of the wire's Output.
+
+    Attributes:
+      kind: "probability", "classes" or "number".
+      threshold: of a probability; None for the other kinds.
+    """
+
+    name: str
+    size: int
+    kind: str
+    classes: tuple[str, ...]
+    unit: str
+    meaning: str
+    threshold: float | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Model:
-    """A model that is served; the fields are those of the wire's Model."""
+    """A model that is served; the fields are those of the wire's Model.
+
+    Attributes:
+      output_names: of the numbers of an output row.
+      outputs: what they are.
+      mask_value: what all readings of a masked frame are; None where the model has no mask.
+    """
 
     name: str
     version: str
@@ -58,8 +90,8 @@ class Model:
     sensors: tuple[Sensor, ...]
     state_tensors: tuple[TensorSpec, ...]
     output_names: tuple[str, ...]
-    output_meaning: str
-    threshold: float
+    outputs: tuple[Output, ...]
+    mask_value: float | None
     warm_up_step_count: int
 
 
@@ -99,7 +131,13 @@ def model(served: model_service_pb2.Model) -> Model:
         numerics_digest=served.numerics_digest,
         rate_hz=served.rate_hz,
         sensors=tuple(
-            Sensor(sensor.name, sensor.unit, sensor.min_reading, sensor.max_reading)
+            Sensor(
+                sensor.name,
+                sensor.unit,
+                sensor.min_reading,
+                sensor.max_reading,
+                whole=sensor.whole,
+            )
             for sensor in served.sensors
         ),
         state_tensors=tuple(
@@ -107,7 +145,19 @@ def model(served: model_service_pb2.Model) -> Model:
             for tensor in served.state_tensors
         ),
         output_names=tuple(served.output_names),
-        output_meaning=served.output_meaning,
-        threshold=served.threshold,
+        outputs=tuple(map(_output, served.outputs)),
+        mask_value=served.mask_value if served.HasField("mask_value") else None,
         warm_up_step_count=served.warm_up_step_count,
+    )
+
+
+def _output(output: model_service_pb2.Output) -> Output:
+    return Output(
+        name=output.name,
+        size=output.size,
+        kind=_KINDS.get(output.kind, "number"),
+        classes=tuple(output.classes),
+        unit=output.unit,
+        meaning=output.meaning,
+        threshold=output.threshold if output.HasField("threshold") else None,
     )

@@ -66,7 +66,7 @@ class Session:
         self._is_closed = False
         self._unanswered = Unanswered(info.id)
         self._begin(info)
-        self._frames = Frames(self._shapes, on_dropout, lambda: self.model.sensors)
+        self._frames = Frames(self._shapes, on_dropout, lambda: self.model)
         if on_dropout != "raise":
             self._frames.ask_ranges()
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tickcell.model.interface import Interface
+from tickcell.model.ranges import Ranges
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -135,6 +136,7 @@ class LiteRTCell(Cell):
           MissingExtraError: LiteRT is not installed.
         """
         self._interface = interface
+        self._ranges = Ranges(interface.sensors, interface.mask_value)
         self._row_size = 4 * (interface.sensor_count + interface.state_size)
         self._single = _Kernel(graph, interface, 1)
         self._kernels = [self._single]
@@ -163,6 +165,18 @@ class LiteRTCell(Cell):
 
     def initial_state(self, series_count: int = 1) -> State:
         return np.tile(self._interface.initial_state, (series_count, 1))
+
+    def step(self, frame: Frames, state: State) -> tuple[Outputs, State]:
+        """Advances by one frame; see `Cell.step`.
+
+        Raises:
+          FrameShapeError: the shapes do not fit.
+          ReadingError: the graph would cut a reading to a whole number, or look up one that
+            it does not know.
+        """
+        if self._ranges.has_whole:
+            self._ranges.check_whole(frame)
+        return super().step(frame, state)
 
     def step_rows(self, rows: bytes) -> bytes:
         size = self._row_size

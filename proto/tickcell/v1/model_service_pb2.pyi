@@ -1,4 +1,5 @@
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
@@ -6,8 +7,19 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class OutputKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    OUTPUT_KIND_UNSPECIFIED: _ClassVar[OutputKind]
+    OUTPUT_KIND_PROBABILITY: _ClassVar[OutputKind]
+    OUTPUT_KIND_CLASSES: _ClassVar[OutputKind]
+    OUTPUT_KIND_NUMBER: _ClassVar[OutputKind]
+OUTPUT_KIND_UNSPECIFIED: OutputKind
+OUTPUT_KIND_PROBABILITY: OutputKind
+OUTPUT_KIND_CLASSES: OutputKind
+OUTPUT_KIND_NUMBER: OutputKind
+
 class Model(_message.Message):
-    __slots__ = ("name", "version", "fingerprint", "numerics_digest", "rate_hz", "sensors", "state_tensors", "output_names", "output_meaning", "threshold", "warm_up_step_count")
+    __slots__ = ("name", "version", "fingerprint", "numerics_digest", "rate_hz", "sensors", "state_tensors", "output_names", "outputs", "mask_value", "warm_up_step_count")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
@@ -16,8 +28,8 @@ class Model(_message.Message):
     SENSORS_FIELD_NUMBER: _ClassVar[int]
     STATE_TENSORS_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_NAMES_FIELD_NUMBER: _ClassVar[int]
-    OUTPUT_MEANING_FIELD_NUMBER: _ClassVar[int]
-    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    MASK_VALUE_FIELD_NUMBER: _ClassVar[int]
     WARM_UP_STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
@@ -27,22 +39,42 @@ class Model(_message.Message):
     sensors: _containers.RepeatedCompositeFieldContainer[Sensor]
     state_tensors: _containers.RepeatedCompositeFieldContainer[TensorSpec]
     output_names: _containers.RepeatedScalarFieldContainer[str]
-    output_meaning: str
-    threshold: float
+    outputs: _containers.RepeatedCompositeFieldContainer[Output]
+    mask_value: float
     warm_up_step_count: int
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., fingerprint: _Optional[str] = ..., numerics_digest: _Optional[str] = ..., rate_hz: _Optional[float] = ..., sensors: _Optional[_Iterable[_Union[Sensor, _Mapping]]] = ..., state_tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., output_names: _Optional[_Iterable[str]] = ..., output_meaning: _Optional[str] = ..., threshold: _Optional[float] = ..., warm_up_step_count: _Optional[int] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., fingerprint: _Optional[str] = ..., numerics_digest: _Optional[str] = ..., rate_hz: _Optional[float] = ..., sensors: _Optional[_Iterable[_Union[Sensor, _Mapping]]] = ..., state_tensors: _Optional[_Iterable[_Union[TensorSpec, _Mapping]]] = ..., output_names: _Optional[_Iterable[str]] = ..., outputs: _Optional[_Iterable[_Union[Output, _Mapping]]] = ..., mask_value: _Optional[float] = ..., warm_up_step_count: _Optional[int] = ...) -> None: ...
 
 class Sensor(_message.Message):
-    __slots__ = ("name", "unit", "min_reading", "max_reading")
+    __slots__ = ("name", "unit", "min_reading", "max_reading", "whole")
     NAME_FIELD_NUMBER: _ClassVar[int]
     UNIT_FIELD_NUMBER: _ClassVar[int]
     MIN_READING_FIELD_NUMBER: _ClassVar[int]
     MAX_READING_FIELD_NUMBER: _ClassVar[int]
+    WHOLE_FIELD_NUMBER: _ClassVar[int]
     name: str
     unit: str
     min_reading: float
     max_reading: float
-    def __init__(self, name: _Optional[str] = ..., unit: _Optional[str] = ..., min_reading: _Optional[float] = ..., max_reading: _Optional[float] = ...) -> None: ...
+    whole: bool
+    def __init__(self, name: _Optional[str] = ..., unit: _Optional[str] = ..., min_reading: _Optional[float] = ..., max_reading: _Optional[float] = ..., whole: _Optional[bool] = ...) -> None: ...
+
+class Output(_message.Message):
+    __slots__ = ("name", "size", "kind", "classes", "unit", "meaning", "threshold")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    MEANING_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    size: int
+    kind: OutputKind
+    classes: _containers.RepeatedScalarFieldContainer[str]
+    unit: str
+    meaning: str
+    threshold: float
+    def __init__(self, name: _Optional[str] = ..., size: _Optional[int] = ..., kind: _Optional[_Union[OutputKind, str]] = ..., classes: _Optional[_Iterable[str]] = ..., unit: _Optional[str] = ..., meaning: _Optional[str] = ..., threshold: _Optional[float] = ...) -> None: ...
 
 class TensorSpec(_message.Message):
     __slots__ = ("name", "dimensions", "dtype")

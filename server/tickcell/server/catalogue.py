@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tickcell.model.ranges import Ranges
 from tickcell.server import errors
 from tickcell.server.pace import Pace
 
@@ -29,8 +30,8 @@ class ServedModel:
       cell: its step.
       fingerprint: in hexadecimal.
       numerics: the cell's numerics digest, 8 bytes.
-      ranges: the sensors' hard ranges, inclusive; as float32, like readings, so that a
-        reading clipped to its range is within.
+      ranges: which readings a frame may have.
+      limits: the lowest and the highest reading of each sensor.
       frame_layout: how one frame lies in bytes.
       pace: how long the cell takes on this machine.
     """
@@ -39,49 +40,47 @@ class ServedModel:
     cell: Cell
     fingerprint: str
     numerics: bytes
-    ranges: tuple[tuple[float, float], ...]
+    ranges: Ranges
+    limits: tuple[tuple[float, float], ...]
     frame_layout: struct.Struct
     pace: Pace
 
     @classmethod
     def of(cls, card: Card, cell: Cell, fingerprint: str) -> ServedModel:
         """Prepares a cell to be served under a fingerprint."""
-        sensors = cell.interface.sensors
+        ranges = Ranges(cell.interface.sensors, cell.interface.mask_value)
         return cls(
             card=card,
             cell=cell,
             fingerprint=fingerprint,
             numerics=bytes.fromhex(cell.numerics_digest),
-            ranges=tuple(
-                (float(np.float32(sensor.min_reading)), float(np.float32(sensor.max_reading)))
-                for sensor in sensors
-            ),
-            frame_layout=struct.Struct(f"<{len(sensors)}f"),
+            ranges=ranges,
+            limits=tuple(zip(ranges.lowest.tolist(), ranges.highest.tolist(), strict=True)),
+            frame_layout=struct.Struct(f"<{len(cell.interface.sensors)}f"),
             pace=Pace.of(cell),
         )
 
     def out_of_range(self, frames: bytes) -> NDArray[np.bool_] | None:
-        """Tells which readings lie outside the sensors' hard ranges.
+        """Tells which readings their sensors cannot give; see `Ranges`.
 
         Args:
           frames: `[N, F]` float32, little-endian.
 
         Returns:
-          `[N, F]`, or None where all are inside.
+          `[N, F]`, or None where all are good.
         """
-        if len(frames) == self.frame_layout.size:
+        if len(frames) == self.frame_layout.size and not self.ranges.has_whole:
             # One frame: quicker without numpy, and at every tick. The layout has a float for
             # each range, and to have zip count them again takes a fifth of the check.
             frame = self.frame_layout.unpack(frames)
-            for (lowest, highest), reading in zip(self.ranges, frame):  # noqa: B905 - see above.
+            for (lowest, highest), reading in zip(self.limits, frame):  # noqa: B905 - see above.
                 if not lowest <= reading <= highest:
                     break
             else:
                 return None
-        readings = np.frombuffer(frames, "<f4").reshape(-1, len(self.ranges))
-        bounds = np.array(self.ranges)
-        is_outside = (readings < bounds[:, 0]) | (readings > bounds[:, 1])
-        return is_outside if is_outside.any() else None
+        readings = np.frombuffer(frames, "<f4").reshape(-1, len(self.limits))
+        is_good = self.ranges.are_good(readings)
+        return None if is_good.all() else ~is_good
 
     @classmethod
     def load(cls, bundle: Bundle) -> ServedModel:

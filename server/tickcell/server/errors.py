@@ -69,7 +69,7 @@ class FrameNotFinite(TickcellError):
 
 
 class FrameOutOfRange(TickcellError):
-    """A reading lies outside what its sensor can measure."""
+    """A reading lies outside what its sensor can measure, or is not whole where it must be."""
 
     code = "INVALID_ARGUMENT"
     reason = "FRAME_OUT_OF_RANGE"

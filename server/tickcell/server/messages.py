@@ -258,6 +258,7 @@ def model(served: ServedModel) -> model_service_pb2.Model:
                 unit=sensor.unit,
                 min_reading=sensor.min_reading,
                 max_reading=sensor.max_reading,
+                whole=sensor.whole,
             )
             for sensor in interface.sensors
         ],
@@ -268,8 +269,19 @@ def model(served: ServedModel) -> model_service_pb2.Model:
             for tensor in interface.state_tensors
         ],
         output_names=interface.output_names,
-        output_meaning=card.output_meaning,
-        threshold=card.threshold,
+        outputs=[
+            model_service_pb2.Output(
+                name=head.name,
+                size=head.size,
+                kind=f"OUTPUT_KIND_{head.kind.upper()}",
+                classes=head.classes,
+                unit=card.outputs[head.name].unit,
+                meaning=card.outputs[head.name].meaning,
+                threshold=card.outputs[head.name].threshold,
+            )
+            for head in interface.heads
+        ],
+        mask_value=interface.mask_value,
         warm_up_step_count=card.warm_up_steps,
     )
 

@@ -66,12 +66,18 @@ def agent(
                 f"{served.name} {served.version} has other sensors than the simulated car; name "
                 "a model by --model."
             )
+        threshold = served.outputs[0].threshold
+        if threshold is None:
+            raise click.ClickException(
+                f"{served.name} {served.version}: its first output is no probability, so nothing "
+                "says when to ease the car; name a model by --model."
+            )
         created = Session.create(server, model=served.name, model_version=served.version)
         session = stack.enter_context(_ended(created))
         advance = stack.enter_context(
             progress.bar(f"drive {seed}", round(seconds * drive.RATE_HZ), "tick")
         )
-        supervisor = Agent(session, served.threshold, on_tick=advance)
+        supervisor = Agent(session, threshold, on_tick=advance)
         if realtime:
             trace = supervisor.drive_in_real_time(seed, seconds, hz)
         else:
@@ -81,7 +87,7 @@ def agent(
     click.echo(_drives({"never eased": never, "agent": trace, "always eased": always}))
     click.echo(_latencies(trace, hz if realtime else None))
     if plot:
-        plots.agent(plot, never, trace, served.threshold)
+        plots.agent(plot, never, trace, threshold)
 
 
 @contextlib.contextmanager

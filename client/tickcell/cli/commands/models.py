@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import click
 
 from tickcell.cli.commands import connection, options
 from tickcell.cli.tables import columns
 from tickcell.client import unary_calls
+
+if TYPE_CHECKING:
+    from tickcell.client.resources import Output
+    from tickcell.model import Sensor
 
 
 @click.group()
@@ -59,15 +66,41 @@ def show_model(name: str, version: str, server: str) -> None:
         ("fingerprint", model.fingerprint),
         ("numerics digest", model.numerics_digest),
         ("rate", f"{model.rate_hz:g} Hz"),
-        ("output", f"{', '.join(model.output_names)}: {model.output_meaning}"),
-        ("threshold", f"{model.threshold:g}"),
         ("warm-up", f"{model.warm_up_step_count} steps"),
         ("state", ", ".join(f"{each.name} {list(each.shape)}" for each in model.state_tensors)),
     ]
-    sensors = [("SENSOR", "UNIT", "LOWEST", "HIGHEST")] + [
-        (sensor.name, sensor.unit, f"{sensor.min_reading:g}", f"{sensor.max_reading:g}")
-        for sensor in model.sensors
+    if model.mask_value is not None:
+        facts.append(("mask", f"a frame of which all readings are {model.mask_value:g}"))
+    tables = (facts, _outputs(model.outputs), _sensors(model.sensors))
+    click.echo("\n\n".join(columns(table) for table in tables))
+
+
+def _outputs(outputs: Sequence[Output]) -> Sequence[Sequence[str]]:
+    rows = [("OUTPUT", "KIND", "CLASSES", "UNIT", "THRESHOLD", "MEANING")]
+    for output in outputs:
+        classes = ", ".join(output.classes)
+        if output.kind == "classes" and not classes:
+            classes = f"{output.size} without names"
+        threshold = "-" if output.threshold is None else f"{output.threshold:g}"
+        name = (
+            output.name
+            if output.kind == "classes" or output.size == 1
+            else (f"{output.name} ({output.size} numbers)")
+        )
+        rows.append(
+            (
+                name,
+                output.kind,
+                classes or "-",
+                output.unit or "-",
+                threshold,
+                output.meaning or "-",
+            )
+        )
+    return rows
+
+
+def _sensors(sensors: Sequence[Sensor]) -> Sequence[Sequence[str]]:
+    return [("SENSOR", "UNIT", "READINGS")] + [
+        (sensor.name, sensor.unit or "-", sensor.expected) for sensor in sensors
     ]
-    click.echo(columns(facts))
-    click.echo()
-    click.echo(columns(sensors))

@@ -14,7 +14,7 @@ from typing import Any
 
 import keras
 
-from tickcell.model.keras import graph
+from tickcell.model.keras import graph, whole
 from tickcell.model.keras.rules import registry
 from tickcell.model.keras.rules.rule import (
     Call,
@@ -134,7 +134,7 @@ def read(model: Any) -> Plan:
             f"{model.name}: keeps no state, since it has no recurrent layer and no convolution "
             "over time; it needs no stream: call it on each frame."
         )
-    return Plan(
+    read = Plan(
         bound=tuple(reader.bound),
         inputs=inputs,
         input_names=tuple(reader.input_names[value.index] for value in inputs),
@@ -146,6 +146,8 @@ def read(model: Any) -> Plan:
         lag=max(head.value.lag for head in heads),
         mask_value=reader.mask_value(),
     )
+    whole.limits(read)  # Raises where a layer looks up what is no reading.
+    return read
 
 
 class _Reader:
@@ -223,7 +225,7 @@ class _Reader:
             flat.input,
         )
         for tensor, of_model in zip(keras.tree.flatten(tensors), flat.inputs, strict=True):
-            value = self._input(tensor, of_model.name)
+            value = self._input(tensor, of_model.name, _timing(flat, of_model))
             self.inputs.append(value)
             self.input_names[value.index] = of_model.name
         clone = keras.models.clone_model(
@@ -234,17 +236,12 @@ class _Reader:
         )
         return [self._values[id(tensor)] for tensor in clone.outputs]
 
-    def _input(self, tensor: Any, name: str) -> Value:
-        if (
-            len(tensor.shape) < 2
-            or None in tensor.shape[2:]
-            or (len(tensor.shape) == 2 and tensor.shape[1] is None)
-        ):
+    def _input(self, tensor: Any, name: str, timing: Timing) -> Value:
+        if len(tensor.shape) < 2 or None in tensor.shape[2:]:
             raise UnstreamableError(
                 f"input {name!r}: got {tensor.dtype} {list(tensor.shape)}, expected [B, T, F] with "
                 "a known F; a sequence of single readings is keras.Input((None, 1))."
             )
-        timing = Timing.EACH if len(tensor.shape) > 2 else Timing.GIVEN
         return self._value(tensor, timing, 0)
 
     def _value(self, tensor: Any, timing: Timing, lag: int) -> Value:
@@ -295,6 +292,26 @@ class _Reader:
             unique = f"{name}_call{number}"
         self._names.add(unique)
         return unique
+
+
+def _timing(flat: Any, tensor: Any) -> Timing:
+    """Tells whether an input is a sequence.
+
+    One of single readings, `[B, T]`, is known by its open length, or by layers of whole
+    numbers alone that look it up; else `[B, F]` comes beside the frames.
+    """
+    if len(tensor.shape) != 2 or tensor.shape[1] is None:
+        return Timing.EACH
+    takers = [
+        operation
+        for operation in flat.operations
+        for node in operation._inbound_nodes
+        if any(tensor is each for each in node.input_tensors)
+    ]
+    are_lookups = bool(takers) and all(
+        isinstance(operation, keras.layers.Embedding) for operation in takers
+    )
+    return Timing.EACH if are_lookups and tensor.shape[1] > 1 else Timing.GIVEN
 
 
 def _head_names(flat: Any) -> list[str]:
