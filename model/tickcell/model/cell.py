@@ -237,7 +237,9 @@ class _Kernel:
         self._interpreter.resize_tensor_input(self._input, shape)
         try:
             self._interpreter.allocate_tensors()
-            # An output whose size is only known once it is computed has its place then.
+            # An output whose size is only known once it is computed has its place then; of
+            # whatever lies in the memory, a graph may not be able to compute one.
+            self._interpreter.set_tensor(self._input, np.zeros(shape, np.float32))
             self._interpreter.invoke()
         except (RuntimeError, ValueError) as error:
             raise CellError(f"the graph does not take the interface's shapes: {error}") from error

@@ -14,7 +14,7 @@ import numpy as np
 
 from tickcell.model import outputs
 from tickcell.model.bundle import Bundle, Card, Golden, cell_of
-from tickcell.model.interface import Interface, InterfaceError, Sensor
+from tickcell.model.interface import Interface
 from tickcell.model.keras import agreement, checks, conversion, graph, heads, whole
 from tickcell.model.keras import frames as frames_of
 from tickcell.model.keras.agreement import AgreementError
@@ -61,7 +61,7 @@ def export(
     """
     rebuilt = graph.as_float32(model)
     step = Step(rebuilt)
-    sensors = _sensors(step, description)
+    sensors = whole.sensors(step.plan, description.sensors)
     own_heads, said = outputs.described(description.outputs, heads.of(step.plan), model.name)
     mask_value = step.plan.mask_value if len(step.plan.inputs) == 1 else None
     interface = Interface(sensors, step.state_tensors, own_heads, mask_value)
@@ -87,15 +87,6 @@ def export(
     golden_outputs = np.where(np.isnan(golden_outputs), streamed, golden_outputs)
     golden = Golden(golden_frames, golden_outputs[0], golden_labels)
     return Bundle(interface, card, step_graph, golden)
-
-
-def _sensors(step: Step, description: Description) -> tuple[Sensor, ...]:
-    if len(description.sensors) != step.plan.sensor_count:
-        raise InterfaceError(
-            f"{step.model.name}: takes {step.plan.sensor_count} readings, and the description "
-            f"names {len(description.sensors)} sensors; name them with --sensors."
-        )
-    return whole.sensors(step.plan, description.sensors)
 
 
 def _golden_frames(

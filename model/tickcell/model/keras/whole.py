@@ -49,6 +49,8 @@ def limits(plan: Plan) -> list[Limits | None]:
             bounds = Limits(max(info.min, -_LARGEST), min(info.max, _LARGEST), False)
             found[columns] = [bounds] * (columns.stop - columns.start)
     for rule, places in _lookups(plan):
+        if plan.mask_value is not None and plan.mask_value not in range(rule.vocabulary_size):
+            raise rule.beyond(plan.mask_value)
         for place in places:
             before = found[place]
             highest = min(rule.vocabulary_size - 1, before.highest if before else _LARGEST)
@@ -60,8 +62,14 @@ def sensors(plan: Plan, described: Sequence[Sensor]) -> tuple[Sensor, ...]:
     """Returns a model's sensors: whole where it takes whole numbers, within what it knows.
 
     Raises:
-      InterfaceError: a sensor's range is wider than what the model knows.
+      InterfaceError: there are more or fewer than readings, or one has a range that is
+        wider than what the model knows.
     """
+    if len(described) != plan.sensor_count:
+        raise InterfaceError(
+            f"model: takes {plan.sensor_count} readings, and {len(described)} sensors are named; "
+            "name them with --sensors."
+        )
     return tuple(
         sensor if bounds is None else _whole(sensor, bounds)
         for sensor, bounds in zip(described, limits(plan), strict=True)

@@ -14,6 +14,14 @@ class Lookup(PerFrame):
         """It knows the whole numbers below this one, from 0 on."""
         return int(self.call.operation.input_dim)
 
+    def beyond(self, mask_value: float) -> UnstreamableError:
+        """Returns the refusal to look up what a masked frame has."""
+        return refusal(
+            self.call,
+            f"a masked frame has {mask_value:g}, which it does not know",
+            "mask by a number that it knows, or leave Masking out",
+        )
+
     def computed(self) -> UnstreamableError:
         """Returns the refusal to look up what is computed: nothing could be said of its limits."""
         return refusal(
