@@ -117,7 +117,7 @@ def test_the_plain_loop_refuses_what_the_graph_would_cut(of_words: Bundle, readi
 def test_a_recording_with_a_fraction_is_one_sentence(of_words: Bundle) -> None:
     frames = np.array([[1.0], [2.0], [2.5], [3.0]], np.float32)
     recorded = Recording(
-        frames, np.arange(4) / 10, np.zeros(4, np.float32), ("reading_1",), None, "a"
+        frames, np.arange(4) / 10, np.zeros(4, np.float32), ("reading_1",), name="a"
     )
 
     with pytest.raises(ScoreError, match=r"a: at 0.2 s: reading_1: got 2.5, expected a whole"):

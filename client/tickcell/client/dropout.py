@@ -128,9 +128,13 @@ class Dropouts:
         self._last_good = self._after(mended.frames, self._last_good).copy()
 
     def _after(
-        self, frames: Iterable[NDArray[np.float32]], last_good: NDArray[np.float32]
+        self,
+        frames: Sequence[NDArray[np.float32]] | NDArray[np.float32],
+        last_good: NDArray[np.float32],
     ) -> NDArray[np.float32]:
-        """Returns the last good readings after some frames; a masked one has none."""
+        """Returns the last good readings after some good frames; a masked one has none."""
+        if len(frames) and not self._ranges.has_mask:
+            return frames[-1]
         for frame in frames:
             last_good = np.where(self._ranges.are_masked(frame), last_good, frame)
         return last_good

@@ -37,6 +37,7 @@ class Ranges:
       highest: likewise.
       whole: `[F]`, which readings must be whole numbers.
       has_whole: whether any must.
+      has_mask: whether frames can be masked.
     """
 
     def __init__(self, sensors: Sequence[Sensor], mask_value: float | None = None) -> None:
@@ -46,6 +47,7 @@ class Ranges:
         self.highest = np.array([sensor.max_reading for sensor in sensors], np.float32)
         self.whole = np.array([sensor.whole for sensor in sensors], np.bool_)
         self.has_whole = bool(self.whole.any())
+        self.has_mask = mask_value is not None
         self._mask_value = None if mask_value is None else np.float32(mask_value)
 
     def are_good(self, frames: NDArray[np.float32]) -> NDArray[np.bool_]:
