@@ -64,6 +64,8 @@ def bundle(
         at = int((~np.isfinite(streamed)).any(axis=1).argmax())
         raise BundleError(f"{card.name}: the graph's output is not finite at step {at}.")
     metrics = {**card.metrics, "batch_shapes": list(cell.batch_shapes)}
+    if unused := sorted({*packed.batches} - {*cell.batch_shapes}):
+        metrics["unused_signatures"] = [f"step_{batch}" for batch in unused]
     if outputs is None:
         metrics["golden_outputs"] = "the graph's own"
     else:

@@ -27,6 +27,9 @@ _File = click.Path(path_type=pathlib.Path, exists=True, dir_okay=False)
 @click.option("--frame", required=True, help="The graph's input that takes the readings.")
 @click.option("--state", "states", multiple=True, help="NAME=INPUT:OUTPUT; once for each state.")
 @click.option("--output", "outputs", multiple=True, required=True, help="NAME=OUTPUT; for each.")
+@click.option(
+    "--batch", type=click.IntRange(1), help="Series that a graph of fixed sizes takes at once."
+)
 @click.option("--rate-hz", required=True, type=float, help="Rate of frames it was trained at.")
 @click.option("--sensors", type=_File, help="JSON list of sensors.")
 @click.option("--golden", type=_File, help="NPZ with frames [T, F] and, better, outputs [T, O].")
@@ -63,6 +66,7 @@ def bundle(graph: pathlib.Path, out: pathlib.Path, **options: Any) -> None:
         frame=options["frame"],
         states={key: _pair(pair) for key, pair in map(_named, options["states"])},
         outputs=dict(map(_named, options["outputs"])),
+        batch=options["batch"],
     )
     described = outputs_of.told([Described(name) for name in wiring.outputs], options)
     sensors = read_sensors(options["sensors"]) if options["sensors"] else None
@@ -93,8 +97,16 @@ def bundle(graph: pathlib.Path, out: pathlib.Path, **options: Any) -> None:
         click.echo(
             f"max |delta| to the golden: {agreed['max_delta']:.2g} over {len(outputs)} steps"
         )
-    if made.card.metrics["batch_shapes"] == [1]:
+    shapes = made.card.metrics["batch_shapes"]
+    if shapes == [1]:
         click.echo("The graph takes one series at a time, so sessions do not share its calls.")
+    elif len(shapes) == 1:
+        click.echo(
+            f"The graph takes {shapes[0]} series at a time; where there are fewer, the rest "
+            "is padding."
+        )
+    if unused := made.card.metrics.get("unused_signatures"):
+        click.echo(f"Not used, since their last bits differ: {', '.join(unused)}.")
 
 
 def _named(option: str) -> tuple[str, str]:
