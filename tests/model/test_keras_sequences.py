@@ -204,7 +204,9 @@ def test_a_sequence_with_one_label_is_scored_at_its_last_frame() -> None:
 
     measured, streamed = evaluation.evaluate(bundle, recordings)
 
-    above = [part.outputs[-1, 0] >= bundle.card.outputs["output"].threshold for part in streamed]
+    threshold = bundle.card.outputs["aggressive"].threshold
+    assert threshold is not None
+    above = [part.outputs[-1, 0] >= threshold for part in streamed]
     right = [got == (number % 2 == 1) for number, got in enumerate(above)]
     assert measured.first.overall.frame_count == 6
     assert isinstance(measured.first.overall, BinaryScores)
