@@ -130,7 +130,7 @@ def test_standard_input_is_a_csv(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "drive.csv: is empty, expected a first row of column names."),
+        ("", "drive.csv: is empty, expected a row of column names."),
         ("a,b,t\n", "drive.csv: has no frames, only the names of its columns."),
         (
             "a,t\n1,0\n",

@@ -17,6 +17,7 @@ from tickcell.model.interface import Sensor
 from tickcell.model.recording import Layout, RecordingError, open_recording
 from tickcell.model.recording.delimited import DelimitedTable
 from tickcell.model.recording.reader import Reader
+from tickcell.model.recording.text import Lines
 
 SENSORS = (Sensor("a", "m", -9.0, 9.0), Sensor("b c", "m", -9.0, 9.0))
 NAMES = [sensor.name for sensor in SENSORS]
@@ -39,7 +40,7 @@ def write(tmp_path: pathlib.Path) -> Write:
 def read_lines(text: str, layout: Layout, names: list[str], *, live: bool) -> list[list[float]]:
     """Reads a text without a file, and returns its frames."""
     lines = text.splitlines(keepends=True)
-    table = DelimitedTable(lines, names, layout, source="drive.txt", is_live=live)
+    table = DelimitedTable(Lines(lines, "drive.txt", is_live=live), names, layout)
     blocks = Reader(table, names, layout, rate_hz=1.0).blocks()
     return [frame for block in blocks for frame in block.frames.tolist()]
 
@@ -195,8 +196,8 @@ def test_a_packed_file_that_was_cut_off_is_one_sentence(tmp_path: pathlib.Path) 
         (
             '{"t": 0, "a": 1}\n',
             Layout(),
-            "row 1: no number is named 'b c'; the names are 't', 'a'. Name that of a sensor with "
-            "--source 'b c'=NAME, or in training other sensors with --sensors.",
+            "row 1: no column is named 'b c'; the columns are 't', 'a'. Name the column of a "
+            "sensor with --source 'b c'=COLUMN, or in training other sensors with --sensors.",
         ),
     ],
 )

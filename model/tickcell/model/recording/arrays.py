@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tickcell.model.recording.errors import RecordingError
-from tickcell.model.recording.table import SAMPLE_ROWS, Batch, Chosen, FileTable
+from tickcell.model.recording.table import SAMPLE_ROWS, Batch, Chosen, Table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,17 +43,12 @@ class Arrays(NamedTuple):
     ignored: tuple[str, ...]
 
 
-class ArraysTable(FileTable):
+class ArraysTable(Table):
     """The rows of a file of arrays: a column per sensor, one of times and one of labels."""
 
     row = "frame"
 
-    def __init__(
-        self,
-        source: str,
-        found: Arrays,
-        wanted: Sequence[str],
-    ) -> None:
+    def __init__(self, source: str, found: Arrays, wanted: Sequence[str]) -> None:
         """Takes what a file holds.
 
         Args:

@@ -17,21 +17,14 @@ import numpy as np
 from tickcell.model.recording.errors import RecordingError
 from tickcell.model.recording.layout import NO_TIMES, Layout
 from tickcell.model.recording.robot_logs import Message, open_log
-from tickcell.model.recording.table import (
-    BATCH_ROWS,
-    SAMPLE_ROWS,
-    Batch,
-    Chosen,
-    FileTable,
-    listed,
-)
+from tickcell.model.recording.table import BATCH_ROWS, SAMPLE_ROWS, Batch, Chosen, Table, listed
 
 _STAMP = "header.stamp"
 _LOG_TIME = "log_time"
 _NS = 10**9
 
 
-class BagTable(FileTable):
+class BagTable(Table):
     """Rows of a robot's log."""
 
     row = "message"
@@ -64,7 +57,6 @@ class BagTable(FileTable):
         self.time_columns = dict.fromkeys(times, "ns")
         unused = [topic for topic in counts if topic not in self._topics]
         self.names = (*fields, *times, *unused)
-        self.length = None
         self.expected_length = counts[self._clock]
         self._ages_s: dict[str, float] = {}
         self._passed_over = 0

@@ -8,49 +8,37 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from tickcell.model.recording.dialect import judge, name_of
 from tickcell.model.recording.errors import RecordingError
 from tickcell.model.recording.layout import Layout
-from tickcell.model.recording.table import BATCH_ROWS, SAMPLE_ROWS, Batch, Chosen, FileTable
+from tickcell.model.recording.table import BATCH_ROWS, Batch, Chosen, Table
 from tickcell.model.recording.text import Lines
 
 
-class DelimitedTable(FileTable):
+class DelimitedTable(Table):
     """Rows of a delimited text."""
 
-    def __init__(
-        self,
-        lines: Iterable[str],
-        wanted: Sequence[str],
-        layout: Layout,
-        *,
-        source: str,
-        is_live: bool = False,
-        size: int | None = None,
-    ) -> None:
+    def __init__(self, lines: Lines, wanted: Sequence[str], layout: Layout) -> None:
         """Judges the text by its first rows, or live by the first line.
 
         Args:
           lines: of the text.
           wanted: the columns that must be there.
           layout: what is known of it.
-          source: what to call it in messages.
-          is_live: whether to give each row before the next line is read.
-          size: about how many characters the text has, where that is known.
 
         Raises:
           RecordingError: there is no row, or a column that must be there is not.
         """
-        super().__init__(source)
-        self.is_live = is_live
-        self._lines = Lines(lines)
-        self._dialect = judge(self._lines, wanted, layout, source, live=is_live)
+        super().__init__(lines.source)
+        self.is_live = lines.is_live
+        self._lines = lines
+        self._dialect = judge(lines, wanted, layout)
         self.names = self._dialect.names
-        self.expected_length = None if is_live else self._lines.expected(size)
+        self.expected_length = lines.expected()
         self._is_renamed = bool(layout.columns) and self._dialect.has_header
         self._decimal = layout.decimal
         self._is_decimal_given = layout.decimal is not None
@@ -59,7 +47,7 @@ class DelimitedTable(FileTable):
         if self.is_live:
             return []
         try:
-            rows = [*self._dialect.rows(self._lines.look(SAMPLE_ROWS))]
+            rows = [*self._dialect.rows(self._lines.sample())]
         except csv.Error:
             return []  # It is told, with its place, when its row is read.
         return [cells[column] for cells in rows if len(cells) > column]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tickcell.model.recording.errors import RecordingError
 from tickcell.model.recording.layout import Layout
-from tickcell.model.recording.table import SAMPLE_ROWS, listed, quoted
+from tickcell.model.recording.table import listed, not_named
 from tickcell.model.recording.text import Lines
 
 # A space stands for runs of spaces and tabs. The more usual comes first.
@@ -42,34 +42,24 @@ class Dialect:
         return csv.reader(lines, delimiter=self.delimiter)
 
 
-def judge(
-    lines: Lines, wanted: Sequence[str], layout: Layout, source: str, *, live: bool
-) -> Dialect:
+def judge(lines: Lines, wanted: Sequence[str], layout: Layout) -> Dialect:
     """Judges the dialect of a text, and takes the lines that are no rows.
 
     Args:
       lines: of the text.
       wanted: the columns that must be there.
       layout: what is known beforehand.
-      source: what to call the file in messages.
-      live: whether only the line that must come first may be read.
 
     Raises:
       RecordingError: the text has no line, or the wanted columns are not found in it.
     """
-    while lines.look(1) and not lines.look(1)[0].strip("\ufeff \t\r\n"):
-        next(iter(lines))
-    if not lines.look(1):
-        raise RecordingError(f"{source}: is empty, expected a first row of column names.")
-    first, comment = lines.look(1)[0], lines.last_comment
+    source, first, comment = lines.source, lines.first(), lines.last_comment
     delimiters = (layout.delimiter,) if layout.delimiter else _DELIMITERS
     if first.lstrip("\ufeff").lower().startswith("sep="):
         delimiters = (layout.delimiter or first.strip("\ufeff\r\n")[4:5],)
         next(iter(lines))
-        if not lines.look(1):
-            raise RecordingError(f"{source}: is empty, expected a row of column names.")
-        first = lines.look(1)[0]
-    sample = [line for line in lines.look(1 if live else SAMPLE_ROWS) if line.strip()]
+        first = lines.first()
+    sample = [line for line in lines.sample() if line.strip()]
     if layout.columns:
         found = _by_columns(sample, delimiters, wanted, layout, source)
     else:
@@ -169,11 +159,7 @@ def _not_found(
             "names; name the columns in order with --columns, such as --columns t,x,y."
         )
     missing = [name for name in wanted if name not in cells]
-    return RecordingError(
-        f"{source}: row 1: no column is named {listed(missing)}; the columns are {listed(cells)}. "
-        f"Name the column of a sensor with --source {quoted(missing[0])}=COLUMN, or in "
-        "training other sensors with --sensors."
-    )
+    return not_named(f"{source}: row 1", "column", missing, cells)
 
 
 def _names(header: str, delimiter: str) -> list[str]:

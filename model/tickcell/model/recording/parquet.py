@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from tickcell.model import extras
 from tickcell.model.recording.errors import RecordingError
-from tickcell.model.recording.table import SAMPLE_ROWS, Batch, Chosen, FileTable, listed, quoted
+from tickcell.model.recording.table import SAMPLE_ROWS, Batch, Chosen, Table, not_named
 
 _BATCH_ROWS = 8192
 
 
-class ParquetTable(FileTable):
+class ParquetTable(Table):
     """Rows of a Parquet file, of which the first is 1."""
 
     def __init__(self, file: pathlib.Path, wanted: Sequence[str]) -> None:
@@ -39,12 +39,7 @@ class ParquetTable(FileTable):
         self.names = tuple(schema.names)
         self.length = self.expected_length = self._file.metadata.num_rows
         if missing := [name for name in wanted if name not in self.names]:
-            raise RecordingError(
-                f"{file}: no column is named {listed(missing)}; the columns are "
-                f"{listed(self.names)}. Name that of a sensor with "
-                f"--source {quoted(missing[0])}=COLUMN, or in "
-                "training other sensors with --sensors."
-            )
+            raise not_named(str(file), "column", missing, self.names)
         types = self._arrow.types
         self.time_columns = {
             field.name: field.type.unit
