@@ -138,14 +138,20 @@ def test_standard_input_is_a_csv(monkeypatch: pytest.MonkeyPatch) -> None:
             "column of a sensor with --source b=COLUMN, or in training other "
             "sensors with --sensors.",
         ),
-        ("a,b,a,t\n1,2,3,0\n", "drive.csv: row 1: 2 columns are named 'a', expected one."),
+        (
+            "a,b,a,t\n1,2,3,0\n",
+            "drive.csv: row 1: 2 columns are named 'a', expected one; rename the others, or "
+            "name all in order with --columns.",
+        ),
         (
             "a,b,t\n1,2,0\n1,2\n",
-            "drive.csv: row 3: got 2 cells, expected 3, one for each name.",
+            "drive.csv: row 3: cells: got 2, expected 3, one for each name; mend the row, or "
+            "remove it.",
         ),
         (
             "a,b,t\n1,2,0,9\n",
-            "drive.csv: row 2: got 4 cells, expected 3, one for each name.",
+            "drive.csv: row 2: cells: got 4, expected 3, one for each name; mend the row, or "
+            "remove it.",
         ),
         ("a,b,t\n1,2,0\n1,two,1\n", "drive.csv: row 3, column 'b': got 'two', expected a number."),
         ("a,b,t\n1,,0\n", f"drive.csv: row 2, column 'b': got {NOTHING}"),
@@ -163,8 +169,9 @@ def test_standard_input_is_a_csv(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "a,b,t\n1,2,5\n1,2,5\n",
-            "drive.csv: row 3: got the time 5 s after 5 s, expected times that increase; --on-gap "
-            "split begins a new recording where they jump back, --time none ignores them.",
+            "drive.csv: row 3: got the time 5 s after 5 s, expected times that increase; --time "
+            "none ignores them, --on-gap split begins a new recording where they jump back (train, "
+            "evaluate).",
         ),
         ("a,b,t\n1,2,nan\n", "drive.csv: row 2, column 't': got 'nan', expected a finite time."),
         (
@@ -256,6 +263,21 @@ def test_a_recording_without_labels_is_written_without_their_column() -> None:
     recording.write_csv(unlabelled, file)
 
     assert file.getvalue() == "t,a,b\n0.0,1.0,2.0\n"
+
+
+def test_labels_are_written_as_they_are() -> None:
+    numbered = Recording(
+        frames=np.array([[1, 2]] * 3, np.float32),
+        times=np.arange(3.0),
+        labels=np.array([0.25, np.nan, 3], np.float32),
+        sensor_names=("a", "b"),
+        name="numbered",
+    )
+    file = io.StringIO()
+
+    recording.write_csv(numbered, file)
+
+    assert [row.rpartition(",")[2] for row in file.getvalue().split()[1:]] == ["0.25", "", "3"]
 
 
 def test_frames_come_as_their_lines_arrive(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,16 +27,19 @@ def layout(
 
     Args:
       label: what to say of the option --label; empty for a command that reads no labels.
-      on_gap: what it may do with a gap.
+      on_gap: what it may do with a gap; one that takes several recordings may split.
     """
     labels = [click.option("--label", metavar="COLUMN", help=label)]
+    parts = [
+        click.option(
+            "--recording-column", metavar="COLUMN", help="Parts a file into recordings by it."
+        )
+    ]
     options = [
         *(labels if label else []),
         click.option("--time", metavar="COLUMN", help="The column of times; 'none' ignores them."),
         click.option("--time-unit", type=click.Choice(get_args(TimeUnit)), help="Of the times."),
-        click.option(
-            "--recording-column", metavar="COLUMN", help="Parts a file into recordings by it."
-        ),
+        *(parts if "split" in on_gap else []),
         click.option(
             "--delimiter", metavar="MARK", help="Between cells; or 'tab', or 'space' for runs."
         ),

@@ -69,7 +69,7 @@ def find(
         if table.names.count(name) > 1:
             raise RecordingError(
                 f"{table.source}: {table.row} 1: {table.names.count(name)} columns are named "
-                f"{name!r}, expected one."
+                f"{name!r}, expected one; rename the others, or name all in order with --columns."
             )
     places = [
         None if name is None else table.names.index(name)

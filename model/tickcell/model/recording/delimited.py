@@ -12,11 +12,18 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tickcell.model.recording.dialect import judge, name_of
+from tickcell.model.recording.dialect import fits, judge, name_of
 from tickcell.model.recording.errors import RecordingError
 from tickcell.model.recording.layout import Layout
 from tickcell.model.recording.table import BATCH_ROWS, Batch, Chosen, Table
 from tickcell.model.recording.text import Lines
+
+# What tools write for a reading that is missing, and for booleans.
+_WORDS = {
+    **dict.fromkeys(("", "na", "n/a", "null", "none"), math.nan),
+    "true": 1.0,
+    "false": 0.0,
+}
 
 
 class DelimitedTable(Table):
@@ -44,13 +51,19 @@ class DelimitedTable(Table):
         self._is_decimal_given = layout.decimal is not None
 
     def sample(self, column: int) -> list[str]:
+        found: list[str] = []
         if self.is_live:
-            return []
+            return found
         try:
-            rows = [*self._dialect.rows(self._lines.sample())]
+            for cells in self._dialect.rows(self._lines.sample()):
+                if not any(map(str.strip, cells)):
+                    continue
+                if not fits(cells, len(self.names)):
+                    break  # It is told, with its place, when its row is read.
+                found.append(cells[column])
         except csv.Error:
-            return []  # It is told, with its place, when its row is read.
-        return [cells[column] for cells in rows if len(cells) > column]
+            pass  # Likewise.
+        return found
 
     def batches(self, chosen: Chosen) -> Iterator[Batch]:
         size = 1 if self.is_live else BATCH_ROWS
@@ -120,10 +133,10 @@ class DelimitedTable(Table):
     def _check_width(self, cells: list[str]) -> None:
         """Takes separators at a row's end for no cells, and refuses other numbers of cells."""
         count = len(self.names)
-        if len(cells) < count or any(map(str.strip, cells[count:])):
+        if not fits(cells, count):
             raise RecordingError(
-                f"{self.source}: row {self._lines.number}: got {len(cells)} cells, expected "
-                f"{count}, one for each name."
+                f"{self.source}: row {self._lines.number}: cells: got {len(cells)}, expected "
+                f"{count}, one for each name; mend the row, or remove it."
             )
 
     def _readings(self, cells: Sequence[str], columns: Sequence[int]) -> list[float]:
@@ -148,13 +161,16 @@ class DelimitedTable(Table):
 
     def _reading(self, cell: str, column: int) -> float:
         """Returns what a doubtful cell holds, NaN where it is empty."""
-        if not cell.strip():
-            return math.nan
+        word = cell.strip().lower()
+        if word in _WORDS:
+            return _WORDS[word]
         try:
             return _with_comma(cell) if self._decimal == "," else float(cell)
         except ValueError:
             marks = {",": " with a decimal comma", ".": " with a decimal point"}
             mark = marks.get(self._decimal or "", "") if {".", ","} & {*cell} else ""
+            if not mark and "," in cell:
+                mark = "; --decimal , takes the comma for the decimal mark"
             raise RecordingError(
                 f"{self.source}: row {self._lines.number}, column {self.names[column]!r}: got "
                 f"{cell!r}, expected a number{mark}."

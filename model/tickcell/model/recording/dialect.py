@@ -68,7 +68,7 @@ def judge(lines: Lines, wanted: Sequence[str], layout: Layout) -> Dialect:
             named = _by_names(comment, sample, delimiters, wanted)
             named = named and dataclasses.replace(named, has_header=False)
         if named is None:
-            raise _not_found(first, delimiters, wanted, source)
+            raise _not_found(first, sample, delimiters, wanted, source)
         found = named
     if found.has_header:
         next(iter(lines))
@@ -91,8 +91,8 @@ def _by_names(
     for delimiter in delimiters:
         names = _names(header, delimiter)
         if set(wanted) <= set(names):
-            fitting = sum(_fits(_cells(line, delimiter), len(names)) for line in sample)
-            found.append((len(names), fitting, Dialect(delimiter, tuple(names), True)))
+            fitting = sum(fits(_cells(line, delimiter), len(names)) for line in sample)
+            found.append((fitting, len(names) > 1, Dialect(delimiter, tuple(names), True)))
     if not found:
         return None
     return max(found, key=lambda one: one[:2])[2]
@@ -119,7 +119,7 @@ def _by_columns(
         terminator = _TERMINATOR if is_terminated else ""
         dialect = Dialect(delimiter, names, False, terminator)
         rows = [cells for cells in dialect.rows(sample) if cells]
-        fitting = sum(_fits(cells, len(names)) for cells in rows)
+        fitting = sum(fits(cells, len(names)) for cells in rows)
         numeric = sum(map(_is_numeric, (cell for cells in rows for cell in cells)))
         found.append((fitting, numeric, rows, dialect))
     fitting, _, rows, dialect = max(found, key=lambda one: one[:2])
@@ -138,11 +138,17 @@ def _by_columns(
 
 def _not_found(
     first: str,
+    sample: Sequence[str],
     delimiters: Sequence[str],
     wanted: Sequence[str],
     source: str,
 ) -> RecordingError:
     """Says that the first line does not name what is wanted, and what it has."""
+    if any(_by_names(line, (), delimiters, wanted) for line in sample):
+        return RecordingError(
+            f"{source}: row 1: does not name the columns, and a later row does; remove what is "
+            "before that, or begin it with #."
+        )
     # The one under which most of it is there, and that parts it into most cells.
     delimiter = max(
         delimiters,
@@ -188,7 +194,8 @@ def _spaced(line: str) -> list[str]:
     return next(csv.reader([line], delimiter=" ", skipinitialspace=True), [])
 
 
-def _fits(cells: Sequence[str], count: int) -> bool:
+def fits(cells: Sequence[str], count: int) -> bool:
+    """Says whether a row has so many cells, beside empty ones at its end."""
     return len(cells) >= count and not any(cell.strip() for cell in cells[count:])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickcell.model import extras
-from tickcell.model.recording.errors import RecordingError
+from tickcell.model.recording.errors import RecordingError, ended
 from tickcell.model.recording.table import SAMPLE_ROWS, Batch, Chosen, Table, not_named
 
 _BATCH_ROWS = 8192
@@ -34,7 +34,10 @@ class ParquetTable(Table):
         try:
             self._file = parquet.ParquetFile(file)
         except self._arrow.ArrowException as error:
-            raise RecordingError(f"{file}: is not a Parquet file, or cut off: {error}.") from error
+            raise RecordingError(
+                f"{file}: is not a Parquet file, or cut off: {ended(error)} Write it again, or "
+                "give it the suffix of what it is."
+            ) from error
         schema = self._file.schema_arrow
         self.names = tuple(schema.names)
         self.length = self.expected_length = self._file.metadata.num_rows
@@ -72,7 +75,7 @@ class ParquetTable(Table):
         try:
             yield from self._file.iter_batches(size, columns=names)
         except (self._arrow.ArrowException, OSError) as error:
-            raise RecordingError(f"{self.source}: is damaged: {error}.") from error
+            raise RecordingError(f"{self.source}: is damaged: {ended(error)}") from error
 
     def _numbers(self, batch: Any, name: str) -> NDArray[np.float64]:
         """Returns a column of numbers; NaN where it is null."""

@@ -18,6 +18,7 @@ from tickcell.model.recording.table import SAMPLE_ROWS
 _GZIP = b"\x1f\x8b"
 _BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",  # Before that of UTF-16, with which it begins.
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
@@ -173,6 +174,11 @@ class Lines:
 
     def _read(self) -> tuple[int, str] | None:
         for number, line in self._lines:
+            if "\0" in line:
+                raise RecordingError(
+                    f"{self.source}: row {number}: has NUL bytes, as a file that was cut off by a "
+                    "power failure may have; remove them."
+                )
             if not line.lstrip("\ufeff \t").startswith(_COMMENTS):
                 return number, line
             self.comments += 1
