@@ -114,9 +114,22 @@ class Source:
             counts = ", ".join(f"{name} {count}" for name, count in self._dropouts.counts.items())
             yield f"{self._dropouts.count} readings dropped out: {counts}"
 
-    def whole(self, blocks: Iterable[Block]) -> Recording:
-        """Returns its frames as one recording."""
-        return recording.gather(self._reader, iter(blocks))[0]
+    def whole(
+        self, blocks: Iterable[Block], advance: Callable[[int], object] = lambda _: None
+    ) -> Recording:
+        """Returns its frames as one recording.
+
+        Args:
+          blocks: all of them.
+          advance: is told of the number of frames as they are read.
+        """
+
+        def told() -> Iterator[Block]:
+            for block in blocks:
+                advance(len(block.frames))
+                yield block
+
+        return recording.gather(self._reader, told())[0]
 
     def _samples(self, watch: Callable[[Block], object]) -> Iterator[Sample]:
         for block in self.blocks():
