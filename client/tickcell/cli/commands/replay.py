@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from tickcell.cli import output_rows, plots, progress, source
 from tickcell.cli.commands import connection, layouts, options
-from tickcell.cli.replay import Replay, start_step, too_short
+from tickcell.cli.playback import Playback, start_step, too_short
 from tickcell.client import dropout, errors, unary_calls
 from tickcell.client.clock import Clock
 from tickcell.client.session import Session
@@ -288,7 +288,7 @@ class _Run:
                 advance()
 
             clock = Clock() if is_paced else None
-            run = Replay(session, self._rows, clock, self._asked.hz, on_row=on_row)
+            run = Playback(session, self._rows, clock, self._asked.hz, on_row=on_row)
             watch = self._blocks.append if self._asked.plot else _nothing
             run.run(played.samples(session.next_step, watch), played.rate_hz)
 

@@ -39,6 +39,7 @@ class Drives:
 
     kind: ClassVar[str] = DRIVE
     data: ClassVar[tuple[str, ...]] = (DRIVE,)
+    is_in_cycles: ClassVar[bool] = False
 
     def to_dict(self) -> dict[str, Any]:
         """Returns it as plain data."""

@@ -104,7 +104,7 @@ def score_binary(
       ScoreError: one of the two labels does not occur, or an output is not finite.
     """
     _check(outputs, labels)
-    positive, negative = np.sort(outputs[labels == 1]), np.sort(outputs[labels == 0])
+    positive, negative = (_sorted(outputs[labels == label]) for label in (1, 0))
     count = len(positive) + len(negative)
     if not (len(positive) and len(negative)):
         raise ScoreError(
@@ -144,7 +144,7 @@ def score_classes(
     of_class, said, right = confusion.sum(axis=1), confusion.sum(axis=0), confusion.diagonal()
     occurs, count = of_class + said > 0, int(confusion.sum())
     ranking = {
-        name: _ranking(np.sort(column[labels == place]), np.sort(column[_others(labels, place)]))
+        name: _ranking(_sorted(column[labels == place]), _sorted(column[_others(labels, place)]))
         for place, (name, column) in enumerate(zip(classes, outputs.T, strict=True))
         if 0 < of_class[place] < count
     }
@@ -214,6 +214,12 @@ def _parts(
 def _others(labels: NDArray[Any], place: int) -> NDArray[np.bool_]:
     """Says which frames are of another class than that; those without a label are of none."""
     return np.asarray((labels != place) & ~np.isnan(labels))
+
+
+def _sorted(outputs: NDArray[Any]) -> NDArray[Any]:
+    """Sorts outputs that nobody else has, in place."""
+    outputs.sort()
+    return outputs
 
 
 def _ranking(positive: NDArray[Any], negative: NDArray[Any]) -> tuple[float, float]:
