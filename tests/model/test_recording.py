@@ -190,7 +190,10 @@ def test_a_csv_is_refused_with_the_place_of_what_is_wrong(
 def test_a_label_is_0_or_1(write: Write) -> None:
     message = refusal(write("a,b,t,harsh\n1,2,0,0.5\n"), label="harsh")
 
-    assert message == "drive.csv: row 2, column 'harsh': got '0.5', expected 0 or 1."
+    assert message == (
+        "drive.csv: row 2, column 'harsh': got '0.5', expected 0 or 1; --label names another "
+        "column."
+    )
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: pathlib.Path) -> None:

@@ -102,8 +102,8 @@ class Source:
         is_known = not self.is_live and not math.isnan(rate_hz)
         if is_known and not math.isclose(rate_hz, model.rate_hz, rel_tol=_RATE_TOLERANCE):
             yield (
-                f"{self.name}: has {rate_hz:.3g} frames a second, and {model.name} was trained at "
-                f"{model.rate_hz:g}; its outputs may mean little: see --resample"
+                f"{self.name}: has a rate of {rate_hz:.3g} Hz, and {model.name} was trained at "
+                f"{model.rate_hz:g} Hz; its outputs may mean little: see --resample"
             )
 
     def closing_notes(self) -> Iterator[str]:

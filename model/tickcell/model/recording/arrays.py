@@ -62,7 +62,8 @@ class ArraysTable(Table):
         has_times, self.one_label = found.times is not None, found.one_label
         self.label_column = None if found.labels is None else "labels"
         labels = [] if found.labels is None else ["labels"]
-        self.names = (*wanted, *(["times"] if has_times else []), *labels, *found.ignored)
+        self.names = (*wanted, *(["times"] if has_times else []), *labels)
+        self.unread = found.ignored
         self.length = self.expected_length = found.frames.size // len(wanted)
 
     def sample(self, column: int) -> list[Any]:

@@ -81,7 +81,7 @@ def find(
         time=time,
         label_name=None if table.label_column else label,
         is_label_guessed=is_guessed,
-        ignored=tuple(name for name in table.names if name not in known),
+        ignored=(*(name for name in table.names if name not in known), *table.unread),
     )
 
 

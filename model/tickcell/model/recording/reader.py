@@ -292,9 +292,10 @@ class Reader:
             )
         assert batch.labels is not None
         assert chosen.label is not None
+        way_out = "; --label names another column" if self.label_name else ""
         return RecordingError(
             f"{place}, column {table.names[chosen.label]!r}: got {_shown(batch.labels[index])}, "
-            f"expected {self._labelling.expected}."
+            f"expected {self._labelling.expected}{way_out}."
         )
 
 

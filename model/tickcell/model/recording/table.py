@@ -75,6 +75,7 @@ class Table(abc.ABC):
     Attributes:
       source: what to call the file in messages.
       names: of the columns.
+      unread: the names of what else is in the file, and is no column.
       row, column: what a row and a column are called in messages.
       is_live: whether rows are given as they come, and none is read ahead.
       length: the number of rows; None where only reading all of them would tell.
@@ -98,6 +99,7 @@ class Table(abc.ABC):
         """Names the file."""
         self.source = source
         self.names: Sequence[str] = ()
+        self.unread: Sequence[str] = ()
         self.time_columns: dict[str, str] = {}
 
     @abc.abstractmethod
