@@ -153,7 +153,11 @@ def test_standard_input_is_a_csv(monkeypatch: pytest.MonkeyPatch) -> None:
             "drive.csv: row 2: cells: got 4, expected 3, one for each name; mend the row, or "
             "remove it.",
         ),
-        ("a,b,t\n1,2,0\n1,two,1\n", "drive.csv: row 3, column 'b': got 'two', expected a number."),
+        (
+            "a,b,t\n1,2,0\n1,two,1\n",
+            "drive.csv: row 3, column 'b': got 'two', expected a number; leave the cell empty "
+            "where there is none.",
+        ),
         ("a,b,t\n1,,0\n", f"drive.csv: row 2, column 'b': got {NOTHING}"),
         (
             "a,b,t\n1,nan,0\n",
@@ -173,7 +177,11 @@ def test_standard_input_is_a_csv(monkeypatch: pytest.MonkeyPatch) -> None:
             "none ignores them, --on-gap split begins a new recording where they jump back (train, "
             "evaluate).",
         ),
-        ("a,b,t\n1,2,nan\n", "drive.csv: row 2, column 't': got 'nan', expected a finite time."),
+        (
+            "a,b,t\n1,2,nan\n",
+            "drive.csv: row 2, column 't': got 'nan', expected a finite time; remove the row, or "
+            "ignore all times with --time none.",
+        ),
         (
             "a,b\n1,2\n",
             "drive.csv: has no times (such as a column 't'); name their column with --time, or its "
@@ -235,7 +243,7 @@ def test_where_readings_may_drop_out_they_are_nan(write: Write) -> None:
 def test_where_readings_may_drop_out_words_are_still_refused(write: Write) -> None:
     message = refusal(write("a,b,t\n1,two,0\n"), dropouts=True)
 
-    assert message == "drive.csv: row 2, column 'b': got 'two', expected a number."
+    assert message.startswith("drive.csv: row 2, column 'b': got 'two', expected a number; leave")
 
 
 def test_what_is_written_reads_back_to_the_bit(tmp_path: pathlib.Path) -> None:

@@ -230,7 +230,7 @@ def test_what_is_wrong_with_rows_is_told_before_that_they_have_no_rate(
         (
             '{"t": 0, "a": 1, "b c": 2}\n{"t": 1, "a": "x", "b c": 2}\n',
             Layout(),
-            "row 2, 'a': got \"x\", expected a number.",
+            "row 2, 'a': got \"x\", expected a number, or null where there is none.",
         ),
         (
             '{"t": 0, "a": 1, "b c": 2}\n{"t": 1, "a": \n',

@@ -169,8 +169,9 @@ class DelimitedTable(Table):
         except ValueError:
             marks = {",": " with a decimal comma", ".": " with a decimal point"}
             mark = marks.get(self._decimal or "", "") if {".", ","} & {*cell} else ""
-            if not mark and "," in cell:
-                mark = "; --decimal , takes the comma for the decimal mark"
+            if not mark:
+                comma = "; --decimal , takes the comma for the decimal mark"
+                mark = comma if "," in cell else "; leave the cell empty where there is none"
             raise RecordingError(
                 f"{self.source}: row {self._lines.number}, column {self.names[column]!r}: got "
                 f"{cell!r}, expected a number{mark}."

@@ -103,7 +103,7 @@ class JsonLinesTable(Table):
         if not isinstance(value, int | float):
             raise RecordingError(
                 f"{self.source}: row {self._lines.number}, {name!r}: got {json.dumps(value)}, "
-                "expected a number."
+                "expected a number, or null where there is none."
             )
         try:
             return float(value)

@@ -288,7 +288,7 @@ class Reader:
         if not np.isfinite(block.times[index]) and self._time and batch.times is not None:
             return RecordingError(
                 f"{place}, column {self._time.name!r}: got {_shown(batch.times[index])}, expected "
-                "a finite time."
+                "a finite time; remove the row, or ignore all times with --time none."
             )
         assert batch.labels is not None
         assert chosen.label is not None
