@@ -6,9 +6,8 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
-from tickcell.cli.commands import layouts
+from tickcell.cli.commands import given_options, layouts
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -42,13 +41,8 @@ _NOT_LEFT_OUT = ("resume", "validation", "validation_share", "logs")
 
 
 def given() -> dict[str, str]:
-    """Returns the flags on the command line of the running command, by their parameters."""
-    context = click.get_current_context()
-    return {
-        option.name: option.opts[0]
-        for option in context.command.params
-        if option.name and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE
-    }
+    """Returns the flags that were given to the running command, by their parameters."""
+    return given_options.names(click.get_current_context())
 
 
 def refuse_with_resume() -> None:
