@@ -45,6 +45,8 @@ def _allowed(plan: Plan, frames: NDArray[np.float32]) -> NDArray[np.float32]:
             frames[..., columns] = frames[..., :1, columns]
         if "int" in value.dtype:
             frames[..., columns] = np.round(frames[..., columns])
+        if value.dtype.startswith("uint"):  # What becomes of less than 0 nothing says.
+            frames[..., columns] = np.abs(frames[..., columns])
     return frames
 
 

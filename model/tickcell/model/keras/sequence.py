@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tickcell.model.keras import archive, graph, plan
 from tickcell.model.keras.plan import Plan
-from tickcell.model.keras.rules.rule import Timing
+from tickcell.model.keras.rules.rule import Timing, naming
 from tickcell.model.keras.step import split
 
 if TYPE_CHECKING:
@@ -80,7 +80,8 @@ def as_trained(
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.RNN) and layer.stateful:
             layer.reset_state()
-    given = keras.tree.flatten(model(_arguments(model, read, frames), training=False))
+    with naming(model):
+        given = keras.tree.flatten(model(_arguments(model, read, frames), training=False))
     heads = [np.asarray(each) for each, shown in zip(given, read.gives_heads, strict=True) if shown]
     padded = []
     for head, each in zip(read.heads, heads, strict=True):

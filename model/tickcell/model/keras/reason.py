@@ -1,0 +1,28 @@
+"""What an error of somebody else's code says, in one line."""
+
+from __future__ import annotations
+
+import re
+
+# Keras puts what it was doing, and with which configuration, around what went wrong.
+_WRAPPINGS = ("Exception encountered: ", "Error encountered during deserialization: ")
+_MARKED = re.compile(r"\x1b\[1m(.*?)\x1b\[0m", re.DOTALL)
+
+# So TensorFlow begins a list of places in the code, before what went wrong there.
+_PLACES = "in user code:"
+
+
+def of(error: BaseException) -> str:
+    """Returns an error's type and what it says first, without a full stop."""
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
+def first_line(error: BaseException) -> str:
+    """Returns what an error says first, without what Keras puts around it or a full stop."""
+    said = str(error)
+    for wrapping in _WRAPPINGS:
+        said = said.rpartition(wrapping)[2]
+    if marked := _MARKED.search(said):
+        said = marked[1]
+    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["nothing more is said"]
+    return lines[-1 if lines[0] == _PLACES else 0].rstrip(".")
