@@ -12,6 +12,8 @@ from keras import layers, ops
 
 Build = Callable[[], Any]
 
+registered = keras.saving.register_keras_serializable(package="tests")
+
 
 def frames(step_count: int | None = 40, sensor_count: int = 6, **keywords: Any) -> Any:
     return keras.Input((step_count, sensor_count), **keywords)
@@ -150,11 +152,12 @@ def within_frames(layer: Any) -> Build:
     return build
 
 
+@registered
 class Subclassed(keras.Model):  # type: ignore[misc]  # Keras comes without types
     """A model with calls of its own."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(**keywords)
         self.recurrent = layers.LSTM(8, return_sequences=True)
         self.head = layers.Dense(1)
 
@@ -162,14 +165,19 @@ class Subclassed(keras.Model):  # type: ignore[misc]  # Keras comes without type
         return self.head(ops.tanh(self.recurrent(value / 2.0)))
 
 
+@registered
 class FunctionalInside(keras.Model):  # type: ignore[misc]  # Keras comes without types
     """A class of its own around a functional model."""
 
-    def __init__(self) -> None:
+    def __init__(self, **keywords: Any) -> None:
         sequence = frames()
-        super().__init__(sequence, dense(layers.LSTM(8)(sequence)))
+        super().__init__(sequence, dense(layers.LSTM(8)(sequence)), **keywords)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name}
 
 
+@registered
 class Doubled(layers.Layer):  # type: ignore[misc]  # Keras comes without types
     """A layer of somebody's own that treats each frame on its own."""
 
@@ -177,6 +185,7 @@ class Doubled(layers.Layer):  # type: ignore[misc]  # Keras comes without types
         return value * 2.0
 
 
+@registered
 class Cumulative(layers.Layer):  # type: ignore[misc]  # Keras comes without types
     """A layer of somebody's own that does not."""
 
@@ -184,11 +193,12 @@ class Cumulative(layers.Layer):  # type: ignore[misc]  # Keras comes without typ
         return ops.cumsum(value, axis=1)
 
 
+@registered
 class LearntStart(layers.Layer):  # type: ignore[misc]  # Keras comes without types
     """A cell of somebody's own that does not start from zeros."""
 
-    def __init__(self, units: int = 5) -> None:
-        super().__init__()
+    def __init__(self, units: int = 5, **keywords: Any) -> None:
+        super().__init__(**keywords)
         self.state_size = units
 
     def build(self, input_shape: Any) -> None:

@@ -80,8 +80,10 @@ def as_trained(
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.RNN) and layer.stateful:
             layer.reset_state()
+    # As a graph: eagerly, a loop over thousands of frames takes minutes.
+    called = tf.function(lambda arguments: model(arguments, training=False), autograph=False)
     with naming(model):
-        given = keras.tree.flatten(model(_arguments(model, read, frames), training=False))
+        given = keras.tree.flatten(called(_arguments(model, read, frames)))
     heads = [np.asarray(each) for each, shown in zip(given, read.gives_heads, strict=True) if shown]
     padded = []
     for head, each in zip(read.heads, heads, strict=True):
