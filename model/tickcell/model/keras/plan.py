@@ -244,10 +244,12 @@ class _Reader:
             len(tensor.shape) < 2
             or None in tensor.shape[2:]
             or (len(tensor.shape) == 2 and tensor.shape[1] is None)
+            or tensor.dtype == "string"
         ):
             raise UnstreamableError(
-                f"input {name!r}: got {tensor.dtype} {list(tensor.shape)}, expected [B, T, F] with "
-                "a known F; a sequence of single readings is keras.Input((None, 1))."
+                f"input {name!r}: got {tensor.dtype} {list(tensor.shape)}, expected [B, T, F], or "
+                "[B, F] of what does not change, with a known F, of numbers; single readings are "
+                "keras.Input((None, 1))."
             )
         timing = Timing.EACH if len(tensor.shape) > 2 else Timing.GIVEN
         return self._value(tensor, timing, 0)

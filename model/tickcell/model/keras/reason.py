@@ -8,6 +8,9 @@ import re
 _WRAPPINGS = ("Exception encountered: ", "Error encountered during deserialization: ")
 _MARKED = re.compile(r"\x1b\[1m(.*?)\x1b\[0m", re.DOTALL)
 
+# Where in its graph something happened, which TensorFlow puts around what went wrong.
+_NODES = re.compile(r"\{\{[^}]*\}\} ?| ?\[Op:[^\]]*\]")
+
 # So TensorFlow begins a list of places in the code, before what went wrong there.
 _PLACES = "in user code:"
 
@@ -25,4 +28,4 @@ def first_line(error: BaseException) -> str:
     if marked := _MARKED.search(said):
         said = marked[1]
     lines = [line.strip() for line in said.splitlines() if line.strip()] or ["nothing more is said"]
-    return lines[-1 if lines[0] == _PLACES else 0].rstrip(".")
+    return _NODES.sub("", lines[-1 if lines[0] == _PLACES else 0]).rstrip(".")
