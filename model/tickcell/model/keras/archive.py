@@ -22,6 +22,7 @@ from tickcell.model.keras.configuration import ModelFileError, check
 
 __all__ = ["ModelFileError", "load"]
 
+_CONFIG = "config.json"
 _LITERT_START = b"TFL3"
 
 
@@ -50,15 +51,21 @@ def load(path: str | os.PathLike[str], *, compiled: bool = False) -> Any:
         return legacy.load_h5(file)
     if start[4:] == _LITERT_START:
         raise ModelFileError(f"{file}: is a LiteRT graph; make a bundle of it by tickcell bundle.")
-    if not zipfile.is_zipfile(file):
+    if not zipfile.is_zipfile(file) or _CONFIG not in zipfile.ZipFile(file).namelist():
         raise ModelFileError(
             f"{file}: cannot be loaded: it is not a .keras file, an .h5 file or a SavedModel, or "
             "not all of one; save the model with model.save('model.keras')."
         )
     with told(file):
         with zipfile.ZipFile(file) as parts:
-            check(file, json.loads(parts.read("config.json")))
-        return keras.saving.load_model(file, compile=compiled, safe_mode=True)
+            check(file, json.loads(parts.read(_CONFIG)))
+        loaded = keras.saving.load_model(file, compile=compiled, safe_mode=True)
+    if not isinstance(loaded, keras.Model):
+        raise ModelFileError(
+            f"{file}: holds a {type(loaded).__name__}, not a model; save the whole model with "
+            "model.save('model.keras')."
+        )
+    return loaded
 
 
 @contextlib.contextmanager

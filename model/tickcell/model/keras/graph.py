@@ -54,7 +54,12 @@ def _inputs(model: Any) -> Any:
     if isinstance(model, keras.Sequential) and model.built and model.inputs:
         return _again(model.inputs[0])
     shapes = getattr(model, "_build_shapes_dict", None) or {}
-    if len(shapes) != 1:
+    if len(shapes) > 1:
+        raise UnstreamableError(
+            f"{model.name} ({type(model).__name__}): its call takes {sorted(shapes)}; let it take "
+            "one argument, a list or dict of them."
+        )
+    if not shapes:
         raise UnstreamableError(
             f"{model.name} ({type(model).__name__}): was never built, so nothing says what it "
             "takes; begin it with keras.Input, or call it on frames before it is saved."

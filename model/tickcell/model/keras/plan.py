@@ -55,6 +55,7 @@ class Plan:
 
     Attributes:
       bound: in an order in which each call's inputs are there.
+      arguments: what the model is called with, in the structure in which it takes it.
       inputs: in the order in which a frame has their readings; a static input is there
         with each frame.
       input_names: of those.
@@ -68,6 +69,7 @@ class Plan:
     """
 
     bound: tuple[Bound, ...]
+    arguments: Any
     inputs: tuple[Value, ...]
     input_names: tuple[str, ...]
     carried: tuple[Value, ...]
@@ -140,6 +142,7 @@ def read(model: Any) -> Plan:
         )
     return Plan(
         bound=tuple(reader.bound),
+        arguments=keras.tree.pack_sequence_as(flat.input, reader.inputs),
         inputs=inputs,
         input_names=tuple(reader.input_names[value.index] for value in inputs),
         carried=tuple(value for value in reader.inputs if value.index in reader.carried),

@@ -11,13 +11,16 @@ _MARKED = re.compile(r"\x1b\[1m(.*?)\x1b\[0m", re.DOTALL)
 # Where in its graph something happened, which TensorFlow puts around what went wrong.
 _NODES = re.compile(r"\{\{[^}]*\}\} ?| ?\[Op:[^\]]*\]")
 
-# So TensorFlow begins a list of places in the code, before what went wrong there.
-_PLACES = "in user code:"
+# So TensorFlow begins a list of places in the code, before what went wrong there; behind it
+# may come the node.
+_PLACES = ("in user code:", "Graph execution error:")
+_NODE = "[["
 
 
 def of(error: BaseException) -> str:
     """Returns an error's type and what it says first, without a full stop."""
-    return f"{type(error).__name__}: {first_line(error)}"
+    said, kind = first_line(error), type(error).__name__
+    return f"{kind}: {said}" if said else kind
 
 
 def first_line(error: BaseException) -> str:
@@ -27,5 +30,7 @@ def first_line(error: BaseException) -> str:
         said = said.rpartition(wrapping)[2]
     if marked := _MARKED.search(said):
         said = marked[1]
-    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["nothing more is said"]
-    return _NODES.sub("", lines[-1 if lines[0] == _PLACES else 0]).rstrip(".")
+    lines = [line.strip() for line in said.splitlines() if line.strip()] or [""]
+    if lines[0] in _PLACES:
+        lines = [line for line in lines if not line.startswith(_NODE)][::-1]
+    return _NODES.sub("", lines[0]).rstrip(".")
