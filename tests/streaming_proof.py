@@ -35,15 +35,14 @@ def assert_moves(expected: NDArray[np.float32], names: tuple[str, ...]) -> float
     return float(deviations.min())
 
 
-def assert_remembers(read: Plan, cell: Cell, frames: NDArray[np.float32]) -> int:
-    """Asserts that the oldest frame that should matter changes the outputs; returns its age.
+def assert_remembers(cell: Cell, frames: NDArray[np.float32], age: int = _REMEMBERED) -> None:
+    """Asserts that the oldest frame that should matter changes the outputs.
 
     Args:
-      read: of the model.
-      cell: its step.
+      cell: steps them.
       frames: `[B, T, F]`.
+      age: how many steps ago that frame was.
     """
-    age = oldest(read)
     frames = frames[:, : _AT + age + 1]
     outputs = agreement.stream(cell, frames)
     changed = 0.0
@@ -53,7 +52,6 @@ def assert_remembers(read: Plan, cell: Cell, frames: NDArray[np.float32]) -> int
         later = agreement.stream(cell, pushed)[:, -1]
         changed = max(changed, float(np.abs(later - outputs[:, -1]).max()))
     assert changed > 10 * agreement.TOLERANCE, f"nothing is seen of what was {age} frames ago"
-    return age
 
 
 def assert_each_state_matters(

@@ -108,7 +108,7 @@ def test_kinds_of_layers_side_by_side_stream_what_keras_computes(
         measured = agreement.compare(streamed[..., columns], expected[..., columns])
         assert measured.is_close, (head.name, measured)
     streaming_proof.assert_moves(expected, bundle.interface.output_names)
-    streaming_proof.assert_remembers(read, bundle.cell(), frames)
+    streaming_proof.assert_remembers(bundle.cell(), frames, streaming_proof.oldest(read))
     assert [head.name for head in bundle.interface.heads] == sorted(
         head.name for head in read.heads
     )
@@ -155,7 +155,8 @@ def test_each_is_served_as_keras_computes_it(
     measured = agreement.compare(streamed, expected)
     assert measured.is_close, measured
     deviation = streaming_proof.assert_moves(expected, bundle.interface.output_names)
-    age = streaming_proof.assert_remembers(read, bundle.cell(), frames)
+    age = streaming_proof.oldest(read)
+    streaming_proof.assert_remembers(bundle.cell(), frames, age)
     streaming_proof.assert_each_state_matters(bundle.cell(), frames, expected)
     print(
         f"{name}: max |delta| {measured.max_delta:.2g}, deviation {deviation:.2g}, "
