@@ -162,10 +162,14 @@ class SqliteStore:
         except apsw.BusyError:
             return [Contended()] * len(changes)
         except apsw.FullError as error:
+            # Whoever is refused for that must not run out of time by it.
+            self._clock.stand()
             if self._reserve.is_held or self._log.can_make_room():
                 # There will be room in a moment.
                 self._want_room()
                 return [Contended()] * len(changes)
+            with self._errors():
+                self._reserve.note_used_up()
             return [Full(f"the disk is full ({error})")] * len(changes)
         except apsw.Error as error:
             raise self._log.judge(error) from error
@@ -238,6 +242,10 @@ class SqliteStore:
 
     def _keep_clock(self) -> None:
         connection = self._upkeep_connection
+        if self._reserve.is_used_up():
+            self._clock.stand()
+        else:
+            self._clock.go_on()
         try:
             with database.transaction(connection, "BEGIN IMMEDIATE") as commit:
                 identity = database.read_identity(self._directory, connection)

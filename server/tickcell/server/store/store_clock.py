@@ -4,7 +4,8 @@ The store keeps a count of nanoseconds and the moment at which it was kept, by t
 kernel's monotonic clock. Each second the upkeep of each server adds what has passed
 since, but no more than 2 s; between two, so does whoever asks. So the clock stands
 still while no server keeps it up, be it stopped, off or cut off from the store, and
-is the same for all that do.
+is the same for all that do. It also stands while a step found no room on the disk: what
+nobody can renew must not end, though the clock's own few bytes may find room still.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class StoreClock:
 
     def __init__(self, kept: Kept, monotonic_ns: Monotonic = time.monotonic_ns) -> None:
         self._monotonic_ns = monotonic_ns
+        self._stands = False
         self.begin(kept)
 
     def begin(self, kept: Kept) -> None:
@@ -63,6 +65,19 @@ class StoreClock:
             self.kept = kept
             self._view = Kept(now_ns, at_ns)
 
+    def stand(self) -> None:
+        """Lets no time pass from now on, until `go_on`."""
+        if not self._stands:
+            # In this order: who asks meanwhile gets the one or the other.
+            self._view = self.next()
+            self._stands = True
+
+    def go_on(self) -> None:
+        """Lets time pass again, from now on."""
+        if self._stands:
+            self._view = self.next()
+            self._stands = False
+
     def next(self) -> Kept:
         """Returns what to keep now."""
         at_ns = self._monotonic_ns()
@@ -70,10 +85,13 @@ class StoreClock:
 
     def confirm(self, kept: Kept) -> None:
         """Takes note that the store has kept it."""
-        self.kept = self._view = kept
+        self.kept = kept
+        # One that came to stand meanwhile may be a little ahead.
+        self._view = kept._replace(now_ns=max(kept.now_ns, self._view.now_ns))
 
     def _at(self, at_ns: int) -> int:
-        return _after(self._view, at_ns)
+        view = self._view
+        return view.now_ns if self._stands else _after(view, at_ns)
 
     @staticmethod
     def _seen(kept: Kept, at_ns: int) -> Kept:
