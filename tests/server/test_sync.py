@@ -47,6 +47,10 @@ class SlowDisk(MemoryStore):
         self._outcome = outcome
         self._ends.release()
 
+    def end_all(self) -> None:
+        """Lets all syncs end from now on."""
+        self._ends.release(100)
+
 
 class Waiting:
     """Those who wait for a sync, each with what it heard."""
@@ -71,8 +75,11 @@ def disk() -> SlowDisk:
 def run(disk: SlowDisk, work: Callable[[Waiting], Awaitable[None]]) -> None:
     async def all_of_it() -> None:
         waiting = Waiting(disk)
-        await work(waiting)
-        waiting.close()
+        try:
+            await work(waiting)
+        finally:
+            disk.end_all()
+            waiting.close()
 
     in_loop(all_of_it())
 

@@ -37,21 +37,22 @@ class StoreClock:
 
     def __init__(self, kept: Kept, monotonic_ns: Monotonic = time.monotonic_ns) -> None:
         self._monotonic_ns = monotonic_ns
-        self._stands = False
         self.begin(kept)
 
     def begin(self, kept: Kept) -> None:
         """Begins from what the store has, whatever was before."""
         self.kept = kept
         # One value, since the upkeep moves it while others ask.
-        self._view = self._seen(kept, self._monotonic_ns())
+        self._view = _seen(kept, self._monotonic_ns())
 
     def now_ns(self) -> int:
-        return self._at(self._monotonic_ns())
+        """Returns the time."""
+        return _after(self._view, self._monotonic_ns())
 
-    def is_stale(self) -> bool:
-        """Says whether nobody has kept the clock for so long that it stands, as far as is known."""
-        return self._monotonic_ns() - self._view.at_ns > _MOST_NS
+    @property
+    def stands_ns(self) -> int:
+        """Where the clock stands once nobody has kept it for so long, as far as is known."""
+        return self._view.now_ns + _MOST_NS
 
     def is_ahead_of(self, kept: Kept) -> bool:
         """Says whether the store has an earlier time than it had: it is an older store."""
@@ -61,46 +62,48 @@ class StoreClock:
         """Takes over what another server has kept."""
         if kept != self.kept:
             at_ns = self._monotonic_ns()
-            now_ns = max(self._at(at_ns), _after(self._seen(kept, at_ns), at_ns))
+            now_ns = max(_after(self._view, at_ns), _after(_seen(kept, at_ns), at_ns))
             self.kept = kept
-            self._view = Kept(now_ns, at_ns)
+            self._view = self._view._replace(now_ns=now_ns, at_ns=at_ns)
 
     def stand(self) -> None:
         """Lets no time pass from now on, until `go_on`."""
-        if not self._stands:
-            # In this order: who asks meanwhile gets the one or the other.
-            self._view = self.next()
-            self._stands = True
+        self._view = _View(*self.next(), most_ns=0)
 
     def go_on(self) -> None:
-        """Lets time pass again, from now on."""
-        if self._stands:
-            self._view = self.next()
-            self._stands = False
+        """Lets time pass again, from when it was kept last, if it stood since."""
+        self._view = self._view._replace(most_ns=_MOST_NS)
 
     def next(self) -> Kept:
         """Returns what to keep now."""
         at_ns = self._monotonic_ns()
-        return Kept(self._at(at_ns), at_ns)
+        return Kept(_after(self._view, at_ns), at_ns)
 
     def confirm(self, kept: Kept) -> None:
         """Takes note that the store has kept it."""
         self.kept = kept
         # One that came to stand meanwhile may be a little ahead.
-        self._view = kept._replace(now_ns=max(kept.now_ns, self._view.now_ns))
-
-    def _at(self, at_ns: int) -> int:
-        view = self._view
-        return view.now_ns if self._stands else _after(view, at_ns)
-
-    @staticmethod
-    def _seen(kept: Kept, at_ns: int) -> Kept:
-        """Returns from when on the time counts."""
-        # Anything else is no moment of a server that keeps the clock up: the machine was
-        # off since, or the other's monotonic clock is not ours.
-        is_recent = 0 <= at_ns - kept.at_ns <= _MOST_NS
-        return kept if is_recent else Kept(kept.now_ns, at_ns)
+        now_ns = max(kept.now_ns, self._view.now_ns)
+        self._view = self._view._replace(now_ns=now_ns, at_ns=kept.at_ns)
 
 
-def _after(kept: Kept, at_ns: int) -> int:
-    return kept.now_ns + min(at_ns - kept.at_ns, _MOST_NS)
+class _View(NamedTuple):
+    """A moment by the store's clock and by the kernel's, and the most that passes from then on."""
+
+    now_ns: int
+    at_ns: int
+    most_ns: int = _MOST_NS
+
+
+def _seen(kept: Kept, at_ns: int) -> _View:
+    """Returns from when on the time counts."""
+    # Anything else is no moment of a server that keeps the clock up: the machine was
+    # off since, or the other's monotonic clock is not ours.
+    is_recent = 0 <= at_ns - kept.at_ns <= _MOST_NS
+    return _View(kept.now_ns, kept.at_ns if is_recent else at_ns)
+
+
+def _after(view: _View, at_ns: int) -> int:
+    now_ns, since_ns, most_ns = view
+    passed_ns = at_ns - since_ns
+    return now_ns + (passed_ns if passed_ns < most_ns else most_ns)
