@@ -201,9 +201,7 @@ def test_clock_stands_after_two_seconds_without_upkeep(store: EmbeddedStore, tim
 
 
 OWNERS = ["", "a", "aé"]
-KEYS = st.builds(
-    Key, st.sampled_from(OWNERS), st.sampled_from(["a", "a\x00", "b", "k" * 128])
-)
+KEYS = st.builds(Key, st.sampled_from(OWNERS), st.sampled_from(["a", "a\x00", "b", "k" * 128]))
 # The larger ones lie on pages of their own.
 VALUES = st.builds(bytes.__mul__, st.sampled_from([b"x", b"y"]), st.sampled_from([1, 400, 20000]))
 DRAFTS = st.tuples(KEYS, st.booleans(), st.none() | VALUES, st.none() | VALUES, st.booleans())

@@ -33,8 +33,10 @@ from tickcell.server.observer import Observer
 from tickcell.server.pace import Pace
 from tickcell.server.policy import Policy
 from tickcell.server.record import Record
+from tickcell.server.room import Count
 from tickcell.server.rounds import Answer, Request
 from tickcell.server.rules import StepRequest
+from tickcell.server.store import Key
 from tickcell.server.sweep import Sweep
 
 _Result = TypeVar("_Result")
@@ -150,11 +152,12 @@ class LoopedServer:
         raise AssertionError(f"not of a life: {request!r}")
 
     def list(self, behind: str, limit: int) -> tuple[list[str], str]:
-        def ids(found: Sequence[tuple[str, Record]]) -> list[str]:
-            return [session for session, _ in found]
+        def ids(found: Sequence[tuple[Key, Record]]) -> list[str]:
+            return [key.session for key, _ in found]
 
-        shown, last = in_loop(self.engine.list_live(ANYBODY, behind, limit, ids))
-        return [session for piece in shown for session in piece], last
+        listed = self.engine.list_live("", Key("", behind) if behind else None, limit, ids)
+        shown, last = in_loop(listed)
+        return [session for piece in shown for session in piece], last.session if last else ""
 
 
 class InlineServer:
@@ -206,8 +209,8 @@ class InlineServer:
         match need:
             case rounds.Load(keys):
                 return self._store.load(keys)
-            case rounds.Count():
-                return self._store.counts()
+            case Count(owner):
+                return self._store.counts(owner)
             case rounds.Commit(changes):
                 return self._store.commit(changes)
             case Call(model, rows):

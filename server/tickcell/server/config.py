@@ -95,6 +95,12 @@ class Config:
       retention_s: how long the end of a session is remembered.
       grace_s: how long a stopping server waits for its streams.
       allow_network_filesystem: whether the store may lie on a network file system.
+      tls_certificate, tls_key: the server's certificate and its key, for TLS; see `tls`.
+      tls_client_ca: the authorities that sign client certificates, which each connection
+        must show then.
+      tokens: the file of the tokens by which callers are known; see `tokens`.
+      callers: the file of callers, owners and limits; see `owners`.
+      insecure: whether an address that other machines reach may be listened on in plain text.
     """
 
     bundles: tuple[pathlib.Path, ...] = ()
@@ -107,6 +113,12 @@ class Config:
     retention_s: float = 3_600.0
     grace_s: float = 10.0
     allow_network_filesystem: bool = False
+    tls_certificate: pathlib.Path | None = None
+    tls_key: pathlib.Path | None = None
+    tls_client_ca: pathlib.Path | None = None
+    tokens: pathlib.Path | None = None
+    callers: pathlib.Path | None = None
+    insecure: bool = False
 
     def __post_init__(self) -> None:
         for name, choices in (
@@ -135,3 +147,15 @@ class Config:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ConfigError(name, f"got {value}, expected 0 or more.")
+        self._check_access()
+
+    def _check_access(self) -> None:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            missing = "tls_key" if self.tls_key is None else "tls_certificate"
+            raise ConfigError(missing, "is missing; a certificate and its key go together.")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ConfigError("tls_client_ca", "needs --tls-certificate and --tls-key beside it.")
+        if self.callers is not None and self.tls_client_ca is None and self.tokens is None:
+            raise ConfigError(
+                "callers", "needs --tokens or --tls-client-ca, by which callers are told apart."
+            )
