@@ -77,7 +77,7 @@ class SessionServicer:
 
     async def _list(self, caller: Caller, request: pb.ListSessionsRequest) -> bytes:
         place, size = messages.page(request)
-        is_of_all = caller.role == "operator" and not request.HasField("owner")
+        is_of_all = caller.role == "operator" and not request.owner
         owner = None if is_of_all else _meant(caller, request).owner
         # Of several owners, a place has the owner too.
         first, _, after = place.rpartition(_BETWEEN)
@@ -127,4 +127,4 @@ def _meant(caller: Caller, request: Any) -> Caller:
     Raises:
       OperatorsOnly: it is another one's, and the caller no operator.
     """
-    return caller.acting_for(request.owner) if request.HasField("owner") else caller
+    return caller.acting_for(request.owner) if request.owner else caller
