@@ -13,6 +13,7 @@ from tickcell.client.link import Link
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tickcell.client.credentials import Credentials
     from tickcell.client.resources import Model
 
 # A server that is just starting serves in less.
@@ -20,14 +21,14 @@ _RETRY_FOR_S = 2.0
 
 
 @contextlib.contextmanager
-def link(server: str) -> Iterator[Link]:
+def link(server: str, credentials: Credentials) -> Iterator[Link]:
     """Gives a link for a command's first calls.
 
     Raises:
       ClickException: no server answers.
     """
     try:
-        with Link(server, retry_for_s=_RETRY_FOR_S) as opened:
+        with Link(server, credentials=credentials, retry_for_s=_RETRY_FOR_S) as opened:
             yield opened
     except errors.UnavailableError as error:
         raise click.ClickException(
