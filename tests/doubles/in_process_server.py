@@ -50,6 +50,11 @@ class InProcessServer:
       records: its store; the caller's, if it gave one, and then the caller's to close.
     """
 
+    @property
+    def services(self) -> dict[str, set[str]]:
+        """The names of the methods that it serves, by service."""
+        return {name: {*methods} for name, methods in self._server.services.items()}
+
     def __init__(
         self,
         models: Iterable[ServedModel],
