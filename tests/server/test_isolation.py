@@ -28,7 +28,6 @@ from tickcell.server.store import EmbeddedStore, MemoryStore, SqliteStore
 from tickcell.v1 import model_service_pb2
 from tickcell.v1 import session_service_pb2 as pb
 
-
 REQUEST_ID = "6f1ed002-ab5c-4a4f-9d2c-1c0e6b2f7a31"
 
 
@@ -287,7 +286,8 @@ class TestOperator:
         assert _listed(scene.operator, owner="nobody") == []
 
     def test_looks_at_renews_resets_and_deletes_anybodys(self, scene: Scene) -> None:
-        ops, named = scene.operator, {"session": "robot", "owner": "ann"}
+        ops = scene.operator
+        named: dict[str, Any] = {"session": "robot", "owner": "ann"}
         sessions = ops.sessions
         shown = ops.call(sessions.GetSession, pb.GetSessionRequest(**named)).session
         assert (shown.owner, shown.next_step) == ("ann", 3)

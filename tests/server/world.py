@@ -32,6 +32,7 @@ from tickcell.server.life_requests import Create, Creation, Delete, Get, Reset, 
 from tickcell.server.observer import Observer
 from tickcell.server.pace import Pace
 from tickcell.server.policy import Policy
+from tickcell.server.quotas import Quotas
 from tickcell.server.record import Record
 from tickcell.server.room import Count
 from tickcell.server.rounds import Answer, Request
@@ -119,8 +120,11 @@ class LoopedServer:
         catalogue: Catalogue,
         store: InterruptedStore,
         observer: Observer | None = None,
+        quotas: Quotas | None = None,
     ) -> None:
-        self.engine = Engine(config, catalogue, store, observer or Health(), lambda: WALL_NS)
+        self.engine = Engine(
+            config, catalogue, store, observer or Health(), lambda: WALL_NS, quotas=quotas
+        )
         self.sessions = Sessions(self)
 
     def run(self, *asked: Asked) -> None:
@@ -225,6 +229,7 @@ class World:
       cell: of the model "counting", unless that was given another; one sensor wide.
       server: the server; `other` is another one on its store.
       caller: whose sessions these are.
+      quotas: to which the server holds owners.
     """
 
     caller = ANYBODY
@@ -244,6 +249,7 @@ class World:
         self.cell.row_counts.clear()
         self.clock = ManualClock()
         self.store = store or InterruptedStore(self.clock)
+        self.quotas = Quotas()
         self.catalogue = Catalogue([self.model, *more_models])
         self.limits = limits or Limits(max_record_bytes=2**20)
         self.server = self.server_of(self.catalogue)
@@ -258,7 +264,7 @@ class World:
     ) -> LoopedServer:
         """Returns a server of some models on the store."""
         config = self._config(is_strict=is_strict)
-        return LoopedServer(config, catalogue, self.store, observer)
+        return LoopedServer(config, catalogue, self.store, observer, self.quotas)
 
     def other_of(self, catalogue: Catalogue, *, is_strict: bool = False) -> InlineServer:
         """Returns a server on the store that can answer while the first one waits for it."""

@@ -38,6 +38,10 @@ class Quotas:
         self._prune_at = _FIRST_PRUNE
         self.follow(owners or Owners())
 
+    def __len__(self) -> int:
+        """The number of owners of whom it is remembered what they have taken."""
+        return len(self._spent_until_s)
+
     def follow(self, owners: Owners) -> None:
         """Holds owners to other limits from now on."""
         self._owners = owners
