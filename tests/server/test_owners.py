@@ -79,7 +79,7 @@ class TestCallersFile:
             (b"[callers]\n'token:a' = { owner = 7 }", "callers.'token:a'.owner: got 7, expected"),
             (
                 b"[callers]\n'token:a' = { owner = \"a\\u0000\" }",
-                "owner: got 'a.x00', expected a text",
+                "owner: got 'a.x00'",
             ),
             (b"[limits]\nmax_sessions = -1", "limits.max_sessions: got -1, expected a whole"),
             (b"[limits]\nmax_sessions = true", "limits.max_sessions: got True"),
@@ -210,7 +210,7 @@ class TestRates:
         for index in range(10_000):
             quotas.take(request(f"owner-{index}", 1))
             self.now_s += 0.01
-        assert len(quotas) <= 1024
+        assert quotas.remembered_count <= 1024
 
 
 class TestSessionsOfAnOwner:

@@ -39,5 +39,5 @@ class Policy:
             config.limits,
             round(config.retention_s * NANOSECONDS),
             config.numerics == "strict",
-            quotas or Quotas(),
+            Quotas() if quotas is None else quotas,
         )

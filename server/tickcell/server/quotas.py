@@ -38,7 +38,8 @@ class Quotas:
         self._prune_at = _FIRST_PRUNE
         self.follow(owners or Owners())
 
-    def __len__(self) -> int:
+    @property
+    def remembered_count(self) -> int:
         """The number of owners of whom it is remembered what they have taken."""
         return len(self._spent_until_s)
 
