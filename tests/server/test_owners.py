@@ -227,7 +227,7 @@ class TestSessionsOfAnOwner:
         world.create("b")
         with pytest.raises(errors.OwnerSessionsFull) as caught:
             world.create("c")
-        assert caught.value.retry_s == 5.0
+        assert caught.value.retry_s == 2.0
         world.sessions.delete("a", first.life.generation)
         world.create("c")
         with pytest.raises(errors.OwnerSessionsFull):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 # When a caller is to ask again for a session that its owner has no room for. Nobody knows when
 # another one ends.
-_RETRY_S = 5.0
+_RETRY_S = 2.0
 
 
 class Count(NamedTuple):
