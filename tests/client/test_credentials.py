@@ -198,6 +198,26 @@ class TestRenewal:
             own.write(house.certificate, house.key)
             assert list(unary_calls.list_sessions(link)) == []
 
+    def test_stream_goes_on_when_its_connection_is_too_old(self, house: House) -> None:
+        frames = np.ones((200, 1), np.float32)
+        credentials = Credentials(ca=house.ca, certificate=house.certificate, key=house.key)
+
+        def source() -> Iterator[np.ndarray]:
+            began = time.monotonic()
+            for index, frame in enumerate(frames):
+                # By the clock, for longer than a connection and its last calls may last.
+                time.sleep(max(0.0, began + 5.0 * index / len(frames) - time.monotonic()))
+                yield frame
+
+        with (
+            house.server(
+                **house.server_tls, tls_client_ca=house.ca, connection_age_s=1.0
+            ) as server,
+            Session.create(server.address, credentials=credentials) as session,
+        ):
+            outputs = np.stack(list(session.stream(source())))
+        np.testing.assert_array_equal(outputs, counting_outputs(frames))
+
     def test_file_that_is_gone_leaves_what_was_read_and_is_said(
         self, house: House, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -16,7 +16,7 @@ from doubles.authority import Authority, Certified, channel_credentials, encrypt
 from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, served
 from doubles.known_callers import KnownCallers
-from protocol.caller import Caller, refused_for
+from protocol.caller import Caller, StreamPath, refused_for
 from tickcell.server.config import Config, ConfigError
 from tickcell.server.files import FileError
 from tickcell.server.listening import ListenError
@@ -183,6 +183,22 @@ class TestCertificateName:
             Caller(server.address, credentials=credentials) as caller,
         ):
             return caller.create().owner
+
+
+class TestConnectionAge:
+    def test_stream_of_a_certificate_ends_when_its_connection_is_too_old(
+        self, house: House, authority: Authority
+    ) -> None:
+        credentials = channel_credentials(authority, authority.client("robot"))
+        with (
+            house.server(**house.mutual, connection_age_s=1.0) as server,
+            Caller(server.address, credentials=credentials) as caller,
+            StreamPath(caller) as stream,
+            pytest.raises(grpc.RpcError) as caught,
+        ):
+            stream.receive()
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "max connection age" in (caught.value.details() or "")
 
 
 class TestOwners:

@@ -117,6 +117,12 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
     type=_FILE,
     help="Who signs the certificates of callers, as PEM; each must show one then.",
 )
+@_option(
+    "--connection-age",
+    type=float,
+    default=_CONFIG.connection_age_s,
+    help="Seconds until a caller must show its certificate again, on a new connection.",
+)
 @_option("--tokens", type=_FILE, help="The tokens of callers, hashed: see 'tickcell token'.")
 @_option("--callers", type=_FILE, help="Owners, roles and limits of callers.")
 @_option(
@@ -144,6 +150,7 @@ def serve(
     max_record_bytes: int,
     max_message_bytes: int,
     max_streams: int,
+    connection_age: float,
     log_format: logs.Format,
     **rest: Any,
 ) -> None:
@@ -168,6 +175,7 @@ def serve(
             idle_ttl_s=idle_ttl,
             retention_s=retention,
             grace_s=grace,
+            connection_age_s=connection_age,
             limits=Limits(
                 max_sessions=max_sessions,
                 max_ended=max_ended,

@@ -37,10 +37,8 @@ _LAST_CALLS_S = 1.0
 # Of one stream, sent and not yet read. With 50 ms to a caller and back, 2.6 MB/s.
 _STREAM_BYTES = 128 * 1024
 
-# How long a connection may last that was made with a client's certificate, and how long its
-# streams may go on after that: gRPC looks at the certificate when it is made, and never again.
-_CERTIFIED_MS = 3_600_000
-_LAST_STEPS_MS = 10_000
+# For the calls of a connection that has lasted long enough. Streams are cut off then.
+_LAST_OF_CONNECTION_MS = 2_000
 
 # The largest that gRPC's options take.
 _NO_LIMIT = 2**31 - 1
@@ -166,9 +164,10 @@ class Server:
 
 
 def _options(config: Config) -> list[tuple[str, int]]:
+    # gRPC looks at a client's certificate when a connection is made, and never again.
     certified = [
-        ("grpc.max_connection_age_ms", _CERTIFIED_MS),
-        ("grpc.max_connection_age_grace_ms", _LAST_STEPS_MS),
+        ("grpc.max_connection_age_ms", round(1000 * config.connection_age_s)),
+        ("grpc.max_connection_age_grace_ms", _LAST_OF_CONNECTION_MS),
     ]
     return [
         *(certified if config.tls_client_ca is not None else ()),
