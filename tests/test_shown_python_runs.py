@@ -45,7 +45,10 @@ def secure_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     (directory / "plant-ca.crt").write_bytes(authority.certificate)
     known = KnownCallers(directory)
     (directory / "robot-7.token").write_text(known.draw("robot-7"))
-    options = {"tls_certificate": directory / "tls.crt", "tls_key": directory / "tls.key"}
+    options: dict[str, Any] = {
+        "tls_certificate": directory / "tls.crt",
+        "tls_key": directory / "tls.key",
+    }
     with (
         InProcessServer([ServedModel.load(Bundle.load())], **options, **known.options) as server,
         contextlib.chdir(directory),
