@@ -14,8 +14,8 @@ from tickcell.server.rules import StepRequest
 from tickcell.wire.stream_codec import StepFields, StreamCodec
 
 if TYPE_CHECKING:
-    from tickcell.server.caller import Caller
     from tickcell.server.engine import Engine
+    from tickcell.server.store.contract import Key
     from tickcell.server.streams import Stream, Streams
 
 # To parse more than this takes long enough to wait for its turn.
@@ -46,7 +46,9 @@ class StepServicer:
             caller = self._gate.admit(context)
             message = await self._parse(wire.StepSessionRequest, encoded)
             asked = messages.step(message, is_stream=False)
-            return messages.answer(asked, await self._engine.step(_request(caller, asked)))
+            return messages.answer(
+                asked, await self._engine.step(_request(caller.key(asked.session), asked))
+            )
         except errors.TickcellError as error:
             await calls.abort(context, error)
 
@@ -64,6 +66,7 @@ class StepServicer:
           TickcellError: the stream is to end for this.
         """
         caller, context, codec = stream.caller, stream.context, StreamCodec()
+        key = caller.key("")
         while stream.end is None:
             stream.is_idle = True
             try:
@@ -82,7 +85,9 @@ class StepServicer:
                 if asked is None:
                     message = await self._parse(wire.StreamStepsRequest, encoded)
                     asked = messages.step(message, is_stream=True)
-                answered = await self._engine.step(_request(caller, asked))
+                if asked.session != key.session:
+                    key = caller.key(asked.session)
+                answered = await self._engine.step(_request(key, asked))
             except errors.TickcellError as error:
                 await context.write(_refusal(asked or message, error))
                 continue
@@ -108,8 +113,8 @@ def _parse(twin: Any, encoded: bytes) -> Any:
         raise calls.malformed(twin.DESCRIPTOR.name, error) from error
 
 
-def _request(caller: Caller, asked: StepFields) -> StepRequest:
-    return StepRequest(caller.key(asked.session), *asked[1:])
+def _request(key: Key, asked: StepFields) -> StepRequest:
+    return StepRequest(key, *asked[1:])
 
 
 def _refusal(refused: Any, error: errors.TickcellError) -> bytes:
