@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import pathlib
@@ -17,6 +18,9 @@ from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, served
 from doubles.known_callers import KnownCallers
 from protocol.caller import Caller, Refused, StreamPath
+from tickcell.server.access import Access
+from tickcell.server.files import Files
+from tickcell.server.owners import Owners
 from tickcell.v1 import session_service_pb2 as pb
 
 # Far more than the second after which files are looked at.
@@ -216,7 +220,60 @@ class TestTokens:
             stream.step()
 
 
+class TestLooking:
+    def test_fault_while_files_are_read_does_not_end_the_looking(
+        self, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        path = tmp_path / "callers.toml"
+        path.write_text("")
+
+        def parse(content: bytes) -> Owners:
+            if content == b"upset":
+                raise ArithmeticError("upset by a file")
+            return Owners.parse(content)
+
+        async def look() -> None:
+            access = Access(owners=Files("--callers", (path,), parse))
+            changed = asyncio.Event()
+            looking = asyncio.create_task(access.keep_looking(changed.set, 0.001))
+            path.write_text("upset")
+            while "upset by a file" not in caplog.text:
+                await asyncio.sleep(0.001)
+            path.write_text("limits.max_sessions = 3")
+            await asyncio.wait_for(changed.wait(), PATIENCE_S)
+            assert access.quotas.max_sessions("anybody") == 3
+            looking.cancel()
+
+        asyncio.run(asyncio.wait_for(look(), PATIENCE_S))
+
+
 class TestCallers:
+    def test_stream_of_a_certificate_that_is_refused_by_name_ends(
+        self, tmp_path: pathlib.Path, authority: Authority
+    ) -> None:
+        certificate, key, ca = tmp_path / "tls.crt", tmp_path / "tls.key", tmp_path / "ca.crt"
+        authority.server().write(certificate, key)
+        ca.write_bytes(authority.certificate)
+        callers = tmp_path / "callers.toml"
+        callers.write_text("")
+        options: dict[str, Any] = {
+            "tls_certificate": certificate,
+            "tls_key": key,
+            "tls_client_ca": ca,
+            "callers": callers,
+        }
+        own = channel_credentials(authority, authority.client("robot"))
+        with (
+            server_of(options) as server,
+            Caller(server.address, credentials=own) as caller,
+            Stream(caller) as stream,
+        ):
+            stream.step()
+            callers.write_text('refused = ["cert:CN=robot"]')
+            assert "cert:CN=robot is refused" in refusal_that_ends(stream).metadata["problem"]
+            # On the connection that is open already.
+            assert not admits(caller)
+
     def test_stream_of_a_caller_that_is_refused_ends(self, tmp_path: pathlib.Path) -> None:
         known = KnownCallers(tmp_path)
         token = known.draw("robot-7")

@@ -62,10 +62,11 @@ class Files(Generic[_Value]):
             if contents == self._contents and not self._complaint:
                 return False
             value = self._parsed(contents)
-        except FileError as error:
+        except Exception as error:  # noqa: BLE001 - the edge: logged, and looked at again.
             if str(error) != self._complaint:
                 self._complaint = str(error)
-                _log.error("%s What was read before still counts.", error)
+                fault = None if isinstance(error, FileError) else error
+                _log.error("%s What was read before still counts.", error, exc_info=fault)
             return False
         self._complaint = ""
         if contents == self._contents:

@@ -91,8 +91,7 @@ class Server:
         Raises:
           ListenError: the address cannot be listened on, or not in plain text.
         """
-        self._credentials = self._access.server_credentials()
-        if self._credentials is None and not self._config.insecure:
+        if self._config.tls_certificate is None and not self._config.insecure:
             listening.require_loopback(self._config.listen)
         port = await self._serve(self._config.listen)
         self._address = listening.bound(self._config.listen, port)
@@ -129,11 +128,12 @@ class Server:
         listening.check_free(address)
         server = grpc.aio.server(options=_options(self._config))
         server.add_generic_rpc_handlers(self._handlers)
+        credentials = self._access.server_credentials()
         try:
-            if self._credentials is None:
+            if credentials is None:
                 port = server.add_insecure_port(address)
             else:
-                port = server.add_secure_port(address, self._credentials)
+                port = server.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise listening.ListenError(f"--listen: {address}: {error}.") from error
         await server.start()

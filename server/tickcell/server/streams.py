@@ -90,6 +90,9 @@ class Streams:
                 caller = self._gate.admit(stream.context)
             except errors.TickcellError as error:
                 stream.finish(error)
+            except Exception:  # noqa: BLE001 - the edge: it must not go on, nor keep others.
+                _log.exception("a stream could not be admitted anew")
+                stream.finish(errors.internal("the stream"))
             else:
                 if caller.owner != stream.caller.owner:
                     stream.finish(
