@@ -52,7 +52,7 @@ class TestBanner:
         self, store: pathlib.Path, bundle: Bundle
     ) -> None:
         with ServeProcess(*ANY_PORT, "--store", str(store)) as server:
-            first, model, where, hint = server.banner
+            first, model, where, oip, hint = server.banner
         version = importlib.metadata.version("tickcell")
         assert first == f"tickcell {version} serving on {server.address}"
         host, _, port = server.address.rpartition(":")
@@ -61,6 +61,7 @@ class TestBanner:
         assert f"{bundle.card.name} {bundle.card.version}: 10 sensors at 50 Hz" in model
         assert bundle.fingerprint[:12] in model
         assert f"{store}, 0 sessions, durability process-crash" in where
+        assert oip == "  oip    served too; a sequence may be idle for 600 s"
         assert hint == f"  try    tickcell replay --server {server.address}"
 
     @pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])

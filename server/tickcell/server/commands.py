@@ -21,7 +21,7 @@ _CONFIG = Config(durability="none")
 
 def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Command]:
     """Returns an option that its environment variable TICKCELL_... mirrors."""
-    variable = "TICKCELL_" + flag.removeprefix("--").replace("-", "_").upper()
+    variable = "TICKCELL_" + flag.partition("/")[0].removeprefix("--").replace("-", "_").upper()
     return click.option(
         flag, *names, envvar=variable, show_envvar=True, show_default=True, **settings
     )
@@ -106,6 +106,18 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
     help="Keep the store on a network file system all the same.",
 )
 @_option(
+    "--oip/--no-oip",
+    default=None,
+    help="Serve the Open Inference Protocol (Triton's, KServe's) on the same port. "
+    "[default: if tickcell[triton] is installed]",
+)
+@_option(
+    "--oip-idle-ttl",
+    type=float,
+    default=_CONFIG.oip_idle_ttl_s,
+    help="Seconds that a sequence of that protocol may be idle.",
+)
+@_option(
     "--log-format",
     type=click.Choice(get_args(logs.Format)),
     default="text",
@@ -125,6 +137,7 @@ def serve(
     max_record_bytes: int,
     max_message_bytes: int,
     max_streams: int,
+    oip_idle_ttl: float,
     log_format: logs.Format,
     **rest: Any,
 ) -> None:
@@ -148,6 +161,7 @@ def serve(
             idle_ttl_s=idle_ttl,
             retention_s=retention,
             grace_s=grace,
+            oip_idle_ttl_s=oip_idle_ttl,
             limits=Limits(
                 max_sessions=max_sessions,
                 max_ended=max_ended,

@@ -95,6 +95,9 @@ class Config:
       retention_s: how long the end of a session is remembered.
       grace_s: how long a stopping server waits for its streams.
       allow_network_filesystem: whether the store may lie on a network file system.
+      oip: whether to serve the Open Inference Protocol too; None: if its extra is installed.
+      oip_idle_ttl_s: how long a sequence of that protocol may be idle. Its clients often
+        end none, and rely on the server; Triton's own default is a second.
     """
 
     bundles: tuple[pathlib.Path, ...] = ()
@@ -107,6 +110,8 @@ class Config:
     retention_s: float = 3_600.0
     grace_s: float = 10.0
     allow_network_filesystem: bool = False
+    oip: bool | None = None
+    oip_idle_ttl_s: float = 600.0
 
     def __post_init__(self) -> None:
         for name, choices in (
@@ -125,12 +130,13 @@ class Config:
             )
         if self.durability != "none" and self.store is None:
             raise ConfigError("store", "got none, expected a directory, or durability 'none'.")
-        if not 0 < self.idle_ttl_s <= self.limits.max_idle_ttl_s:
-            raise ConfigError(
-                "idle_ttl_s",
-                f"got {self.idle_ttl_s}, expected above 0 and at most "
-                f"{self.limits.max_idle_ttl_s}.",
-            )
+        for name in ("idle_ttl_s", "oip_idle_ttl_s"):
+            value = getattr(self, name)
+            if not 0 < value <= self.limits.max_idle_ttl_s:
+                raise ConfigError(
+                    name,
+                    f"got {value}, expected above 0 and at most {self.limits.max_idle_ttl_s}.",
+                )
         for name in ("retention_s", "grace_s"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):

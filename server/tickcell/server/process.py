@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tickcell.model import Bundle
 from tickcell.model.bundle import SHIPPED
+from tickcell.model.extras import MissingExtraError
 from tickcell.server import listening, store
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.engine import Engine
@@ -69,7 +70,7 @@ async def _serve(config: Config, catalogue: Catalogue, kept: store.EmbeddedStore
     # What lives as long as the process is not looked through again: a full collection
     # takes longer than a tick at 50 Hz (25 ms here, 2 us after this).
     gc.freeze()
-    sys.stdout.write(_banner(config, catalogue, kept, address))
+    sys.stdout.write(_banner(config, catalogue, kept, address, server.lacks_oip))
     sys.stdout.flush()
     await stopping.wait()
     _log.info("stopping")
@@ -77,7 +78,13 @@ async def _serve(config: Config, catalogue: Catalogue, kept: store.EmbeddedStore
     _log.info("stopped")
 
 
-def _banner(config: Config, catalogue: Catalogue, kept: store.EmbeddedStore, address: str) -> str:
+def _banner(
+    config: Config,
+    catalogue: Catalogue,
+    kept: store.EmbeddedStore,
+    address: str,
+    lacks_oip: MissingExtraError | None,
+) -> str:
     """Says what is served, where, on which store, and the one line to try it."""
     lines = [f"tickcell {importlib.metadata.version('tickcell')} serving on {address}"]
     for model in catalogue:
@@ -92,5 +99,9 @@ def _banner(config: Config, catalogue: Catalogue, kept: store.EmbeddedStore, add
     lines.append(f"  store  {where}, {kept.counts().live} sessions, durability {durability}")
     if kept.note:
         lines.append(f"  note   {kept.note}")
+    if config.oip and lacks_oip:
+        lines.append(f"  note   --oip: the Open Inference Protocol is not served: {lacks_oip}")
+    elif config.oip is not False and not lacks_oip:
+        lines.append(f"  oip    served too; a sequence may be idle for {config.oip_idle_ttl_s:g} s")
     lines.append(f"  try    tickcell replay --server {listening.as_called(address)}")
     return "\n".join(lines) + "\n"

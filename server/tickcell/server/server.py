@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from tickcell.model.extras import MissingExtraError
 from tickcell.server import calls, listening
 from tickcell.server.health_servicer import HEALTH_SERVICE, HealthServicer
 from tickcell.server.model_servicer import ModelServicer
 from tickcell.server.reflection_servicer import REFLECTION_SERVICE, ReflectionServicer
 from tickcell.server.session_servicer import SessionServicer
 from tickcell.server.step_servicer import StepServicer
+from tickcell.server.streams import Streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +48,10 @@ class Server:
 
     Holds no session state: it can be killed at any moment, and any number of servers
     can serve one store.
+
+    Attributes:
+      lacks_oip: why the Open Inference Protocol is not served; None if it is, or is not
+        wanted.
     """
 
     def __init__(
@@ -58,21 +64,36 @@ class Server:
         self._config = config
         self._engine = engine
         self._health = health
+        self.lacks_oip: MissingExtraError | None = None
         self._gate = calls.Gate()
-        self._steps = StepServicer(self._gate, engine, max_streams=config.limits.max_streams)
+        self._streams = Streams(config.limits.max_streams)
         lives = SessionServicer(self._gate, config, engine)
-        shown = (SESSION_SERVICE, MODEL_SERVICE, HEALTH_SERVICE)
+        steps = StepServicer(self._gate, engine, self._streams)
         services = {
-            SESSION_SERVICE: {**lives.methods(), **self._steps.methods()},
+            SESSION_SERVICE: {**lives.methods(), **steps.methods()},
             MODEL_SERVICE: ModelServicer(self._gate, engine.catalogue).methods(),
-            HEALTH_SERVICE: HealthServicer(health, shown).methods(),
-            REFLECTION_SERVICE: ReflectionServicer(shown).methods(),
+            **self._inference(),
         }
+        shown = (*services, HEALTH_SERVICE)
+        services[HEALTH_SERVICE] = HealthServicer(health, shown).methods()
+        services[REFLECTION_SERVICE] = ReflectionServicer(shown).methods()
         self._handlers = [
             *(grpc.method_handlers_generic_handler(*service) for service in services.items()),
             *extra_handlers,
         ]
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _inference(self) -> dict[str, dict[str, calls.Handler]]:
+        """Returns the service of the Open Inference Protocol; none where it is not wanted."""
+        if self._config.oip is False:
+            return {}
+        try:
+            from tickcell.server.oip import servicer
+        except MissingExtraError as error:
+            self.lacks_oip = error
+            return {}
+        parts = (self._gate, self._config, self._engine, self._health, self._streams)
+        return {servicer.INFERENCE_SERVICE: servicer.methods(*parts)}
 
     async def start(self) -> str:
         """Starts to serve, and returns the address with the port that was bound.
@@ -97,7 +118,7 @@ class Server:
         deadline_s = time.monotonic() + self._config.grace_s
         self._gate.close()
         self._health.drain()
-        await self._steps.drain(self._config.grace_s)
+        await self._streams.drain(self._config.grace_s)
         last_calls_s = min(_LAST_CALLS_S, self._config.grace_s)
         await self._gate.wait_until_quiet(last_calls_s)
         await self._engine.finish(max(last_calls_s, deadline_s - time.monotonic()))
