@@ -73,9 +73,7 @@ class LossyNetwork(RuleBasedStateMachine):
     def send_a_reset(self, client: int, request: str) -> None:
         self.sent.append(("reset", self.beliefs[client][0], request))
 
-    @rule(
-        request=st.sampled_from(["c0", "c1", "c2"]), kind=st.sampled_from(["create", "begin"])
-    )
+    @rule(request=st.sampled_from(["c0", "c1", "c2"]), kind=st.sampled_from(["create", "begin"]))
     def send_a_creation(self, request: str, kind: str) -> None:
         self.sent.append((kind, request))
 

@@ -21,7 +21,7 @@ _CONFIG = Config(durability="none")
 
 def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Command]:
     """Returns an option that its environment variable TICKCELL_... mirrors."""
-    variable = "TICKCELL_" + flag.partition("/")[0].removeprefix("--").replace("-", "_").upper()
+    variable = "TICKCELL_" + flag.removeprefix("--").replace("-", "_").upper()
     return click.option(
         flag, *names, envvar=variable, show_envvar=True, show_default=True, **settings
     )
@@ -106,10 +106,11 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
     help="Keep the store on a network file system all the same.",
 )
 @_option(
-    "--oip/--no-oip",
-    default=None,
-    help="Serve the Open Inference Protocol (Triton's, KServe's) on the same port. "
-    "[default: if tickcell[triton] is installed]",
+    "--oip",
+    type=click.Choice(get_args(config_module.Oip)),
+    default=_CONFIG.oip,
+    help="Serve the Open Inference Protocol, of Triton and KServe, on the same port. "
+    "auto: if tickcell[triton] is installed.",
 )
 @_option(
     "--oip-idle-ttl",

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 Durability = Literal["process-crash", "power-loss", "none"]
 Numerics = Literal["serve", "strict"]
+Oip = Literal["auto", "on", "off"]
 
 # Beside nothing else in wide use, and easy to tell from gRPC's usual 50051.
 DEFAULT_LISTEN = "localhost:50061"
@@ -95,7 +96,7 @@ class Config:
       retention_s: how long the end of a session is remembered.
       grace_s: how long a stopping server waits for its streams.
       allow_network_filesystem: whether the store may lie on a network file system.
-      oip: whether to serve the Open Inference Protocol too; None: if its extra is installed.
+      oip: whether to serve the Open Inference Protocol too; `auto`: if its extra is installed.
       oip_idle_ttl_s: how long a sequence of that protocol may be idle. Its clients often
         end none, and rely on the server; Triton's own default is a second.
     """
@@ -110,13 +111,14 @@ class Config:
     retention_s: float = 3_600.0
     grace_s: float = 10.0
     allow_network_filesystem: bool = False
-    oip: bool | None = None
+    oip: Oip = "auto"
     oip_idle_ttl_s: float = 600.0
 
     def __post_init__(self) -> None:
         for name, choices in (
             ("durability", get_args(Durability)),
             ("numerics", get_args(Numerics)),
+            ("oip", get_args(Oip)),
         ):
             if getattr(self, name) not in (None, *choices):
                 raise ConfigError(

@@ -99,9 +99,9 @@ def _banner(
     lines.append(f"  store  {where}, {kept.counts().live} sessions, durability {durability}")
     if kept.note:
         lines.append(f"  note   {kept.note}")
-    if config.oip and lacks_oip:
-        lines.append(f"  note   --oip: the Open Inference Protocol is not served: {lacks_oip}")
-    elif config.oip is not False and not lacks_oip:
+    if lacks_oip is None and config.oip != "off":
         lines.append(f"  oip    served too; a sequence may be idle for {config.oip_idle_ttl_s:g} s")
+    elif config.oip == "on":
+        lines.append(f"  oip    not served: {lacks_oip}")
     lines.append(f"  try    tickcell replay --server {listening.as_called(address)}")
     return "\n".join(lines) + "\n"

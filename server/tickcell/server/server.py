@@ -85,7 +85,7 @@ class Server:
 
     def _inference(self) -> dict[str, dict[str, calls.Handler]]:
         """Returns the service of the Open Inference Protocol; none where it is not wanted."""
-        if self._config.oip is False:
+        if self._config.oip == "off":
             return {}
         try:
             from tickcell.server.oip import servicer
