@@ -150,9 +150,13 @@ class PeerStream:
 
     def send(self, message: Any) -> list[float]:
         """Sends a request, and returns the numbers of its answer; a refusal is raised."""
+        return outputs(self.exchange(message))
+
+    def exchange(self, message: Any) -> Any:
+        """Sends a request, and returns its response; a refusal is raised."""
         encoded = message if isinstance(message, bytes) else message.SerializeToString()
         self._requests.put(encoded)
-        return outputs(self.receive())
+        return self.receive()
 
     def infer(self, *arguments: Any, **options: Any) -> list[float]:
         """Sends an inference request, and returns the numbers of its answer; see `request`."""

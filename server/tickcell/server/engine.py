@@ -137,9 +137,16 @@ class Engine:
         request = Begin(model, wanted, first)
         beginning, stepping = self._driver.enter(request), self._driver.enter(first)
         begun: Record = await beginning
-        if begun is request.made and request.has_replaced:
+        has_begun = begun is request.made
+        if has_begun and request.has_replaced:
             self.replaced_count += 1
-        return begun, await stepping
+        try:
+            return begun, await stepping
+        except (errors.StoreBusy, errors.StoreAway, errors.StoreFull) as error:
+            if not has_begun:
+                raise
+            why = f"a life has begun, and its first steps were refused with {error.reason}"
+            raise errors.outcome_unknown(first.session, why) from error
 
     async def get(self, caller: Caller, session: str) -> Record:
         """Returns a live session's record.

@@ -194,7 +194,11 @@ class Sequences:
             infer = self._start if asked.starts else self._go_on
             inferred = await infer(caller, asked, message)
             session = asked.sequence.session(caller.owner)
-            await self._engine.end(caller, session, inferred.stepped.generation)
+            try:
+                await self._engine.end(caller, session, inferred.stepped.generation)
+            except (errors.StoreBusy, errors.StoreAway, errors.StoreFull) as error:
+                why = f"its frames were applied, and the end was refused with {error.reason}"
+                raise errors.outcome_unknown(session, why) from error
             return inferred
         finally:
             place = (caller.owner, asked.sequence)
