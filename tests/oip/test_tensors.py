@@ -148,6 +148,14 @@ TYPED = pb.InferTensorContents(fp32_contents=[1.0])
             "input 'frames': got the parameter 'shared_memory_region', expected none",
         ),
         (
+            with_input(
+                **FRAME,
+                parameters={"binary_data_size": pb.InferParameter(int64_param=8)},
+                raw=ONE,
+            ),
+            "frames: got 4 raw bytes, expected 8, as its binary_data_size says",
+        ),
+        (
             request(7, raw_input_contents=[ONE, ONE], inputs=[FRAME]),
             "raw_input_contents: got 2 of them, expected 1 or none",
         ),
@@ -159,6 +167,11 @@ def test_input_that_does_not_fit_is_refused_and_changes_nothing(
     with pytest.raises(Refused, match=complaint):
         started.send(message)
     assert started.infer(7, [5.0]) == [1005.0]
+
+
+def test_size_that_kserves_client_says_of_its_bytes_is_taken(started: Path) -> None:
+    size = {"binary_data_size": pb.InferParameter(int64_param=4)}
+    assert started.send(with_input(**FRAME, parameters=size, raw=ONE)) == [1001.0]
 
 
 def asking(*names: str, **parameters: Any) -> Any:

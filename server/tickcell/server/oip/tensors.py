@@ -25,6 +25,7 @@ _DATATYPES = {
     "FP64": ("<f8", "fp64_contents"),
     "INT32": ("<i4", "int_contents"),
 }
+_SIZE = "binary_data_size"
 
 
 class Frames(NamedTuple):
@@ -156,7 +157,7 @@ class Layout:
         if tensor.name != port.name:
             raise _invalid("inputs", repr(tensor.name[:80]), repr(port.name))
         if tensor.parameters:
-            raise _parameter(f"input {port.name!r}", tensor.parameters)
+            _check_parameters(port, tensor.parameters, raw)
         step_count, has_time = self._form(port, tuple(tensor.shape))
         count = step_count * len(port.columns)
         if raw is not None and tensor.datatype == FLOAT32 and not tensor.HasField("contents"):
@@ -216,6 +217,19 @@ def _float32(port: Port, numbers: NDArray[Any]) -> NDArray[np.float32]:
         index = int(np.argmin(is_held))
         raise _invalid(port.name, f"{numbers[index]} at {index}", "a number that float32 holds")
     return readings
+
+
+def _check_parameters(port: Port, parameters: Any, raw: bytes | None) -> None:
+    """Raises ArgumentInvalid unless an input has no parameter but the size of its bytes.
+
+    KServe's client says that beside the bytes themselves.
+    """
+    if {*parameters} != {_SIZE}:
+        raise _parameter(f"input {port.name!r}", {*parameters} - {_SIZE})
+    size = parameters[_SIZE].int64_param
+    if raw is None or size != len(raw):
+        got = "none" if raw is None else len(raw)
+        raise _invalid(port.name, f"{got} raw bytes", f"{size}, as its {_SIZE} says")
 
 
 def _parameter(whose: str, parameters: Any) -> errors.ArgumentInvalid:
