@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import subprocess
+import venv
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -213,3 +215,18 @@ def test_python_of_the_document_gives_the_outputs_of_the_plain_loop(
         assert np.stack(acted).tobytes() == expected[:10].tobytes()
     assert len(blocks) == 2
     names["client"].close()
+
+
+@pytest.mark.slow
+def test_kserves_client_gives_the_outputs_of_the_plain_loop(
+    address: str, frames: np.ndarray, expected: np.ndarray, tmp_path: Path
+) -> None:
+    """In an environment of its own: what it asks for cannot be had beside our constraints."""
+    venv.create(tmp_path / "env", with_pip=True, symlinks=True)
+    python = tmp_path / "env" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", "kserve"], check=True)
+    given, got = tmp_path / "frames.npy", tmp_path / "outputs.npy"
+    np.save(given, frames)
+    program = Path(__file__).with_name("kserve_client.py")
+    subprocess.run([python, program, address, given, got], check=True)
+    assert np.load(got).tobytes() == expected.tobytes()
