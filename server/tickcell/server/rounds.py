@@ -99,7 +99,8 @@ class Stepped(NamedTuple):
       first_step: the index of the request's first step.
       outputs: `[T, B, O]` float32.
       history: after the request's last step.
-      stored: how many of its steps, from the first on, were applied before.
+      stored: how many of its steps, from the first on, were answered from the window; the
+        rest were computed.
     """
 
     generation: int
