@@ -190,6 +190,11 @@ class TestVersions:
         with pytest.raises(Refused, match=f"unknown model: '{model}'.* is not found"):
             path.infer(7, model=model, model_version=version, start=True)
 
+    def test_step_of_a_model_that_is_not_served_is_refused_as_such(self, path: Path) -> None:
+        with pytest.raises(Refused, match=r"Request for unknown model: 'n+' is not found") as long:
+            path.infer("x" * 128, model="n" * 100_000)
+        assert len(str(long.value)) < 1000
+
 
 class TestOrder:
     def test_two_clients_without_our_parameters_go_in_order_of_arrival(self, peer: Peer) -> None:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tickcell.server.oip.asked import Asked
 
 _NOT_ALIVE = (errors.SessionUnknown, errors.SessionExpired, errors.SessionDeleted)
-# More than any id of ours; who sends a longer one, knows it.
-_MAX_REQUEST_ID = 80
+# In a refusal, no more of names and ids than fits a status.
+_MAX_NAME = 80
 
 
 def status(
@@ -36,7 +36,7 @@ def status(
     refusal = messages.status(error)
     text = str(error)
     if asked is not None and caller is not None:
-        sequence, model = asked.sequence.id, asked.sequence.model
+        sequence, model = asked.sequence.id, asked.sequence.model[:_MAX_NAME]
         session = asked.sequence.session(caller.owner)
         text = text.removeprefix(f"{session}: ")
         if isinstance(error, _NOT_ALIVE):
@@ -46,8 +46,8 @@ def status(
                 f"START flag on the first request of the sequence [{error.reason}: {text}]"
             )
         else:
-            text = f"sequence {sequence} of model '{model[:80]}': {text} [{error.reason}]"
+            text = f"sequence {sequence} of model '{model}': {text} [{error.reason}]"
     else:
         text = f"{text} [{error.reason}]"
-    refusal.message = f"[request id: {request_id[:_MAX_REQUEST_ID]}] {text}" if request_id else text
+    refusal.message = f"[request id: {request_id[:_MAX_NAME]}] {text}" if request_id else text
     return refusal

@@ -244,6 +244,8 @@ class Sequences:
         return Inferred(version, frames, ports, stepped, read_ns)
 
     async def _look_up(self, caller: Caller, sequence: Sequence, session: str) -> _Known:
+        # Of a model that nobody serves there is nothing to say of its sequences.
+        self._repository.versions(sequence.model)
         found: Record = await self._engine.get(caller, session)
         version = self._repository.pinned_to(found, session)
         known = _Known(session, found.life.generation, version)
