@@ -225,6 +225,7 @@ class World:
       cell: of the model "counting", unless that was given another; one sensor wide.
       server: the server; `other` is another one on its store.
       caller: whose sessions these are.
+      sweeper: what `sweep` sweeps with.
     """
 
     caller = ANYBODY
@@ -251,7 +252,7 @@ class World:
         self.other = self.other_of(self.catalogue)
         policy = Policy.of(self._config(is_strict=False), self.catalogue)
         driver = Driver(self.store, Heads(), policy, Health(), lambda: WALL_NS)
-        self._sweep = Sweep(self.store, driver, policy)
+        self.sweeper = Sweep(self.store, driver, policy)
 
     def server_of(
         self, catalogue: Catalogue, *, is_strict: bool = False, observer: Observer | None = None
@@ -299,7 +300,7 @@ class World:
 
     def sweep(self) -> int:
         """Sweeps once, as upkeep does each second; returns how many records were removed."""
-        return in_loop(self._sweep.run())
+        return in_loop(self.sweeper.run())
 
     def next_step(self, session: str) -> int:
         return self.other.sessions.get(session).next_step

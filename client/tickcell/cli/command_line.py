@@ -69,7 +69,7 @@ COMMANDS = {
     "train": Command(f"{_OURS}.train", "train", "Trains a model on recordings."),
     "export": Command(f"{_OURS}.export", "train", "Turns a Keras model into a bundle."),
     "bundle": Command(f"{_OURS}.bundle", "server", "Makes a bundle of a LiteRT graph of one step."),
-    "evaluate": Command(f"{_OURS}.evaluate", "train", "Measures a bundle on recordings."),
+    "evaluate": Command(f"{_OURS}.evaluate", "server", "Measures a bundle on recordings."),
 }
 
 

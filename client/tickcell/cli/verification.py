@@ -60,7 +60,7 @@ class Verification:
       cell: the same model in this process.
       frames: `[T, F]`, T >= 1.
       name: what to call the stream tick by tick.
-      advance: is told of each step, or of their number, as they are streamed.
+      advance: is told of each step, or of their number, as they are done.
       outputs: `[T, O]`, those of the stream tick by tick, once it has run.
     """
 
@@ -79,19 +79,20 @@ class Verification:
 
     @property
     def step_count(self) -> int:
-        """How many steps the three ways take together."""
-        return 2 * len(self.frames) + self._starts()[1]
+        """How many steps the three ways and the plain loops take together."""
+        starts, length = self._starts()
+        return 3 * len(self.frames) + (1 + len(starts)) * length
 
     def run(self) -> Iterator[Comparison]:
         """Yields a comparison with the plain loop after each of the three ways."""
         tolerance = 0.0 if self.has_own_numerics else TOLERANCE
-        expected = loop(self.cell, self.frames)
+        expected = self._loop(self.frames)
         self.outputs = self._tick_by_tick()
         yield compare(self.name, self.outputs, _LOOP, expected, tolerance=tolerance)
         yield compare("in chunks", self._in_chunks(), _LOOP, expected, tolerance=tolerance)
         starts, length = self._starts()
         series = np.stack(
-            [loop(self.cell, self.frames[start : start + length]) for start in starts], axis=1
+            [self._loop(self.frames[start : start + length]) for start in starts], axis=1
         )
         name = f"{len(starts)} series"
         yield compare(name, self._several_series(), _LOOP, series, tolerance=tolerance)
@@ -113,6 +114,9 @@ class Verification:
                 series_count=series_count,
             )
         )
+
+    def _loop(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        return loop(self.cell, frames, self.advance)
 
     def _tick_by_tick(self) -> NDArray[np.float32]:
         with self._session() as session:

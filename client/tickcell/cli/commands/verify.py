@@ -71,7 +71,8 @@ def _verify(
         read = source.open_source(path, model, dropouts, layout)
         for note in read.notes():
             click.echo(f"tickcell: {note}", err=True)
-        whole = read.whole(read.blocks())
+        with progress.bar("reading", read.expected_length, "frame") as advance:
+            whole = read.whole(read.blocks(), advance)
         for note in read.closing_notes():
             click.echo(f"tickcell: {note}", err=True)
     run = verification.Verification(server, model, bundle.cell(), whole.frames)
