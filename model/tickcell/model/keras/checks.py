@@ -52,7 +52,7 @@ def check_as_trained(step: Step, frames: NDArray[np.float32], outputs: NDArray[n
             if not np.array_equal(got, again, equal_nan=True):
                 raise AgreementError(
                     f"{step.model.name}: gives something else each time that it is called; leave "
-                    "out what is random, such as Dropout with training=True."
+                    "out what is random."
                 )
         _require_close(step.model, "its layers over the whole sequence", got, masked)
 
