@@ -13,6 +13,7 @@ from tickcell.server import errors
 from tickcell.server.pace import Pace
 
 if TYPE_CHECKING:
+    import pathlib
     from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
@@ -34,6 +35,7 @@ class ServedModel:
       limits: the lowest and the highest reading of each sensor.
       frame_layout: how one frame lies in bytes.
       pace: how long the cell takes on this machine.
+      directory: where its bundle lies; None for a cell without one.
     """
 
     card: Card
@@ -44,9 +46,12 @@ class ServedModel:
     limits: tuple[tuple[float, float], ...]
     frame_layout: struct.Struct
     pace: Pace
+    directory: pathlib.Path | None = None
 
     @classmethod
-    def of(cls, card: Card, cell: Cell, fingerprint: str) -> ServedModel:
+    def of(
+        cls, card: Card, cell: Cell, fingerprint: str, directory: pathlib.Path | None = None
+    ) -> ServedModel:
         """Prepares a cell to be served under a fingerprint."""
         ranges = Ranges(cell.interface.sensors, cell.interface.mask_value)
         return cls(
@@ -58,6 +63,7 @@ class ServedModel:
             limits=tuple(zip(ranges.lowest.tolist(), ranges.highest.tolist(), strict=True)),
             frame_layout=struct.Struct(f"<{len(cell.interface.sensors)}f"),
             pace=Pace.of(cell),
+            directory=directory,
         )
 
     def out_of_range(self, frames: bytes) -> NDArray[np.bool_] | None:
@@ -85,7 +91,7 @@ class ServedModel:
     @classmethod
     def load(cls, bundle: Bundle) -> ServedModel:
         """Builds the bundle's cell."""
-        return cls.of(bundle.card, bundle.cell(), bundle.fingerprint)
+        return cls.of(bundle.card, bundle.cell(), bundle.fingerprint, bundle.path)
 
 
 class CatalogueError(ValueError):

@@ -66,6 +66,8 @@ def export(
     mask_value = step.plan.mask_value if len(step.plan.inputs) == 1 else None
     interface = Interface(sensors, step.state_tensors, own_heads, mask_value)
 
+    # A model of sequences of one length is called on one as it was trained.
+    random_step_count = max(random_step_count, step.plan.step_count or 0)
     generator = np.random.default_rng(0)
     golden_frames = _golden_frames(step, interface, golden_frames, generator)
     frames = frames_of.random(step.plan, generator, golden_frames, random_step_count)

@@ -33,7 +33,10 @@ def random(
     """
     shape = (_SERIES_COUNT, step_count, plan.sensor_count)
     frames = generator.standard_normal(shape, np.float32)
-    scaled = np.asarray(frames * golden.std(axis=0) + golden.mean(axis=0), np.float32)
+    # A reading that stands still in the golden moves here, or nothing would be compared.
+    deviations = golden.std(axis=0)
+    deviations[deviations == 0] = 1.0
+    scaled = np.asarray(frames * deviations + golden.mean(axis=0), np.float32)
     scaled = _allowed(plan, generator, scaled)
     if plan.mask_value is not None:
         scaled[_masked(generator, step_count)] = plan.mask_value

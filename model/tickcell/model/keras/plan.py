@@ -11,11 +11,13 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+import keras
+
 from tickcell.model.keras import graph, whole
-from tickcell.model.keras.reader import Bound, Head, Reader, size_of
+from tickcell.model.keras.reader import FRAME_COUNT, Bound, Head, Reader, size_of
 from tickcell.model.keras.rules.rule import Rule, Timing, UnstreamableError, Value
 
-__all__ = ["Bound", "Head", "Plan", "UnstreamableError", "read"]
+__all__ = ["FRAME_COUNT", "Bound", "Head", "Plan", "UnstreamableError", "read"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -24,6 +26,7 @@ class Plan:
 
     Attributes:
       bound: in an order in which each call's inputs are there.
+      arguments: what the model is called with, in the structure in which it takes it.
       inputs: in the order in which a frame has their readings; a static input is there
         with each frame.
       input_names: of those.
@@ -37,6 +40,7 @@ class Plan:
     """
 
     bound: tuple[Bound, ...]
+    arguments: Any
     inputs: tuple[Value, ...]
     input_names: tuple[str, ...]
     carried: tuple[Value, ...]
@@ -109,6 +113,7 @@ def read(model: Any) -> Plan:
         )
     read = Plan(
         bound=tuple(reader.bound),
+        arguments=keras.tree.pack_sequence_as(flat.input, reader.inputs),
         inputs=inputs,
         input_names=tuple(reader.input_names[value.index] for value in inputs),
         carried=tuple(value for value in reader.inputs if value.index in reader.carried),
