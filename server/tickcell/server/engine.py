@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tickcell.server import errors, lives, record, rounds
 from tickcell.server.driver import Driver
 from tickcell.server.heads import Heads
-from tickcell.server.life_requests import Create, Delete, Get, Reset, Touch
+from tickcell.server.life_requests import Begin, Create, Delete, End, Get, Recall, Reset, Touch
 from tickcell.server.pieces import Pieces
 from tickcell.server.policy import Policy
 from tickcell.server.store.contract import Key
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from tickcell.server.config import Config
     from tickcell.server.life_requests import Creation
     from tickcell.server.observer import Observer
+    from tickcell.server.quotas import Quotas
     from tickcell.server.record import Record
     from tickcell.server.rounds import Stepped
     from tickcell.server.rules import StepRequest
@@ -60,6 +61,7 @@ class Engine:
 
     Attributes:
       catalogue: the models that are served.
+      replaced_count: lives that ended because the next one of their session began.
     """
 
     def __init__(
@@ -69,11 +71,14 @@ class Engine:
         store: EmbeddedStore,
         observer: Observer,
         wall_ns: Callable[[], int] = time.time_ns,
+        quotas: Quotas | None = None,
     ) -> None:
         self.catalogue = catalogue
+        self.replaced_count = 0
         self._store = store
         self._observer = observer
-        policy = Policy.of(config, catalogue)
+        policy = Policy.of(config, catalogue, quotas)
+        self._quotas = policy.quotas
         heads = Heads()
         self._driver = Driver(store, heads, policy, observer, wall_ns)
         sweep = Sweep(store, self._driver, policy)
@@ -93,7 +98,12 @@ class Engine:
             StepConflict: see `rules.decide`.
           ModelNotServed, NumericsChanged, FrameOutOfRange, OutputNotFinite: new steps
             cannot be computed.
+
+        Raises, at once:
+          OwnerRateExceeded: its owner has taken as many ticks as it may for now.
         """
+        if self._quotas.have_rates:
+            self._quotas.take(request)
         return self._driver.enter(request)
 
     async def create(self, caller: Caller, model: ServedModel, wanted: Creation) -> Record:
@@ -102,11 +112,52 @@ class Engine:
         Raises:
           SessionExists, SessionDeleted, SessionExpired: see `lives.create`.
           ArgumentInvalid: see `life_requests.Create`.
-          SessionsFull: as many are alive as there may be.
+          SessionsFull, OwnerSessionsFull: as many are alive as there may be, or of its owner.
         """
         request = Create(caller.key(wanted.session), model, wanted)
         created: Record = await self._driver.enter(request)
         return created
+
+    async def begin(
+        self, model: ServedModel, wanted: Creation, first: StepRequest
+    ) -> tuple[Record, Stepped]:
+        """Begins a life with its first steps; one that is alive ends thereby.
+
+        The life begins in one commit, and its steps are the next: nothing that asks here
+        for the session comes between the two. Where the steps are refused after all, for
+        they are computed only then, the life has begun. The same request returns the life
+        that it began.
+
+        Args:
+          model: which the life is pinned to.
+          wanted: what it is made of.
+          first: its first steps, under the generation that it is to have.
+
+        Returns:
+          The record with which the life began, or as it is now; and the steps' answer.
+
+        Raises:
+          SessionDeleted, SessionExpired, SessionRestarted: see `lives.begin`.
+          ArgumentInvalid, FrameShape, FrameNotFinite, FrameOutOfRange: see
+            `life_requests.Begin`; nothing has begun.
+          SessionsFull, OwnerSessionsFull: as many are alive as there may be, or of its owner.
+          OwnerRateExceeded: its owner has taken as many ticks as it may for now.
+        """
+        if self._quotas.have_rates:
+            self._quotas.take(first)
+        request = Begin(model, wanted, first)
+        beginning, stepping = self._driver.enter(request), self._driver.enter(first)
+        begun: Record = await beginning
+        has_begun = begun is request.made
+        if has_begun and request.has_replaced:
+            self.replaced_count += 1
+        try:
+            return begun, await stepping
+        except (errors.StoreBusy, errors.StoreAway, errors.StoreFull) as error:
+            if not has_begun:
+                raise
+            why = f"a life has begun, and its first steps were refused with {error.reason}"
+            raise errors.outcome_unknown(first.session, why) from error
 
     async def get(self, caller: Caller, session: str) -> Record:
         """Returns a live session's record.
@@ -148,29 +199,49 @@ class Engine:
         """
         await self._driver.enter(Delete(caller.key(session), generation))
 
+    async def end(self, caller: Caller, session: str, generation: int) -> None:
+        """Ends a session, and keeps its window for those who ask again; see `recall`.
+
+        Ending the same generation again succeeds.
+
+        Raises:
+          SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
+          SessionRestarted: another generation is meant.
+        """
+        await self._driver.enter(End(caller.key(session), generation))
+
+    async def recall(self, caller: Caller, session: str) -> Record:
+        """Returns the record of a session that is alive, or whose end is remembered.
+
+        Raises:
+          SessionUnknown: it is neither.
+        """
+        recalled: Record = await self._driver.enter(Recall(caller.key(session)))
+        return recalled
+
     async def list_live(
         self,
-        caller: Caller,
-        behind: str,
+        owner: str | None,
+        behind: Key | None,
         limit: int,
-        show: Callable[[list[tuple[str, Record]]], _Shown],
-    ) -> tuple[list[_Shown], str]:
-        """Shows some live sessions, ordered by id, a few at a time.
+        show: Callable[[list[tuple[Key, Record]]], _Shown],
+    ) -> tuple[list[_Shown], Key | None]:
+        """Shows some live sessions, ordered by owner and id, a few at a time.
 
         Args:
-          caller: whose sessions.
-          behind: the id behind which to begin.
+          owner: whose sessions; None for those of all owners, which an operator may see.
+          behind: behind which to begin; None for the beginning.
           limit: how many records to look at; there may be fewer live ones.
-          show: makes of some ids and records what is wanted.
+          show: makes of some keys and records what is wanted.
 
         Returns:
-          What `show` returned, and the id behind which to go on; "" at the end.
+          What `show` returned, and behind which to go on; None at the end.
         """
         shown: list[_Shown] = []
-        last = caller.key(behind)
+        last = behind
 
-        def look(after: Key, count: int) -> list[tuple[Key, bytes]]:
-            found = self._store.scan(caller.owner, after, count)
+        def look(after: Key | None, count: int) -> list[tuple[Key, bytes]]:
+            found = self._store.scan(owner, after, count)
             shown.append(show(self._live(found)))
             return found
 
@@ -180,12 +251,12 @@ class Engine:
             found = await self._read(functools.partial(look, last, count))
             pieces.note(found)
             if len(found) < count:
-                last = caller.key("")
+                last = None
                 break
             last = found[-1][0]
             limit -= count
         await self._read_durable()
-        return shown, last.session
+        return shown, last
 
     def keep_up(self) -> Coroutine[Any, Any, None]:
         """Does each second what is due, until it is cancelled."""
@@ -224,8 +295,8 @@ class Engine:
             self._observer.store_failed(error)
             raise rounds.refusal(_LIST, error) from error
 
-    def _live(self, found: list[tuple[Key, bytes]]) -> list[tuple[str, Record]]:
-        """Returns the ids and records of those that are alive."""
+    def _live(self, found: list[tuple[Key, bytes]]) -> list[tuple[Key, Record]]:
+        """Returns the keys and records of those that are alive."""
         now_ns = self._store.now_ns()
         live = []
         for key, encoded in found:
@@ -236,5 +307,5 @@ class Engine:
                 _log.error("%s", error)
                 continue
             if not lives.has_ended(current, now_ns):
-                live.append((key.session, current))
+                live.append((key, current))
         return live

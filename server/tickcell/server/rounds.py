@@ -23,12 +23,12 @@ from tickcell.server import computing, errors, lives, record, rules
 from tickcell.server.computing import Begun, Call
 from tickcell.server.heads import NOTHING, Head
 from tickcell.server.record import Record
+from tickcell.server.room import Count, Room
 from tickcell.server.rules import StepRequest
 from tickcell.server.store.contract import (
     Applied,
     Change,
     Contended,
-    Counts,
     Full,
     Key,
     Lost,
@@ -81,10 +81,6 @@ class Load(NamedTuple):
     keys: list[Key]
 
 
-class Count(NamedTuple):
-    """Needs to know how many sessions there are: sent `Counts`."""
-
-
 class Commit(NamedTuple):
     """Needs changes to be committed, however long the store is locked: sent a verdict for each."""
 
@@ -99,12 +95,15 @@ class Stepped(NamedTuple):
       first_step: the index of the request's first step.
       outputs: `[T, B, O]` float32.
       history: after the request's last step.
+      stored: how many of its steps, from the first on, were answered from the window; the
+        rest were computed.
     """
 
     generation: int
     first_step: int
     outputs: bytes
     history: bytes
+    stored: int = 0
 
 
 # A life request is answered with the record that is there then.
@@ -172,17 +171,12 @@ def begin_loaded(
     """
     begun: list[Begun | Computed] = []
     answers: Answers = []
-    room: int | None = None
+    room = Room(policy)
     loaded = yield from _load([request.key for request in requests])
     for request, found in zip(requests, loaded, strict=True):
         outcome = _from_load(request, found, heads, policy, now)
         if isinstance(outcome, Computed) and outcome.adds_session:
-            if room is None:
-                counts: Counts = yield Count()
-                room = policy.limits.max_sessions - counts.live
-            room -= 1
-            if room < 0:
-                outcome = _sessions_full(request.key, policy.limits.max_sessions)
+            outcome = (yield from room.take(request.key)) or outcome
         if isinstance(outcome, Begun | Computed):
             begun.append(outcome)
         else:
@@ -303,7 +297,7 @@ def _decide_step(
     if stored == request.step_count:
         outputs = rules.stored_outputs(found, first_step, stored)
         last = found.history_before(first_step + stored)
-        return Stepped(found.life.generation, first_step, outputs, last)
+        return Stepped(found.life.generation, first_step, outputs, last, stored)
     model = policy.catalogue.pinned_to(found, session)
     if model.numerics != found.numerics:
         if policy.is_strict:
@@ -373,7 +367,7 @@ def _advance(begun: Begun, new_outputs: bytes, state: bytes) -> Computed | error
         Change(request.key, encoded, record.encode(request.key, new)),
         is_proven,
         new,
-        Stepped(found.life.generation, first_step, outputs, histories[-history.SIZE :]),
+        Stepped(found.life.generation, first_step, outputs, histories[-history.SIZE :], stored),
     )
 
 
@@ -412,12 +406,3 @@ def refusal(key: Key, why: Verdict | Exception) -> errors.TickcellError:
             _log.error("%s: a request failed", session, exc_info=why)
             return errors.internal(session, session=session)
     raise AssertionError(f"not a refusal: {why}")
-
-
-def _sessions_full(key: Key, most: int) -> errors.SessionsFull:
-    return errors.SessionsFull(
-        f"{key.session}: {most} sessions are alive, the most there may be; delete some, wait, or "
-        "raise --max-sessions.",
-        session=key.session,
-        max_session_count=most,
-    )
