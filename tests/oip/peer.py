@@ -136,10 +136,12 @@ class Peer:
 class PeerStream:
     """A stream of inference requests, each sent once the one before is answered."""
 
-    def __init__(self, peer: Peer, *metadata: tuple[str, str]) -> None:
+    def __init__(
+        self, peer: Peer, *metadata: tuple[str, str], patience_s: float = PATIENCE_S
+    ) -> None:
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         method: Any = peer.channel.stream_stream(f"/{SERVICE}/ModelStreamInfer")
-        self._call = method(self._each(), metadata=metadata, timeout=PATIENCE_S)
+        self._call = method(self._each(), metadata=metadata, timeout=patience_s)
 
     def __enter__(self) -> Self:
         return self
