@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from tickcell.client.credentials import Credentials
     from tickcell.client.resources import Model
     from tickcell.model import Bundle, Cell
 
@@ -33,17 +34,24 @@ class VerifyError(errors.TickcellError):
     """There is nothing to compare: the server serves something else."""
 
 
-def served_model(address: str, bundle: Bundle) -> Model:
+class Place(NamedTuple):
+    """Where a server is, and what it is shown."""
+
+    address: str
+    credentials: Credentials
+
+
+def served_model(server: Place, bundle: Bundle) -> Model:
     """Returns a bundle's model as it is served.
 
     Raises:
       VerifyError: another model of this name and version is served.
     """
-    with Link(address) as link:
+    with Link(server.address, credentials=server.credentials) as link:
         model = unary_calls.get_model(link, bundle.card.name, bundle.card.version)
     if model.fingerprint != bundle.fingerprint:
         raise VerifyError(
-            f"{address} serves {model.name} {model.version} with the fingerprint "
+            f"{server.address} serves {model.name} {model.version} with the fingerprint "
             f"{model.fingerprint[:12]}, the bundle has {bundle.fingerprint[:12]}: name the bundle "
             "that is served by --bundle."
         )
@@ -55,7 +63,7 @@ class Verification:
     """Streams a recording in three ways and compares each with the plain loop.
 
     Attributes:
-      address: of the server.
+      server: where it is.
       model: as it is served.
       cell: the same model in this process.
       frames: `[T, F]`, T >= 1.
@@ -64,7 +72,7 @@ class Verification:
       outputs: `[T, O]`, those of the stream tick by tick, once it has run.
     """
 
-    address: str
+    server: Place
     model: Model
     cell: Cell
     frames: NDArray[np.float32]
@@ -108,10 +116,11 @@ class Verification:
     def _session(self, series_count: int = 1) -> AbstractContextManager[Session]:
         return temporary_session.deleted(
             Session.create(
-                self.address,
+                self.server.address,
                 model=self.model.name,
                 model_version=self.model.version,
                 series_count=series_count,
+                credentials=self.server.credentials,
             )
         )
 

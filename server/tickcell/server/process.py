@@ -14,6 +14,7 @@ from tickcell.model import Bundle
 from tickcell.model.bundle import SHIPPED
 from tickcell.model.extras import MissingExtraError
 from tickcell.server import listening, store
+from tickcell.server.access import Access
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.engine import Engine
 from tickcell.server.health import Health
@@ -31,15 +32,17 @@ def run(config: Config) -> None:
     Raises:
       BundleError, CatalogueError: a bundle cannot be served.
       StoreError: the store cannot be opened.
-      ListenError: the address cannot be listened on.
+      ListenError: the address cannot be listened on, or not in plain text.
+      FileError: a certificate, or the file of tokens or callers, cannot be used.
       MissingExtraError: the extra "server" is not installed.
     """
     catalogue = Catalogue(
         ServedModel.load(Bundle.load(path)) for path in config.bundles or (SHIPPED,)
     )
+    access = Access.of(config)
     kept = open_store(config)
     try:
-        asyncio.run(_serve(config, catalogue, kept))
+        asyncio.run(_serve(config, catalogue, kept, access))
     finally:
         kept.close()
 
@@ -59,18 +62,21 @@ def open_store(config: Config) -> store.EmbeddedStore:
     )
 
 
-async def _serve(config: Config, catalogue: Catalogue, kept: store.EmbeddedStore) -> None:
+async def _serve(
+    config: Config, catalogue: Catalogue, kept: store.EmbeddedStore, access: Access
+) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     health = Health()
-    server = Server(config, Engine(config, catalogue, kept, health), health)
+    engine = Engine(config, catalogue, kept, health, quotas=access.quotas)
+    server = Server(config, engine, health, access=access)
     address = await server.start()
     # What lives as long as the process is not looked through again: a full collection
     # takes longer than a tick at 50 Hz (25 ms here, 2 us after this).
     gc.freeze()
-    sys.stdout.write(_banner(config, catalogue, kept, address, server.lacks_oip))
+    sys.stdout.write(_banner(config, catalogue, kept, access, address, server.lacks_oip))
     sys.stdout.flush()
     await stopping.wait()
     _log.info("stopping")
@@ -82,6 +88,7 @@ def _banner(
     config: Config,
     catalogue: Catalogue,
     kept: store.EmbeddedStore,
+    access: Access,
     address: str,
     lacks_oip: MissingExtraError | None,
 ) -> str:
@@ -103,5 +110,10 @@ def _banner(
         lines.append(f"  oip    served too; a sequence may be idle for {config.oip_idle_ttl_s:g} s")
     elif config.oip == "on":
         lines.append(f"  oip    not served: {lacks_oip}")
-    lines.append(f"  try    tickcell replay --server {listening.as_called(address)}")
+    if config.tls_certificate or config.tokens or config.insecure:
+        lines.append(f"  calls  {access}")
+    flags = (" --tls" if config.tls_certificate else "") + (
+        " --token-file FILE" if config.tokens else ""
+    )
+    lines.append(f"  try    tickcell replay --server {listening.as_called(address)}{flags}")
     return "\n".join(lines) + "\n"

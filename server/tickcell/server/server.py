@@ -11,6 +11,7 @@ import grpc
 
 from tickcell.model.extras import MissingExtraError
 from tickcell.server import calls, listening
+from tickcell.server.access import Access
 from tickcell.server.health_servicer import HEALTH_SERVICE, HealthServicer
 from tickcell.server.model_servicer import ModelServicer
 from tickcell.server.reflection_servicer import REFLECTION_SERVICE, ReflectionServicer
@@ -37,6 +38,9 @@ _LAST_CALLS_S = 1.0
 # Of one stream, sent and not yet read. With 50 ms to a caller and back, 2.6 MB/s.
 _STREAM_BYTES = 128 * 1024
 
+# For the calls of a connection that has lasted long enough. Streams are cut off then.
+_LAST_OF_CONNECTION_MS = 2_000
+
 # The largest that gRPC's options take.
 _NO_LIMIT = 2**31 - 1
 
@@ -50,6 +54,7 @@ class Server:
     can serve one store.
 
     Attributes:
+      services: the methods that are served, by service.
       lacks_oip: why the Open Inference Protocol is not served; None if it is, or is not
         wanted.
     """
@@ -60,25 +65,27 @@ class Server:
         engine: Engine,
         health: Health,
         extra_handlers: Sequence[grpc.GenericRpcHandler] = (),
+        access: Access | None = None,
     ) -> None:
         self._config = config
         self._engine = engine
         self._health = health
         self.lacks_oip: MissingExtraError | None = None
-        self._gate = calls.Gate()
-        self._streams = Streams(config.limits.max_streams)
+        self._access = access or Access()
+        self._gate = calls.Gate(self._access)
+        self._streams = Streams(self._gate, config.limits.max_streams)
+        steps = StepServicer(self._gate, self._streams, engine)
         lives = SessionServicer(self._gate, config, engine)
-        steps = StepServicer(self._gate, engine, self._streams)
-        services = {
+        self.services = {
             SESSION_SERVICE: {**lives.methods(), **steps.methods()},
             MODEL_SERVICE: ModelServicer(self._gate, engine.catalogue).methods(),
             **self._inference(),
         }
-        shown = (*services, HEALTH_SERVICE)
-        services[HEALTH_SERVICE] = HealthServicer(health, shown).methods()
-        services[REFLECTION_SERVICE] = ReflectionServicer(shown).methods()
+        shown = (*self.services, HEALTH_SERVICE)
+        self.services[HEALTH_SERVICE] = HealthServicer(health, shown).methods()
+        self.services[REFLECTION_SERVICE] = ReflectionServicer(shown).methods()
         self._handlers = [
-            *(grpc.method_handlers_generic_handler(*service) for service in services.items()),
+            *(grpc.method_handlers_generic_handler(*each) for each in self.services.items()),
             *extra_handlers,
         ]
         self._tasks: list[asyncio.Task[None]] = []
@@ -99,11 +106,18 @@ class Server:
         """Starts to serve, and returns the address with the port that was bound.
 
         Raises:
-          ListenError: the address cannot be listened on.
+          ListenError: the address cannot be listened on, or not in plain text.
         """
+        if self._config.tls_certificate is None and not self._config.insecure:
+            listening.require_loopback(self._config.listen)
         port = await self._serve(self._config.listen)
         self._address = listening.bound(self._config.listen, port)
-        works = (self._engine.keep_up(), self._health.keep_judging(), self._keep_serving())
+        works = (
+            self._engine.keep_up(),
+            self._health.keep_judging(),
+            self._keep_serving(),
+            self._access.keep_looking(self._streams.admit_anew),
+        )
         self._tasks = [asyncio.create_task(work) for work in works]
         return self._address
 
@@ -131,8 +145,12 @@ class Server:
         listening.check_free(address)
         server = grpc.aio.server(options=_options(self._config))
         server.add_generic_rpc_handlers(self._handlers)
+        credentials = self._access.server_credentials()
         try:
-            port = server.add_insecure_port(address)
+            if credentials is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise listening.ListenError(f"--listen: {address}: {error}.") from error
         await server.start()
@@ -163,7 +181,13 @@ class Server:
 
 
 def _options(config: Config) -> list[tuple[str, int]]:
+    # gRPC looks at a client's certificate when a connection is made, and never again.
+    certified = [
+        ("grpc.max_connection_age_ms", round(1000 * config.connection_age_s)),
+        ("grpc.max_connection_age_grace_ms", _LAST_OF_CONNECTION_MS),
+    ]
     return [
+        *(certified if config.tls_client_ca is not None else ()),
         # With it, a second server on a taken port goes unnoticed.
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", config.limits.max_message_bytes),

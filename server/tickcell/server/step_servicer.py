@@ -14,7 +14,6 @@ from tickcell.server.rules import StepRequest
 from tickcell.wire.stream_codec import StepFields, StreamCodec
 
 if TYPE_CHECKING:
-    from tickcell.server.caller import Caller
     from tickcell.server.engine import Engine
     from tickcell.server.store.contract import Key
     from tickcell.server.streams import Stream, Streams
@@ -30,10 +29,10 @@ class StepServicer:
     others wait in the transport, whose flow control holds their sender.
     """
 
-    def __init__(self, gate: calls.Gate, engine: Engine, streams: Streams) -> None:
+    def __init__(self, gate: calls.Gate, streams: Streams, engine: Engine) -> None:
         self._gate = gate
-        self._engine = engine
         self._streams = streams
+        self._engine = engine
 
     def methods(self) -> dict[str, calls.Handler]:
         """Returns the methods' handlers by name."""
@@ -55,23 +54,27 @@ class StepServicer:
 
     async def _stream(self, _: object, context: calls.Context) -> None:
         try:
-            caller = self._gate.admit(context)
-            with self._streams.opened() as stream:
-                await self._answer_all(caller, context, stream)
+            with self._streams.opened(context) as stream:
+                await self._answer_all(stream)
         except errors.TickcellError as error:
             await calls.abort(context, error)
 
-    async def _answer_all(self, caller: Caller, context: calls.Context, stream: Stream) -> None:
-        codec = StreamCodec()
+    async def _answer_all(self, stream: Stream) -> None:
+        """Answers request after request.
+
+        Raises:
+          TickcellError: the stream is to end for this.
+        """
+        caller, context, codec = stream.caller, stream.context, StreamCodec()
         key = caller.key("")
-        while self._gate.is_open:
+        while stream.end is None:
             stream.is_idle = True
             try:
                 encoded: Any = await context.read()
             except asyncio.CancelledError:
-                if self._gate.is_open:
+                if stream.end is None:
                     raise
-                stream.task.uncancel()
+                stream.uncancel()
                 break
             stream.is_idle = False
             if encoded is grpc.aio.EOF:
@@ -93,7 +96,8 @@ class StepServicer:
             encoded = message = None
             await context.write(codec.write(asked, outputs, last_history))
             codec.foresee(asked, outputs, last_history)
-        await calls.abort(context, calls.draining())
+        assert stream.end is not None
+        raise stream.end
 
     async def _parse(self, twin: Any, encoded: bytes) -> Any:
         """Parses a message, a long one in a slice of its own."""

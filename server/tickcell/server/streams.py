@@ -1,16 +1,17 @@
-"""The streams that are open, of all services: so many and no more, and how they end."""
+"""The open streams of all services: how many there may be, and how they end."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from tickcell.server import errors
+from tickcell.server import calls, errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from tickcell.server.caller import Caller
 
 _log = logging.getLogger(__name__)
 
@@ -19,49 +20,84 @@ class Stream:
     """An open stream.
 
     Attributes:
-      task: which answers it.
-      is_idle: whether that waits for the next request.
+      caller: whose it is.
+      context: its call's.
+      is_idle: whether it waits for the next request; its service says so.
+      end: why it is to end once its request is answered; None as long as it goes on.
     """
 
-    __slots__ = ("is_idle", "task")
+    __slots__ = ("_task", "caller", "context", "end", "is_idle")
 
-    def __init__(self, task: asyncio.Task[Any]) -> None:
-        self.task = task
+    def __init__(self, caller: Caller, context: calls.Context, task: asyncio.Task[Any]) -> None:
+        self.caller = caller
+        self.context = context
         self.is_idle = False
+        self.end: errors.TickcellError | None = None
+        self._task = task
+
+    def finish(self, why: errors.TickcellError) -> None:
+        """Ends it: at once if it is idle, else once its request is answered."""
+        if self.end is None:
+            self.end = why
+            if self.is_idle:
+                self._task.cancel()
+
+    def uncancel(self) -> None:
+        """Goes on with its task, whose reading `finish` has cancelled."""
+        self._task.uncancel()
 
 
 class Streams:
-    """All open streams."""
+    """The streams that are open."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, gate: calls.Gate, max_streams: int) -> None:
+        self._gate = gate
+        self._max_streams = max_streams
         self._open: set[Stream] = set()
-        self._none = asyncio.Event()
+        self._none_open = asyncio.Event()
 
     @contextlib.contextmanager
-    def opened(self) -> Iterator[Stream]:
-        """Holds a place for the stream that the current task answers.
+    def opened(self, context: calls.Context) -> Iterator[Stream]:
+        """Admits the stream of the current task, and holds its place.
 
         Raises:
-          StreamsFull: there is none.
+          Draining, CallerUnknown: see `Gate.admit`.
+          StreamsFull: as many are open as there may be.
         """
-        if len(self._open) >= self._most:
+        caller = self._gate.admit(context)
+        if len(self._open) >= self._max_streams:
             raise errors.StreamsFull(
-                f"{len(self._open)} streams are open, the most there may be; share a stream among "
-                "sessions, or raise --max-streams.",
-                max_stream_count=self._most,
+                f"{len(self._open)} streams are open, the most there may be; share a "
+                "stream among sessions, or raise --max-streams.",
+                max_stream_count=self._max_streams,
             )
         task = asyncio.current_task()
         assert task is not None
-        stream = Stream(task)
+        stream = Stream(caller, context, task)
         self._open.add(stream)
-        self._none.clear()
+        self._none_open.clear()
         try:
             yield stream
         finally:
             self._open.discard(stream)
             if not self._open:
-                self._none.set()
+                self._none_open.set()
+
+    def admit_anew(self) -> None:
+        """Ends the streams whose callers are not admitted any more, or have another owner."""
+        for stream in self._open:
+            try:
+                caller = self._gate.admit(stream.context)
+            except errors.TickcellError as error:
+                stream.finish(error)
+            except Exception:  # noqa: BLE001 - the edge: it must not go on, nor keep others.
+                _log.exception("a stream could not be admitted anew")
+                stream.finish(errors.internal("the stream"))
+            else:
+                if caller.owner != stream.caller.owner:
+                    stream.finish(
+                        errors.caller_unknown("it has another owner by now; connect again.")
+                    )
 
     async def drain(self, grace_s: float) -> None:
         """Ends the streams, each once its request is answered; waits at most this long.
@@ -69,11 +105,10 @@ class Streams:
         The gate must be closed already.
         """
         for stream in self._open:
-            if stream.is_idle:
-                stream.task.cancel()
+            stream.finish(calls.draining())
         if not self._open:
             return
         try:
-            await asyncio.wait_for(self._none.wait(), grace_s)
+            await asyncio.wait_for(self._none_open.wait(), grace_s)
         except TimeoutError:
             _log.warning("%d streams did not end within %g s", len(self._open), grace_s)

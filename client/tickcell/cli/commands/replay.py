@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tickcell.cli.output_rows import OutputRows
+    from tickcell.client.credentials import Credentials
     from tickcell.client.resources import Model
     from tickcell.model.recording import Block
 
@@ -32,6 +33,7 @@ _PATH = click.Path(path_type=pathlib.Path, dir_okay=False)
 @click.command()
 @click.argument("recording", required=False)
 @options.server
+@options.credentials
 @click.option("--session", default="", metavar="ID", help="The session's id.  [default: a new one]")
 @options.model
 @click.option(
@@ -108,6 +110,7 @@ class _Options:
 
     recording: str | None
     server: str
+    credentials: Credentials
     session: str
     model: str
     hz: float | None
@@ -210,7 +213,7 @@ class _Run:
             return "stopped before the first step"
         stands = f"stopped at step {self._rows.next_step}; session {self.session.id} is kept"
         if self._asked.out is None:
-            server = given_options.words(self._context, lambda name: name == "server")
+            server = given_options.words(self._context, lambda name: name in options.OF_CONNECTIONS)
             command = ["tickcell", "sessions", "delete", self.session.id, *server]
             return f"{stands}; delete it with:\n  {shlex.join(command)}"
         recording = self._asked.recording
@@ -220,7 +223,7 @@ class _Run:
         return f"{stands}; go on with:\n  {shlex.join(command)}"
 
     def _model(self) -> Model:
-        with connection.link(self._asked.server) as link:
+        with connection.link(self._asked.server, self._asked.credentials) as link:
             if self._asked.resume:
                 info = unary_calls.get_session(link, self._asked.session)
                 return unary_calls.get_model(link, info.model, info.model_version)
@@ -248,13 +251,19 @@ class _Run:
     def _open(self, model: Model) -> Session:
         asked = self._asked
         if asked.resume:
-            return Session.attach(asked.server, asked.session, retry_for_s=asked.retry_for_s)
+            return Session.attach(
+                asked.server,
+                asked.session,
+                credentials=asked.credentials,
+                retry_for_s=asked.retry_for_s,
+            )
         return Session.create(
             asked.server,
             asked.session,
             model=model.name,
             model_version=model.version,
             window=asked.window,
+            credentials=asked.credentials,
             retry_for_s=asked.retry_for_s,
         )
 

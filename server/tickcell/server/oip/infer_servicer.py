@@ -94,29 +94,30 @@ class InferServicer:
 
     async def _stream(self, _: object, context: calls.Context) -> None:
         try:
-            caller = self._gate.admit(context)
-            with self._streams.opened() as stream:
-                await self._answer_all(caller, context, stream)
+            with self._streams.opened(context) as stream:
+                await self._answer_all(stream)
         except errors.TickcellError as error:
             await calls.abort(context, error)
         except _Refused as refused:
             await calls.abort(context, refused.error, refused.status)
 
-    async def _answer_all(self, caller: Caller, context: calls.Context, stream: Stream) -> None:
+    async def _answer_all(self, stream: Stream) -> None:
         """Answers the requests of a stream, in order.
 
         Raises:
+          TickcellError: the stream is to end for this.
           _Refused: one was refused, and the stream's header says that it ends with that.
         """
+        caller, context = stream.caller, stream.context
         ends_refused = (_ERROR_HEADER, "true") in [*(context.invocation_metadata() or ())]
-        while self._gate.is_open:
+        while stream.end is None:
             stream.is_idle = True
             try:
                 encoded: Any = await context.read()
             except asyncio.CancelledError:
-                if self._gate.is_open:
+                if stream.end is None:
                     raise
-                stream.task.uncancel()
+                stream.uncancel()
                 break
             stream.is_idle = False
             if encoded is grpc.aio.EOF:
@@ -131,7 +132,8 @@ class InferServicer:
                 response.infer_response.id = refused.request_id
             encoded = None
             await context.write(response.SerializeToString())
-        await calls.abort(context, calls.draining())
+        assert stream.end is not None
+        raise stream.end
 
     async def _answer(
         self, caller: Caller, encoded: bytes, response: Any, *, is_stream: bool

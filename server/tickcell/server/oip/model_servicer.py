@@ -26,20 +26,20 @@ _TENSORS_IN_MESSAGES = "tensors come within the messages; shared memory is not s
 
 
 class ModelControl(Protocol):
-    """Loads and unloads models by call, for those who may."""
+    """Loads and unloads models by call."""
 
-    async def load(self, caller: Caller, name: str) -> None:
+    async def load(self, name: str) -> None:
         """Serves the newest version of a model.
 
         Raises:
-          TickcellError: it cannot be served, or the caller may not ask for it.
+          TickcellError: it cannot be served.
         """
 
-    async def unload(self, caller: Caller, name: str) -> None:
+    async def unload(self, name: str) -> None:
         """Serves a model to no new session.
 
         Raises:
-          TickcellError: the caller may not ask for it, or the model is not served.
+          TickcellError: the model is not served.
         """
 
 
@@ -148,11 +148,13 @@ class ModelServicer:
         )
 
     async def _load(self, caller: Caller, request: Any) -> Any:
-        await self._controlled(request).load(caller, request.model_name)
+        caller.require_operator("loads a model")
+        await self._controlled(request).load(request.model_name)
         return pb.RepositoryModelLoadResponse()
 
     async def _unload(self, caller: Caller, request: Any) -> Any:
-        await self._controlled(request).unload(caller, request.model_name)
+        caller.require_operator("unloads a model")
+        await self._controlled(request).unload(request.model_name)
         return pb.RepositoryModelUnloadResponse()
 
     def _controlled(self, request: Any) -> ModelControl:

@@ -137,8 +137,8 @@ class EmbeddedStore(Protocol):
         """
         ...
 
-    def counts(self) -> Counts:
-        """Returns the counts kept beside the records."""
+    def counts(self, owner: str | None = None) -> Counts:
+        """Returns the counts kept beside the records: of one owner, or of all together."""
         ...
 
     def upkeep(self) -> None:

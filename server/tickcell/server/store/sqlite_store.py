@@ -188,10 +188,10 @@ class SqliteStore:
         with self._errors():
             return self._records.scan(owner, after, limit)
 
-    def counts(self) -> Counts:
+    def counts(self, owner: str | None = None) -> Counts:
         self._require_sound()
         with self._errors():
-            return database.read_counts(self._directory, self._connection)
+            return database.read_counts(self._directory, self._connection, owner)
 
     def upkeep(self) -> None:
         complaint = self._watch.complaint()
