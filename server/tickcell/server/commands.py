@@ -107,19 +107,6 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
     help="Keep the store on a network file system all the same.",
 )
 @_option(
-    "--oip",
-    type=click.Choice(get_args(config_module.Oip)),
-    default=_CONFIG.oip,
-    help="Serve the Open Inference Protocol, of Triton and KServe, on the same port. "
-    "auto: if tickcell[triton] is installed.",
-)
-@_option(
-    "--oip-idle-ttl",
-    type=float,
-    default=_CONFIG.oip_idle_ttl_s,
-    help="Seconds that a sequence of that protocol may be idle.",
-)
-@_option(
     "--tls-certificate",
     type=_FILE,
     help="The server's certificate and those above it, as PEM. Read anew when it changes.",
@@ -144,6 +131,19 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
     help="Listen in plain text where other machines reach it: they can read and change all of it.",
 )
 @_option(
+    "--oip",
+    type=click.Choice(get_args(config_module.Oip)),
+    default=_CONFIG.oip,
+    help="Serve the Open Inference Protocol, of Triton and KServe, on the same port. "
+    "auto: if tickcell[triton] is installed.",
+)
+@_option(
+    "--oip-idle-ttl",
+    type=float,
+    default=_CONFIG.oip_idle_ttl_s,
+    help="Seconds that a sequence of that protocol may be idle.",
+)
+@_option(
     "--log-format",
     type=click.Choice(get_args(logs.Format)),
     default="text",
@@ -163,8 +163,8 @@ def serve(
     max_record_bytes: int,
     max_message_bytes: int,
     max_streams: int,
-    oip_idle_ttl: float,
     connection_age: float,
+    oip_idle_ttl: float,
     log_format: logs.Format,
     **rest: Any,
 ) -> None:
@@ -189,8 +189,8 @@ def serve(
             idle_ttl_s=idle_ttl,
             retention_s=retention,
             grace_s=grace,
-            oip_idle_ttl_s=oip_idle_ttl,
             connection_age_s=connection_age,
+            oip_idle_ttl_s=oip_idle_ttl,
             limits=Limits(
                 max_sessions=max_sessions,
                 max_ended=max_ended,

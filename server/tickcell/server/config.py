@@ -98,9 +98,6 @@ class Config:
       retention_s: how long the end of a session is remembered.
       grace_s: how long a stopping server waits for its streams.
       allow_network_filesystem: whether the store may lie on a network file system.
-      oip: whether to serve the Open Inference Protocol too; `auto`: if its extra is installed.
-      oip_idle_ttl_s: how long a sequence of that protocol may be idle. Its clients often
-        end none, and rely on the server; Triton's own default is a second.
       tls_certificate, tls_key: the server's certificate and its key, for TLS; see `tls`.
       tls_client_ca: the authorities that sign client certificates, which each connection
         must show then.
@@ -110,6 +107,9 @@ class Config:
       tokens: the file of the tokens by which callers are known; see `tokens`.
       callers: the file of callers, owners and limits; see `owners`.
       insecure: whether an address that other machines reach may be listened on in plain text.
+      oip: whether to serve the Open Inference Protocol too; `auto`: if its extra is installed.
+      oip_idle_ttl_s: how long a sequence of that protocol may be idle. Its clients often
+        end none, and rely on the server; Triton's own default is a second.
     """
 
     bundles: tuple[pathlib.Path, ...] = ()
@@ -122,8 +122,6 @@ class Config:
     retention_s: float = 3_600.0
     grace_s: float = 10.0
     allow_network_filesystem: bool = False
-    oip: Oip = "auto"
-    oip_idle_ttl_s: float = 600.0
     tls_certificate: pathlib.Path | None = None
     tls_key: pathlib.Path | None = None
     tls_client_ca: pathlib.Path | None = None
@@ -131,6 +129,8 @@ class Config:
     tokens: pathlib.Path | None = None
     callers: pathlib.Path | None = None
     insecure: bool = False
+    oip: Oip = "auto"
+    oip_idle_ttl_s: float = 600.0
 
     def __post_init__(self) -> None:
         for name, choices in (

@@ -106,12 +106,12 @@ def _banner(
     lines.append(f"  store  {where}, {kept.counts().live} sessions, durability {durability}")
     if kept.note:
         lines.append(f"  note   {kept.note}")
+    if config.tls_certificate or config.tokens or config.insecure:
+        lines.append(f"  calls  {access}")
     if lacks_oip is None and config.oip != "off":
         lines.append(f"  oip    served too; a sequence may be idle for {config.oip_idle_ttl_s:g} s")
     elif config.oip == "on":
         lines.append(f"  oip    not served: {lacks_oip}")
-    if config.tls_certificate or config.tokens or config.insecure:
-        lines.append(f"  calls  {access}")
     flags = (" --tls" if config.tls_certificate else "") + (
         " --token-file FILE" if config.tokens else ""
     )

@@ -70,8 +70,8 @@ class Server:
         self._config = config
         self._engine = engine
         self._health = health
-        self.lacks_oip: MissingExtraError | None = None
         self._access = access or Access()
+        self.lacks_oip: MissingExtraError | None = None
         self._gate = calls.Gate(self._access)
         self._streams = Streams(self._gate, config.limits.max_streams)
         steps = StepServicer(self._gate, self._streams, engine)
