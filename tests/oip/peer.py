@@ -45,7 +45,7 @@ class Refused(Exception):
             status = status_pb2.Status.FromString(details)
             assert (status.code, status.message) == (error.code().value[0], error.details())
             info = error_details_pb2.ErrorInfo()
-            (detail,) = status.details
+            detail = status.details[0]
             assert detail.Unpack(info)
             reason = info.reason
         return cls(error.details(), error.code().name, reason)
@@ -103,8 +103,11 @@ class Peer:
       stub: of the service.
     """
 
-    def __init__(self, address: str) -> None:
-        self.channel = grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)])
+    def __init__(self, address: str = "", channel: grpc.Channel | None = None) -> None:
+        """Opens a channel to an address, or takes one that is open."""
+        self.channel = channel or grpc.insecure_channel(
+            address, [("grpc.use_local_subchannel_pool", 1)]
+        )
         self.stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(self.channel)
 
     def __enter__(self) -> Self:

@@ -107,7 +107,6 @@ class InferServicer:
         Raises:
           TickcellError: the stream is to end for this.
           _Refused: one was refused, and the stream's header says that it ends with that.
-          TickcellError: the stream is to end for this.
         """
         caller, context = stream.caller, stream.context
         ends_refused = (_ERROR_HEADER, "true") in [*(context.invocation_metadata() or ())]
