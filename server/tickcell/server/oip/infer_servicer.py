@@ -105,8 +105,8 @@ class InferServicer:
         """Answers the requests of a stream, in order.
 
         Raises:
-          _Refused: one was refused, and the stream's header says that it ends with that.
           TickcellError: the stream is to end for this.
+          _Refused: one was refused, and the stream's header says that it ends with that.
         """
         caller, context = stream.caller, stream.context
         ends_refused = (_ERROR_HEADER, "true") in [*(context.invocation_metadata() or ())]
