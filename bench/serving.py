@@ -20,6 +20,7 @@ from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.config import Config
 from tickcell.server.engine import Engine
 from tickcell.server.health import Health
+from tickcell.server.observer import Observer
 from tickcell.server.server import Server
 from tickcell.server.store import SqliteStore
 
@@ -51,7 +52,7 @@ async def _serve(directory: pathlib.Path) -> None:
     catalogue = Catalogue([ServedModel.load(Bundle.load())])
     store = SqliteStore.open(directory)
     health = Health()
-    engine = Engine(config, catalogue, store, health)
+    engine = Engine(config, catalogue, store, Observer(health))
     server = Server(config, engine, health, [echo.handler()])
     sys.stdout.write(await server.start() + "\n")
     sys.stdout.flush()

@@ -14,6 +14,7 @@ from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.config import Config, Limits
 from tickcell.server.engine import Engine
 from tickcell.server.health import Health
+from tickcell.server.observer import Observer
 from tickcell.server.server import Server
 from tickcell.server.store import EmbeddedStore, MemoryStore
 
@@ -46,6 +47,7 @@ class InProcessServer:
 
     Attributes:
       address: where.
+      observer: hears of what goes on in it.
       records: its store; the caller's, if it gave one, and then the caller's to close.
     """
 
@@ -67,7 +69,9 @@ class InProcessServer:
 
     async def _start(self, config: Config, catalogue: Catalogue) -> str:
         health = Health()
-        self._server = Server(config, Engine(config, catalogue, self.records, health), health)
+        self.observer = Observer(health)
+        engine = Engine(config, catalogue, self.records, self.observer)
+        self._server = Server(config, engine, health)
         return await self._server.start()
 
     def __enter__(self) -> Self:

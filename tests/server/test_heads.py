@@ -31,8 +31,10 @@ SERIES = {"a": 1, "b": 3}
 def said(asked: Asked) -> tuple[object, ...]:
     if asked.error is not None:
         return type(asked.error), str(asked.error), asked.error.metadata
-    assert isinstance(asked.answer, rounds.Stepped)
-    return tuple(asked.answer)
+    # The caller is not told whose commit it was.
+    answer = asked.answer
+    assert isinstance(answer, rounds.Stepped)
+    return answer.generation, answer.first_step, answer.outputs, answer.history
 
 
 class Scene:

@@ -12,6 +12,7 @@ from tickcell.server.config import Config
 from tickcell.server.driver import Driver
 from tickcell.server.heads import Head, Heads
 from tickcell.server.health import Health
+from tickcell.server.observer import Observer
 from tickcell.server.policy import Policy
 from tickcell.server.store import (
     Key,
@@ -52,8 +53,8 @@ def keep_up(store: TroubledStore, heads: Heads | None = None) -> Health:
     async def run() -> None:
         policy = Policy.of(Config(durability="none"), World().catalogue)
         kept = heads or Heads()
-        driver = Driver(store, kept, policy, health, lambda: 0)
-        upkeep = Upkeep(store, kept, Sweep(store, driver, policy), health)
+        driver = Driver(store, kept, policy, Observer(health), lambda: 0)
+        upkeep = Upkeep(store, kept, Sweep(store, driver, policy), Observer(health))
         running = asyncio.create_task(upkeep.run(0.001))
         while store.troubles or store.success_count < 2:
             await asyncio.sleep(0.001)
@@ -97,14 +98,14 @@ def test_sweep_of_very_many_does_not_keep_the_clock_waiting() -> None:
     async def run() -> int:
         health = Health()
         policy = Policy.of(Config(durability="none"), World().catalogue)
-        driver = Driver(store, Heads(), policy, health, lambda: 0)
+        driver = Driver(store, Heads(), policy, Observer(health), lambda: 0)
 
         class EndlessSweep(Sweep):
             async def run(self) -> int:
                 await asyncio.sleep(3600.0)
                 return 0
 
-        upkeep = Upkeep(store, Heads(), EndlessSweep(store, driver, policy), health)
+        upkeep = Upkeep(store, Heads(), EndlessSweep(store, driver, policy), Observer(health))
         running = asyncio.create_task(upkeep.run(0.001))
         while store.success_count < 5:
             await asyncio.sleep(0.001)

@@ -27,7 +27,6 @@ from tickcell.server.config import Config, Limits
 from tickcell.server.driver import Driver
 from tickcell.server.engine import Engine
 from tickcell.server.heads import Heads
-from tickcell.server.health import Health
 from tickcell.server.life_requests import Create, Creation, Delete, Get, Reset, Touch
 from tickcell.server.observer import Observer
 from tickcell.server.pace import Pace
@@ -118,7 +117,7 @@ class LoopedServer:
         store: InterruptedStore,
         observer: Observer | None = None,
     ) -> None:
-        self.engine = Engine(config, catalogue, store, observer or Health(), lambda: WALL_NS)
+        self.engine = Engine(config, catalogue, store, observer or Observer(), lambda: WALL_NS)
         self.sessions = Sessions(self)
 
     def run(self, *asked: Asked) -> None:
@@ -247,7 +246,7 @@ class World:
         self.sessions = self.server.sessions
         self.other = self.other_of(self.catalogue)
         policy = Policy.of(self._config(is_strict=False), self.catalogue)
-        driver = Driver(self.store, Heads(), policy, Health(), lambda: WALL_NS)
+        driver = Driver(self.store, Heads(), policy, Observer(), lambda: WALL_NS)
         self._sweep = Sweep(self.store, driver, policy)
 
     def server_of(

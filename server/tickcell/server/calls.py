@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from tickcell.server.caller import Caller
+    from tickcell.server.observer import Observer
 
     Context = grpc.aio.ServicerContext[bytes, bytes]
     Handler = grpc.RpcMethodHandler[bytes, bytes]
@@ -37,7 +38,8 @@ _log = logging.getLogger(__name__)
 class Gate:
     """Open while the server serves; once closed, new calls are refused."""
 
-    def __init__(self) -> None:
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
         self.is_open = True
         self._refused_count = 0
 
@@ -55,6 +57,18 @@ class Gate:
             self._refused_count += 1
             raise draining()
         return ANYBODY
+
+    async def refuse(
+        self, context: grpc.aio.ServicerContext[Any, Any], error: errors.TickcellError
+    ) -> NoReturn:
+        """Ends a call with a typed error, which is counted."""
+        self._observer.refused(error)
+        await context.abort(
+            grpc.StatusCode[error.code],
+            str(error),
+            (("grpc-status-details-bin", messages.status(error).SerializeToString()),),
+        )
+        raise AssertionError("abort does not return")
 
     async def wait_until_quiet(self, limit_s: float) -> None:
         """Waits until no more calls come to be refused, but no longer than that.
@@ -108,21 +122,9 @@ def unary(
             answered = await answer(caller, parse(request_class, encoded))
             return answered if isinstance(answered, bytes) else answered.SerializeToString()
         except errors.TickcellError as error:
-            await abort(context, error)
+            await gate.refuse(context, error)
         except Exception:  # noqa: BLE001 - the edge: logged here, answered without the traceback.
             _log.exception("%s failed", request_class.DESCRIPTOR.name)
-            await abort(context, errors.internal(request_class.DESCRIPTOR.name))
+            await gate.refuse(context, errors.internal(request_class.DESCRIPTOR.name))
 
     return grpc.unary_unary_rpc_method_handler(handle)
-
-
-async def abort(
-    context: grpc.aio.ServicerContext[Any, Any], error: errors.TickcellError
-) -> NoReturn:
-    """Ends a call with a typed error."""
-    await context.abort(
-        grpc.StatusCode[error.code],
-        str(error),
-        (("grpc-status-details-bin", messages.status(error).SerializeToString()),),
-    )
-    raise AssertionError("abort does not return")

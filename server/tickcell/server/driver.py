@@ -30,7 +30,7 @@ from tickcell.server.computing import Begun, Call
 from tickcell.server.contention import Contention
 from tickcell.server.entries import Entries, Entry
 from tickcell.server.pace import SLICE_S
-from tickcell.server.rounds import Answer, Commit, Computed, Count, Load
+from tickcell.server.rounds import Answer, Commit, Computed, Count, Load, Stepped
 from tickcell.server.rules import StepRequest
 from tickcell.server.store.contract import Contended
 from tickcell.server.store.errors import StoreError
@@ -117,6 +117,8 @@ class Driver:
 
     def enter(self, request: Request) -> Entry:
         """Lets a request take part in a round; it may be answered before this returns."""
+        if self._observer.spans is not None:
+            self._observer.spans.describe(request)
         entry = Entry(request)
         if self._entries.add(entry):
             if self._lone_turns >= _LONE_TURNS and not (
@@ -260,6 +262,7 @@ class Driver:
         except Exception as error:  # noqa: BLE001 - the edge: logged, and answered.
             self._abandon([self._entries.first(item.key) for item in begun], error)
             return
+        self._observer.round_ended(begun, ending, self._entries.first)
         if ending.again:
             self._arrived.extendleft(self._entries.first(key) for key in reversed(ending.again))
             self._wake()
@@ -296,7 +299,7 @@ class Driver:
             self._sync.then(functools.partial(self._give_synced, answers, failed))
             return
         for key, answer in answers:
-            self._remove(key).settle(answer)
+            self._settle(key, answer)
 
     def _give_synced(
         self, answers: Sequence[tuple[Key, Answer]], failed: _Failed, error: Exception | None
@@ -307,7 +310,15 @@ class Driver:
             if error is not None:
                 self._heads.forget(key)
                 answer = failed(key.session, error)
-            self._remove(key).settle(answer)
+            self._settle(key, answer)
+
+    def _settle(self, key: Key, answer: Answer) -> None:
+        entry = self._remove(key)
+        entry.settle(answer)
+        request = entry.request
+        if isinstance(request, StepRequest) and isinstance(answer, Stepped):
+            taken_ns = time.perf_counter_ns() - entry.enter_ns
+            self._observer.stepped(request.step_count, answer, taken_ns)
 
     def _remove(self, key: Key) -> Entry:
         entry, following = self._entries.remove(key)
@@ -347,7 +358,10 @@ class Driver:
         """Does what a job needs, and returns what came of it or `_LATER`."""
         if isinstance(need, Call):
             if not need.model.pace.is_slow:
-                return need.model.cell.step_rows(need.rows)
+                start_ns = time.perf_counter_ns()
+                rows = need.model.cell.step_rows(need.rows)
+                self._observer.computed(need.model, time.perf_counter_ns() - start_ns)
+                return rows
             return self._call_in_thread(job, need)
         if isinstance(need, Commit):
             verdicts = self._commit(need.changes)
@@ -356,26 +370,43 @@ class Driver:
                 return _LATER
             return verdicts
         try:
-            return self._store.load(need.keys) if isinstance(need, Load) else self._store.counts()
+            return self._load(need.keys) if isinstance(need, Load) else self._store.counts()
         except StoreError as error:
             self._observer.store_failed(error)
             raise
 
     def _call_in_thread(self, job: _Job, call: Call) -> object:
+        start_ns = time.perf_counter_ns()
+
+        def resume(done: asyncio.Future[bytes]) -> None:
+            error = done.exception()
+            if error is None:
+                self._observer.computed(call.model, time.perf_counter_ns() - start_ns)
+            self._resume(job, error or done.result())
+
         called = asyncio.get_running_loop().run_in_executor(
             self._cells, call.model.cell.step_rows, call.rows
         )
-        called.add_done_callback(lambda done: self._resume(job, done.exception() or done.result()))
+        called.add_done_callback(resume)
         return _LATER
 
+    def _load(self, keys: list[Key]) -> list[bytes | None]:
+        start_ns = time.perf_counter_ns()
+        loaded = self._store.load(keys)
+        self._observer.loaded(len(keys), time.perf_counter_ns() - start_ns)
+        return loaded
+
     def _commit(self, changes: Sequence[Change]) -> list[Verdict]:
+        start_ns = time.perf_counter_ns()
         try:
             verdicts = self._store.commit(changes)
         except Exception as error:
             self._observer.store_failed(error)
             raise
-        if not _is_any_contended(verdicts):
-            self._observer.commit_was_possible()
+        if _is_any_contended(verdicts):
+            self._observer.commit_waits()
+        else:
+            self._observer.committed(time.perf_counter_ns() - start_ns)
         return verdicts
 
 

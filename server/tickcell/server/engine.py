@@ -60,6 +60,7 @@ class Engine:
 
     Attributes:
       catalogue: the models that are served.
+      observer: hears of everything.
     """
 
     def __init__(
@@ -72,7 +73,8 @@ class Engine:
     ) -> None:
         self.catalogue = catalogue
         self._store = store
-        self._observer = observer
+        self.observer = observer
+        observer.serves(catalogue)
         policy = Policy.of(config, catalogue)
         heads = Heads()
         self._driver = Driver(store, heads, policy, observer, wall_ns)
@@ -213,7 +215,7 @@ class Engine:
         try:
             return await self._driver.in_slice(read)
         except StoreError as error:
-            self._observer.store_failed(error)
+            self.observer.store_failed(error)
             raise rounds.refusal(_LIST, error) from error
 
     async def _read_durable(self) -> None:
@@ -221,7 +223,7 @@ class Engine:
         try:
             await self._driver.durable()
         except StoreError as error:
-            self._observer.store_failed(error)
+            self.observer.store_failed(error)
             raise rounds.refusal(_LIST, error) from error
 
     def _live(self, found: list[tuple[Key, bytes]]) -> list[tuple[str, Record]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import os
@@ -37,6 +38,43 @@ def bound(address: str, port: int) -> str:
         return address
     host, _, _ = address.rpartition(":")
     return f"{host}:{port}"
+
+
+def listen(flag: str, address: str) -> list[socket.socket]:
+    """Listens on all that `HOST:PORT` stands for, on one port.
+
+    Args:
+      flag: names the address in what is raised.
+      address: with port 0 for any free one.
+
+    Raises:
+      ListenError: it cannot be listened on.
+    """
+    host, colon, port = address.rpartition(":")
+    if not (colon and host and port.isdecimal() and int(port) < 2**16):
+        raise ListenError(f"{flag}: got {address!r}, expected HOST:PORT such as localhost:9464.")
+    with contextlib.ExitStack() as undo:
+        listeners: list[socket.socket] = []
+        try:
+            found = socket.getaddrinfo(
+                host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            for family, _, _, _, where in found:
+                free = listeners[0].getsockname()[1] if listeners else where[1]
+                try:
+                    listener = socket.create_server((where[0], free), family=family)
+                except OSError as error:
+                    # As where a host has an address that this machine does not use.
+                    if error.errno != errno.EADDRNOTAVAIL or where is found[-1][4]:
+                        raise
+                    continue
+                listeners.append(undo.enter_context(listener))
+        except OSError as error:
+            raise ListenError(
+                f"{flag}: {address} cannot be listened on: {error.strerror}."
+            ) from error
+        undo.pop_all()
+    return listeners
 
 
 def as_called(address: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import importlib.metadata
 import logging
@@ -15,7 +16,7 @@ from tickcell.model.bundle import SHIPPED
 from tickcell.server import listening, store
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.engine import Engine
-from tickcell.server.health import Health
+from tickcell.server.monitoring.monitor import Monitor
 from tickcell.server.server import Server
 
 if TYPE_CHECKING:
@@ -31,16 +32,16 @@ def run(config: Config) -> None:
       BundleError, CatalogueError: a bundle cannot be served.
       StoreError: the store cannot be opened.
       ListenError: the address cannot be listened on.
-      MissingExtraError: the extra "server" is not installed.
+      MissingExtraError: the extra "server" is not installed, or "trace" where it is needed.
     """
     catalogue = Catalogue(
         ServedModel.load(Bundle.load(path)) for path in config.bundles or (SHIPPED,)
     )
-    kept = open_store(config)
-    try:
-        asyncio.run(_serve(config, catalogue, kept))
-    finally:
-        kept.close()
+    with (
+        contextlib.closing(Monitor(config)) as monitor,
+        contextlib.closing(open_store(config)) as kept,
+    ):
+        asyncio.run(_serve(config, catalogue, kept, monitor))
 
 
 def open_store(config: Config) -> store.EmbeddedStore:
@@ -58,26 +59,32 @@ def open_store(config: Config) -> store.EmbeddedStore:
     )
 
 
-async def _serve(config: Config, catalogue: Catalogue, kept: store.EmbeddedStore) -> None:
+async def _serve(
+    config: Config, catalogue: Catalogue, kept: store.EmbeddedStore, monitor: Monitor
+) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    health = Health()
-    server = Server(config, Engine(config, catalogue, kept, health), health)
+    engine = Engine(config, catalogue, kept, monitor.observer)
+    server = Server(config, engine, monitor.observer.health)
     address = await server.start()
     # What lives as long as the process is not looked through again: a full collection
     # takes longer than a tick at 50 Hz (25 ms here, 2 us after this).
     gc.freeze()
-    sys.stdout.write(_banner(config, catalogue, kept, address))
+    sys.stdout.write(_banner(config, catalogue, kept, address, monitor.address))
     sys.stdout.flush()
+    monitor.start(address)
     await stopping.wait()
     _log.info("stopping")
+    monitor.stop()
     await server.stop()
     _log.info("stopped")
 
 
-def _banner(config: Config, catalogue: Catalogue, kept: store.EmbeddedStore, address: str) -> str:
+def _banner(
+    config: Config, catalogue: Catalogue, kept: store.EmbeddedStore, address: str, metrics: str
+) -> str:
     """Says what is served, where, on which store, and the one line to try it."""
     lines = [f"tickcell {importlib.metadata.version('tickcell')} serving on {address}"]
     for model in catalogue:
@@ -92,5 +99,7 @@ def _banner(config: Config, catalogue: Catalogue, kept: store.EmbeddedStore, add
     lines.append(f"  store  {where}, {kept.counts().live} sessions, durability {durability}")
     if kept.note:
         lines.append(f"  note   {kept.note}")
+    if metrics:
+        lines.append(f"  watch  http://{listening.as_called(metrics)}/metrics")
     lines.append(f"  try    tickcell replay --server {listening.as_called(address)}")
     return "\n".join(lines) + "\n"

@@ -58,16 +58,18 @@ class Server:
         self._config = config
         self._engine = engine
         self._health = health
-        self._gate = calls.Gate()
+        self._gate = calls.Gate(engine.observer)
         self._steps = StepServicer(self._gate, engine, max_streams=config.limits.max_streams)
         lives = SessionServicer(self._gate, config, engine)
         shown = (SESSION_SERVICE, MODEL_SERVICE, HEALTH_SERVICE)
         services = {
             SESSION_SERVICE: {**lives.methods(), **self._steps.methods()},
             MODEL_SERVICE: ModelServicer(self._gate, engine.catalogue).methods(),
-            HEALTH_SERVICE: HealthServicer(health, shown).methods(),
-            REFLECTION_SERVICE: ReflectionServicer(shown).methods(),
+            HEALTH_SERVICE: HealthServicer(self._gate, health, shown).methods(),
+            REFLECTION_SERVICE: ReflectionServicer(self._gate, shown).methods(),
         }
+        if engine.observer.spans is not None:
+            services = engine.observer.spans.traced(services)
         self._handlers = [
             *(grpc.method_handlers_generic_handler(*service) for service in services.items()),
             *extra_handlers,

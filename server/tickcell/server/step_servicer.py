@@ -77,7 +77,7 @@ class StepServicer:
             asked = messages.step(message, is_stream=False)
             return messages.answer(asked, await self._engine.step(_request(caller, asked)))
         except errors.TickcellError as error:
-            await calls.abort(context, error)
+            await self._gate.refuse(context, error)
 
     async def _stream(self, _: object, context: calls.Context) -> None:
         try:
@@ -89,16 +89,18 @@ class StepServicer:
                     max_stream_count=self._max_streams,
                 )
         except errors.TickcellError as error:
-            await calls.abort(context, error)
+            await self._gate.refuse(context, error)
         task = asyncio.current_task()
         assert task is not None
         stream = _Stream(task)
         self._streams.add(stream)
+        self._engine.observer.open_streams += 1
         self._no_stream.clear()
         try:
             await self._answer_all(caller, context, stream)
         finally:
             self._streams.discard(stream)
+            self._engine.observer.open_streams -= 1
             if not self._streams:
                 self._no_stream.set()
 
@@ -124,6 +126,7 @@ class StepServicer:
                     asked = messages.step(message, is_stream=True)
                 answered = await self._engine.step(_request(caller, asked))
             except errors.TickcellError as error:
+                self._engine.observer.refused(error)
                 await context.write(_refusal(asked or message, error))
                 continue
             outputs, last_history = answered.outputs, answered.history
@@ -131,7 +134,7 @@ class StepServicer:
             encoded = message = None
             await context.write(codec.write(asked, outputs, last_history))
             codec.foresee(asked, outputs, last_history)
-        await calls.abort(context, calls.draining())
+        await self._gate.refuse(context, calls.draining())
 
     async def _parse(self, twin: Any, encoded: bytes) -> Any:
         """Parses a message, a long one in a slice of its own."""

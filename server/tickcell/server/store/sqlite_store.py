@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import apsw
 
-from tickcell.server.store import database, opening
+from tickcell.server.store import database, directory, opening
 from tickcell.server.store.contract import (
     Change,
     Contended,
@@ -17,6 +17,7 @@ from tickcell.server.store.contract import (
     Full,
     Key,
     Lost,
+    Sizes,
     Unknown,
     Verdict,
 )
@@ -116,10 +117,10 @@ class SqliteStore:
           StoreStartError: it cannot be opened; the class says why.
           StoreDamagedError: it is not whole.
         """
-        directory = pathlib.Path(path)
-        with opening.errors_of(directory):
+        place = pathlib.Path(path)
+        with opening.errors_of(place):
             opened = opening.open_to_serve(
-                directory,
+                place,
                 durability,
                 disk.vfs,
                 allow_network_filesystem=allow_network_filesystem,
@@ -186,6 +187,14 @@ class SqliteStore:
         self._require_sound()
         with self._errors():
             return database.read_counts(self._directory, self._connection)
+
+    def sizes(self) -> Sizes:
+        # By name: who opens and closes the database, drops the process's locks on it.
+        with self._errors():
+            return Sizes(
+                (self._directory / directory.DATABASE).stat().st_size,
+                (self._directory / directory.LOG).stat().st_size,
+            )
 
     def upkeep(self) -> None:
         complaint = self._watch.complaint()
