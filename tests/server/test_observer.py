@@ -168,6 +168,8 @@ class TestHeads:
         observer = observer_of(world)
         world.create("a")
         world.other.run(world.request("a", 0, [1.0]))
+        # Else both make the same record.
+        world.clock.advance(1.0)
         # By the head, this step is new.
         again = world.request("a", 0, [1.0])
         world.run(again)
