@@ -53,12 +53,15 @@ def listen(flag: str, address: str) -> list[socket.socket]:
     host, colon, port = address.rpartition(":")
     if not (colon and host and port.isdecimal() and int(port) < 2**16):
         raise ListenError(f"{flag}: got {address!r}, expected HOST:PORT such as localhost:9464.")
+    try:
+        found = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except OSError as error:
+        raise ListenError(f"{flag}: the host {host!r} is not known: {error.strerror}.") from error
     with contextlib.ExitStack() as undo:
         listeners: list[socket.socket] = []
         try:
-            found = socket.getaddrinfo(
-                host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )
             for family, _, _, _, where in found:
                 free = listeners[0].getsockname()[1] if listeners else where[1]
                 try:
@@ -70,9 +73,7 @@ def listen(flag: str, address: str) -> list[socket.socket]:
                     continue
                 listeners.append(undo.enter_context(listener))
         except OSError as error:
-            raise ListenError(
-                f"{flag}: {address} cannot be listened on: {error.strerror}."
-            ) from error
+            raise ListenError(_refused(address, error, flag)) from error
         undo.pop_all()
     return listeners
 
@@ -117,10 +118,10 @@ def _check_tcp(address: str) -> None:
                 raise ListenError(_refused(address, error)) from error
 
 
-def _refused(address: str, error: OSError) -> str:
+def _refused(address: str, error: OSError, flag: str = "--listen") -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"--listen: {address} is taken by another process; stop it, or choose another port."
-    return f"--listen: {address} cannot be listened on: {error.strerror}."
+        return f"{flag}: {address} is taken by another process; stop it, or choose another port."
+    return f"{flag}: {address} cannot be listened on: {os.strerror(error.errno or 0)}."
 
 
 def _check_unix(path: pathlib.Path) -> None:
