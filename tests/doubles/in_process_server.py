@@ -14,6 +14,7 @@ from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.config import Config, Limits
 from tickcell.server.engine import Engine
 from tickcell.server.health import Health
+from tickcell.server.monitoring.spans import Spans
 from tickcell.server.observer import Observer
 from tickcell.server.server import Server
 from tickcell.server.store import EmbeddedStore, MemoryStore
@@ -56,8 +57,10 @@ class InProcessServer:
         models: Iterable[ServedModel],
         records: EmbeddedStore | None = None,
         limits: Limits | None = None,
+        spans: Spans | None = None,
         **options: Any,
     ) -> None:
+        self._spans = spans
         self.records = MemoryStore() if records is None else records
         config = Config(
             listen=options.pop("listen", "localhost:0"),
@@ -69,7 +72,7 @@ class InProcessServer:
 
     async def _start(self, config: Config, catalogue: Catalogue) -> str:
         health = Health()
-        self.observer = Observer(health)
+        self.observer = Observer(health, self._spans)
         engine = Engine(config, catalogue, self.records, self.observer)
         self._server = Server(config, engine, health)
         return await self._server.start()
