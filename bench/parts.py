@@ -22,7 +22,7 @@ from tickcell.server.life_requests import Create, Creation
 from tickcell.server.observer import Observer
 from tickcell.server.policy import Policy
 from tickcell.server.record import Record
-from tickcell.server.rounds import Ending, Stepped
+from tickcell.server.rounds import Answers, Stepped
 from tickcell.server.rules import StepRequest
 from tickcell.server.store import Change, SqliteStore
 from tickcell.server.store.contract import Key
@@ -104,7 +104,7 @@ def _observer(bundle: Bundle) -> Part:
     request = StepRequest(key, current.life.generation, 0, 1, b"")
     begun = [Begun(request, b"", current, False, now, model, 0, 0, b"")]
     answer = Stepped(current.life, 0, 0, b"", b"")
-    ending = Ending([(key, answer)], [])
+    answers: Answers = [(key, answer)]
 
     def no_entry(_: Key) -> NoReturn:
         raise AssertionError("a step's entry is of no interest")
@@ -115,7 +115,7 @@ def _observer(bundle: Bundle) -> Part:
         observer.computed(model, clock_ns() - start_ns)
         start_ns = clock_ns()
         observer.committed(clock_ns() - start_ns)
-        observer.round_ended(begun, ending, no_entry)
+        observer.round_ended(begun, answers, (), no_entry)
         observer.stepped(1, answer, clock_ns() - enter_ns)
 
     return Part("observer", _time_us(tick))

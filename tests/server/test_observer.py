@@ -204,7 +204,7 @@ class TestStore:
         observer.store_was_kept_up(None)
         assert observer.upkeep_failures == 1
 
-    def test_commit_that_waits_is_counted_each_time_it_is_tried(self) -> None:
+    def test_commit_that_waits_is_counted_and_timed_to_its_end(self) -> None:
         world = World()
         world.create("a")
         commits = sum(observer_of(world).commit.counts)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tickcell.server.entries import Entry
     from tickcell.server.monitoring.spans import Spans
     from tickcell.server.record import Life
-    from tickcell.server.rounds import Computed, Ending, Request, Stepped
+    from tickcell.server.rounds import Answers, Computed, Request, Stepped
     from tickcell.server.store.contract import Key
 
 # 20 us to 1 s, 1-2-5 in each decade: a tick at 50 Hz may take 20 ms, and should take one.
@@ -78,13 +78,13 @@ class Observer:
       models: the counts by model, also of models that are served no more.
       refused_counts: the refusals by reason; each reason has one from the start.
       load: how long a load took.
-      commit: how long a commit took that the store has judged.
+      commit: how long it took until the store had judged a commit.
       round_requests, round_rows: of a round that computed and committed, its requests,
         and its new steps times their series.
       head_hits: requests that began from a head.
       head_misses: records that were loaded.
       heads_lost: requests that began again, since no commit proved their head.
-      contended: commits that found the store locked.
+      contended: commits that found the store locked, and waited.
       store_failures: what the store could not do.
       upkeep_failures: of the store.
       open_streams: streams that are open now.
@@ -155,9 +155,20 @@ class Observer:
         counts.compute.note(taken_ns)
 
     def round_ended(
-        self, begun: Sequence[Begun | Computed], ending: Ending, entry_of: Callable[[Key], Entry]
+        self,
+        begun: Sequence[Begun | Computed],
+        answers: Answers,
+        again: Sequence[Key],
+        entry_of: Callable[[Key], Entry],
     ) -> None:
-        """Hears what became of requests that were computed and committed together."""
+        """Hears what became of requests that were computed and committed together.
+
+        Args:
+          begun: the requests.
+          answers: what is answered.
+          again: the sessions whose requests begin again.
+          entry_of: gives the entry of a session whose turn it is.
+        """
         rows = 0
         changed = []
         for item in begun:
@@ -168,13 +179,13 @@ class Observer:
             if not item.is_proven:
                 self.head_hits += 1
         if changed:
-            answers = dict(ending.answers)
+            answered = dict(answers)
             for item in changed:
-                if answers.get(item.key) is item.answer:
+                if answered.get(item.key) is item.answer:
                     self._life_changed(item, entry_of(item.key).request)
         self.round_requests.note(len(begun))
         self.round_rows.note(rows)
-        self.heads_lost += len(ending.again)
+        self.heads_lost += len(again)
 
     # Of the store.
 

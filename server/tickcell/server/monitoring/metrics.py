@@ -189,12 +189,12 @@ class Metrics(Collector):
         )
         yield _seconds(
             "tickcell_commit_seconds",
-            "Time of one commit to the store, without the sync that its durability may ask for.",
+            "Time until the store has judged a commit; a sync, if one is promised, comes after it.",
             [((), observer.commit)],
         )
         yield _counter(
             "tickcell_commits_contended_total",
-            "Commits that found the store locked by another process, and were tried again.",
+            "Commits that had to wait, since another process had the store locked.",
             observer.contended,
         )
         yield _counter(
