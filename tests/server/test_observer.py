@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
 import hypothesis
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import strategies as st
 
 from doubles.in_process_server import served
+from doubles.interrupted_store import InterruptedStore
 from doubles.moody_cell import MoodyCell
 from protocol import documented
 from server.world import World, assert_counted, in_loop
@@ -21,6 +23,16 @@ from tickcell.server.store import Contended, Key, Sizes, StoreAwayError
 from tickcell.server.store.contract import Counts
 
 SERIES = {"a": 1, "b": 3}
+SYNC_S = 0.05
+
+
+class SlowlySyncedStore(InterruptedStore):
+    """Answers only once a sync is done, which takes as long as it says."""
+
+    syncs = True
+
+    def make_durable(self) -> None:
+        threading.Event().wait(SYNC_S)
 
 
 def observer_of(world: World) -> Observer:
@@ -94,19 +106,10 @@ class TestSteps:
         assert sum(counts_of(world).compute.counts) == 3
 
     def test_time_of_a_tick_holds_its_wait_for_the_sync(self) -> None:
-        held = threading.Event()
-        world = World()
+        world = World(store=SlowlySyncedStore())
         world.create("a")
-        world.store.syncs = True
-        make_durable = world.store.make_durable
-
-        def slowly() -> None:
-            held.wait(0.05)
-            make_durable()
-
-        world.store.make_durable = slowly  # type: ignore[method-assign]
         world.run(world.request("a", 0, [1.0]))
-        assert counts_of(world).tick.total >= 0.05e9
+        assert counts_of(world).tick.total >= SYNC_S * 1e9
 
 
 class TestLives:
@@ -133,15 +136,6 @@ class TestLives:
         with pytest.raises(errors.StoreAway):
             world.create("b")
         assert counts_of(world).created == 1
-
-    def test_expired_session_is_counted_when_it_is_swept(self) -> None:
-        world = World()
-        world.create("a", idle_ttl_ns=1)
-        world.clock.advance(1.0)
-        in_loop(world.server.engine._upkeep._sweep_store())
-        in_loop(world.server.engine._upkeep._sweep_store())
-        counts = counts_of(world)
-        assert (counts.created, counts.deleted, counts.expired) == (1, 0, 1)
 
     def test_expired_session_is_counted_when_another_takes_its_id(self) -> None:
         other = served(MoodyCell(), "other", "7")
@@ -218,12 +212,23 @@ class TestStore:
         assert observer_of(world).contended == 1
         assert sum(observer_of(world).commit.counts) == commits + 1
 
-    def test_upkeep_notes_how_much_there_is(self) -> None:
+    def test_upkeep_notes_how_much_there_is_and_what_has_expired(self) -> None:
         world = World()
-        world.create_all("a", "b")
-        in_loop(world.server.engine._upkeep._keep_store_up())
-        assert observer_of(world).sessions == Counts(2, 0)
-        assert observer_of(world).sizes == Sizes(0, 0)
+        world.create("a")
+        world.create("b", idle_ttl_ns=1)
+        world.clock.advance(1.0)
+        observer = observer_of(world)
+
+        async def keep_up() -> None:
+            keeping = asyncio.create_task(world.server.engine.keep_up())
+            while observer.sessions != Counts(live=1, ended=1):
+                await asyncio.sleep(0.01)
+            keeping.cancel()
+
+        in_loop(keep_up())
+        assert observer.sizes == Sizes(0, 0)
+        counts = counts_of(world)
+        assert (counts.created, counts.deleted, counts.expired) == (2, 0, 1)
 
 
 class TestRefusals:

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 _LIMIT_S = 5.0
 _MAX_HEAD_BYTES = 8 * 1024
 _READ_BYTES = 4 * 1024
-_MAX_OPEN = 64
+MAX_OPEN = 64
 # Between two connections: 200 a second, each at a fraction of a millisecond.
-_PACE_S = 0.005
+PACE_S = 0.005
 _AFTER_FAILURE_S = 1.0
 _TEXT = "text/plain; charset=utf-8"
 
@@ -37,14 +37,18 @@ _log = logging.getLogger(__name__)
 class HttpPort:
     """Answers GET and HEAD with pages, one request a connection."""
 
-    def __init__(self, listeners: list[socket.socket], pages: Pages) -> None:
+    def __init__(
+        self, listeners: list[socket.socket], pages: Pages, limit_s: float = _LIMIT_S
+    ) -> None:
         """Begins to answer.
 
         Args:
           listeners: are listened on already, and closed at the end.
           pages: by path.
+          limit_s: how long a request may take, from connection to answer.
         """
         self._listeners = listeners
+        self._limit_s = limit_s
         self._pages = pages
         self._open: dict[asyncio.Task[None], None] = {}
         self._loop = asyncio.new_event_loop()
@@ -81,14 +85,14 @@ class HttpPort:
             task = self._loop.create_task(self._converse(connection))
             self._open[task] = None
             task.add_done_callback(self._open.pop)
-            if len(self._open) > _MAX_OPEN:
+            if len(self._open) > MAX_OPEN:
                 next(iter(self._open)).cancel()
-            await asyncio.sleep(_PACE_S)
+            await asyncio.sleep(PACE_S)
 
     async def _converse(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError, TimeoutError):
             connection.setblocking(False)
-            async with asyncio.timeout(_LIMIT_S):
+            async with asyncio.timeout(self._limit_s):
                 await self._answer(connection)
 
     async def _answer(self, connection: socket.socket) -> None:
