@@ -116,7 +116,7 @@ def _observer(bundle: Bundle) -> Part:
         start_ns = clock_ns()
         observer.committed(clock_ns() - start_ns)
         observer.round_ended(begun, answers, (), no_entry)
-        observer.stepped(1, answer, clock_ns() - enter_ns)
+        observer.stepped(request, answer, clock_ns() - enter_ns)
 
     return Part("observer", _time_us(tick))
 

@@ -307,27 +307,25 @@ class Driver:
         if answers and self._store.syncs:
             self._sync.then(functools.partial(self._give_synced, answers, failed))
             return
-        for key, answer in answers:
-            self._answer(key, answer)
+        self._answer_all(answers)
 
     def _give_synced(
         self, answers: Sequence[tuple[Key, Answer]], failed: _Failed, error: Exception | None
     ) -> None:
         if error is not None:
             self._observer.store_failed(error)
-        for key, answer in answers:
-            if error is not None:
+            for key, _ in answers:
                 self._heads.forget(key)
-                answer = failed(key.session, error)
-            self._answer(key, answer)
+            answers = [(key, failed(key.session, error)) for key, _ in answers]
+        self._answer_all(answers)
 
-    def _answer(self, key: Key, answer: Answer) -> None:
-        entry = self._remove(key)
-        entry.settle(answer)
-        request = entry.request
-        if isinstance(request, StepRequest) and isinstance(answer, Stepped):
-            taken_ns = time.perf_counter_ns() - entry.enter_ns
-            self._observer.stepped(request.step_count, answer, taken_ns)
+    def _answer_all(self, answers: Sequence[tuple[Key, Answer]]) -> None:
+        now_ns = time.perf_counter_ns()
+        for key, answer in answers:
+            entry = self._remove(key)
+            entry.settle(answer)
+            if isinstance(answer, Stepped):
+                self._observer.stepped(entry.request, answer, now_ns - entry.enter_ns)
 
     def _remove(self, key: Key) -> Entry:
         entry, following = self._entries.remove(key)

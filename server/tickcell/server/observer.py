@@ -15,6 +15,7 @@ from tickcell.server.computing import Begun
 from tickcell.server.health import Health
 from tickcell.server.histogram import Histogram
 from tickcell.server.life_requests import Bury, Create, Delete, Reset
+from tickcell.server.rules import StepRequest
 from tickcell.server.store.contract import Counts, Sizes
 
 if TYPE_CHECKING:
@@ -136,12 +137,13 @@ class Observer:
         if self.spans is not None:
             self.spans.refuse(error)
 
-    def stepped(self, step_count: int, answer: Stepped, taken_ns: int) -> None:
+    def stepped(self, request: Request, answer: Stepped, taken_ns: int) -> None:
         """Hears that a step request was answered."""
-        life = answer.life
+        assert isinstance(request, StepRequest)
+        life, step_count, stored = answer.life, request.step_count, answer.stored
         counts = self._by_fingerprint.get(life.fingerprint) or self._of_life(life)
-        counts.applied += step_count - answer.stored
-        counts.repeated += answer.stored
+        counts.applied += step_count - stored
+        counts.repeated += stored
         if step_count == 1:
             counts.tick.note(taken_ns)
 
