@@ -325,7 +325,8 @@ class Driver:
             entry = self._remove(key)
             entry.settle(answer)
             if isinstance(answer, Stepped):
-                self._observer.stepped(entry.request, answer, now_ns - entry.enter_ns)
+                request: Any = entry.request
+                self._observer.stepped(request, answer, now_ns - entry.enter_ns)
 
     def _remove(self, key: Key) -> Entry:
         entry, following = self._entries.remove(key)

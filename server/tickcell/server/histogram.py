@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import bisect
+from bisect import bisect_left
 
 
 class Histogram:
@@ -24,5 +24,5 @@ class Histogram:
 
     def note(self, value: int) -> None:
         """Counts a value."""
-        self.counts[bisect.bisect_left(self.bounds, value)] += 1
+        self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value

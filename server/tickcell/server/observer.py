@@ -15,7 +15,6 @@ from tickcell.server.computing import Begun
 from tickcell.server.health import Health
 from tickcell.server.histogram import Histogram
 from tickcell.server.life_requests import Bury, Create, Delete, Reset
-from tickcell.server.rules import StepRequest
 from tickcell.server.store.contract import Counts, Sizes
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from tickcell.server.monitoring.spans import Spans
     from tickcell.server.record import Life
     from tickcell.server.rounds import Answers, Computed, Request, Stepped
+    from tickcell.server.rules import StepRequest
     from tickcell.server.store.contract import Key
 
 # 20 us to 1 s, 1-2-5 in each decade: a tick at 50 Hz may take 20 ms, and should take one.
@@ -137,11 +137,11 @@ class Observer:
         if self.spans is not None:
             self.spans.refuse(error)
 
-    def stepped(self, request: Request, answer: Stepped, taken_ns: int) -> None:
+    def stepped(self, request: StepRequest, answer: Stepped, taken_ns: int) -> None:
         """Hears that a step request was answered."""
-        assert isinstance(request, StepRequest)
-        life, step_count, stored = answer.life, request.step_count, answer.stored
+        life, _, stored, _, _ = answer
         counts = self._by_fingerprint.get(life.fingerprint) or self._of_life(life)
+        step_count = request.step_count
         counts.applied += step_count - stored
         counts.repeated += stored
         if step_count == 1:
