@@ -62,6 +62,9 @@ class TestAlerts:
     def test_rules_are_rules(self) -> None:
         tools.promtool("check", "rules", "--lint-fatal", str(ALERTS))
 
+    def test_configuration_reads_them(self) -> None:
+        tools.promtool("check", "config", str(ALERTS.with_name("prometheus.yaml")))
+
     def test_each_fires_when_it_should_and_not_before(self) -> None:
         tools.promtool("test", "rules", str(ALERTS_TEST))
 

@@ -69,12 +69,12 @@ async def _serve(
     engine = Engine(config, catalogue, kept, monitor.observer)
     server = Server(config, engine, monitor.observer.health)
     address = await server.start()
+    monitor.start(address)
     # What lives as long as the process is not looked through again: a full collection
     # takes longer than a tick at 50 Hz (25 ms here, 2 us after this).
     gc.freeze()
     sys.stdout.write(_banner(config, catalogue, kept, address, monitor.address))
     sys.stdout.flush()
-    monitor.start(address)
     await stopping.wait()
     _log.info("stopping")
     monitor.stop()
