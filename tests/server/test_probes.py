@@ -42,7 +42,7 @@ PAGES = ("/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/metrics")
 @contextlib.contextmanager
 def showing(shown: Pages, limit_s: float = 5.0) -> Iterator[str]:
     """Shows some pages, each within so many seconds; yields the address."""
-    listeners = listening.listen("--metrics", "127.0.0.1:0")
+    listeners = listening.listen("127.0.0.1:0", "--metrics")
     address = "{}:{}".format(*listeners[0].getsockname())
     with contextlib.closing(HttpPort(listeners, shown, limit_s)):
         yield address
@@ -173,8 +173,17 @@ class TestProcess:
         assert said.startswith(f"--metrics: {address} is taken by another process; stop it")
         said = complaint(*IN_MEMORY, "--metrics", "no.such.host.invalid:0")
         assert said.startswith("--metrics: the host 'no.such.host.invalid' is not known")
+        said = complaint(*IN_MEMORY, "--metrics", "0.0.0.0:0")
+        assert said.startswith("--metrics: other machines reach 0.0.0.0:0")
         said = complaint(*IN_MEMORY, "--metrics", "9464")
-        assert said == "--metrics: got '9464', expected HOST:PORT such as localhost:9464."
+        assert said == (
+            "--metrics: got '9464', expected HOST:PORT such as localhost:9464 or [::]:9464."
+        )
+
+    def test_port_is_open_to_other_machines_where_that_is_meant(self) -> None:
+        with ServeProcess(*IN_MEMORY, "--metrics", "0.0.0.0:0", "--insecure") as server:
+            assert server.watched.startswith("localhost:")
+            assert fetch(server.watched, "/readyz").status == 200
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,11 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from tickcell.server import errors, messages
-from tickcell.server.caller import ANYBODY
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from tickcell.server.access import Access
     from tickcell.server.caller import Caller
     from tickcell.server.observer import Observer
 
@@ -38,7 +38,8 @@ _log = logging.getLogger(__name__)
 class Gate:
     """Open while the server serves; once closed, new calls are refused."""
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(self, access: Access, observer: Observer) -> None:
+        self._access = access
         self._observer = observer
         self.is_open = True
         self._refused_count = 0
@@ -47,16 +48,17 @@ class Gate:
         """Refuses what comes from now on."""
         self.is_open = False
 
-    def admit(self, _context: Context) -> Caller:
+    def admit(self, context: Context) -> Caller:
         """Returns who calls, by what is known of the call.
 
         Raises:
           Draining: the gate is closed.
+          CallerUnknown: nobody whom the server knows.
         """
         if not self.is_open:
             self._refused_count += 1
             raise draining()
-        return ANYBODY
+        return self._access.caller_of(context)
 
     async def refuse(
         self, context: grpc.aio.ServicerContext[Any, Any], error: errors.TickcellError

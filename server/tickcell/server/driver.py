@@ -30,7 +30,8 @@ from tickcell.server.computing import Begun, Call
 from tickcell.server.contention import Contention
 from tickcell.server.entries import Entries, Entry
 from tickcell.server.pace import SLICE_S
-from tickcell.server.rounds import Answer, Commit, Computed, Count, Load, Stepped
+from tickcell.server.room import Count
+from tickcell.server.rounds import Answer, Commit, Computed, Load, Stepped
 from tickcell.server.rules import StepRequest
 from tickcell.server.store.contract import Contended
 from tickcell.server.store.errors import StoreError
@@ -384,7 +385,9 @@ class Driver:
             self._observer.committed(time.perf_counter_ns() - start_ns)
             return verdicts
         try:
-            return self._load(need.keys) if isinstance(need, Load) else self._store.counts()
+            if isinstance(need, Load):
+                return self._load(need.keys)
+            return self._store.counts(need.owner)
         except StoreError as error:
             self._observer.store_failed(error)
             raise

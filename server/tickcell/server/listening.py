@@ -9,8 +9,17 @@ import os
 import pathlib
 import socket
 import stat
+from typing import Any
 
 _UNIX = "unix:"
+# Of the addresses that are proposed.
+_PORTS = {"--listen": 50061, "--metrics": 9464}
+# Why an address that other machines reach is refused, and the way out.
+_PLAIN_TEXT = {
+    "--listen": "where plain text can be read and changed on its way; give --tls-certificate and "
+    "--tls-key, or --insecure if that is meant.",
+    "--metrics": "where all who reach it can read the metrics; give --insecure if that is meant.",
+}
 
 
 class ListenError(OSError):
@@ -32,6 +41,25 @@ def check_free(address: str) -> None:
         _check_tcp(address)
 
 
+def require_loopback(address: str, flag: str = "--listen") -> None:
+    """Raises unless the address is reached from this machine alone.
+
+    Args:
+      address: to be listened on.
+      flag: names the address in what is raised.
+
+    Raises:
+      ListenError: it is malformed, or others reach it.
+    """
+    if address.startswith(_UNIX):
+        return
+    for *_, where in _found(address, flag):
+        # Of an address that is bound to an interface, as in fe80::1%eth0.
+        host = str(where[0]).partition("%")[0]
+        if not ipaddress.ip_address(host).is_loopback:
+            raise ListenError(f"{flag}: other machines reach {address}, {_PLAIN_TEXT[flag]}")
+
+
 def bound(address: str, port: int) -> str:
     """Returns the address as a client would name it, with the port that was bound."""
     if address.startswith(_UNIX):
@@ -40,40 +68,30 @@ def bound(address: str, port: int) -> str:
     return f"{host}:{port}"
 
 
-def listen(flag: str, address: str) -> list[socket.socket]:
-    """Listens on all that `HOST:PORT` stands for, on one port.
+def listen(address: str, flag: str) -> list[socket.socket]:
+    """Listens on all that `HOST:PORT` stands for, on one port; port 0 for any free one.
 
     Args:
+      address: where.
       flag: names the address in what is raised.
-      address: with port 0 for any free one.
 
     Raises:
       ListenError: it cannot be listened on.
     """
-    host, colon, port = address.rpartition(":")
-    if not (colon and host and port.isdecimal() and int(port) < 2**16):
-        raise ListenError(f"{flag}: got {address!r}, expected HOST:PORT such as localhost:9464.")
-    try:
-        found = socket.getaddrinfo(
-            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-    except OSError as error:
-        raise ListenError(f"{flag}: the host {host!r} is not known: {error.strerror}.") from error
     with contextlib.ExitStack() as undo:
         listeners: list[socket.socket] = []
-        try:
-            for family, _, _, _, where in found:
-                free = listeners[0].getsockname()[1] if listeners else where[1]
-                try:
-                    listener = socket.create_server((where[0], free), family=family)
-                except OSError as error:
-                    # As where a host has an address that this machine does not use.
-                    if error.errno != errno.EADDRNOTAVAIL or where is found[-1][4]:
-                        raise
+        found = _found(address, flag)
+        for family, *_, where in found:
+            port = listeners[0].getsockname()[1] if listeners else where[1]
+            try:
+                listener = socket.create_server((where[0], port), family=family)
+            except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL and len(found) > 1:
                     continue
-                listeners.append(undo.enter_context(listener))
-        except OSError as error:
-            raise ListenError(_refused(address, error, flag)) from error
+                raise ListenError(_refused(address, error, flag)) from error
+            listeners.append(undo.enter_context(listener))
+        if not listeners:
+            raise ListenError(f"{flag}: {address} is no address of this machine.")
         undo.pop_all()
     return listeners
 
@@ -91,19 +109,24 @@ def as_called(address: str) -> str:
     return f"localhost:{port}" if is_every else address
 
 
-def _check_tcp(address: str) -> None:
+def _found(address: str, flag: str = "--listen") -> list[tuple[Any, ...]]:
+    """Returns what a TCP address stands for, as `socket.getaddrinfo` does."""
     host, colon, port = address.rpartition(":")
     if not (colon and host and port.isdecimal() and int(port) < 2**16):
         raise ListenError(
-            f"--listen: got {address!r}, expected HOST:PORT such as localhost:50061 or [::]:50061, "
-            "or unix:PATH."
+            f"{flag}: got {address!r}, expected HOST:PORT such as localhost:{_PORTS[flag]} or "
+            f"[::]:{_PORTS[flag]}{', or unix:PATH' if flag == '--listen' else ''}."
         )
     try:
-        found = socket.getaddrinfo(
+        return socket.getaddrinfo(
             host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except OSError as error:
-        raise ListenError(f"--listen: the host {host!r} is not known: {error.strerror}.") from error
+        raise ListenError(f"{flag}: the host {host!r} is not known: {error.strerror}.") from error
+
+
+def _check_tcp(address: str) -> None:
+    found = _found(address)
     for family, kind, protocol, _, where in found:
         with socket.socket(family, kind, protocol) as probe:
             # As the server binds: a port in the last wait of a closed connection is free.

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import base64
+import math
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from google.protobuf import any_pb2, duration_pb2, timestamp_pb2
+from google.protobuf import duration_pb2, timestamp_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from tickcell import wire
 from tickcell.model import ids
-from tickcell.server import errors
+from tickcell.server import errors, owners
 from tickcell.server.config import NANOSECONDS
 from tickcell.server.life_requests import Creation
 from tickcell.v1 import model_service_pb2, session_service_pb2
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tickcell.server.config import Config
     from tickcell.server.record import Record
     from tickcell.server.rounds import Stepped
+    from tickcell.server.store.contract import Key
 
 DOMAIN = "tickcell"
 
@@ -33,18 +35,20 @@ _MAX_LABEL_VALUE_BYTES = 255
 _DEFAULT_WINDOW = 32
 _DEFAULT_PAGE_SIZE = 50
 _MAX_PAGE_SIZE = 1000
-# Where a page begins: a session's id, or a model's name and version.
-_MAX_PLACE = 127
+# Where a page begins: an owner and a session's id, or a model's name and version.
+_MAX_PLACE = owners.MAX_BYTES + 1 + ids.MAX_LENGTH
 
 
 def status(error: errors.TickcellError) -> status_pb2.Status:
     """Returns an error as it goes over the wire."""
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
-    packed = any_pb2.Any()
-    packed.Pack(info)
-    return status_pb2.Status(
-        code=code_pb2.Code.Value(error.code), message=str(error), details=[packed]
-    )
+    status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=str(error))
+    status.details.add().Pack(info)
+    if error.retry_s is not None:
+        delay = duration_pb2.Duration()
+        delay.FromNanoseconds(math.ceil(error.retry_s * NANOSECONDS))
+        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    return status
 
 
 def step(message: Any, *, is_stream: bool) -> StepFields:
@@ -209,11 +213,11 @@ def page_token(last: str) -> str:
     return base64.urlsafe_b64encode(last.encode()).decode()
 
 
-def session(identifier: str, record: Record, store_id: str) -> session_service_pb2.Session:
+def session(key: Key, record: Record, store_id: str) -> session_service_pb2.Session:
     """Returns a live session as callers see it."""
     life = record.life
     message = session_service_pb2.Session(
-        id=identifier,
+        id=key.session,
         generation=life.generation,
         next_step=record.next_step,
         state=session_service_pb2.SESSION_STATE_ACTIVE,
@@ -232,6 +236,7 @@ def session(identifier: str, record: Record, store_id: str) -> session_service_p
         max_step_count=life.max_step_count,
         history=record.history_before(record.next_step),
         store_id=store_id,
+        owner=key.owner,
     )
     if record.expire_wall_ns is not None:
         message.expire_time.CopyFrom(_timestamp(record.expire_wall_ns))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from tickcell.model import Bundle
 from tickcell.model.bundle import SHIPPED
 from tickcell.server import listening, store
+from tickcell.server.access import Access
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.engine import Engine
 from tickcell.server.monitoring.monitor import Monitor
@@ -31,17 +32,19 @@ def run(config: Config) -> None:
     Raises:
       BundleError, CatalogueError: a bundle cannot be served.
       StoreError: the store cannot be opened.
-      ListenError: the address cannot be listened on.
+      ListenError: an address cannot be listened on, or not in plain text.
+      FileError: a certificate, or the file of tokens or callers, cannot be used.
       MissingExtraError: the extra "server" is not installed, or "trace" where it is needed.
     """
     catalogue = Catalogue(
         ServedModel.load(Bundle.load(path)) for path in config.bundles or (SHIPPED,)
     )
+    access = Access.of(config)
     with (
         contextlib.closing(Monitor(config)) as monitor,
         contextlib.closing(open_store(config)) as kept,
     ):
-        asyncio.run(_serve(config, catalogue, kept, monitor))
+        asyncio.run(_serve(config, catalogue, kept, access, monitor))
 
 
 def open_store(config: Config) -> store.EmbeddedStore:
@@ -60,20 +63,25 @@ def open_store(config: Config) -> store.EmbeddedStore:
 
 
 async def _serve(
-    config: Config, catalogue: Catalogue, kept: store.EmbeddedStore, monitor: Monitor
+    config: Config,
+    catalogue: Catalogue,
+    kept: store.EmbeddedStore,
+    access: Access,
+    monitor: Monitor,
 ) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    engine = Engine(config, catalogue, kept, monitor.observer)
-    server = Server(config, engine, monitor.observer.health)
+    engine = Engine(config, catalogue, kept, monitor.observer, quotas=access.quotas)
+    server = Server(config, engine, monitor.observer.health, access=access)
     address = await server.start()
     monitor.start(address)
     # What lives as long as the process is not looked through again: a full collection
     # takes longer than a tick at 50 Hz (25 ms here, 2 us after this).
     gc.freeze()
-    sys.stdout.write(_banner(config, catalogue, kept, address, monitor.address))
+    banner = _banner(config, catalogue, kept, access, address, monitor.address)
+    sys.stdout.write(banner)
     sys.stdout.flush()
     await stopping.wait()
     _log.info("stopping")
@@ -83,7 +91,12 @@ async def _serve(
 
 
 def _banner(
-    config: Config, catalogue: Catalogue, kept: store.EmbeddedStore, address: str, metrics: str
+    config: Config,
+    catalogue: Catalogue,
+    kept: store.EmbeddedStore,
+    access: Access,
+    address: str,
+    metrics: str,
 ) -> str:
     """Says what is served, where, on which store, and the one line to try it."""
     lines = [f"tickcell {importlib.metadata.version('tickcell')} serving on {address}"]
@@ -101,5 +114,10 @@ def _banner(
         lines.append(f"  note   {kept.note}")
     if metrics:
         lines.append(f"  watch  http://{listening.as_called(metrics)}/metrics")
-    lines.append(f"  try    tickcell replay --server {listening.as_called(address)}")
+    if config.tls_certificate or config.tokens or config.insecure:
+        lines.append(f"  calls  {access}")
+    flags = (" --tls" if config.tls_certificate else "") + (
+        " --token-file FILE" if config.tokens else ""
+    )
+    lines.append(f"  try    tickcell replay --server {listening.as_called(address)}{flags}")
     return "\n".join(lines) + "\n"

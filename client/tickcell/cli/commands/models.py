@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from tickcell.cli.commands import connection, options
 from tickcell.cli.tables import columns
 from tickcell.client import unary_calls
+
+if TYPE_CHECKING:
+    from tickcell.client.credentials import Credentials
 
 
 @click.group()
@@ -16,14 +21,15 @@ def models() -> None:
 
 @models.command("list")
 @options.server
-def list_models(server: str) -> None:
+@options.credentials
+def list_models(server: str, credentials: Credentials) -> None:
     r"""Lists the models, by name, then version.
 
     \b
     tickcell models list
     """
     rows = [("MODEL", "VERSION", "RATE", "SENSORS", "OUTPUTS", "FINGERPRINT", "NUMERICS")]
-    with connection.link(server) as link:
+    with connection.link(server, credentials) as link:
         rows += [
             (
                 model.name,
@@ -43,7 +49,8 @@ def list_models(server: str) -> None:
 @click.argument("name", default="")
 @click.argument("version", default="")
 @options.server
-def show_model(name: str, version: str, server: str) -> None:
+@options.credentials
+def show_model(name: str, version: str, server: str, credentials: Credentials) -> None:
     r"""Shows one model: what it expects, and what it answers.
 
     NAME and VERSION may be left out where only one is served.
@@ -52,7 +59,7 @@ def show_model(name: str, version: str, server: str) -> None:
     tickcell models show
     tickcell models show drive 1
     """
-    with connection.link(server) as link:
+    with connection.link(server, credentials) as link:
         model = unary_calls.get_model(link, name, version)
     facts = [
         ("model", f"{model.name} {model.version}"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING
 
 from tickcell.model import extras
@@ -27,7 +28,7 @@ class Monitor:
         """Takes the port; what comes there waits until `start`.
 
         Raises:
-          ListenError: the address for metrics cannot be listened on.
+          ListenError: the address for metrics cannot be listened on, or not in plain text.
           MissingExtraError: traces are asked for, and the extra "trace" is not installed.
         """
         self._limits = config.limits
@@ -40,7 +41,12 @@ class Monitor:
             self._spans = Spans.sent()
         self.observer = Observer(spans=self._spans)
         self._heartbeat = Heartbeat()
-        self._listeners = listening.listen("--metrics", config.metrics) if config.metrics else []
+        self._listeners: list[socket.socket] = []
+        if config.metrics is not None:
+            # As for callers: who has TLS for these has thought of who reaches the machine.
+            if config.tls_certificate is None and not config.insecure:
+                listening.require_loopback(config.metrics, "--metrics")
+            self._listeners = listening.listen(config.metrics, "--metrics")
         self._port: HttpPort | None = None
         self._beating: asyncio.Task[None] | None = None
 

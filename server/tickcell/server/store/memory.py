@@ -14,6 +14,8 @@ from tickcell.server.store.store_clock import Kept, Monotonic, StoreClock
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_NONE = Counts(0, 0)
+
 
 class MemoryStore:
     """Keeps records for as long as the process lives; see `EmbeddedStore` for the contract."""
@@ -26,6 +28,8 @@ class MemoryStore:
         self._records: dict[Key, bytes] = {}
         self._keys: list[Key] = []  # In order.
         self._ended: set[Key] = set()
+        # Of those owners that have records.
+        self._counts: dict[str, Counts] = {}
         self._clock = StoreClock(Kept(0, monotonic_ns()), monotonic_ns)
 
     def now_ns(self) -> int:
@@ -47,7 +51,9 @@ class MemoryStore:
         keys = itertools.islice(self._keys, begin, begin + limit)
         return [(key, self._records[key]) for key in keys if owner is None or key.owner == owner]
 
-    def counts(self) -> Counts:
+    def counts(self, owner: str | None = None) -> Counts:
+        if owner is not None:
+            return self._counts.get(owner, _NONE)
         return Counts(len(self._records) - len(self._ended), len(self._ended))
 
     def sizes(self) -> Sizes:
@@ -60,6 +66,7 @@ class MemoryStore:
         self._records.clear()
         self._keys.clear()
         self._ended.clear()
+        self._counts.clear()
 
     def _apply(self, change: Change) -> Verdict:
         found = self._records.get(change.key)
@@ -70,6 +77,7 @@ class MemoryStore:
         return Applied()
 
     def _put(self, change: Change) -> None:
+        before = self._count_of(change.key)
         if change.replacement is None:
             if self._records.pop(change.key, None) is not None:
                 del self._keys[bisect.bisect_left(self._keys, change.key)]
@@ -81,3 +89,18 @@ class MemoryStore:
             self._ended.discard(change.key)
         else:
             self._ended.add(change.key)
+        self._count(change.key.owner, before, self._count_of(change.key))
+
+    def _count_of(self, key: Key) -> Counts:
+        """Returns what a key adds to the counts of its owner."""
+        if key not in self._records:
+            return _NONE
+        return Counts(0, 1) if key in self._ended else Counts(1, 0)
+
+    def _count(self, owner: str, before: Counts, after: Counts) -> None:
+        if before == after:
+            return
+        live, ended = self._counts.pop(owner, _NONE)
+        counts = Counts(live + after.live - before.live, ended + after.ended - before.ended)
+        if counts != _NONE:
+            self._counts[owner] = counts
