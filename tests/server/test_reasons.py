@@ -209,7 +209,7 @@ def send_garbage(scene: Scene) -> None:
 
 
 @contextlib.contextmanager
-def known_caller(callers: str, *, authorization: str = "") -> Iterator[Caller]:
+def known_caller(scene: Scene, callers: str, *, authorization: str = "") -> Iterator[Caller]:
     """Gives a caller whom a server knows as robot-7, or another authorization."""
     with tempfile.TemporaryDirectory() as directory:
         known = KnownCallers(pathlib.Path(directory), callers)
@@ -218,27 +218,28 @@ def known_caller(callers: str, *, authorization: str = "") -> Iterator[Caller]:
             InProcessServer([served(CountingCell())], **known.options) as server,
             Caller(server.address, authorization=shown) as caller,
         ):
+            scene.observers.append(server.observer)
             yield caller
 
 
-def call_as_nobody(_: Scene) -> None:
-    with known_caller("", authorization="Bearer tickcell_nothing") as caller:
+def call_as_nobody(scene: Scene) -> None:
+    with known_caller(scene, "", authorization="Bearer tickcell_nothing") as caller:
         caller.create()
 
 
-def look_at_another_owner(_: Scene) -> None:
-    with known_caller("") as caller:
+def look_at_another_owner(scene: Scene) -> None:
+    with known_caller(scene, "") as caller:
         request = pb.GetSessionRequest(session="a", owner="another")
         caller.call(caller.sessions.GetSession, request)
 
 
-def create_one_too_many(_: Scene) -> None:
-    with known_caller("limits.max_sessions = 0") as caller:
+def create_one_too_many(scene: Scene) -> None:
+    with known_caller(scene, "limits.max_sessions = 0") as caller:
         caller.create()
 
 
-def step_too_often(_: Scene) -> None:
-    with known_caller("limits.max_ticks_per_s = 0.01") as caller, UnaryPath(caller) as path:
+def step_too_often(scene: Scene) -> None:
+    with known_caller(scene, "limits.max_ticks_per_s = 0.01") as caller, UnaryPath(caller) as path:
         step = pb.StepSessionRequest(session=caller.create().id, step_count=1, frames=[1.0])
         path.send(step.SerializeToString())
         path.send(step.SerializeToString())
