@@ -103,7 +103,7 @@ def _observer(bundle: Bundle) -> Part:
     now, key = Moment(0, 0), ANYBODY.key("bench")
     request = StepRequest(key, current.life.generation, 0, 1, b"")
     begun = [Begun(request, b"", current, False, now, model, 0, 0, b"")]
-    answer = Stepped(current.life, 0, 0, b"", b"")
+    answer = Stepped(current.life, 0, b"", b"", 0)
     answers: Answers = [(key, answer)]
 
     def no_entry(_: Key) -> NoReturn:

@@ -37,6 +37,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "prometheus_client": ("tickcell.server.monitoring.",),
     # Of an extra of its own: only a server that traces imports its door.
     "opentelemetry": ("tickcell.server.monitoring.spans.",),
+    # Its messages clash with those of other packages: whoever needs them, has them from there.
+    "tritonclient": (),
     "ai_edge_litert": (),
     "matplotlib": (),
     "tensorboard": (),

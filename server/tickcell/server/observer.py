@@ -14,7 +14,7 @@ from tickcell.server import errors, record
 from tickcell.server.computing import Begun
 from tickcell.server.health import Health
 from tickcell.server.histogram import Histogram
-from tickcell.server.life_requests import Bury, Create, Delete, Reset
+from tickcell.server.life_requests import Begin, Bury, Create, Delete, End, Reset
 from tickcell.server.store.contract import Counts, Sizes
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class ModelCounts:
       applied: steps that were computed and committed.
       repeated: steps that had been applied before, and were answered from the window.
       created: sessions.
-      deleted, expired: sessions, by how they ended.
+      deleted, expired, replaced: sessions, by how they ended.
       reset: lives that ended for another to begin in the same session.
       compute: how long one call of the cell took.
       tick: how long a request of one step took, from its being read to its answer.
@@ -58,13 +58,14 @@ class ModelCounts:
 
     __slots__ = (
         *("applied", "compute", "created", "deleted", "expired"),
-        *("model", "repeated", "reset", "tick", "version"),
+        *("model", "repeated", "replaced", "reset", "tick", "version"),
     )
 
     def __init__(self, model: str, version: str) -> None:
         self.model, self.version = model, version
         self.applied = self.repeated = 0
-        self.created = self.deleted = self.expired = self.reset = 0
+        self.created = self.reset = 0
+        self.deleted = self.expired = self.replaced = 0
         self.compute = Histogram(TIME_BOUNDS_NS)
         self.tick = Histogram(TIME_BOUNDS_NS)
 
@@ -139,7 +140,7 @@ class Observer:
 
     def stepped(self, request: StepRequest, answer: Stepped, taken_ns: int) -> None:
         """Hears that a step request was answered."""
-        life, _, stored, _, _ = answer
+        life, _, _, _, stored = answer
         counts = self._by_fingerprint.get(life.fingerprint) or self._of_life(life)
         step_count = request.step_count
         counts.applied += step_count - stored
@@ -229,15 +230,19 @@ class Observer:
             return
         counts = self._of_life(item.record.life)
         match request:
-            case Create():
+            case Create() | Begin():
                 counts.created += 1
                 expected = item.change.expected
                 if item.change.was_live and expected is not None:
-                    # One that had expired had this id, and its end is noticed only now.
-                    self._of_life(record.decode(item.key, expected).life).expired += 1
+                    before = self._of_life(record.decode(item.key, expected).life)
+                    if isinstance(request, Begin) and request.has_replaced:
+                        before.replaced += 1
+                    else:
+                        # One that had expired had this id, and its end is noticed only now.
+                        before.expired += 1
             case Reset():
                 counts.reset += 1
-            case Delete():
+            case Delete() | End():
                 counts.deleted += 1
             case Bury():
                 counts.expired += 1

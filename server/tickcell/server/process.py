@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tickcell.model import Bundle
 from tickcell.model.bundle import SHIPPED
+from tickcell.model.extras import MissingExtraError
 from tickcell.server import listening, store
 from tickcell.server.access import Access
 from tickcell.server.catalogue import Catalogue, ServedModel
@@ -80,7 +81,7 @@ async def _serve(
     # What lives as long as the process is not looked through again: a full collection
     # takes longer than a tick at 50 Hz (25 ms here, 2 us after this).
     gc.freeze()
-    banner = _banner(config, catalogue, kept, access, address, monitor.address)
+    banner = _banner(config, catalogue, kept, access, address, monitor.address, server.lacks_oip)
     sys.stdout.write(banner)
     sys.stdout.flush()
     await stopping.wait()
@@ -97,6 +98,7 @@ def _banner(
     access: Access,
     address: str,
     metrics: str,
+    lacks_oip: MissingExtraError | None,
 ) -> str:
     """Says what is served, where, on which store, and the one line to try it."""
     lines = [f"tickcell {importlib.metadata.version('tickcell')} serving on {address}"]
@@ -116,6 +118,10 @@ def _banner(
         lines.append(f"  watch  http://{listening.as_called(metrics)}/metrics")
     if config.tls_certificate or config.tokens or config.insecure:
         lines.append(f"  calls  {access}")
+    if lacks_oip is None and config.oip != "off":
+        lines.append(f"  oip    served too; a sequence may be idle for {config.oip_idle_ttl_s:g} s")
+    elif config.oip == "on":
+        lines.append(f"  oip    not served: {lacks_oip}")
     flags = (" --tls" if config.tls_certificate else "") + (
         " --token-file FILE" if config.tokens else ""
     )

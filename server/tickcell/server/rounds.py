@@ -94,16 +94,17 @@ class Stepped(NamedTuple):
     Attributes:
       life: the session's.
       first_step: the index of the request's first step.
-      stored: how many of its steps had been applied before.
       outputs: `[T, B, O]` float32.
       history: after the request's last step.
+      stored: how many of its steps, from the first on, were answered from the window; the
+        rest were computed.
     """
 
     life: Life
     first_step: int
-    stored: int
     outputs: bytes
     history: bytes
+    stored: int
 
     @property
     def generation(self) -> int:
@@ -302,7 +303,7 @@ def _decide_step(
     if stored == request.step_count:
         outputs = rules.stored_outputs(found, first_step, stored)
         last = found.history_before(first_step + stored)
-        return Stepped(found.life, first_step, stored, outputs, last)
+        return Stepped(found.life, first_step, outputs, last, stored)
     model = policy.catalogue.pinned_to(found, session)
     if model.numerics != found.numerics:
         if policy.is_strict:
@@ -372,7 +373,7 @@ def _advance(begun: Begun, new_outputs: bytes, state: bytes) -> Computed | error
         Change(request.key, encoded, record.encode(request.key, new)),
         is_proven,
         new,
-        Stepped(found.life, first_step, stored, outputs, histories[-history.SIZE :]),
+        Stepped(found.life, first_step, outputs, histories[-history.SIZE :], stored),
     )
 
 

@@ -136,13 +136,14 @@ class Metrics(Collector):
         )
         yield _counter(
             "tickcell_sessions_ended_total",
-            "Sessions whose end this server noted: deleted by a caller, or expired.",
+            "Sessions whose end this server noted: deleted, expired, or replaced by a new start.",
             [
                 row
                 for model in models
                 for row in (
                     ((*_name(model), "deleted"), model.deleted),
                     ((*_name(model), "expired"), model.expired),
+                    ((*_name(model), "replaced"), model.replaced),
                 )
             ],
             (*_MODEL, "how"),

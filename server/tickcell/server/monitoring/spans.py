@@ -37,8 +37,9 @@ if TYPE_CHECKING:
 
 # What OpenTelemetry's conventions call errors of a server; the others are its callers'.
 _FAULTS = {"DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE", "UNIMPLEMENTED", "UNKNOWN", "DATA_LOSS"}
-# gRPC's own services are asked by tools and probes, all the time.
-_UNTRACED = "grpc."
+# Asked by tools and probes, all the time: gRPC's own services, and two methods of another.
+_UNTRACED_SERVICES = "grpc."
+_UNTRACED_METHODS = {"ServerLive", "ServerReady"}
 # A collector that does not answer must not hold up the end of a server.
 _LAST_SPANS_S = 2.0
 _CODE = "rpc.grpc.status_code"
@@ -78,9 +79,11 @@ class Spans:
         """
         return {
             service: methods
-            if service.startswith(_UNTRACED)
+            if service.startswith(_UNTRACED_SERVICES)
             else {
-                method: self._traced(service, method, handler)
+                method: handler
+                if method in _UNTRACED_METHODS
+                else self._traced(service, method, handler)
                 for method, handler in methods.items()
             }
             for service, methods in services.items()
