@@ -142,12 +142,9 @@ def test_step_finds_room_by_itself_on_a_disk_that_fills_at_once(
         step_all(store, records)
 
 
-def fill_until_refused(store: SqliteStore, disk: pathlib.Path) -> Change:
-    """Fills the disk until a step is refused, and makes room for the clock, but not the reserve.
-
-    Returns the step.
-    """
-    # The database has no room yet for what is in the log.
+def fill_all(store: SqliteStore, disk: pathlib.Path) -> Change:
+    """Fills the disk and what the reserve leaves; returns a step that has no room."""
+    # The database has none either, for what is in the log.
     for name in range(4):
         change = store_records.step(store_records.key(name), None, LARGE_BYTES)
         assert commit(store, change) == Applied()
@@ -155,10 +152,31 @@ def fill_until_refused(store: SqliteStore, disk: pathlib.Path) -> Change:
     # As another server gives it up.
     os.truncate(disk / "store" / "reserve", 0)
     small_disk.fill(disk / "more logs")
-    change = store_records.step(change.key, change.replacement, LARGE_BYTES)
+    return store_records.step(change.key, change.replacement, LARGE_BYTES)
+
+
+def fill_until_refused(store: SqliteStore, disk: pathlib.Path) -> Change:
+    """Fills the disk until a step is refused, and makes room for the clock, but not the reserve.
+
+    Returns the step.
+    """
+    change = fill_all(store, disk)
     assert isinstance(commit(store, change), Full)
     os.truncate(disk / "more logs", (disk / "more logs").stat().st_size - 5 * LARGE_BYTES)
     return change
+
+
+def test_no_time_passes_while_the_clock_finds_no_room(disk: pathlib.Path) -> None:
+    clock = ManualClock()
+    store = SqliteStore.open(disk / "store", monotonic_ns=clock.now_ns)
+    fill_all(store, disk)
+    before = store.now_ns()
+    for _ in range(60):
+        clock.advance(1.0)
+        with pytest.raises(StoreAwayError, match="full"):
+            store.upkeep()
+        assert store.now_ns() <= before + 2 * 10**9
+    store.close()
 
 
 def test_no_time_passes_from_a_step_without_room_until_the_reserve_is_back(
@@ -167,8 +185,9 @@ def test_no_time_passes_from_a_step_without_room_until_the_reserve_is_back(
     clock = ManualClock()
     store = SqliteStore.open(disk / "store", monotonic_ns=clock.now_ns)
     refused = fill_until_refused(store, disk)
-    # It tells of the copying of the log that failed.
-    _keep_up(store)
+    # The log could not be copied either.
+    with pytest.raises(StoreAwayError, match="full"):
+        store.upkeep()
     before = store.now_ns()
     for _ in range(60):
         clock.advance(1.0)
