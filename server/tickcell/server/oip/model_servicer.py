@@ -87,13 +87,23 @@ class ModelServicer:
     # The first two are asked also while the server drains.
 
     async def _server_live(self, encoded: bytes, context: calls.Context) -> bytes:
-        return await _probed(
+        return await self._probed(
             pb.ServerLiveRequest, encoded, context, pb.ServerLiveResponse(live=True)
         )
 
     async def _server_ready(self, encoded: bytes, context: calls.Context) -> bytes:
         response = pb.ServerReadyResponse(ready=self._health.is_serving)
-        return await _probed(pb.ServerReadyRequest, encoded, context, response)
+        return await self._probed(pb.ServerReadyRequest, encoded, context, response)
+
+    async def _probed(
+        self, request_class: Any, encoded: bytes, context: calls.Context, response: Any
+    ) -> bytes:
+        try:
+            calls.parse(request_class, encoded)
+        except errors.TickcellError as error:
+            await self._gate.refuse(context, error)
+        answered: bytes = response.SerializeToString()
+        return answered
 
     async def _server_metadata(self, _: Caller, _request: Any) -> Any:
         version = importlib.metadata.version("tickcell")
@@ -198,17 +208,6 @@ def refused_methods(gate: calls.Gate, served: set[str]) -> dict[str, calls.Handl
         for method in SERVICE.methods
         if method.name not in served
     }
-
-
-async def _probed(
-    request_class: Any, encoded: bytes, context: calls.Context, response: Any
-) -> bytes:
-    try:
-        calls.parse(request_class, encoded)
-    except errors.TickcellError as error:
-        await calls.abort(context, error)
-    answered: bytes = response.SerializeToString()
-    return answered
 
 
 def _check_repository(name: str) -> None:
