@@ -195,7 +195,7 @@ def refused_methods(gate: calls.Gate, served: set[str]) -> dict[str, calls.Handl
             try:
                 gate.admit(context)
             except errors.TickcellError as error:
-                await calls.abort(context, error)
+                await gate.refuse(context, error)
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, sentence)
             raise AssertionError("abort does not return")
 
