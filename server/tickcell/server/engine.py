@@ -61,7 +61,7 @@ class Engine:
 
     Attributes:
       catalogue: the models that are served.
-      replaced_count: lives that ended because the next one of their session began.
+      observer: hears of everything.
     """
 
     def __init__(
@@ -74,9 +74,9 @@ class Engine:
         quotas: Quotas | None = None,
     ) -> None:
         self.catalogue = catalogue
-        self.replaced_count = 0
         self._store = store
-        self._observer = observer
+        self.observer = observer
+        observer.serves(catalogue)
         policy = Policy.of(config, catalogue, quotas)
         self._quotas = policy.quotas
         heads = Heads()
@@ -149,8 +149,6 @@ class Engine:
         beginning, stepping = self._driver.enter(request), self._driver.enter(first)
         begun: Record = await beginning
         has_begun = begun is request.made
-        if has_begun and request.has_replaced:
-            self.replaced_count += 1
         try:
             return begun, await stepping
         except (errors.StoreBusy, errors.StoreAway, errors.StoreFull) as error:
@@ -284,7 +282,7 @@ class Engine:
         try:
             return await self._driver.in_slice(read)
         except StoreError as error:
-            self._observer.store_failed(error)
+            self.observer.store_failed(error)
             raise rounds.refusal(_LIST, error) from error
 
     async def _read_durable(self) -> None:
@@ -292,7 +290,7 @@ class Engine:
         try:
             await self._driver.durable()
         except StoreError as error:
-            self._observer.store_failed(error)
+            self.observer.store_failed(error)
             raise rounds.refusal(_LIST, error) from error
 
     def _live(self, found: list[tuple[Key, bytes]]) -> list[tuple[Key, Record]]:

@@ -35,4 +35,4 @@ def methods(
     infer = InferServicer(gate, engine, sequences, statistics, streams)
     models = ModelServicer(gate, repository, statistics, health, idle_ttl_ns=idle_ttl_ns)
     served = infer.methods() | models.methods()
-    return served | refused_methods({*served})
+    return served | refused_methods(gate, {*served})
