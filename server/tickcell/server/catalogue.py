@@ -12,6 +12,7 @@ from tickcell.server import errors
 from tickcell.server.pace import Pace
 
 if TYPE_CHECKING:
+    import pathlib
     from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
@@ -33,6 +34,7 @@ class ServedModel:
         reading clipped to its range is within.
       frame_layout: how one frame lies in bytes.
       pace: how long the cell takes on this machine.
+      directory: where its bundle lies; None for a cell without one.
     """
 
     card: Card
@@ -42,9 +44,12 @@ class ServedModel:
     ranges: tuple[tuple[float, float], ...]
     frame_layout: struct.Struct
     pace: Pace
+    directory: pathlib.Path | None = None
 
     @classmethod
-    def of(cls, card: Card, cell: Cell, fingerprint: str) -> ServedModel:
+    def of(
+        cls, card: Card, cell: Cell, fingerprint: str, directory: pathlib.Path | None = None
+    ) -> ServedModel:
         """Prepares a cell to be served under a fingerprint."""
         sensors = cell.interface.sensors
         return cls(
@@ -58,6 +63,7 @@ class ServedModel:
             ),
             frame_layout=struct.Struct(f"<{len(sensors)}f"),
             pace=Pace.of(cell),
+            directory=directory,
         )
 
     def out_of_range(self, frames: bytes) -> NDArray[np.bool_] | None:
@@ -86,7 +92,7 @@ class ServedModel:
     @classmethod
     def load(cls, bundle: Bundle) -> ServedModel:
         """Builds the bundle's cell."""
-        return cls.of(bundle.card, bundle.cell(), bundle.fingerprint)
+        return cls.of(bundle.card, bundle.cell(), bundle.fingerprint, bundle.path)
 
 
 class CatalogueError(ValueError):

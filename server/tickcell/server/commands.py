@@ -102,6 +102,15 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
 )
 @_option("--max-streams", type=int, default=_LIMITS.max_streams, help="Streams open at once.")
 @_option(
+    "--metrics",
+    help="HOST:PORT for metrics and probes over HTTP, such as localhost:9464. [default: none]",
+)
+@_option(
+    "--trace",
+    is_flag=True,
+    help="Trace each request with OpenTelemetry, set by its OTEL_... variables.",
+)
+@_option(
     "--allow-network-filesystem",
     is_flag=True,
     help="Keep the store on a network file system all the same.",
@@ -131,6 +140,19 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
     help="Listen in plain text where other machines reach it: they can read and change all of it.",
 )
 @_option(
+    "--oip",
+    type=click.Choice(get_args(config_module.Oip)),
+    default=_CONFIG.oip,
+    help="Serve the Open Inference Protocol, of Triton and KServe, on the same port. "
+    "auto: if tickcell[triton] is installed.",
+)
+@_option(
+    "--oip-idle-ttl",
+    type=float,
+    default=_CONFIG.oip_idle_ttl_s,
+    help="Seconds that a sequence of that protocol may be idle.",
+)
+@_option(
     "--log-format",
     type=click.Choice(get_args(logs.Format)),
     default="text",
@@ -151,6 +173,7 @@ def serve(
     max_message_bytes: int,
     max_streams: int,
     connection_age: float,
+    oip_idle_ttl: float,
     log_format: logs.Format,
     **rest: Any,
 ) -> None:
@@ -176,6 +199,7 @@ def serve(
             retention_s=retention,
             grace_s=grace,
             connection_age_s=connection_age,
+            oip_idle_ttl_s=oip_idle_ttl,
             limits=Limits(
                 max_sessions=max_sessions,
                 max_ended=max_ended,

@@ -11,6 +11,7 @@ from tickcell.server.store.contract import (
     Full,
     Key,
     Lost,
+    Sizes,
     Unknown,
     Verdict,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "NewerSchemaError",
     "NotAStoreError",
     "OtherDurabilityError",
+    "Sizes",
     "SqliteStore",
     "StoreAwayError",
     "StoreDamagedError",

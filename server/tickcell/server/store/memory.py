@@ -8,7 +8,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
-from tickcell.server.store.contract import Applied, Change, Counts, Key, Lost, Verdict
+from tickcell.server.store.contract import Applied, Change, Counts, Key, Lost, Sizes, Verdict
 from tickcell.server.store.store_clock import Kept, Monotonic, StoreClock
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ class MemoryStore:
         if owner is not None:
             return self._counts.get(owner, _NONE)
         return Counts(len(self._records) - len(self._ended), len(self._ended))
+
+    def sizes(self) -> Sizes:
+        return Sizes(0, 0)
 
     def upkeep(self) -> None:
         self._clock.confirm(self._clock.next())
