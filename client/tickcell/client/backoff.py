@@ -51,7 +51,8 @@ class Backoff:
     def after(self, error: errors.TickcellError) -> float:
         """Counts a failure, and returns how long to wait before the same is tried again.
 
-        Each delay doubles the one before; the last try is at the very end of the time.
+        Each delay doubles the one before, and is no shorter than the server asks for; the
+        last try is at the very end of the time.
 
         Raises:
           RefusedError, CallError: trying again does not help, or it did not in time.
@@ -72,9 +73,11 @@ class Backoff:
                 f"{self._address}: no answer for {waited_s:.3g} s ({error}); whether the last "
                 "request was applied is unknown, and sending it again is safe."
             ) from error
-        delay_s = self._delay_s if left_s is None else min(self._delay_s, left_s)
+        delay_s = self._delay_s
         self._delay_s = min(2 * self._delay_s, LAST_DELAY_S)
-        return delay_s
+        if isinstance(error, errors.RefusedError) and error.retry_s is not None:
+            delay_s = max(delay_s, error.retry_s)
+        return delay_s if left_s is None else min(delay_s, left_s)
 
     def answered(self) -> None:
         """Counts an answer: the next failure is a first one."""

@@ -28,7 +28,7 @@ whose comments say what it means.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -49,10 +49,12 @@ class RefusedError(TickcellError):
       metadata: every changing part of the message, by name.
       may_pass: whether the same request may succeed a little later, so that the client
         sends it again by itself.
+      retry_s: after how long, where the server has said so; the client waits for that long.
     """
 
     reason: str = ""
-    may_pass: ClassVar[bool] = False
+    may_pass: bool = False
+    retry_s: float | None = None
 
     def __init__(self, message: str, metadata: Mapping[str, str] | None = None) -> None:
         super().__init__(message)

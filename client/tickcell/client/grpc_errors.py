@@ -44,11 +44,17 @@ def from_call(call: Any) -> errors.TickcellError:
 
 def from_status(status: status_pb2.Status) -> errors.RefusedError | None:
     """Returns the error of a status with an ErrorInfo of our domain; None without one."""
-    info = error_details_pb2.ErrorInfo()
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    refused, retry_s = None, None
     for detail in status.details:
         if detail.Unpack(info) and info.domain == DOMAIN:
-            return errors.refused(info.reason, status.message, info.metadata)
-    return None
+            refused = errors.refused(info.reason, status.message, info.metadata)
+        elif detail.Unpack(retry):
+            retry_s = max(0.0, retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9)
+    if refused is not None and retry_s is not None:
+        # Whoever says when it may succeed says that it may, of whatever reason.
+        refused.retry_s, refused.may_pass = retry_s, True
+    return refused
 
 
 def _refused(encoded: bytes) -> errors.RefusedError | None:

@@ -30,6 +30,7 @@ class TickcellError(Exception):
 
     Attributes:
       metadata: every changing part of the message, by name.
+      retry_s: after how long the same request may succeed; None where that is not known.
     """
 
     code: ClassVar[str]
@@ -37,6 +38,7 @@ class TickcellError(Exception):
 
     def __init__(self, message: str, **metadata: object) -> None:
         super().__init__(message)
+        self.retry_s: float | None = None
         self.metadata = {name: str(value) for name, value in metadata.items()}
 
 

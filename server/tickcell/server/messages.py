@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import math
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from google.protobuf import any_pb2, duration_pb2, timestamp_pb2
+from google.protobuf import duration_pb2, timestamp_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from tickcell import wire
@@ -40,11 +41,13 @@ _MAX_PLACE = 127
 def status(error: errors.TickcellError) -> status_pb2.Status:
     """Returns an error as it goes over the wire."""
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
-    packed = any_pb2.Any()
-    packed.Pack(info)
-    return status_pb2.Status(
-        code=code_pb2.Code.Value(error.code), message=str(error), details=[packed]
-    )
+    status = status_pb2.Status(code=code_pb2.Code.Value(error.code), message=str(error))
+    status.details.add().Pack(info)
+    if error.retry_s is not None:
+        delay = duration_pb2.Duration()
+        delay.FromNanoseconds(math.ceil(error.retry_s * NANOSECONDS))
+        status.details.add().Pack(error_details_pb2.RetryInfo(retry_delay=delay))
+    return status
 
 
 def step(message: Any, *, is_stream: bool) -> StepFields:

@@ -11,6 +11,8 @@ from tickcell.server.store.contract import (
     Full,
     Key,
     Lost,
+    Pin,
+    Served,
     Unknown,
     Verdict,
 )
@@ -46,6 +48,8 @@ __all__ = [
     "NewerSchemaError",
     "NotAStoreError",
     "OtherDurabilityError",
+    "Pin",
+    "Served",
     "SqliteStore",
     "StoreAwayError",
     "StoreDamagedError",

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import bisect
+import collections
 import itertools
 import secrets
 import time
 from typing import TYPE_CHECKING
 
-from tickcell.server.store.contract import Applied, Change, Counts, Key, Lost, Verdict
+from tickcell.server.store.contract import (
+    Applied,
+    Change,
+    Counts,
+    Key,
+    Lost,
+    Pin,
+    Served,
+    Verdict,
+)
 from tickcell.server.store.store_clock import Kept, Monotonic, StoreClock
 
 if TYPE_CHECKING:
@@ -26,6 +36,9 @@ class MemoryStore:
         self._records: dict[Key, bytes] = {}
         self._keys: list[Key] = []  # In order.
         self._ended: set[Key] = set()
+        self._pins: dict[Key, Pin] = {}
+        # Of the live ones.
+        self._pinned: collections.Counter[Pin] = collections.Counter()
         self._clock = StoreClock(Kept(0, monotonic_ns()), monotonic_ns)
 
     def now_ns(self) -> int:
@@ -50,6 +63,15 @@ class MemoryStore:
     def counts(self) -> Counts:
         return Counts(len(self._records) - len(self._ended), len(self._ended))
 
+    def pinned(self) -> dict[Pin, int]:
+        return {pin: count for pin, count in self._pinned.items() if count}
+
+    def announce(self, served: Served) -> None:
+        """Does nothing: no other process can serve this store."""
+
+    def peers(self) -> list[Served]:
+        return []
+
     def upkeep(self) -> None:
         self._clock.confirm(self._clock.next())
 
@@ -57,6 +79,8 @@ class MemoryStore:
         self._records.clear()
         self._keys.clear()
         self._ended.clear()
+        self._pins.clear()
+        self._pinned.clear()
 
     def _apply(self, change: Change) -> Verdict:
         found = self._records.get(change.key)
@@ -67,7 +91,9 @@ class MemoryStore:
         return Applied()
 
     def _put(self, change: Change) -> None:
+        self._count(change.key, -1)
         if change.replacement is None:
+            self._pins.pop(change.key, None)
             if self._records.pop(change.key, None) is not None:
                 del self._keys[bisect.bisect_left(self._keys, change.key)]
         else:
@@ -78,3 +104,11 @@ class MemoryStore:
             self._ended.discard(change.key)
         else:
             self._ended.add(change.key)
+        if change.pin is not None and change.replacement is not None:
+            self._pins[change.key] = change.pin
+        self._count(change.key, 1)
+
+    def _count(self, key: Key, sign: int) -> None:
+        """Counts a record for what it is pinned to, if it is live."""
+        if key in self._pins and key not in self._ended:
+            self._pinned[self._pins[key]] += sign

@@ -17,6 +17,8 @@ from tickcell.server.store.contract import (
     Full,
     Key,
     Lost,
+    Pin,
+    Served,
     Unknown,
     Verdict,
 )
@@ -28,6 +30,7 @@ from tickcell.server.store.errors import (
     StorePutBackError,
     damaged,
 )
+from tickcell.server.store.peers import Peers
 from tickcell.server.store.records import Records
 from tickcell.server.store.reserve import Reserve
 from tickcell.server.store.store_clock import Monotonic, StoreClock
@@ -69,6 +72,7 @@ class SqliteStore:
         self._reserve = Reserve(self._directory)
         self._reserve.tend()
         self._clock = StoreClock(opened.identity.clock, monotonic_ns)
+        self._peers = Peers(self._directory)
         with contextlib.ExitStack() as undo:
             self._upkeep_connection = database.connect(self._directory, disk.vfs)
             undo.callback(self._upkeep_connection.close)
@@ -187,6 +191,17 @@ class SqliteStore:
         with self._errors():
             return database.read_counts(self._directory, self._connection)
 
+    def pinned(self) -> dict[Pin, int]:
+        self._require_sound()
+        with self._errors():
+            return database.read_pinned(self._directory, self._connection)
+
+    def announce(self, served: Served) -> None:
+        self._peers.announce(served)
+
+    def peers(self) -> list[Served]:
+        return self._peers.served
+
     def upkeep(self) -> None:
         complaint = self._watch.complaint()
         if complaint is not None:
@@ -205,6 +220,9 @@ class SqliteStore:
 
     def close(self) -> None:
         try:
+            # The row of a server that cannot write it away is aged by the others.
+            with contextlib.suppress(apsw.Error):
+                self._peers.leave(self._upkeep_connection)
             if self._log.failure is None:
                 self._log.sync()
         finally:
@@ -248,11 +266,13 @@ class SqliteStore:
                 self._clock.follow(identity.clock)
                 kept = self._clock.next()
                 database.write_identity(connection, identity._replace(clock=kept))
+                others = self._peers.renew(connection, kept.now_ns)
                 commit()
         except apsw.FullError:
             self._want_room()
             raise
         self._clock.confirm(kept)
+        self._peers.served = others
         if self._is_put_back:
             self._is_put_back = False
             raise StorePutBackError(
