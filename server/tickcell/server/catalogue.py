@@ -160,6 +160,19 @@ class Catalogue:
         return self._by_fingerprint.pop(fingerprint)
 
     @property
+    def by_fingerprint(self) -> dict[str, ServedModel]:
+        """A copy of all that is loaded."""
+        return dict(self._by_fingerprint)
+
+    def offers(self, place: tuple[str, str]) -> bool:
+        """Says whether new sessions may get a model of this name and version."""
+        return place in self._offered
+
+    def in_words(self) -> str:
+        """Lists what new sessions may get, cut to what fits an answer."""
+        return ", ".join(" ".join(model.place) for model in self)[:_MAX_SERVED]
+
+    @property
     def served(self) -> Served:
         """What is loaded, and what of it is offered."""
         offered = frozenset(model.pin for model in self._offered.values())
@@ -237,7 +250,7 @@ class Catalogue:
             return found[0]
         # In the answer, no more of it than fits a status.
         name, version = name[:80], version[:80]
-        served = ", ".join(" ".join(model.place) for model in self)[:_MAX_SERVED]
+        served = self.in_words()
         if not found:
             error = errors.ModelUnknown(
                 f"model {name or '(any)'} {version or '(any version)'} is not served; served are: "
@@ -287,6 +300,8 @@ def version_number(version: str) -> int | None:
     return int(version) if _NUMBER.fullmatch(version) else None
 
 
-def order(name: str, version: str) -> tuple[str, int, str]:
-    """Returns what orders models: by name, then versions in words, then by number."""
-    return name, version_number(version) or 0, version
+def order(name: str, version: str) -> str:
+    """Returns a text that orders models: by name, then versions in words, then by number."""
+    # The separator sorts before all that names may hold.
+    number = version_number(version)
+    return f"{name} {0:018} {version}" if number is None else f"{name} {number:018}"

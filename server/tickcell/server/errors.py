@@ -9,7 +9,7 @@
     ├─ SessionRestarted, StepConflict                          ABORTED
     ├─ StepStale, StepGap                                      OUT_OF_RANGE
     ├─ ModelNotServed, NumericsChanged, OutputNotFinite        FAILED_PRECONDITION
-    ├─ RecordNewer                                             FAILED_PRECONDITION
+    ├─ ModelBroken, ModelsUncontrolled, RecordNewer            FAILED_PRECONDITION
     ├─ StoreFull, SessionsFull, StreamsFull                    RESOURCE_EXHAUSTED
     ├─ Draining, StoreBusy, StoreAway, OutcomeUnknown          UNAVAILABLE
     ├─ RecordDamaged, StoreDamaged                             DATA_LOSS
@@ -147,6 +147,20 @@ class ModelNotServed(TickcellError):
     reason = "MODEL_NOT_SERVED"
 
 
+class ModelBroken(TickcellError):
+    """A bundle of the repository cannot be served."""
+
+    code = "FAILED_PRECONDITION"
+    reason = "MODEL_BROKEN"
+
+
+class ModelsUncontrolled(TickcellError):
+    """The server's models are not loaded and unloaded by calls."""
+
+    code = "FAILED_PRECONDITION"
+    reason = "MODELS_UNCONTROLLED"
+
+
 class NumericsChanged(TickcellError):
     """The session was advanced under another numerics digest, and the server is strict."""
 
@@ -241,6 +255,22 @@ class Internal(TickcellError):
 REASONS: dict[str, type[TickcellError]] = {
     error.reason: error for error in TickcellError.__subclasses__()
 }
+
+
+def model_broken(model: str, version: str, problem: str) -> ModelBroken:
+    """Returns the answer to who wants a model whose bundle is broken.
+
+    Args:
+      model: its name.
+      version: its version.
+      problem: what is wrong with it, as a sentence.
+    """
+    return ModelBroken(
+        f"{model} {version} is not loaded: {problem}",
+        model=model,
+        model_version=version,
+        problem=problem,
+    )
 
 
 def store_full(session: str, why: str) -> StoreFull:

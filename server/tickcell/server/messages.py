@@ -22,6 +22,7 @@ from tickcell.wire.stream_codec import StepFields
 if TYPE_CHECKING:
     from tickcell.server.catalogue import ServedModel
     from tickcell.server.config import Config
+    from tickcell.server.model_versions import ModelVersion
     from tickcell.server.record import Record
     from tickcell.server.rounds import Stepped
 
@@ -34,8 +35,8 @@ _MAX_LABEL_VALUE_BYTES = 255
 _DEFAULT_WINDOW = 32
 _DEFAULT_PAGE_SIZE = 50
 _MAX_PAGE_SIZE = 1000
-# Where a page begins: a session's id, or a model's name and version.
-_MAX_PLACE = 127
+# Where a page begins: a session's id, or what orders a model's versions.
+_MAX_PLACE = 255
 
 
 def status(error: errors.TickcellError) -> status_pb2.Status:
@@ -274,6 +275,19 @@ def model(served: ServedModel) -> model_service_pb2.Model:
         output_meaning=card.output_meaning,
         threshold=card.threshold,
         warm_up_step_count=card.warm_up_steps,
+    )
+
+
+def model_version(known: ModelVersion) -> model_service_pb2.ModelVersion:
+    """Returns a model's version as callers see it."""
+    return model_service_pb2.ModelVersion(
+        name=known.pin.model,
+        version=known.pin.version,
+        fingerprint=known.pin.fingerprint,
+        state=f"MODEL_VERSION_STATE_{known.state.name}",
+        session_count=known.session_count,
+        is_default=known.is_default,
+        problem=known.problem,
     )
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tickcell.server.store.contract import Pin
 
 
 class Observer(Protocol):
@@ -16,3 +21,9 @@ class Observer(Protocol):
 
     def store_was_kept_up(self, error: Exception | None) -> None:
         """Hears what came of the store's upkeep, each second."""
+
+    def models_are_missing(self, missing: Mapping[Pin, int]) -> None:
+        """Hears how many live sessions are pinned to versions that no directory has any more.
+
+        It does whenever that changes, and with nothing once all is well again.
+        """

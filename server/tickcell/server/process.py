@@ -10,12 +10,13 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from tickcell.model import Bundle
+from tickcell.model import Bundle, extras
 from tickcell.model.bundle import SHIPPED
 from tickcell.server import listening, store
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.engine import Engine
 from tickcell.server.health import Health
+from tickcell.server.model_control import RETRY_S
 from tickcell.server.server import Server
 
 if TYPE_CHECKING:
@@ -29,12 +30,17 @@ def run(config: Config) -> None:
 
     Raises:
       BundleError, CatalogueError: a bundle cannot be served.
+      RepositoryError: the directory of models cannot be read.
       StoreError: the store cannot be opened.
       ListenError: the address cannot be listened on.
       MissingExtraError: the extra "server" is not installed.
     """
+    bundles = config.bundles or (() if config.models else (SHIPPED,))
+    # Imported before anybody is served, since to import it while the loop runs would hold it up.
+    extras.load("ai_edge_litert.interpreter", extra="server")
     catalogue = Catalogue(
-        ServedModel.load(Bundle.load(path)) for path in config.bundles or (SHIPPED,)
+        (ServedModel.load(Bundle.load(path)) for path in bundles),
+        retry_s=None if config.models is None else RETRY_S,
     )
     kept = open_store(config)
     try:
@@ -87,6 +93,8 @@ def _banner(config: Config, catalogue: Catalogue, kept: store.EmbeddedStore, add
             f"{model.card.rate_hz:g} Hz, fingerprint {model.fingerprint[:12]}, numerics "
             f"{model.numerics.hex()}"
         )
+    if config.models is not None:
+        lines.append(f"  models {config.models}, model control {config.control}")
     where = "in memory: a restart loses every session" if config.store is None else config.store
     durability = "power-loss" if kept.syncs else config.durability or "process-crash"
     lines.append(f"  store  {where}, {kept.counts().live} sessions, durability {durability}")

@@ -64,7 +64,7 @@ class Server:
         shown = (SESSION_SERVICE, MODEL_SERVICE, HEALTH_SERVICE)
         services = {
             SESSION_SERVICE: {**lives.methods(), **self._steps.methods()},
-            MODEL_SERVICE: ModelServicer(self._gate, engine.catalogue).methods(),
+            MODEL_SERVICE: ModelServicer(self._gate, engine).methods(),
             HEALTH_SERVICE: HealthServicer(health, shown).methods(),
             REFLECTION_SERVICE: ReflectionServicer(shown).methods(),
         }
@@ -79,7 +79,9 @@ class Server:
 
         Raises:
           ListenError: the address cannot be listened on.
+          RepositoryError: the models cannot be read.
         """
+        await self._engine.models.begin(self._config.loads)
         port = await self._serve(self._config.listen)
         self._address = listening.bound(self._config.listen, port)
         works = (self._engine.keep_up(), self._health.keep_judging(), self._keep_serving())

@@ -2,41 +2,70 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from tickcell.cli.commands import connection, options
 from tickcell.cli.tables import columns
 from tickcell.client import unary_calls
 
+if TYPE_CHECKING:
+    from tickcell.client.resources import ModelVersion
+
 
 @click.group()
 def models() -> None:
-    """Shows what a server serves."""
+    """Shows what a server serves, and has models loaded and unloaded."""
 
 
 @models.command("list")
 @options.server
 def list_models(server: str) -> None:
-    r"""Lists the models, by name, then version.
+    r"""Lists every version of every model, and how many sessions are pinned to it.
+
+    Below them stands what is wrong with any of them.
+
+    \b
+    ready      new sessions get it, the default one if they name no version
+    retired    it goes on for the sessions that are pinned to it
+    available  it lies in the repository, not loaded
+    loading    it has come to the repository, and is served once it has settled
+    broken     it lies there and cannot be served
+    missing    sessions are pinned to it, and it is not there
 
     \b
     tickcell models list
     """
-    rows = [("MODEL", "VERSION", "RATE", "SENSORS", "OUTPUTS", "FINGERPRINT", "NUMERICS")]
+    rows = [
+        ("MODEL", "VERSION", "STATE", "SESSIONS", "RATE", "SENSORS", "OUTPUTS", "FINGERPRINT",
+         "NUMERICS"),
+    ]  # fmt: skip
     with connection.link(server) as link:
-        rows += [
-            (
-                model.name,
-                model.version,
-                f"{model.rate_hz:g} Hz",
-                str(len(model.sensors)),
-                str(len(model.output_names)),
-                model.fingerprint[:12],
-                model.numerics_digest,
-            )
+        served = {
+            (model.name, model.version, model.fingerprint): model
             for model in unary_calls.list_models(link)
-        ]
+        }
+        versions = list(unary_calls.list_model_versions(link))
+    for version in versions:
+        model = served.get((version.name, version.version, version.fingerprint))
+        if version.state == "broken":
+            model = None
+        rows.append(
+            (
+                version.name,
+                version.version,
+                version.state + (" (default)" if version.is_default else ""),
+                str(version.session_count),
+                f"{model.rate_hz:g} Hz" if model else "-",
+                str(len(model.sensors)) if model else "-",
+                str(len(model.output_names)) if model else "-",
+                version.fingerprint[:12] or "-",
+                model.numerics_digest if model else "-",
+            )
+        )
     click.echo(columns(rows))
+    _echo_problems(versions)
 
 
 @models.command("show")
@@ -71,3 +100,50 @@ def show_model(name: str, version: str, server: str) -> None:
     click.echo(columns(facts))
     click.echo()
     click.echo(columns(sensors))
+
+
+@models.command("load")
+@click.argument("name")
+@click.argument("version", default="")
+@options.server
+def load_model(name: str, version: str, server: str) -> None:
+    r"""Loads a version of the server's repository and gives it to new sessions.
+
+    Without VERSION it is the newest that lies there. The server must run with
+    --model-control explicit.
+
+    \b
+    tickcell models load drive
+    tickcell models load drive 2
+    """
+    with connection.link(server) as link:
+        loaded = unary_calls.load_model(link, name, version)
+    click.echo(f"{loaded.name} {loaded.version}: new sessions get it ({loaded.fingerprint[:12]})")
+
+
+@models.command("unload")
+@click.argument("name")
+@click.argument("version", default="")
+@options.server
+def unload_model(name: str, version: str, server: str) -> None:
+    r"""Gives a version to no new session any more; without VERSION, none of the model.
+
+    The sessions that are pinned to it go on, and it is unloaded once they have
+    ended. The server must run with --model-control explicit.
+
+    \b
+    tickcell models unload drive 1
+    """
+    with connection.link(server) as link:
+        unloaded = unary_calls.unload_model(link, name, version)
+    for each in unloaded:
+        goes_on = f"{each.session_count} go on" if each.session_count else "none is left"
+        click.echo(f"{each.name} {each.version}: takes no new sessions; of the old ones {goes_on}")
+
+
+def _echo_problems(versions: list[ModelVersion]) -> None:
+    problems = [version for version in versions if version.problem]
+    if problems:
+        click.echo()
+    for version in problems:
+        click.echo(f"{version.name} {version.version}: {version.problem}")

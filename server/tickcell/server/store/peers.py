@@ -29,7 +29,7 @@ _LEAVE = "DELETE FROM server WHERE id = ?"
 
 
 class Peers:
-    """This process among the servers of a store.
+    """One process among the servers of a store.
 
     Attributes:
       served: what the others serve, as the last renewal found it.
