@@ -102,8 +102,8 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UnloadModel(self, request, context):
-        """Gives a version to no new session any more. It goes on for the sessions that
-        are pinned to it, and its memory is given back once they have ended.
+        """Gives a version to no new session any more. It goes on for the sessions
+        that are pinned to it, and its memory is given back once they have ended.
         MODELS_UNCONTROLLED where the server does not run with explicit model
         control, MODEL_UNKNOWN where no such version is given to new sessions.
         """

@@ -120,13 +120,13 @@ class Catalogue:
       retry_s: after how long a model that is not here may be; None where none comes later.
     """
 
-    def __init__(self, models: Iterable[ServedModel] = (), retry_s: float | None = None) -> None:
+    def __init__(self, models: Iterable[ServedModel] = ()) -> None:
         """Offers some models.
 
         Raises:
           CatalogueError: two of them have one name and version.
         """
-        self.retry_s = retry_s
+        self.retry_s: float | None = None
         self._by_fingerprint: dict[str, ServedModel] = {}
         self._offered: dict[tuple[str, str], ServedModel] = {}
         self._elsewhere: list[frozenset[Pin]] = []

@@ -45,8 +45,8 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
     "control",
     type=click.Choice(get_args(config_module.Control)),
     default=_CONFIG.control,
-    help="What is done about changes in --models. none: nothing; watch: what comes is served, "
-    "what goes is withdrawn; explicit: what 'tickcell models load' and 'unload' say.",
+    help="What is done about changes in that directory. none: nothing; watch: what comes is "
+    "served, what goes is withdrawn; explicit: what 'tickcell models load' and 'unload' say.",
 )
 @_option(
     "--load-model",

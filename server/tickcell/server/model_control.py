@@ -87,6 +87,7 @@ class ModelControl:
         self._observer = observer
         self._clock = clock
         self._settling = Settling(clock)
+        catalogue.retry_s = None if repository is None else RETRY_S
         self._fixed = {model.place: model.fingerprint for model in catalogue}
         self._problems: list[str] = []
         # Since when nobody needs a model that is loaded.

@@ -16,7 +16,6 @@ from tickcell.server import listening, store
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.engine import Engine
 from tickcell.server.health import Health
-from tickcell.server.model_control import RETRY_S
 from tickcell.server.server import Server
 
 if TYPE_CHECKING:
@@ -38,10 +37,7 @@ def run(config: Config) -> None:
     bundles = config.bundles or (() if config.models else (SHIPPED,))
     # Imported before anybody is served, since to import it while the loop runs would hold it up.
     extras.load("ai_edge_litert.interpreter", extra="server")
-    catalogue = Catalogue(
-        (ServedModel.load(Bundle.load(path)) for path in bundles),
-        retry_s=None if config.models is None else RETRY_S,
-    )
+    catalogue = Catalogue(ServedModel.load(Bundle.load(path)) for path in bundles)
     kept = open_store(config)
     try:
         asyncio.run(_serve(config, catalogue, kept))

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import pathlib
+import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from tickcell.model import Bundle, ids
@@ -87,17 +88,14 @@ class Repository:
         """
         look = Look({}, [])
         try:
-            models = _directories(self.directory)
+            models = _shown(self.directory)
         except OSError as error:
             raise RepositoryError(
                 f"{self.directory}: cannot be read: {error.strerror}; name a directory of models "
                 "with --models."
             ) from error
         for model in models:
-            if ids.is_id(model.name):
-                self._look_into(model, look)
-            else:
-                look.problems.append(f"{model}: is no model: its name is not {ids.EXPECTED}.")
+            self._look_into(model, look)
         self._known = look.found
         return look
 
@@ -134,14 +132,19 @@ class Repository:
     def _look_into(self, model: pathlib.Path, look: Look) -> None:
         """Looks at a model's versions; of one that cannot be read, what was known stays."""
         try:
-            versions = _directories(model)
+            versions = _shown(model)
+        except (NotADirectoryError, FileNotFoundError):
+            return
         except OSError as error:
             look.problems.append(f"{model}: cannot be read: {error.strerror}.")
             look.found.update(
                 {place: each for place, each in self._known.items() if place.name == model.name}
             )
             return
-        for version in versions:
+        if not ids.is_id(model.name):
+            look.problems.append(f"{model}: is no model: its name is not {ids.EXPECTED}.")
+            return
+        for version in filter(_may_be_directory, versions):
             if version_number(version.name) is None:
                 look.problems.append(
                     f"{version}: is no version: its name is not a whole number from 1 on, without "
@@ -190,14 +193,19 @@ class Settling:
                 yield place, each
 
 
-def _directories(path: pathlib.Path) -> list[pathlib.Path]:
-    """Returns what may be a model or version in a directory, by name."""
-    with os.scandir(path) as entries:
-        return sorted(
-            pathlib.Path(entry.path)
-            for entry in entries
-            if not entry.name.startswith(".") and entry.is_dir()
-        )
+def _shown(path: pathlib.Path) -> list[pathlib.Path]:
+    """Returns what is in a directory and not hidden, by name."""
+    return [path / name for name in sorted(os.listdir(path)) if not name.startswith(".")]
+
+
+def _may_be_directory(path: pathlib.Path) -> bool:
+    """Says whether a path is a directory, or cannot be looked at for now."""
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 def _signature(path: pathlib.Path) -> tuple[object, ...]:

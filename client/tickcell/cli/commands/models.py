@@ -49,8 +49,6 @@ def list_models(server: str) -> None:
         versions = list(unary_calls.list_model_versions(link))
     for version in versions:
         model = served.get((version.name, version.version, version.fingerprint))
-        if version.state == "broken":
-            model = None
         rows.append(
             (
                 version.name,
