@@ -214,7 +214,8 @@ class TestSettling:
             for name, fingerprint in fingerprints.items()
         }
         return {
-            place.name: each and each.fingerprint for place, each in self.settling.settled(found)
+            place.name: None if each is None else each.fingerprint
+            for place, each in self.settling.settled(found)
         }
 
     def test_new_version_settles_in_two_seconds(self) -> None:

@@ -65,8 +65,8 @@ class Health:
 
     def models_are_missing(self, missing: Mapping[Pin, int]) -> None:
         self.notes = [
-            f"{pin.model} {pin.version} ({pin.fingerprint[:12]}) is in no directory, and {count} "
-            "live sessions are pinned to it."
+            f"{pin.model} {pin.version} ({pin.fingerprint[:12]}) is not in the repository, and "
+            f"live sessions are pinned to it ({count})."
             for pin, count in sorted(missing.items())
         ]
 

@@ -425,8 +425,8 @@ class ModelControl:
 def missing_note(pin: Pin, count: int, catalogue: Catalogue) -> str:
     """Says that sessions are pinned to a version that is in no directory."""
     held = (
-        f"{pin.model} {pin.version} ({pin.fingerprint[:12]}) is not in the repository, and {count} "
-        "live sessions are pinned to it"
+        f"{pin.model} {pin.version} ({pin.fingerprint[:12]}) is not in the repository, and live "
+        f"sessions are pinned to it ({count})"
     )
     if catalogue.loaded(pin.fingerprint) is None:
         return f"{held}; they are refused here: put it back."

@@ -135,8 +135,10 @@ def unload_model(name: str, version: str, server: str) -> None:
     with connection.link(server) as link:
         unloaded = unary_calls.unload_model(link, name, version)
     for each in unloaded:
-        goes_on = f"{each.session_count} go on" if each.session_count else "none is left"
-        click.echo(f"{each.name} {each.version}: takes no new sessions; of the old ones {goes_on}")
+        click.echo(
+            f"{each.name} {each.version}: takes no new sessions; live ones that go on: "
+            f"{each.session_count}"
+        )
 
 
 def _echo_problems(versions: list[ModelVersion]) -> None:
