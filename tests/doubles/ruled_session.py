@@ -172,12 +172,14 @@ def _run_round(
         heads.put(KEY, head)
     store = Stored(stored)
     while True:
-        beginning = store.moved(rounds.begin([request], heads, policy, now))
-        if beginning.answers:
-            return store.encoded, beginning.answers[0][1]
-        ending = store.moved(rounds.finish(beginning.begun, heads))
-        if ending.answers:
-            return store.encoded, ending.answers[0][1]
+        begun, to_load = rounds.begin([request], heads, policy, now)
+        if to_load:
+            begun, answers = store.moved(rounds.begin_loaded(to_load, heads, policy, now))
+            if answers:
+                return store.encoded, answers[0][1]
+        answers, _ = store.moved(rounds.finish(begun, heads))
+        if answers:
+            return store.encoded, answers[0][1]
 
 
 class Stored:

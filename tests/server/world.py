@@ -181,12 +181,15 @@ class InlineServer:
     def _answer(self, request: Request) -> Answer:
         while True:
             now = Moment(self._store.now_ns(), WALL_NS)
-            beginning = self._move(rounds.begin([request], self.heads, self._policy, now))
-            if beginning.answers:
-                return _only(beginning.answers)
-            ending = self._move(rounds.finish(beginning.begun, self.heads))
-            if ending.answers:
-                return _only(ending.answers)
+            begun, to_load = rounds.begin([request], self.heads, self._policy, now)
+            if to_load:
+                loaded = rounds.begin_loaded(to_load, self.heads, self._policy, now)
+                begun, answers = self._move(loaded)
+                if answers:
+                    return _only(answers)
+            answers, _ = self._move(rounds.finish(begun, self.heads))
+            if answers:
+                return _only(answers)
 
     def _move(self, moves: Generator[Any, Any, _Result]) -> _Result:
         try:

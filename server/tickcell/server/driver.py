@@ -119,15 +119,10 @@ class Driver:
         """Lets a request take part in a round; it may be answered before this returns."""
         entry = Entry(request)
         if self._entries.add(entry):
-            if self._lone_turns >= _LONE_TURNS and not (
-                self._has_run or self._arrived or request.size > _ROUND_BYTES
-            ):
-                self._has_run = True
-                is_tick = isinstance(request, StepRequest) and request.step_count == 1
-                is_whole = is_tick and request.size <= _TICK_BYTES
-                self._move(self._round_of([entry], is_whole=is_whole))
-            else:
+            if self._lone_turns < _LONE_TURNS or self._has_run or self._arrived:
                 self._arrived.append(entry)
+            else:
+                self._enter_alone(entry)
             self._wake()
         return entry
 
@@ -162,6 +157,15 @@ class Driver:
         self._sync.close()
 
     # Turns.
+
+    def _enter_alone(self, entry: Entry) -> None:
+        request, size = entry.request, entry.request.size
+        if size > _ROUND_BYTES:
+            self._arrived.append(entry)
+            return
+        self._has_run = True
+        is_tick = isinstance(request, StepRequest) and request.step_count == 1
+        self._move(self._round_of([entry], is_whole=is_tick and size <= _TICK_BYTES))
 
     def _wake(self) -> None:
         if not self._is_due:
@@ -243,27 +247,32 @@ class Driver:
             requests.append(entry.request)
         try:
             now = Moment(self._store.now_ns(), self._wall_ns())
-            beginning = yield from rounds.begin(requests, self._heads, self._policy, now)
+            begun, to_load = rounds.begin(requests, self._heads, self._policy, now)
+            answers: rounds.Answers = []
+            if to_load:
+                loaded = rounds.begin_loaded(to_load, self._heads, self._policy, now)
+                more, answers = yield from loaded
+                begun += more
         except Exception as error:  # noqa: BLE001 - the edge: answered, and logged if unforeseen.
             refusals = [(request.key, rounds.refusal(request.key, error)) for request in requests]
             self._give(refusals, errors.store_away)
             return
-        if beginning.answers:
-            self._give(beginning.answers, errors.store_away)
-        begun = beginning.begun if is_whole else self._parted(beginning.begun)
-        if begun:
-            yield from self._finish(begun)
+        if answers:
+            self._give(answers, errors.store_away)
+        parted = begun if is_whole else self._parted(begun)
+        if parted:
+            yield from self._finish(parted)
 
     def _finish(self, begun: Sequence[Begun | Computed]) -> Moves:
         try:
-            ending = yield from rounds.finish(begun, self._heads)
+            answers, again = yield from rounds.finish(begun, self._heads)
         except Exception as error:  # noqa: BLE001 - the edge: logged, and answered.
             self._abandon([self._entries.first(item.key) for item in begun], error)
             return
-        if ending.again:
-            self._arrived.extendleft(self._entries.first(key) for key in reversed(ending.again))
+        if again:
+            self._arrived.extendleft(self._entries.first(key) for key in reversed(again))
             self._wake()
-        self._give(ending.answers, errors.outcome_unknown)
+        self._give(answers, errors.outcome_unknown)
 
     def _finish_slow(self) -> Moves:
         """Finishes what slow cells step: all of one cell that has come until the last is done."""
@@ -322,17 +331,19 @@ class Driver:
         """Moves a job on; returns whether it could go on, but that the time is up."""
         moves, result = job.moves, job.result
         try:
+            need = moves.throw(result) if isinstance(result, Exception) else moves.send(result)
             while True:
-                need = moves.throw(result) if isinstance(result, Exception) else moves.send(result)
                 try:
                     result = self._perform(job, need)
                 except Exception as error:  # noqa: BLE001 - the round's to judge.
-                    result = error
+                    need = moves.throw(error)
+                    continue
                 if result is _LATER:
                     return False
                 if until_s != math.inf and time.perf_counter() > until_s:
                     job.result = result
                     return True
+                need = moves.send(result)
         except StopIteration:
             return False
         except Exception as error:  # noqa: BLE001 - the edge: logged, and answered.
@@ -351,9 +362,10 @@ class Driver:
             return self._call_in_thread(job, need)
         if isinstance(need, Commit):
             verdicts = self._commit(need.changes)
-            if _is_any_contended(verdicts):
-                self._contention.wait(need.changes, verdicts, functools.partial(self._resume, job))
+            if _is_any_open(verdicts):
+                self._contention.wait(need.changes, verdicts, functools.partial(self._settle, job))
                 return _LATER
+            self._observer.commit_was_possible()
             return verdicts
         try:
             return self._store.load(need.keys) if isinstance(need, Load) else self._store.counts()
@@ -370,18 +382,22 @@ class Driver:
 
     def _commit(self, changes: Sequence[Change]) -> list[Verdict]:
         try:
-            verdicts = self._store.commit(changes)
+            return self._store.commit(changes)
         except Exception as error:
             self._observer.store_failed(error)
             raise
-        if not _is_any_contended(verdicts):
+
+    def _settle(self, job: _Job, verdicts: Sequence[Verdict | StoreError]) -> None:
+        """Goes on with a round whose commit had to wait."""
+        if not _is_any_open(verdicts):
             self._observer.commit_was_possible()
-        return verdicts
+        self._resume(job, verdicts)
 
 
-def _is_any_contended(verdicts: Sequence[Verdict]) -> bool:
+def _is_any_open(verdicts: Sequence[Verdict | StoreError]) -> bool:
+    """Says whether the store has not judged one of some changes."""
     for verdict in verdicts:  # noqa: SIM110 - a generator costs a tick as much as all of this.
-        if isinstance(verdict, Contended):
+        if isinstance(verdict, (Contended, StoreError)):
             return True
     return False
 

@@ -43,14 +43,19 @@ class Heads:
 
     def put(self, key: Key, head: Head) -> None:
         """Remembers a record that was committed or loaded just now."""
-        self.forget(key)
         encoded = head[0]
-        if encoded is not None:
-            # The last in the order of the dictionary is the one used last.
-            self._heads[key] = head
+        if encoded is None:
+            self.forget(key)
+            return
+        old = self._heads.pop(key, None)
+        # The last in the order of the dictionary is the one used last.
+        self._heads[key] = head
+        if old is not None and old[0] is not None:
+            self._free_bytes += 2 * (len(old[0]) - len(encoded))
+        else:
             self._free_bytes -= 2 * len(encoded) + _BYTES_BESIDE
-            while self._free_bytes < 0:
-                self.forget(next(iter(self._heads)))
+        while self._free_bytes < 0:
+            self.forget(next(iter(self._heads)))
 
     def forget(self, key: Key) -> None:
         """Lets the session's next request begin from a load."""

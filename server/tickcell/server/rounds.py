@@ -137,25 +137,17 @@ class Computed(NamedTuple):
         return self.change.is_live and not self.change.was_live
 
 
-class Beginning(NamedTuple):
-    """What is answered, and what goes on."""
-
-    answers: list[tuple[Key, Answer]]
-    begun: list[Begun | Computed]
-
-
-class Ending(NamedTuple):
-    """What is answered, and which requests begin again from a load."""
-
-    answers: list[tuple[Key, Answer]]
-    again: list[Key]
+Answers = list[tuple[Key, Answer]]
 
 
 def begin(
     requests: Sequence[Request], heads: Heads, policy: Policy, now: Moment
-) -> Generator[Load | Count, Any, Beginning]:
-    """Decides on requests of different sessions."""
-    answers: list[tuple[Key, Answer]] = []
+) -> tuple[list[Begun | Computed], list[Request]]:
+    """Decides on requests of different sessions by their heads.
+
+    Returns:
+      What goes on, and the requests that need a load.
+    """
     begun: list[Begun | Computed] = []
     to_load = []
     for request in requests:
@@ -167,43 +159,72 @@ def begin(
             begun.append(outcome)
         else:
             to_load.append(request)
-    if to_load:
-        room: int | None = None
-        loaded = yield from _load([request.key for request in to_load])
-        for request, found in zip(to_load, loaded, strict=True):
-            outcome = _from_load(request, found, heads, policy, now)
-            if isinstance(outcome, Computed) and outcome.adds_session:
-                if room is None:
-                    counts: Counts = yield Count()
-                    room = policy.limits.max_sessions - counts.live
-                room -= 1
-                if room < 0:
-                    outcome = _sessions_full(request.key, policy.limits.max_sessions)
-            if isinstance(outcome, Begun | Computed):
-                begun.append(outcome)
-            else:
-                answers.append((request.key, outcome))
-    return Beginning(answers, begun)
+    return begun, to_load
+
+
+def begin_loaded(
+    requests: Sequence[Request], heads: Heads, policy: Policy, now: Moment
+) -> Generator[Load | Count, Any, tuple[list[Begun | Computed], Answers]]:
+    """Decides on requests of different sessions by what is loaded.
+
+    Returns:
+      What goes on, and what is answered.
+    """
+    begun: list[Begun | Computed] = []
+    answers: Answers = []
+    room: int | None = None
+    loaded = yield from _load([request.key for request in requests])
+    for request, found in zip(requests, loaded, strict=True):
+        outcome = _from_load(request, found, heads, policy, now)
+        if isinstance(outcome, Computed) and outcome.adds_session:
+            if room is None:
+                counts: Counts = yield Count()
+                room = policy.limits.max_sessions - counts.live
+            room -= 1
+            if room < 0:
+                outcome = _sessions_full(request.key, policy.limits.max_sessions)
+        if isinstance(outcome, Begun | Computed):
+            begun.append(outcome)
+        else:
+            answers.append((request.key, outcome))
+    return begun, answers
 
 
 def finish(
     begun: Sequence[Begun | Computed], heads: Heads
-) -> Generator[Call | Commit, Any, Ending]:
-    """Computes and commits what was begun."""
-    answers: list[tuple[Key, Answer]] = []
+) -> Generator[Call | Commit, Any, tuple[Answers, list[Key]]]:
+    """Computes and commits what was begun.
+
+    Returns:
+      What is answered, and the sessions whose requests begin again from a load.
+    """
+    answers: Answers = []
     again = []
     computed = []
-    changes = []
-    for item, outcome in zip(begun, (yield from _compute(begun)), strict=True):
+    steps = []
+    for item in begun:
+        if isinstance(item, Begun):
+            steps.append(item)
+        else:
+            computed.append(item)
+    outcomes: list[Computed | errors.TickcellError] = []
+    try:
+        results = yield from computing.compute(steps)
+        for step, (outputs, state) in zip(steps, results, strict=True):
+            outcomes.append(_advance(step, outputs, state))
+    except Exception as error:  # noqa: BLE001 - the edge: answered to those whom it concerns.
+        outcomes = yield from _compute_each(steps, error)
+    for step, outcome in zip(steps, outcomes, strict=True):
         if isinstance(outcome, Computed):
             computed.append(outcome)
-            changes.append(outcome.change)
-        elif item.is_proven:
-            answers.append((item.key, outcome))
+        elif step.is_proven:
+            answers.append((step.key, outcome))
         else:
-            again.append(item.key)
+            heads.forget(step.key)
+            again.append(step.key)
     if not computed:
-        return _ending(answers, again, heads)
+        return answers, again
+    changes = [each.change for each in computed]
     try:
         verdicts: Sequence[Verdict | StoreError] = yield Commit(changes)
     except StoreError as error:
@@ -213,27 +234,28 @@ def finish(
         # Behind the hand-over: it may be there or not, and is never run again from here.
         _log.exception("a commit of %d changes failed", len(changes))
         verdicts = [Unknown(repr(error))] * len(changes)
-    for (change, _, after, answer), verdict in zip(computed, verdicts, strict=True):
-        key = change.key
-        if isinstance(verdict, Applied):
-            if change.is_live:
-                heads.put(key, Head(change.replacement, after))
-            else:
-                # Nothing begins from the end of a session, but for a stray request or two.
-                heads.forget(key)
-            answers.append((key, answer))
-        elif isinstance(verdict, Lost):
-            again.append(key)
+    for each, verdict in zip(computed, verdicts, strict=True):
+        if isinstance(verdict, Lost):
+            heads.forget(each.key)
+            again.append(each.key)
         else:
-            heads.forget(key)
-            answers.append((key, refusal(key, verdict)))
-    return _ending(answers, again, heads)
+            answers.append(_judged(each, verdict, heads))
+    return answers, again
 
 
-def _ending(answers: list[tuple[Key, Answer]], again: list[Key], heads: Heads) -> Ending:
-    for key in again:
+def _judged(computed: Computed, verdict: Verdict | StoreError, heads: Heads) -> tuple[Key, Answer]:
+    """Returns what is answered once the store has judged a change."""
+    change, _, after, answer = computed
+    key = change.key
+    if not isinstance(verdict, Applied):
         heads.forget(key)
-    return Ending(answers, again)
+        return key, refusal(key, verdict)
+    if change.is_live:
+        heads.put(key, Head(change.replacement, after))
+    else:
+        # Nothing begins from the end of a session, but for a stray request or two.
+        heads.forget(key)
+    return key, answer
 
 
 def _from_load(
@@ -311,24 +333,23 @@ def _decide_life(
     return Computed(change, is_proven, new, new)
 
 
-def _compute(
-    begun: Sequence[Begun | Computed],
+def _compute_each(
+    steps: Sequence[Begun], failed: Exception
 ) -> Generator[Call, bytes, list[Computed | errors.TickcellError]]:
-    """Steps the cells; returns what became of each."""
-    steps = [item for item in begun if isinstance(item, Begun)]
-    try:
-        results = iter((yield from computing.compute(steps)))
-    except Exception as error:  # noqa: BLE001 - the edge: see below.
-        if len(begun) == 1:
-            return [refusal(begun[0].key, error)]
-        # One of them did it. Nothing was handed to the store yet: alone, each fails or
-        # succeeds by itself.
-        _log.warning("%d steps failed together, each runs alone: %r", len(steps), error)
-        outcomes = []
-        for item in begun:
-            outcomes += yield from _compute([item])
-        return outcomes
-    return [_advance(item, *next(results)) if isinstance(item, Begun) else item for item in begun]
+    """Steps the cells for each alone, after they failed together."""
+    if len(steps) == 1:
+        return [refusal(steps[0].key, failed)]
+    # One of them did it. Nothing was handed to the store yet: alone, each fails or
+    # succeeds by itself.
+    _log.warning("%d steps failed together, each runs alone: %r", len(steps), failed)
+    outcomes: list[Computed | errors.TickcellError] = []
+    for step in steps:
+        try:
+            ((outputs, state),) = yield from computing.compute([step])
+            outcomes.append(_advance(step, outputs, state))
+        except Exception as error:  # noqa: BLE001 - the edge: answered.
+            outcomes.append(refusal(step.key, error))
+    return outcomes
 
 
 def _advance(begun: Begun, new_outputs: bytes, state: bytes) -> Computed | errors.OutputNotFinite:

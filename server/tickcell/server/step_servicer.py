@@ -17,6 +17,7 @@ from tickcell.wire.stream_codec import StepFields, StreamCodec
 if TYPE_CHECKING:
     from tickcell.server.caller import Caller
     from tickcell.server.engine import Engine
+    from tickcell.server.store.contract import Key
 
 # To parse more than this takes long enough to wait for its turn.
 _LONG_BYTES = 64 * 1024
@@ -75,7 +76,9 @@ class StepServicer:
             caller = self._gate.admit(context)
             message = await self._parse(wire.StepSessionRequest, encoded)
             asked = messages.step(message, is_stream=False)
-            return messages.answer(asked, await self._engine.step(_request(caller, asked)))
+            return messages.answer(
+                asked, await self._engine.step(_request(caller.key(asked.session), asked))
+            )
         except errors.TickcellError as error:
             await calls.abort(context, error)
 
@@ -104,6 +107,7 @@ class StepServicer:
 
     async def _answer_all(self, caller: Caller, context: calls.Context, stream: _Stream) -> None:
         codec = StreamCodec()
+        key = caller.key("")
         while self._gate.is_open:
             stream.is_idle = True
             try:
@@ -122,7 +126,9 @@ class StepServicer:
                 if asked is None:
                     message = await self._parse(wire.StreamStepsRequest, encoded)
                     asked = messages.step(message, is_stream=True)
-                answered = await self._engine.step(_request(caller, asked))
+                if asked.session != key.session:
+                    key = caller.key(asked.session)
+                answered = await self._engine.step(_request(key, asked))
             except errors.TickcellError as error:
                 await context.write(_refusal(asked or message, error))
                 continue
@@ -147,8 +153,8 @@ def _parse(twin: Any, encoded: bytes) -> Any:
         raise calls.malformed(twin.DESCRIPTOR.name, error) from error
 
 
-def _request(caller: Caller, asked: StepFields) -> StepRequest:
-    return StepRequest(caller.key(asked.session), *asked[1:])
+def _request(key: Key, asked: StepFields) -> StepRequest:
+    return StepRequest(key, *asked[1:])
 
 
 def _refusal(refused: Any, error: errors.TickcellError) -> bytes:

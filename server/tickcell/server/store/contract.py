@@ -78,6 +78,8 @@ class Unknown(NamedTuple):
 
 Verdict = Applied | Lost | Full | Contended | Unknown
 
+APPLIED = Applied()
+
 # Returns what is wrong with a record, in half a sentence; None if nothing is.
 RecordCheck = Callable[[Key, bytes], str | None]
 

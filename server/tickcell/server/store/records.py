@@ -6,7 +6,7 @@ import pathlib
 
 import apsw
 
-from tickcell.server.store.contract import Applied, Change, Full, Key, Lost, Verdict
+from tickcell.server.store.contract import APPLIED, Change, Full, Key, Lost, Verdict
 from tickcell.server.store.errors import damaged
 
 # As bytes: of a damaged row, the type may be another.
@@ -52,13 +52,11 @@ class Records:
                 return value
         raise damaged(self._directory, f"the row of {key.session!r} holds no record")
 
-    @staticmethod
-    def is_step(change: Change) -> bool:
-        """Says whether a change is one statement: a record in place of one that counts alike."""
-        _, expected, replacement, was_live, is_live, pin = change
-        return (
-            expected is not None and replacement is not None and was_live == is_live and pin is None
-        )
+    def replace(self, key: Key, expected: bytes, replacement: bytes) -> bool:
+        """Replaces a record by one that counts alike; returns whether it was as expected."""
+        owner, session = key
+        self._execute(_STEP, (replacement, owner, session, expected))
+        return self._connection.changes() > 0
 
     def apply(self, change: Change, *, may_add: bool) -> Verdict:
         """Applies a change if its record is as expected.
@@ -76,7 +74,7 @@ class Records:
         if replacement is None:
             self._execute(_REMOVE, (owner, session, expected))
         elif expected is not None and was_live == is_live and pin is None:
-            self._execute(_STEP, (replacement, owner, session, expected))
+            self.replace(change.key, expected, replacement)
         elif expected is not None:
             self._execute(
                 _TURN, (replacement, is_live, *(pin or _NO_PIN), owner, session, expected)
@@ -86,11 +84,11 @@ class Records:
         else:
             is_tried = False
         if is_tried and self._connection.changes():
-            return Applied()
+            return APPLIED
         found = self.find(change.key)
         if found == replacement:
-            return Applied()
-        if found is not None and found == expected and self._connection.in_transaction:
+            return APPLIED
+        if found is not None and found == expected:
             # The same bytes, and yet not found: of another type, or missing in the index.
             raise damaged(self._directory, f"the row of {session!r} cannot be replaced")
         if found is None and not is_tried:

@@ -11,12 +11,12 @@ import apsw
 
 from tickcell.server.store import database, opening
 from tickcell.server.store.contract import (
+    APPLIED,
     Change,
     Contended,
     Counts,
     Full,
     Key,
-    Lost,
     Pin,
     Served,
     Unknown,
@@ -24,6 +24,7 @@ from tickcell.server.store.contract import (
 )
 from tickcell.server.store.disk import Disk
 from tickcell.server.store.errors import (
+    StoreAwayError,
     StoreDamagedError,
     StoreError,
     StoreInUseError,
@@ -135,11 +136,13 @@ class SqliteStore:
                 raise
 
     def now_ns(self) -> int:
-        if self._clock.is_stale():
-            with self._errors(), contextlib.suppress(apsw.BusyError):
-                kept = database.read_identity(self._directory, self._connection).clock
-                if not self._clock.is_ahead_of(kept):
-                    self._clock.follow(kept)
+        now_ns = self._clock.now_ns()
+        if now_ns < self._clock.stands_ns:
+            return now_ns
+        with self._errors(), contextlib.suppress(apsw.BusyError):
+            kept = database.read_identity(self._directory, self._connection).clock
+            if not self._clock.is_ahead_of(kept):
+                self._clock.follow(kept)
         return self._clock.now_ns()
 
     def load(self, keys: Sequence[Key]) -> list[bytes | None]:
@@ -157,11 +160,10 @@ class SqliteStore:
         if not self._log.gate.acquire(blocking=False):
             return [Contended()] * len(changes)
         try:
-            if len(changes) == 1 and Records.is_step(changes[0]):
-                verdict = self._step(changes[0])
-                if verdict != Lost(changes[0].expected):
+            if len(changes) == 1:
+                verdict = self._replace(changes[0])
+                if verdict is not None:
                     return [verdict]
-                # Another writer was there in between, or the row is damaged: see again.
             return self._commit(changes)
         except apsw.BusyError:
             return [Contended()] * len(changes)
@@ -232,10 +234,17 @@ class SqliteStore:
             self._opened.close()
             _open_directories.discard(self._directory)
 
-    def _step(self, change: Change) -> Verdict:
-        """Commits a lone step: one statement is a transaction by itself, in half the time."""
+    def _replace(self, change: Change) -> Verdict | None:
+        """Commits a lone step: one statement is a transaction by itself, in half the time.
+
+        Returns:
+          What became of it; None where nothing did, and why is still to be seen.
+        """
+        key, expected, replacement, was_live, is_live, pin = change
+        if expected is None or replacement is None or was_live != is_live or pin is not None:
+            return None
         try:
-            return self._records.apply(change, may_add=False)
+            return APPLIED if self._records.replace(key, expected, replacement) else None
         except (apsw.BusyError, apsw.FullError):
             raise
         except apsw.Error as error:
@@ -292,7 +301,8 @@ class SqliteStore:
     def _require_sound(self) -> None:
         if self._broken is not None:
             raise StoreDamagedError(self._broken)
-        self._log.require_sound()
+        if self._log.failure is not None:
+            raise StoreAwayError(self._log.failure)
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:

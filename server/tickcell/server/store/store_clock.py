@@ -45,11 +45,13 @@ class StoreClock:
         self._view = self._seen(kept, self._monotonic_ns())
 
     def now_ns(self) -> int:
-        return self._at(self._monotonic_ns())
+        """Returns the time."""
+        return _after(self._view, self._monotonic_ns())
 
-    def is_stale(self) -> bool:
-        """Says whether nobody has kept the clock for so long that it stands, as far as is known."""
-        return self._monotonic_ns() - self._view.at_ns > _MOST_NS
+    @property
+    def stands_ns(self) -> int:
+        """Where the clock stands once nobody has kept it for so long, as far as is known."""
+        return self._view.now_ns + _MOST_NS
 
     def is_ahead_of(self, kept: Kept) -> bool:
         """Says whether the store has an earlier time than it had: it is an older store."""
@@ -59,21 +61,18 @@ class StoreClock:
         """Takes over what another server has kept."""
         if kept != self.kept:
             at_ns = self._monotonic_ns()
-            now_ns = max(self._at(at_ns), _after(self._seen(kept, at_ns), at_ns))
+            now_ns = max(_after(self._view, at_ns), _after(self._seen(kept, at_ns), at_ns))
             self.kept = kept
             self._view = Kept(now_ns, at_ns)
 
     def next(self) -> Kept:
         """Returns what to keep now."""
         at_ns = self._monotonic_ns()
-        return Kept(self._at(at_ns), at_ns)
+        return Kept(_after(self._view, at_ns), at_ns)
 
     def confirm(self, kept: Kept) -> None:
         """Takes note that the store has kept it."""
         self.kept = self._view = kept
-
-    def _at(self, at_ns: int) -> int:
-        return _after(self._view, at_ns)
 
     @staticmethod
     def _seen(kept: Kept, at_ns: int) -> Kept:
@@ -85,4 +84,6 @@ class StoreClock:
 
 
 def _after(kept: Kept, at_ns: int) -> int:
-    return kept.now_ns + min(at_ns - kept.at_ns, _MOST_NS)
+    now_ns, since_ns = kept
+    passed_ns = at_ns - since_ns
+    return now_ns + (passed_ns if passed_ns < _MOST_NS else _MOST_NS)

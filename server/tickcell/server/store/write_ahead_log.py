@@ -129,11 +129,6 @@ class WriteAheadLog:
         """
         self._sync_file(self._log_descriptor)
 
-    def require_sound(self) -> None:
-        """Raises StoreAwayError if a sync was refused."""
-        if self.failure is not None:
-            raise StoreAwayError(self.failure)
-
     def report(self) -> None:
         """Raises what went wrong with the last checkpoint, or whom the log waits for."""
         trouble, self._trouble = self._trouble, None
@@ -237,7 +232,8 @@ class WriteAheadLog:
         return self._frames < frames
 
     def _sync_file(self, descriptor: int) -> None:
-        self.require_sound()
+        if self.failure is not None:
+            raise StoreAwayError(self.failure)
         try:
             self._sync(descriptor)
         except OSError as error:
