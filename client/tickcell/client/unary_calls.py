@@ -121,7 +121,7 @@ def step_session(link: Link, life: Life, chunk: Chunk) -> tuple[bytes, bytes]:
 
 
 def get_model(link: Link, name: str = "", version: str = "") -> Model:
-    """Gets a model; the name and the version may be empty where only one is served.
+    """Gets a model; without its name the only one, without its version the newest.
 
     Raises:
       ModelUnknownError: it is not served.

@@ -73,7 +73,7 @@ def list_models(server: str) -> None:
 def show_model(name: str, version: str, server: str) -> None:
     r"""Shows one model: what it expects, and what it answers.
 
-    NAME and VERSION may be left out where only one is served.
+    NAME may be left out where only one is served, and VERSION for the newest.
 
     \b
     tickcell models show
