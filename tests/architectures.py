@@ -12,6 +12,8 @@ from keras import layers, ops
 
 Build = Callable[[], Any]
 
+registered = keras.saving.register_keras_serializable(package="tests")
+
 
 def frames(step_count: int | None = 40, sensor_count: int = 6, **keywords: Any) -> Any:
     return keras.Input((step_count, sensor_count), **keywords)
@@ -150,11 +152,12 @@ def within_frames(layer: Any) -> Build:
     return build
 
 
+@registered
 class Subclassed(keras.Model):  # type: ignore[misc]  # Keras comes without types
     """A model with calls of its own."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(**keywords)
         self.recurrent = layers.LSTM(8, return_sequences=True)
         self.head = layers.Dense(1)
 
@@ -162,14 +165,19 @@ class Subclassed(keras.Model):  # type: ignore[misc]  # Keras comes without type
         return self.head(ops.tanh(self.recurrent(value / 2.0)))
 
 
+@registered
 class FunctionalInside(keras.Model):  # type: ignore[misc]  # Keras comes without types
     """A class of its own around a functional model."""
 
-    def __init__(self) -> None:
+    def __init__(self, **keywords: Any) -> None:
         sequence = frames()
-        super().__init__(sequence, dense(layers.LSTM(8)(sequence)))
+        super().__init__(sequence, dense(layers.LSTM(8)(sequence)), **keywords)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name}
 
 
+@registered
 class Doubled(layers.Layer):  # type: ignore[misc]  # Keras comes without types
     """A layer of somebody's own that treats each frame on its own."""
 
@@ -177,6 +185,7 @@ class Doubled(layers.Layer):  # type: ignore[misc]  # Keras comes without types
         return value * 2.0
 
 
+@registered
 class Cumulative(layers.Layer):  # type: ignore[misc]  # Keras comes without types
     """A layer of somebody's own that does not."""
 
@@ -184,11 +193,12 @@ class Cumulative(layers.Layer):  # type: ignore[misc]  # Keras comes without typ
         return ops.cumsum(value, axis=1)
 
 
+@registered
 class LearntStart(layers.Layer):  # type: ignore[misc]  # Keras comes without types
     """A cell of somebody's own that does not start from zeros."""
 
-    def __init__(self, units: int = 5) -> None:
-        super().__init__()
+    def __init__(self, units: int = 5, **keywords: Any) -> None:
+        super().__init__(**keywords)
         self.state_size = units
 
     def build(self, input_shape: Any) -> None:
@@ -201,6 +211,40 @@ class LearntStart(layers.Layer):  # type: ignore[misc]  # Keras comes without ty
 
     def get_initial_state(self, batch_size: Any) -> Any:
         return [ops.tile(self.start[None], (batch_size, 1))]
+
+
+@registered
+class Forty(layers.Layer):  # type: ignore[misc]  # Keras comes without types
+    """A layer of somebody's own that takes sequences of one length only."""
+
+    def call(self, value: Any) -> Any:
+        if value.shape[1] != 40:
+            raise RuntimeError("I take 40 frames.\nNo more.")
+        return value
+
+
+@registered
+class Doubling(layers.GRU):  # type: ignore[misc]  # Keras comes without types
+    """A recurrent layer that does more than its cell."""
+
+    def call(self, sequences: Any, initial_state: Any = None, mask: Any = None) -> Any:
+        return super().call(sequences, initial_state=initial_state, mask=mask) * 2.0
+
+
+@registered
+class MatrixState(layers.Layer):  # type: ignore[misc]  # Keras comes without types
+    """A cell of somebody's own whose state is a matrix."""
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.state_size = [(3, 3)]
+        self.output_size = 6
+
+    def call(self, frame: Any, states: Any) -> Any:
+        return frame, [states[0] + 1.0]
+
+    def get_initial_state(self, batch_size: Any) -> Any:
+        return [ops.zeros((batch_size, 3, 3))]
 
 
 def called(model: Any) -> Any:
@@ -351,6 +395,34 @@ STREAMED: dict[str, Build] = {
     "own cell, masked": of(lambda x: dense(layers.RNN(LearntStart())(layers.Masking()(x)))),
     "forecast": of(lambda x: layers.Reshape((24, 1))(dense(layers.LSTM(8)(x), 24))),
     "mixture density": of(mixture),
+    "operations that no table knows": of(
+        lambda x: ops.sort(ops.normalize(each(ops.tile(x, (1, 1, 2)), 4), axis=-1), axis=-1)
+    ),
+    "Conv2D within frames": of(
+        lambda x: each(
+            layers.Reshape((40, 12))(
+                layers.Conv2D(2, (1, 3), padding="same")(layers.Reshape((40, 6, 1))(x))
+            )
+        )
+    ),
+    "masking, zeros for what is masked": of(
+        lambda x: layers.LSTM(4, return_sequences=True, zero_output_for_mask=True)(
+            layers.Masking()(x)
+        )
+    ),
+    "states of one name": of(
+        lambda x: layers.Concatenate()(
+            [
+                layers.RNN([layers.GRUCell(3), layers.GRUCell(2)], name="rnn")(x),
+                layers.GRU(4, name="rnn_1")(x),
+            ]
+        )
+    ),
+    "heads in a dict in a dict": of(lambda x: {"a": {"b": each(x), "c": last(x)}, "d": [last(x)]}),
+    "of small whole numbers": lambda: keras.Model(
+        x := frames(dtype="uint8"), dense(last(layers.Rescaling(0.1)(x)))
+    ),
+    "longer than what is drawn": of(lambda x: dense(last(x)), 12_000),
 }
 
 REFUSED: dict[str, tuple[Build, str]] = {
@@ -468,6 +540,29 @@ REFUSED: dict[str, tuple[Build, str]] = {
     "own layer over time": (
         of(lambda x: each(Cumulative(name="sums")(x))),
         r"layer 'sums' \(Cumulative\) .* other frames too; write it as a cell",
+    ),
+    "own layer that raises": (
+        of(lambda x: each(Forty(name="forty")(x))),
+        r"layer 'forty' \(Forty\) .* raises RuntimeError: I take 40 frames; let it take any number",
+    ),
+    "own recurrent layer": (
+        of(lambda x: Doubling(3, name="twice")(x)),
+        r"layer 'twice' \(Doubling\) .* write that into the cell\.",
+    ),
+    "own cell of a matrix": (
+        of(lambda x: layers.RNN(MatrixState(), name="square")(x)),
+        r"layer 'square' \(RNN\) .* \[\[3, 3\]\]; use a cell whose states are vectors",
+    ),
+    "words": (
+        lambda: keras.Model(
+            x := keras.Input((40,), dtype="string"),
+            layers.GRU(2)(layers.Embedding(3, 4)(layers.StringLookup(vocabulary=["a"])(x))),
+        ),
+        r"input '\w+': got string \[None, 40\], expected \[B, T, F\].* of numbers",
+    ),
+    "frames turned around": (
+        of(lambda x: each(ops.flip(x, axis=1))),
+        r"\(Flip\) .* other frames too; use a recurrent layer",
     ),
     "never built": (
         lambda: keras.Sequential([layers.LSTM(4), layers.Dense(1)]),

@@ -46,7 +46,7 @@ def server() -> Iterator[ServerProcess]:
 def tcp_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     """A server that nobody kills, on every address of this machine."""
     directory = tmp_path_factory.mktemp("tcp-server")
-    with ServerProcess(directory, listen="0.0.0.0:0") as process:
+    with ServerProcess(directory, "--insecure", listen="0.0.0.0:0") as process:
         yield process
 
 

@@ -103,9 +103,9 @@ def test_demo_survives_its_kill(serving: EmptyEnvironment) -> None:
     [
         ("server", "serve"),
         ("server", "store inspect"),
+        ("server", "evaluate bundle drive.csv"),
         ("train", "train --data noise --out run"),
         ("train", "export model.keras --out bundle"),
-        ("train", "evaluate bundle drive.csv"),
     ],
 )
 def test_command_without_its_extra_names_the_install_command(

@@ -82,6 +82,7 @@ def test_sdist_has_what_a_person_needs_to_check_and_test(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         files = {name.partition("/")[2] for name in archive.getnames()}
     assert {"Makefile", "constraints.txt", "LICENSE", "README.md", "CHANGELOG.md"} <= files
+    assert "SECURITY.md" in files
     assert {
         "tests/conftest.py",
         "proto/generate.py",
@@ -98,7 +99,7 @@ def test_sdist_has_no_strays(sdist: Path) -> None:
         *PARTS,
         *("tests", "bench", "docs"),
         *("Makefile", "constraints.txt", "pyproject.toml", "PKG-INFO", ".gitignore"),
-        *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md"),
+        *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md"),
     }
 
 

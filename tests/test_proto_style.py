@@ -95,8 +95,8 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("string model = 5;", "string models = 5;", "plural"),
     ],
     "numbers_are_kept": [
-        ("string store_id = 21;", "string store_id = 22;", "missing and not reserved"),
-        ("string store_id = 21;", "reserved 21;", "without its name"),
+        ("string owner = 22;", "string owner = 23;", "missing and not reserved"),
+        ("string owner = 22;", "reserved 22;", "without its name"),
         (
             "  bytes history = 7;",
             "  bytes history = 16;\n  reserved 7 to 15;\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,17 @@ import numpy as np
 import pytest
 
 import documents
+from doubles.authority import Authority
+from doubles.in_process_server import InProcessServer
+from doubles.known_callers import KnownCallers
 from tickcell.cli import samples, server_process
 from tickcell.client import Session
 from tickcell.model import Bundle
+from tickcell.server.catalogue import ServedModel
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHOWN_ADDRESS = '"localhost:50061"'
+SHOWN_SECURE_ADDRESS = '"plant.example:50061"'
 BLOCKS = [
     pytest.param(block.code, id=f"{name}:{block.line}")
     for name in ("README.md", "docs/client.md")
@@ -27,6 +33,26 @@ BLOCKS = [
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     with server_process.temporary() as server:
+        yield server.address
+
+
+@pytest.fixture(scope="module")
+def secure_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with TLS and tokens; the files that a caller needs are in the current directory."""
+    directory = tmp_path_factory.mktemp("secure")
+    authority = Authority()
+    authority.server().write(directory / "tls.crt", directory / "tls.key")
+    (directory / "plant-ca.crt").write_bytes(authority.certificate)
+    known = KnownCallers(directory)
+    (directory / "robot-7.token").write_text(known.draw("robot-7"))
+    options: dict[str, Any] = {
+        "tls_certificate": directory / "tls.crt",
+        "tls_key": directory / "tls.key",
+    }
+    with (
+        InProcessServer([ServedModel.load(Bundle.load())], **options, **known.options) as server,
+        contextlib.chdir(directory),
+    ):
         yield server.address
 
 
@@ -42,7 +68,9 @@ class Countdown:
 
 
 @pytest.mark.parametrize("code", BLOCKS)
-def test_shown_python_gives_the_outputs_of_the_plain_loop(code: str, address: str) -> None:
+def test_shown_python_gives_the_outputs_of_the_plain_loop(
+    code: str, address: str, secure_address: str
+) -> None:
     frames = samples.shipped().frames[:5]
     readings, acted = iter(frames), list[Any]()
     with Session.create(address) as session:
@@ -56,7 +84,8 @@ def test_shown_python_gives_the_outputs_of_the_plain_loop(code: str, address: st
             "act": acted.append,
             "SAFE": None,
         }
-        exec(code.replace(SHOWN_ADDRESS, repr(address)), names)
+        code = code.replace(SHOWN_ADDRESS, repr(address))
+        exec(code.replace(SHOWN_SECURE_ADDRESS, repr(secure_address)), names)
     cell = Bundle.load().cell()
     state = cell.initial_state()
     for frame in frames:

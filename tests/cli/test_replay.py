@@ -270,7 +270,7 @@ def test_a_rate_that_is_not_the_model_s_is_noted(run: Run, tmp_path: Path) -> No
     path = tmp_path / "slow.npz"
     np.savez(path, frames=samples.shipped().frames[:20], times=np.arange(20) / 10)
     _, _, err = run("replay", path, "--fast")
-    assert "slow.npz: has 10 frames a second, and drive was trained at 50" in err
+    assert "slow.npz: has a rate of 10 Hz, and drive was trained at 50 Hz" in err
 
 
 def test_a_resampled_recording_has_the_model_s_rate(run: Run, tmp_path: Path) -> None:

@@ -107,10 +107,30 @@ def test_a_run_is_resumed_with_its_own_data_and_recipe(trained: pathlib.Path) ->
 
 
 def test_a_resumed_run_takes_no_other_recipe(trained: pathlib.Path) -> None:
-    result = run("train", "--resume", trained, "--learning-rate", 0.1)
+    result = run("train", "--resume", trained, "--learning-rate", 0.1, "--seed", 0)
 
     assert result.exit_code == 2
-    assert "--resume takes --epochs only, not learning_rate" in result.output
+    assert "a run goes on as it began" in result.output
+    assert "only, not --learning-rate, --seed" in " ".join(result.output.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--data a.csv --drive-count 3", "--drive-count: about simulated drives"),
+        ("--data drive --label x --rate-hz 5", "--rate-hz, --label: about recordings in files"),
+        ("--data noise --on-dropout hold", "--on-dropout: about recordings in files"),
+        ("--data noise --seeds 3", "--seeds goes with --leave-one-out only"),
+        ("--leave-one-out --data a.csv --validation-share 0.1", "and no --validation-share"),
+        ("--leave-one-out --data noise", "takes recordings as --data, not noise"),
+    ],
+)
+def test_no_flag_is_ignored_in_silence(words: str, message: str, tmp_path: pathlib.Path) -> None:
+    result = run("train", *words.split(), "--out", tmp_path / "run")
+
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_is_not_written_over_another(

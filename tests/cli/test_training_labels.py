@@ -138,8 +138,8 @@ def test_a_class_that_the_bundle_does_not_know_is_one_sentence(
 
     assert result.exit_code == 1
     assert (
-        "row 3, column 'activity': got 'swim', expected one of the classes run, sit, walk."
-        in result.output
+        "row 3, column 'activity': got 'swim', expected one of the classes run, sit, walk; "
+        "--label names another column." in result.output
     )
 
 

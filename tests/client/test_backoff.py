@@ -75,6 +75,17 @@ def test_time_counts_from_the_first_failure(clock: Clock) -> None:
         backoff.after(LOST)
 
 
+def test_delay_is_no_shorter_than_the_server_asks_for(clock: Clock) -> None:
+    backoff = patient(10.0, clock)
+    full = errors.OwnerRateExceededError("too many")
+    full.retry_s = 3.0
+    assert backoff.after(full) == 3.0
+    full.retry_s = 0.001
+    assert backoff.after(full) == 0.1
+    full.retry_s = 3600.0
+    assert backoff.after(full) == 10.0
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -183,6 +183,17 @@ def test_a_frame_that_is_refused_for_what_it_is_takes_no_step(reason: str) -> No
     assert delivery.flight.end == 2
 
 
+def test_once_the_refused_frame_is_dropped_chunks_are_whole_again() -> None:
+    delivery = delivery_of(4)
+    for _ in range(2):
+        delivery.opened()
+        send(delivery)
+        refuse(delivery, "FRAME_NOT_FINITE")
+    assert delivery.drop_refused()
+    delivery.opened()
+    assert send(delivery).step_count == 3
+
+
 @pytest.mark.parametrize("reason", ["SESSION_DELETED", "STEP_CONFLICT", "STEP_GAP", "STEP_STALE"])
 def test_a_refusal_that_is_not_the_frame_s_fault_keeps_it(reason: str) -> None:
     delivery = delivery_of(3, max_chunk=1)

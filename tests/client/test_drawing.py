@@ -24,8 +24,10 @@ from doubles.counted_source import (
     generator_over,
     wait_until,
 )
+from doubles.roomy_pipeline import RoomyPipeline
 from tickcell.cli.server_process import ServerProcess
 from tickcell.client import PacedSession, Session, errors
+from tickcell.client.drawing import Drawing
 
 COUNT = 40
 
@@ -317,6 +319,53 @@ def test_a_session_that_is_closed_amid_its_stream_says_so(
         loop()
     wait_until(lambda: not session.drawing)
     assert source.drawn == 3 + len(session.unanswered)
+
+
+def test_loop_that_is_left_while_it_waits_for_room_draws_no_more(frames: np.ndarray) -> None:
+    source, kept = CountedSource(frames), list[bytes]()
+    drawing = Drawing(source, bytes, kept.append)
+    pipeline = RoomyPipeline(before_room=drawing.leave)
+    drawing.feed(lambda: pipeline.as_pipeline, can_wait=True)
+    wait_until(lambda: not _threads())
+    assert (source.drawn, pipeline.frames, kept) == (0, [], [])
+
+
+def test_thread_whose_start_was_interrupted_draws_nothing(
+    frames: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class LateThread(threading.Thread):
+        def start(self) -> None:
+            monkeypatch.undo()
+            late.append(self)
+            raise KeyboardInterrupt
+
+    late: list[threading.Thread] = []
+    source = BlockingSource(frames)
+    drawing = Drawing(source, bytes, list[bytes]().append)
+    monkeypatch.setattr(threading, "Thread", LateThread)
+    with pytest.raises(KeyboardInterrupt):
+        drawing.feed(lambda: RoomyPipeline().as_pipeline, can_wait=True)
+    pipeline = RoomyPipeline()
+    drawing.feed(lambda: pipeline.as_pipeline, can_wait=True)
+    wait_until(lambda: drawing.is_open)
+    # It is only now that the first one runs.
+    (thread,) = late
+    threading.Thread.start(thread)
+    thread.join(timeout=60)
+    assert not thread.is_alive()
+    # Two threads in one source are its failure.
+    assert drawing.failure is None
+    source.let(1)
+    wait_until(lambda: pipeline.frames)
+    drawing.leave()
+    source.let(1)
+    wait_until(lambda: not _threads())
+    assert pipeline.frames == [bytes(frames[0])]
+
+
+def _threads() -> list[threading.Thread]:
+    """Returns the threads that draw."""
+    return [thread for thread in threading.enumerate() if thread.name == "tickcell-frames"]
 
 
 INTERRUPTED = """

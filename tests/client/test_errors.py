@@ -110,4 +110,16 @@ def test_only_what_may_pass_is_tried_again() -> None:
     assert passing == {
         *("STORE_FULL", "STORE_BUSY", "STORE_AWAY", "OUTCOME_UNKNOWN"),
         *("STREAMS_FULL", "DRAINING", "INTERNAL"),
+        *("OWNER_SESSIONS_FULL", "OWNER_RATE_EXCEEDED"),
     }
+
+
+def test_refusal_that_says_when_it_may_pass_is_tried_again_then() -> None:
+    status = rich_status("MODEL_NOT_SERVED")
+    retry = error_details_pb2.RetryInfo()
+    retry.retry_delay.FromMilliseconds(2500)
+    status.details.add().Pack(retry)
+    refused = grpc_errors.from_status(status)
+    assert type(refused) is errors.ModelNotServedError
+    assert (refused.may_pass, refused.retry_s) == (True, 2.5)
+    assert not errors.ModelNotServedError.may_pass

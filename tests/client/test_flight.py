@@ -118,6 +118,9 @@ def test_an_output_is_had_by_moving_the_first_step_and_freed_later() -> None:
     assert (flight.frames(), flight.waiting, flight.output()) == ([frame(1)], 1, frame(1))
     flight.forget()
     assert (flight.frames(), flight.waiting, flight.output()) == ([frame(1)], 1, frame(1))
+    # What is freed is gone.
+    flight.first -= 1
+    assert flight.output() is None
 
 
 def test_a_flight_may_begin_with_frames_that_wait() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tickcell.model import Card, Cell
+from tickcell.server.access import Access
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.config import Config, Limits
 from tickcell.server.engine import Engine
@@ -49,6 +50,11 @@ class InProcessServer:
       records: its store; the caller's, if it gave one, and then the caller's to close.
     """
 
+    @property
+    def services(self) -> dict[str, set[str]]:
+        """The names of the methods that it serves, by service."""
+        return {name: {*methods} for name, methods in self._server.services.items()}
+
     def __init__(
         self,
         models: Iterable[ServedModel],
@@ -68,7 +74,9 @@ class InProcessServer:
 
     async def _start(self, config: Config, catalogue: Catalogue) -> str:
         health = Health()
-        self._server = Server(config, Engine(config, catalogue, self.records, health), health)
+        access = Access.of(config)
+        engine = Engine(config, catalogue, self.records, health, quotas=access.quotas)
+        self._server = Server(config, engine, health, access=access)
         return await self._server.start()
 
     def __enter__(self) -> Self:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import tracemalloc
 import weakref
 from typing import Any
 
 import numpy as np
 import pytest
+from sklearn import metrics
 
 from tickcell import drive
 from tickcell.model.bundle import Bundle
@@ -16,7 +18,7 @@ from tickcell.model.interface import Head
 from tickcell.model.keras import baselines, evaluation, scores
 from tickcell.model.keras.evaluation import Streamed
 from tickcell.model.recording import Block, Layout, Recording, open_recording, write_csv
-from tickcell.model.recording.labels import Labelling
+from tickcell.model.recording.labels import Kind, Labelling
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
@@ -103,6 +105,49 @@ def test_equal_numbers_have_no_share_of_variance() -> None:
 def test_frames_without_a_label_alone_cannot_be_scored() -> None:
     with pytest.raises(scores.ScoreError, match="none of 3 frames has a label"):
         scores.score_numbers(np.zeros(3), np.full(3, np.nan))
+
+
+@pytest.mark.parametrize("count", [3, 1 << 16, (1 << 16) + 1, 150_000])
+def test_the_measures_are_those_of_scikit_learn(count: int) -> None:
+    generator = np.random.default_rng(count)
+    labels = generator.integers(0, 3, count).astype(np.float32)
+    labels[:3] = 0, 1, 2
+    outputs = np.round(generator.random((count, 3), np.float32) + np.eye(3)[labels.astype(int)], 3)
+    outputs = outputs.astype(np.float32)  # With ties.
+    binary, first = (labels == 1).astype(np.float32), outputs[:, 1]
+    said = outputs.argmax(axis=1)
+
+    of_binary = scores.score_binary(first, binary)
+    of_classes = scores.score_classes(outputs, labels, ("a", "b", "c"))
+    of_numbers = scores.score_numbers(first, labels)
+
+    assert of_binary.roc_auc == pytest.approx(metrics.roc_auc_score(binary, first), rel=1e-12)
+    assert of_binary.average_precision == pytest.approx(
+        metrics.average_precision_score(binary, first), rel=1e-12
+    )
+    assert of_classes.confusion == metrics.confusion_matrix(labels, said).tolist()
+    assert of_classes.macro_f1 == pytest.approx(metrics.f1_score(labels, said, average="macro"))
+    assert of_classes.roc_auc["b"] == of_binary.roc_auc
+    labels, first = labels.astype(np.float64), first.astype(np.float64)
+    assert of_numbers.mae == pytest.approx(metrics.mean_absolute_error(labels, first))
+    assert of_numbers.rmse == pytest.approx(metrics.root_mean_squared_error(labels, first))
+    assert of_numbers.r2 == pytest.approx(metrics.r2_score(labels, first))
+
+
+@pytest.mark.parametrize("kind", ["probability", "classes", "number"])
+def test_scoring_takes_a_few_bytes_for_each_frame(kind: Kind) -> None:
+    count = 400_000
+    generator = np.random.default_rng(1)
+    labels = generator.integers(0, 2, count).astype(np.float32)
+    outputs = generator.random((count, 2), np.float32)
+    labelling = Labelling(kind, ("no", "yes") if kind == "classes" else ())
+    tracemalloc.start()
+
+    scores.score(outputs, labels, labelling)
+
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * count + (1 << 23)  # The rest is what a part takes, however many there are.
 
 
 def test_each_of_several_outputs_is_scored_under_its_name(recorded: Recording) -> None:

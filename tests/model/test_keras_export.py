@@ -270,6 +270,32 @@ def test_a_comparison_says_where_it_is_worst() -> None:
     assert measured.growth == {"10": 0.25, "30": 0.5}
 
 
+def test_each_output_is_compared_on_its_own_scale() -> None:
+    """Next to a speed in rpm, a probability may not be as far off as the speed may."""
+    expected = np.tile(np.array([3000.0, 0.5], np.float32), (1, 30, 1))
+    off = np.array([0.02, 0.001], np.float32)
+
+    speed = agreement.compare(expected + off * np.array([1, 0], np.float32), expected)
+    both = agreement.compare(expected + off, expected)
+
+    assert speed.is_close
+    assert speed.tolerance == pytest.approx(0.03)
+    assert not both.is_close
+    assert both.max_delta == pytest.approx(0.001, rel=1e-3)
+    assert both.tolerance == pytest.approx(1e-5)
+
+
+@pytest.mark.parametrize("unit", [1e-4, 1.0, 1e4])
+def test_how_long_a_number_is_remembered_does_not_hang_on_its_unit(unit: float) -> None:
+    def build() -> Any:
+        return sequential(layers.GRU(6, return_sequences=True), layers.Rescaling(unit))
+
+    quiet = np.random.default_rng(1).normal(0, 1, (300, 10)).astype(np.float32)
+    card = export.export(small(build), DESCRIPTION, quiet, random_step_count=200).card
+
+    assert 3 <= card.warm_up_steps <= 30
+
+
 def test_sensors_must_be_as_many_as_readings() -> None:
     model = small(lambda: RNNModel(4, 5, sensor_count=3, return_sequences=True))
 

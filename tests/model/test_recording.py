@@ -130,7 +130,7 @@ def test_standard_input_is_a_csv(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "drive.csv: is empty, expected a first row of column names."),
+        ("", "drive.csv: is empty, expected a row of column names."),
         ("a,b,t\n", "drive.csv: has no frames, only the names of its columns."),
         (
             "a,t\n1,0\n",
@@ -138,16 +138,26 @@ def test_standard_input_is_a_csv(monkeypatch: pytest.MonkeyPatch) -> None:
             "column of a sensor with --source b=COLUMN, or in training other "
             "sensors with --sensors.",
         ),
-        ("a,b,a,t\n1,2,3,0\n", "drive.csv: row 1: 2 columns are named 'a', expected one."),
+        (
+            "a,b,a,t\n1,2,3,0\n",
+            "drive.csv: row 1: 2 columns are named 'a', expected one; rename the others, or "
+            "name all in order with --columns.",
+        ),
         (
             "a,b,t\n1,2,0\n1,2\n",
-            "drive.csv: row 3: got 2 cells, expected 3, one for each name.",
+            "drive.csv: row 3: cells: got 2, expected 3, one for each name; mend the row, or "
+            "remove it.",
         ),
         (
             "a,b,t\n1,2,0,9\n",
-            "drive.csv: row 2: got 4 cells, expected 3, one for each name.",
+            "drive.csv: row 2: cells: got 4, expected 3, one for each name; mend the row, or "
+            "remove it.",
         ),
-        ("a,b,t\n1,2,0\n1,two,1\n", "drive.csv: row 3, column 'b': got 'two', expected a number."),
+        (
+            "a,b,t\n1,2,0\n1,two,1\n",
+            "drive.csv: row 3, column 'b': got 'two', expected a number; leave the cell empty "
+            "where there is none.",
+        ),
         ("a,b,t\n1,,0\n", f"drive.csv: row 2, column 'b': got {NOTHING}"),
         (
             "a,b,t\n1,nan,0\n",
@@ -163,10 +173,15 @@ def test_standard_input_is_a_csv(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "a,b,t\n1,2,5\n1,2,5\n",
-            "drive.csv: row 3: got the time 5 s after 5 s, expected times that increase; --on-gap "
-            "split begins a new recording where they jump back, --time none ignores them.",
+            "drive.csv: row 3: got the time 5 s after 5 s, expected times that increase; --time "
+            "none ignores them, --on-gap split begins a new recording where they jump back (train, "
+            "evaluate).",
         ),
-        ("a,b,t\n1,2,nan\n", "drive.csv: row 2, column 't': got 'nan', expected a finite time."),
+        (
+            "a,b,t\n1,2,nan\n",
+            "drive.csv: row 2, column 't': got 'nan', expected a finite time; remove the row, or "
+            "ignore all times with --time none.",
+        ),
         (
             "a,b\n1,2\n",
             "drive.csv: has no times (such as a column 't'); name their column with --time, or its "
@@ -183,7 +198,10 @@ def test_a_csv_is_refused_with_the_place_of_what_is_wrong(
 def test_a_label_is_0_or_1(write: Write) -> None:
     message = refusal(write("a,b,t,harsh\n1,2,0,0.5\n"), label="harsh")
 
-    assert message == "drive.csv: row 2, column 'harsh': got '0.5', expected 0 or 1."
+    assert message == (
+        "drive.csv: row 2, column 'harsh': got '0.5', expected 0 or 1; --label names another "
+        "column."
+    )
 
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: pathlib.Path) -> None:
@@ -225,7 +243,7 @@ def test_where_readings_may_drop_out_they_are_nan(write: Write) -> None:
 def test_where_readings_may_drop_out_words_are_still_refused(write: Write) -> None:
     message = refusal(write("a,b,t\n1,two,0\n"), dropouts=True)
 
-    assert message == "drive.csv: row 2, column 'b': got 'two', expected a number."
+    assert message.startswith("drive.csv: row 2, column 'b': got 'two', expected a number; leave")
 
 
 def test_what_is_written_reads_back_to_the_bit(tmp_path: pathlib.Path) -> None:
@@ -256,6 +274,21 @@ def test_a_recording_without_labels_is_written_without_their_column() -> None:
     recording.write_csv(unlabelled, file)
 
     assert file.getvalue() == "t,a,b\n0.0,1.0,2.0\n"
+
+
+def test_labels_are_written_as_they_are() -> None:
+    numbered = Recording(
+        frames=np.array([[1, 2]] * 3, np.float32),
+        times=np.arange(3.0),
+        labels=np.array([0.25, np.nan, 3], np.float32),
+        sensor_names=("a", "b"),
+        name="numbered",
+    )
+    file = io.StringIO()
+
+    recording.write_csv(numbered, file)
+
+    assert [row.rpartition(",")[2] for row in file.getvalue().split()[1:]] == ["0.25", "", "3"]
 
 
 def test_frames_come_as_their_lines_arrive(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,6 +201,14 @@ def test_a_log_that_was_cut_off_gives_what_is_there(tmp_path: pathlib.Path) -> N
             Layout(sources=SOURCES, clock_topic="/gps"),
             r"no topic is named '/gps' \(--clock-topic\); the topics are '/imu/data', '/wheel'",
         ),
+        (
+            Layout(sources=SOURCES, label="/wheel"),
+            r"'/wheel' is no topic and field; .* Name the field with --label, such as",
+        ),
+        (
+            Layout(sources=SOURCES, recording_column="/wheel"),
+            r"no topic is named '/wheel' \(--recording-column\)",
+        ),
         (Layout(sources={"gyro": "/imu"}), "--source: no sensor is named 'gyro'; the sensors are"),
     ],
 )
@@ -220,6 +228,20 @@ def test_bytes_that_are_no_log_are_refused_with_a_way_out(
 
     with pytest.raises(RecordingError, match=f"{name}: cannot be read as a ROS bag: .* reindex"):
         recording.read(path, SENSORS, LAYOUT)
+
+
+def test_a_topic_that_nobody_asked_for_is_not_taken_for_labels(tmp_path: pathlib.Path) -> None:
+    layout = Layout(sources={"gyro_z": SOURCES["gyro_z"]})
+
+    with pytest.raises(RecordingError, match=r"has no labels: .* found none"):
+        recording.read_all(db3(tmp_path), SENSORS[:1], layout, labelled=True)
+
+
+def test_times_may_be_those_of_a_topic_that_gives_no_ticks(tmp_path: pathlib.Path) -> None:
+    layout = Layout(sources=SOURCES, time="/wheel.header.stamp.sec", on_gap="keep")
+
+    with pytest.raises(RecordingError, match=r"got the time 1700000000 s after 1700000000 s"):
+        recording.read(db3(tmp_path), SENSORS, layout)
 
 
 def test_a_topic_that_nobody_asked_for_is_named(tmp_path: pathlib.Path) -> None:

@@ -14,7 +14,7 @@ from tickcell.model.recording import RecordingError
 from tickcell.model.recording.labels import Kind, Labelling, Labels
 
 WORDS = st.text(st.characters(categories=["Lu", "Ll"]), min_size=1, max_size=5).filter(
-    lambda word: word.lower() not in ("nan", "inf", "infinity")
+    lambda word: word.lower() not in ("nan", "inf", "infinity", "true", "false")
 )
 
 
@@ -24,6 +24,7 @@ WORDS = st.text(st.characters(categories=["Lu", "Ll"]), min_size=1, max_size=5).
         (["0", "1", ""], "probability", ()),
         ([0.0, 1.0, float("nan")], "probability", ()),
         ([True, False], "probability", ()),
+        (["True", "false"], "probability", ()),
         (["walk", "sit", "walk", ""], "classes", ("sit", "walk")),
         (["10", "2", "1.0"], "classes", ("1", "2", "10")),
         ([3, 1, None], "classes", ("1", "3")),
@@ -35,6 +36,11 @@ def test_labels_are_judged_by_all_of_their_values(
     values: Any, kind: Kind, classes: tuple[str, ...]
 ) -> None:
     assert Labelling.judged(values) == Labelling(kind, classes)
+
+
+def test_a_null_class_is_the_same_label_however_it_is_written() -> None:
+    assert Labelling.judged(["0.0", "1", "2"], null_class="0").classes == ("1", "2")
+    assert np.isnan(Labelling("number", null_class="False").encode([False])[0])
 
 
 def test_what_labels_are_can_be_said() -> None:

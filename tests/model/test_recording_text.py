@@ -17,6 +17,7 @@ from tickcell.model.interface import Sensor
 from tickcell.model.recording import Layout, RecordingError, open_recording
 from tickcell.model.recording.delimited import DelimitedTable
 from tickcell.model.recording.reader import Reader
+from tickcell.model.recording.text import Lines
 
 SENSORS = (Sensor("a", "m", -9.0, 9.0), Sensor("b c", "m", -9.0, 9.0))
 NAMES = [sensor.name for sensor in SENSORS]
@@ -39,7 +40,7 @@ def write(tmp_path: pathlib.Path) -> Write:
 def read_lines(text: str, layout: Layout, names: list[str], *, live: bool) -> list[list[float]]:
     """Reads a text without a file, and returns its frames."""
     lines = text.splitlines(keepends=True)
-    table = DelimitedTable(lines, names, layout, source="drive.txt", is_live=live)
+    table = DelimitedTable(Lines(lines, "drive.txt", is_live=live), names, layout)
     blocks = Reader(table, names, layout, rate_hz=1.0).blocks()
     return [frame for block in blocks for frame in block.frames.tolist()]
 
@@ -110,6 +111,7 @@ def test_one_column_is_read_whatever_its_decimal_mark(column: list[float], has_c
         't   a  "b c"\n  0   1.5     2  \n  0.1 3  4.5\n',
         "# made by hand\n\n% twice\nt,a,b c,,\n0,1.5,2,,\n# halfway\n0.1,3,4.5,,\n",
         "% t,a,b c\n0,1.5,2\n0.1,3,4.5\n",
+        " t , a , b c \n0,1.5,2\n0.1,3,4.5\n",
         '{"t": 0, "a": 1.5, "b c": 2}\n\n{"t": 0.1, "b c": 4.5, "a": 3, "more": {"x": [1]}}\n',
     ],
 )
@@ -120,7 +122,9 @@ def test_what_spreadsheets_and_loggers_write_is_read(write: Write, text: str) ->
     assert read.times.tolist() == [0, 0.1]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]
+)
 @pytest.mark.parametrize("packed", [False, True])
 def test_packing_and_encoding_are_told_by_the_bytes(
     encoding: str, packed: bool, tmp_path: pathlib.Path
@@ -139,6 +143,47 @@ def test_a_packed_file_that_was_cut_off_is_one_sentence(tmp_path: pathlib.Path) 
 
     with pytest.raises(RecordingError, match=r"drive\.csv\.gz: is damaged gzip, or cut off"):
         recording.read(path, SENSORS)
+
+
+def test_a_comma_within_quotes_is_the_decimal_mark_if_it_is_said_to_be(write: Write) -> None:
+    read = recording.read(
+        write('t,a,b c\n"0,5","1,5",2\n"0,6",3,"4,5"\n'), SENSORS, Layout(decimal=",")
+    )
+
+    assert read.frames.tolist() == [[1.5, 2], [3, 4.5]]
+    assert read.times.tolist() == [0.5, 0.6]
+
+
+@pytest.mark.parametrize("word", ["", "NaN", "NA", "n/a", "null", "None"])
+def test_words_for_nothing_are_readings_that_drop_out(word: str, write: Write) -> None:
+    path = write(f"t,a,b c\n0,1.5,2\n0.1,{word},4.5\n")
+
+    with pytest.raises(RecordingError, match="row 3, column 'a': got nothing"):
+        recording.read(path, SENSORS)
+    assert np.isnan(recording.read(path, SENSORS, dropouts=True).frames[1, 0])
+
+
+def test_booleans_are_1_and_0(write: Write) -> None:
+    read = recording.read(write("t,a,b c\n0,True,2\n0.1,false,4.5\n"), SENSORS)
+
+    assert read.frames[:, 0].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("", r"drive\.txt: has no frames, only the names of its columns\."),
+        ("0,1,2\n", r"drive\.txt: got 1 frame, expected 2 or more to bring them to 50 Hz\."),
+        ("3,1,2\n2,1,2\n", r"row 3: got the time 2 s after 3 s, expected times that increase"),
+        ("3,1,2\n3,1,2\n", r"row 3: got the time 3 s after 3 s, expected times that increase"),
+        ("0,00,1,2\n", r"row 2: cells: got 4, expected 3, one for each name"),
+    ],
+)
+def test_what_is_wrong_with_rows_is_told_before_that_they_have_no_rate(
+    rows: str, message: str, write: Write
+) -> None:
+    with pytest.raises(RecordingError, match=message):
+        recording.read_all(write(f"t,a,b c\n{rows}"), SENSORS, to_hz=50)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +230,7 @@ def test_a_packed_file_that_was_cut_off_is_one_sentence(tmp_path: pathlib.Path) 
         (
             '{"t": 0, "a": 1, "b c": 2}\n{"t": 1, "a": "x", "b c": 2}\n',
             Layout(),
-            "row 2, 'a': got \"x\", expected a number.",
+            "row 2, 'a': got \"x\", expected a number, or null where there is none.",
         ),
         (
             '{"t": 0, "a": 1, "b c": 2}\n{"t": 1, "a": \n',
@@ -193,10 +238,45 @@ def test_a_packed_file_that_was_cut_off_is_one_sentence(tmp_path: pathlib.Path) 
             "row 2: is not a JSON object: Expecting value: line 2 column 1 (char 15).",
         ),
         (
+            '[{"t": 0, "a": 1, "b c": 2},\n{"t": 1, "a": 1, "b c": 2}]\n',
+            Layout(),
+            "is one JSON array; write its parts a line each, as jq -c '.[]' does.",
+        ),
+        (
+            '{\n  "t": 0, "a": 1, "b c": 2\n}\n',
+            Layout(),
+            "row 1: is not a JSON object by itself; write one object a line, as jq -c does.",
+        ),
+        (
+            "logger 3\nt,a,b c\n0,1,2\n",
+            Layout(),
+            "row 1: does not name the columns, and a later row does; remove what is before that, "
+            "or begin it with #.",
+        ),
+        (
+            "t,a,b c\ns,m,m\n0,1,2\n",
+            Layout(),
+            "column 't': got 's' in the first row, expected a number, or a date and time as ISO "
+            "8601 has them; remove a row that holds no readings, name another column of times "
+            "with --time, or ignore them with --time none.",
+        ),
+        (
+            't,a,b c\n0,"1,5",2\n',
+            Layout(),
+            "row 2, column 'a': got '1,5', expected a number; --decimal , takes the comma for the "
+            "decimal mark.",
+        ),
+        (
+            "t,a,b c\n0,1,2\n1,\0\0\n",
+            Layout(),
+            "row 3: has NUL bytes, as a file that was cut off by a power failure may have; remove "
+            "them.",
+        ),
+        (
             '{"t": 0, "a": 1}\n',
             Layout(),
-            "row 1: no number is named 'b c'; the names are 't', 'a'. Name that of a sensor with "
-            "--source 'b c'=NAME, or in training other sensors with --sensors.",
+            "row 1: no column is named 'b c'; the columns are 't', 'a'. Name the column of a "
+            "sensor with --source 'b c'=COLUMN, or in training other sensors with --sensors.",
         ),
     ],
 )

@@ -20,6 +20,7 @@ from tickcell.model.recording.delimited import DelimitedTable
 from tickcell.model.recording.layout import OnGap, TimeUnit
 from tickcell.model.recording.reader import Reader
 from tickcell.model.recording.resampling import Resampling
+from tickcell.model.recording.text import Lines
 from tickcell.model.recording.times import rate_hz
 
 SENSORS = (Sensor("a", "m", -9.0, 9.0),)
@@ -42,7 +43,7 @@ def write(tmp_path: pathlib.Path) -> Write:
 
 def reader_of(times: list[str], layout: Layout, name: str = "time") -> Reader:
     lines = [f"{name},a\n", *(f"{time},1\n" for time in times)]
-    table = DelimitedTable(lines, ["a"], layout, source="drive.csv")
+    table = DelimitedTable(Lines(lines, "drive.csv"), ["a"], layout)
     return Reader(table, ["a"], layout)
 
 

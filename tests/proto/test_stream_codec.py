@@ -87,6 +87,22 @@ def test_chunks_of_one_length_are_foreseen() -> None:
     assert foreseen == [False, False, True]
 
 
+def test_stream_that_begins_or_ends_to_name_histories_is_foreseen_anew() -> None:
+    stream = Stream()
+    foreseen = [
+        stream.send(stream.step("a", step, [1.0], expects=step in range(3, 6))) for step in range(9)
+    ]
+    assert foreseen == [False, False, True] * 3
+
+
+def test_answer_of_another_size_than_the_one_before_is_written_whole() -> None:
+    stream = Stream()
+    for step in range(3):
+        stream.send(stream.step("a", step, [1.0]))
+    wider = stream.step("a", 3, [1.0, 2.0])._replace(step_count=1)
+    assert not stream.send(wider)
+
+
 def test_sessions_that_alternate_are_never_foreseen() -> None:
     stream = Stream()
     foreseen = [

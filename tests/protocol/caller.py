@@ -55,6 +55,10 @@ CODES = {
     "STORE_AWAY": "UNAVAILABLE",
     "STORE_DAMAGED": "DATA_LOSS",
     "OUTCOME_UNKNOWN": "UNAVAILABLE",
+    "CALLER_UNKNOWN": "UNAUTHENTICATED",
+    "OPERATORS_ONLY": "PERMISSION_DENIED",
+    "OWNER_SESSIONS_FULL": "RESOURCE_EXHAUSTED",
+    "OWNER_RATE_EXCEEDED": "RESOURCE_EXHAUSTED",
 }
 
 _STATUS_KEY = "grpc-status-details-bin"
@@ -74,13 +78,16 @@ class Refused(Exception):
       reason: of the one ErrorInfo.
       code: the name of the status code.
       metadata: of the ErrorInfo.
+      retry_s: after how long the request may succeed, where a RetryInfo says so.
     """
 
     def __init__(self, status: status_pb2.Status) -> None:
         super().__init__(status.message)
-        (detail,) = status.details
-        info = error_details_pb2.ErrorInfo()
+        info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+        detail, *more = status.details
         assert detail.Unpack(info)
+        assert [each.Unpack(retry) for each in more] in ([], [True])
+        self.retry_s = retry.retry_delay.ToTimedelta().total_seconds() if more else None
         assert info.domain == "tickcell"
         self.reason = info.reason
         self.code = code_pb2.Code.Name(status.code)
@@ -88,6 +95,8 @@ class Refused(Exception):
         assert f"ERROR_REASON_{self.reason}" in error_reason_pb2.ErrorReason.keys()  # noqa: SIM118
         assert self.code == CODES[self.reason]
         documented.check(self.reason, {*self.metadata})
+        told = self.metadata.get("retry_s")
+        assert self.retry_s == (None if told is None else float(told))
         assert status.message
         for number in _NUMBER.findall(self._unquoted(status.message)):
             assert self._knows(float(number)), f"{number} of {status.message!r}: {self.metadata}"
@@ -107,14 +116,57 @@ class Refused(Exception):
         return any(abs(number - value) <= 1e-5 * abs(value) for value in known)
 
 
+class _Shown(
+    grpc.UnaryUnaryClientInterceptor,
+    grpc.UnaryStreamClientInterceptor,
+    grpc.StreamStreamClientInterceptor,
+):
+    """Shows an authorization with each call."""
+
+    def __init__(self, authorization: str) -> None:
+        self._metadata = [("authorization", authorization)]
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        return continuation(self._with(details), request)
+
+    def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
+        return continuation(self._with(details), request)
+
+    def intercept_stream_stream(self, continuation: Any, details: Any, requests: Any) -> Any:
+        return continuation(self._with(details), requests)
+
+    def _with(self, details: Any) -> Any:
+        return details._replace(metadata=[*(details.metadata or ()), *self._metadata])
+
+
 class Caller:
     """One connection to a server."""
 
-    def __init__(self, address: str, *options: tuple[str, int]) -> None:
+    def __init__(
+        self,
+        address: str,
+        *options: tuple[str, int],
+        credentials: grpc.ChannelCredentials | None = None,
+        authorization: str = "",
+    ) -> None:
+        """Prepares it.
+
+        Args:
+          address: of the server.
+          *options: gRPC's own.
+          credentials: for TLS; None for plain text.
+          authorization: what each call shows.
+        """
         # Else channels of one process share connections, and their fate.
-        self.channel = grpc.insecure_channel(
-            address, [("grpc.use_local_subchannel_pool", 1), *options]
+        own = [("grpc.use_local_subchannel_pool", 1), *options]
+        self._opened = (
+            grpc.insecure_channel(address, own)
+            if credentials is None
+            else grpc.secure_channel(address, credentials, own)
         )
+        self.channel = self._opened
+        if authorization:
+            self.channel = grpc.intercept_channel(self._opened, _Shown(authorization))
         self.sessions = session_service_pb2_grpc.SessionServiceStub(self.channel)  # type: ignore[no-untyped-call]
         self.models = model_service_pb2_grpc.ModelServiceStub(self.channel)  # type: ignore[no-untyped-call]
 
@@ -122,7 +174,7 @@ class Caller:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.channel.close()
+        self._opened.close()
 
     def call(self, method: Any, request: Message | bytes) -> Any:
         """Calls a method of one of the two stubs; raises Refused."""

@@ -129,14 +129,12 @@ class TestFairness:
         tick = world.request("tick", 0, [1.0])
 
         async def run() -> None:
-            listing = asyncio.create_task(
-                world.server.engine.list_live(world.caller, "", 1000, len)
-            )
+            listing = asyncio.create_task(world.server.engine.list_live("", None, 1000, len))
             await asyncio.sleep(0)
             await answer(world, tick)
             assert not listing.done()
             pieces, last = await listing
-            assert (sum(pieces), last) == (201, "")
+            assert (sum(pieces), last) == (201, None)
 
         in_loop(run())
         assert_counted(tick, 0, [1.0])
@@ -412,7 +410,7 @@ class TestDurableAnswers:
         assert_counted(again, 0, [1.0])
         engine = world.server.engine
         self.until_synced(world, lambda: engine.get(world.caller, "a"))
-        self.until_synced(world, lambda: engine.list_live(world.caller, "", 10, len))
+        self.until_synced(world, lambda: engine.list_live("", None, 10, len))
 
     def test_failed_sync_is_unknown_and_what_it_knew_is_forgotten(self, world: World) -> None:
         store = self.store(world)

@@ -219,11 +219,28 @@ def test_sweep_looks_at_so_many_records_at_once_and_at_all_in_turn(world: World)
     assert sum(world.sweep() for _ in range(3)) == 1
 
 
-def test_session_that_steps_during_the_sweep_stays(world: World) -> None:
-    world.clock.advance_ns(TTL_NS + RETENTION_NS)
-    world.store.interruptions.append(lambda: world.create("a", server=world.other))
+@pytest.mark.parametrize("idle_ttl_ns", [0, TTL_NS])
+@pytest.mark.parametrize("waited_ns", [TTL_NS, TTL_NS + RETENTION_NS])
+def test_session_that_is_created_anew_during_the_sweep_stays(
+    world: World, waited_ns: int, idle_ttl_ns: int
+) -> None:
+    world.clock.advance_ns(waited_ns)
+    world.store.interruptions.append(
+        lambda: world.create("a", server=world.other, idle_ttl_ns=idle_ttl_ns)
+    )
     assert world.sweep() == 0
     assert world.sessions.get("a").next_step == 0
+
+
+def test_sweep_of_large_records_comes_to_the_last_one(world: World) -> None:
+    # So large that few of them are looked at in one slice.
+    for index in range(64):
+        world.create(f"b{index}", series_count=8192)
+    world.create("z", idle_ttl_ns=TTL_NS)
+    world.clock.advance_ns(TTL_NS + RETENTION_NS)
+    # The first record is gone at once, the last one not.
+    assert world.sweep() == 1
+    assert sum(world.sweep() for _ in range(20)) == 1
 
 
 def test_sweep_passes_over_a_damaged_record(world: World) -> None:

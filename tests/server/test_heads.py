@@ -20,7 +20,7 @@ from tickcell.model import Cell
 from tickcell.server import errors, record, rounds
 from tickcell.server.caller import ANYBODY
 from tickcell.server.catalogue import Catalogue
-from tickcell.server.heads import Head, Heads
+from tickcell.server.heads import NOTHING, Head, Heads
 from tickcell.server.rules import StepRequest
 from tickcell.server.store import Applied, Change, Key
 
@@ -282,6 +282,12 @@ class TestBound:
         assert heads.get(Key("", "a")) is None
         heads.put(Key("", "b"), self.head(1000))
         assert heads.get(Key("", "b")) is not None
+
+    def test_session_that_is_no_more_has_no_head(self) -> None:
+        heads = Heads()
+        heads.put(Key("", "a"), self.head(1000))
+        heads.put(Key("", "a"), NOTHING)
+        assert heads.get(Key("", "a")) is None
 
     def test_what_is_forgotten_gives_its_room_back(self) -> None:
         heads = Heads(2 * (1024 + 2 * 1000))

@@ -1,197 +1,358 @@
-"""Hundreds of sessions on shared streams, in any order, among callers that do everything wrong.
+"""Owners do not reach each other's sessions, by whichever RPC.
 
-The readings say whose they are and the outputs say which step it was, so that a step
-that was lost, doubled or mixed up would show as a number.
+The RPCs are those of the server that runs and of the descriptors of its services; each must
+have a case here. A case is what bob does with ann's session, of which he knows everything but
+her token; or, of an RPC that is about no session, why there is nothing to reach.
 """
 
 from __future__ import annotations
 
-import collections
 import contextlib
-import random
-import threading
+import pathlib
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent import futures
+from typing import Any
 
 import grpc
-import numpy as np
 import pytest
+from google.protobuf import descriptor_pool
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
 
-from doubles.counting_cell import counting_outputs
+from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, served
-from doubles.moody_cell import GIVES_NAN, LEAVES_NAN, RAISES, MoodyCell
-from protocol.caller import PATIENCE_S, Caller, Refused, StreamPath, UnaryPath
-from tickcell.server.store import SqliteStore
+from doubles.known_callers import KnownCallers
+from protocol.caller import PATHS, Caller, Refused, StreamPath, UnaryPath, refusal, refused_for
+from tickcell.server.store import EmbeddedStore, MemoryStore, SqliteStore
+from tickcell.v1 import model_service_pb2
 from tickcell.v1 import session_service_pb2 as pb
 
-STREAMS = 20
-SESSIONS_PER_STREAM = 10
-REQUESTS_PER_STREAM = 250
-# Requests that a stream may have unanswered.
-AHEAD = 6
+REQUEST_ID = "6f1ed002-ab5c-4a4f-9d2c-1c0e6b2f7a31"
 
 
-@pytest.fixture(scope="module")
-def cell() -> MoodyCell:
-    return MoodyCell()
+class Scene:
+    """A server with two owners.
+
+    Attributes:
+      server: it.
+      ann: owns the session.
+      bob: owns another one.
+      operator: an operator.
+      session: ann's, in the midst of its life.
+    """
+
+    def __init__(self, server: InProcessServer, ann: Caller, bob: Caller, operator: Caller) -> None:
+        self.server = server
+        self.ann, self.bob, self.operator = ann, bob, operator
+        self.session = ann.create(
+            session="robot", request_id=REQUEST_ID, labels={"secret": "ann's own"}
+        )
+        for step in range(3):
+            self.step(ann, step)
+
+    def step(self, caller: Caller, first_step: int, **fields: Any) -> float:
+        """Sends a step of ann's session; returns its output."""
+        with UnaryPath(caller) as path:
+            (output,) = path.send(self.request(path, first_step, **fields)).outputs
+        return output
+
+    def request(self, path: UnaryPath | StreamPath, first_step: int, **fields: Any) -> bytes:
+        request = path.request_class(
+            **{
+                "session": self.session.id,
+                "generation": self.session.generation,
+                "first_step": first_step,
+                "step_count": 1,
+                "frames": [1.0],
+                **fields,
+            }
+        )
+        return request.SerializeToString()
+
+    def is_untouched(self, before: pb.Session) -> None:
+        """Checks that ann's session is as it was, and goes on."""
+        assert self.ann.get(self.session.id) == before
+        assert self.step(self.ann, before.next_step) == 1.0 + 1000.0 * before.next_step
 
 
-@pytest.fixture(scope="module")
-def address(cell: MoodyCell, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    records = SqliteStore.open(tmp_path_factory.mktemp("isolation") / "store")
-    with InProcessServer([served(cell)], records) as server:
-        yield server.address
-    records.close()
-
-
-def readings(number: int, first_step: int, steps: int) -> np.ndarray:
-    """Returns a session's frames, `[T]`: its number, and its step once more in the fraction."""
-    return np.float32(number) + np.arange(first_step, first_step + steps, dtype=np.float32) / 512
-
-
-def request_of(session: pb.Session, first_step: int, frames: np.ndarray) -> pb.StreamStepsRequest:
-    return pb.StreamStepsRequest(
-        session=session.id,
-        generation=session.generation,
-        first_step=first_step,
-        step_count=len(frames),
-        frames=frames.tolist(),
+@pytest.fixture(params=["memory", "sqlite"])
+def records(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[EmbeddedStore]:
+    opened: EmbeddedStore = (
+        MemoryStore() if request.param == "memory" else SqliteStore.open(tmp_path / "store")
     )
+    yield opened
+    opened.close()
 
 
-def hold(answer: pb.StreamStepsResponse, sent: pb.StreamStepsRequest) -> None:
-    """Holds an answer to what was sent, by the numbers."""
-    assert (answer.session, answer.first_step, answer.step_count) == (
-        sent.session,
-        sent.first_step,
-        sent.step_count,
+@pytest.fixture
+def scene(records: EmbeddedStore, tmp_path: pathlib.Path) -> Iterator[Scene]:
+    known = KnownCallers(
+        tmp_path,
+        """
+        [callers]
+        "token:ann" = { owner = "ann" }
+        "token:bob" = { owner = "bob" }
+        "token:operator" = { role = "operator" }
+        """,
     )
-    expected = counting_outputs(np.array(sent.frames, np.float32), sent.first_step)
-    np.testing.assert_array_equal(np.array(answer.outputs, np.float32), expected)
+    tokens = [known.draw(name) for name in ("ann", "bob", "operator")]
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(
+            InProcessServer([served(CountingCell())], records, **known.options)
+        )
+        yield Scene(
+            server,
+            *(
+                stack.enter_context(Caller(server.address, authorization=f"Bearer {token}"))
+                for token in tokens
+            ),
+        )
 
 
-def run_stream(address: str, index: int) -> int:
-    """Steps some sessions over one stream in random order; returns how many steps there were."""
-    chance = random.Random(index)
-    with Caller(address) as caller, StreamPath(caller) as stream:
-        numbers = range(index * SESSIONS_PER_STREAM, (index + 1) * SESSIONS_PER_STREAM)
-        sessions = {number: caller.create(session=f"car-{number}") for number in numbers}
-        next_steps = dict.fromkeys(numbers, 0)
-        unanswered: collections.deque[pb.StreamStepsRequest] = collections.deque()
-        for _ in range(REQUESTS_PER_STREAM):
-            number = chance.choice(numbers)
-            step = next_steps[number]
-            # Now and then from before what it has, as after a reconnect.
-            first = max(0, step - chance.choice([0, 0, 0, 1, 5]))
-            count = step - first + chance.randint(1, 4)
-            next_steps[number] = max(step, first + count)
-            sent = request_of(sessions[number], first, readings(number, first, count))
-            stream.post(sent.SerializeToString())
-            unanswered.append(sent)
-            while len(unanswered) > chance.randint(0, AHEAD):
-                hold(stream.receive(), unanswered.popleft())
-        while unanswered:
-            hold(stream.receive(), unanswered.popleft())
-        for number, session in sessions.items():
-            assert caller.get(session.id).next_step == next_steps[number]
-        return sum(next_steps.values())
+# What bob does with ann's session.
 
 
-def send_nonsense(caller: Caller) -> None:
-    with StreamPath(caller) as stream:
-        for encoded in (b"\xff", b"\x0a\x02\xc3\x28", b"", b"\x2a\x03abc"):
-            with pytest.raises(Refused):
-                stream.send(encoded)
+def unknown(call: Callable[[Scene], object]) -> Callable[[Scene], None]:
+    """Returns the case of a call that must answer as if there were no such session."""
+
+    def case(scene: Scene) -> None:
+        with refused_for("SESSION_UNKNOWN") as metadata:
+            call(scene)
+        assert metadata["session"] == scene.session.id
+
+    return case
 
 
-def upset_the_cell(caller: Caller) -> None:
-    session = caller.create()
-    with StreamPath(caller) as stream:
-        for reading in (RAISES, GIVES_NAN, LEAVES_NAN, float("nan"), 1e9):
-            frames = np.array([1.0, reading], np.float32)
-            with pytest.raises(Refused):
-                stream.send(request_of(session, 0, frames).SerializeToString())
+def create(scene: Scene) -> None:
+    """The same id, and even the same request, is a session of bob's own."""
+    own = scene.bob.create(session="robot", request_id=REQUEST_ID)
+    assert own.owner == "bob"
+    assert (own.next_step, dict(own.labels)) == (0, {})
+    assert own.generation != scene.session.generation
+    # What reaches ann's by nothing but its id is his own from now on.
+    assert scene.bob.get("robot") == own
 
 
-def leave_in_the_midst(caller: Caller) -> None:
-    session = caller.create()
-    with StreamPath(caller) as stream:
-        for step in range(20):
-            frames = np.array([1.0], np.float32)
-            stream.post(request_of(session, step, frames).SerializeToString())
+def list_sessions(scene: Scene) -> None:
+    own = scene.bob.create(session="zed")
+    for page_size in (1, 50):
+        token, seen = "", []
+        while True:
+            request = pb.ListSessionsRequest(page_size=page_size, page_token=token)
+            page = scene.bob.call(scene.bob.sessions.ListSessions, request)
+            seen += page.sessions
+            token = page.next_page_token
+            if not token:
+                break
+        assert seen == [own]
+    # Nor do the places of somebody else's pages lead there.
+    first = scene.operator.call(
+        scene.operator.sessions.ListSessions, pb.ListSessionsRequest(page_size=1)
+    )
+    assert first.sessions[0].owner == "ann"
+    request = pb.ListSessionsRequest(page_token=first.next_page_token)
+    assert scene.session.id not in [
+        each.id for each in scene.bob.call(scene.bob.sessions.ListSessions, request).sessions
+    ]
 
 
-def run_out_of_time(caller: Caller) -> None:
-    session = caller.create()
-    request = pb.StepSessionRequest(session=session.id, step_count=1, frames=[1.0])
-    for timeout in (0.0001, 0.001, 0.002):
-        with contextlib.suppress(grpc.RpcError):
-            caller.sessions.StepSession(request, timeout=timeout)
+def step_on_a_stream(scene: Scene) -> None:
+    with StreamPath(scene.bob) as stream:
+        for step in (3, 0, 2, 4):
+            with refused_for("SESSION_UNKNOWN"):
+                stream.send(scene.request(stream, step))
 
 
-def cancel_at_once(caller: Caller) -> None:
-    session = caller.create()
-    request = pb.StepSessionRequest(session=session.id, step_count=1, frames=[1.0])
-    for _ in range(5):
-        caller.sessions.StepSession.future(request).cancel()
+def shows_nothing(request: Message, method: str) -> Callable[[Scene], None]:
+    """Returns the case of a unary call whose answer must say nothing of ann's session."""
+
+    def case(scene: Scene) -> None:
+        call: Any = scene.bob.channel.unary_unary(method)
+        answer = call(request.SerializeToString(), timeout=30)
+        for secret in ("robot", "ann's own"):
+            assert secret.encode() not in answer
+
+    return case
 
 
-def begin_and_end(caller: Caller) -> None:
-    session = caller.create()
-    reset = caller.reset(session.id, session.generation, str(uuid.uuid4()))
-    with UnaryPath(caller) as path, pytest.raises(Refused):
-        path.send(request_of(session, 0, np.zeros(1, np.float32)).SerializeToString())
-    caller.delete(reset.id, reset.generation)
+def for_operators(request: Message, method: str) -> Callable[[Scene], None]:
+    """Returns the case of a unary call that bob may not make, and an operator may."""
+
+    def case(scene: Scene) -> None:
+        with refused_for("OPERATORS_ONLY") as metadata:
+            scene.bob.call(getattr(scene.bob.models, method), request)
+        assert metadata == {"caller": "token:bob", "role": "client"}
+
+    return case
 
 
-NUISANCES: tuple[Callable[[Caller], None], ...] = (
-    send_nonsense,
-    upset_the_cell,
-    leave_in_the_midst,
-    run_out_of_time,
-    cancel_at_once,
-    begin_and_end,
-)
+def watch_health(scene: Scene) -> None:
+    method: Any = scene.bob.channel.unary_stream("/grpc.health.v1.Health/Watch")
+    call = method(health_pb2.HealthCheckRequest().SerializeToString())
+    assert len(next(call)) == 2
+    call.cancel()
 
 
-def test_sessions_on_shared_streams_keep_to_themselves_whatever_others_do(
-    address: str, cell: MoodyCell
-) -> None:
-    done = threading.Event()
+def reflect(scene: Scene) -> None:
+    method: Any = scene.bob.channel.stream_stream(
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+    )
+    request = reflection_pb2.ServerReflectionRequest(list_services="*")
+    (answer,) = method(iter([request.SerializeToString()]), timeout=30)
+    assert b"robot" not in answer
 
-    def be_a_nuisance() -> int:
-        count = 0
-        with Caller(address) as caller:
-            while not done.is_set() or count < len(NUISANCES):
-                NUISANCES[count % len(NUISANCES)](caller)
-                count += 1
-        return count
 
-    with futures.ThreadPoolExecutor(STREAMS + 1) as pool:
-        nuisance = pool.submit(be_a_nuisance)
-        streams = [pool.submit(run_stream, address, index) for index in range(STREAMS)]
-        steps = 0
+SESSIONS, MODELS = "/tickcell.v1.SessionService/", "/tickcell.v1.ModelService/"
+CASES: dict[str, Callable[[Scene], None]] = {
+    f"{SESSIONS}CreateSession": create,
+    f"{SESSIONS}GetSession": unknown(lambda scene: scene.bob.get("robot")),
+    f"{SESSIONS}ListSessions": list_sessions,
+    f"{SESSIONS}TouchSession": unknown(
+        lambda scene: scene.bob.touch("robot", scene.session.generation)
+    ),
+    f"{SESSIONS}ResetSession": unknown(
+        lambda scene: scene.bob.reset("robot", scene.session.generation, str(uuid.uuid4()))
+    ),
+    f"{SESSIONS}DeleteSession": unknown(
+        lambda scene: scene.bob.delete("robot", scene.session.generation)
+    ),
+    f"{SESSIONS}StepSession": unknown(lambda scene: scene.step(scene.bob, 3)),
+    f"{SESSIONS}StreamSteps": step_on_a_stream,
+    f"{MODELS}ListModels": shows_nothing(
+        model_service_pb2.ListModelsRequest(), f"{MODELS}ListModels"
+    ),
+    f"{MODELS}GetModel": shows_nothing(model_service_pb2.GetModelRequest(), f"{MODELS}GetModel"),
+    f"{MODELS}ListModelVersions": for_operators(
+        model_service_pb2.ListModelVersionsRequest(), "ListModelVersions"
+    ),
+    f"{MODELS}LoadModel": for_operators(
+        model_service_pb2.LoadModelRequest(name="counting"), "LoadModel"
+    ),
+    f"{MODELS}UnloadModel": for_operators(
+        model_service_pb2.UnloadModelRequest(name="counting"), "UnloadModel"
+    ),
+    "/grpc.health.v1.Health/Check": shows_nothing(
+        health_pb2.HealthCheckRequest(), "/grpc.health.v1.Health/Check"
+    ),
+    "/grpc.health.v1.Health/Watch": watch_health,
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": reflect,
+}
+
+# Who is nobody may ask these alone: what probes and tools look at before they know anything.
+OPEN_TO_ALL = ("/grpc.health.v1.", "/grpc.reflection.v1alpha.")
+
+
+def described(service: str) -> set[str]:
+    """Returns the methods that the descriptor of a service has."""
+    descriptor = descriptor_pool.Default().FindServiceByName(service)
+    return {method.name for method in descriptor.methods}
+
+
+def test_every_rpc_has_a_case(scene: Scene) -> None:
+    services = scene.server.services
+    # A method of a descriptor that is not served is served nowhere; let nobody forget it here.
+    assert services == {service: described(service) for service in services}
+    served_methods = {
+        f"/{service}/{method}" for service, methods in services.items() for method in methods
+    }
+    assert served_methods == {*CASES}
+
+
+@pytest.mark.parametrize("rpc", CASES)
+def test_another_owners_session_is_not_reached_by(rpc: str, scene: Scene) -> None:
+    before = scene.ann.get(scene.session.id)
+    CASES[rpc](scene)
+    scene.is_untouched(before)
+
+
+@pytest.mark.parametrize("rpc", CASES)
+def test_nobody_gets_no_further_than_the_gate_by(rpc: str, scene: Scene) -> None:
+    before = scene.ann.get(scene.session.id)
+    with Caller(scene.server.address) as nobody:
+        # Of all kinds of methods, those of streams answer an empty request like others.
+        call: Any = nobody.channel.stream_stream(rpc)
         try:
-            for stream in streams:
-                steps += stream.result(4 * PATIENCE_S)
-        finally:
-            done.set()
-    together = sum(count for count in cell.row_counts if count > 1)
-    print(f"{steps} steps, {together} of them together, {nuisance.result()} nuisances")
-    assert steps > STREAMS * REQUESTS_PER_STREAM
-    # Else nothing was shown of those that share a turn.
-    assert together > steps // 10
+            answers = [next(call(iter([b""]), timeout=30))]
+        except grpc.RpcError as error:
+            answers = [refusal(error)]
+    if rpc.startswith(OPEN_TO_ALL):
+        assert not isinstance(answers[0], Refused) or answers[0].reason != "CALLER_UNKNOWN"
+    else:
+        assert [each.reason for each in answers] == ["CALLER_UNKNOWN"]
+    scene.is_untouched(before)
 
 
-def test_step_whose_caller_gave_up_is_found_when_it_is_sent_again(address: str) -> None:
-    with Caller(address) as caller, UnaryPath(caller) as path:
-        session = caller.create()
-        for step in range(50):
-            sent = request_of(session, step, readings(1, step, 1))
-            caller.sessions.StepSession.future(sent).cancel()
-            answer = path.send(sent.SerializeToString())
-            np.testing.assert_array_equal(
-                np.array(answer.outputs, np.float32), counting_outputs(readings(1, step, 1), step)
-            )
-        assert caller.get(session.id).next_step == 50
+@pytest.mark.parametrize("path", PATHS)
+def test_what_bob_knows_of_a_tombstone_is_nothing_too(path: str, scene: Scene) -> None:
+    scene.ann.delete("robot", scene.session.generation)
+    with refused_for("SESSION_DELETED"):
+        scene.ann.get("robot")
+    with PATHS[path](scene.bob) as stepping, refused_for("SESSION_UNKNOWN"):
+        stepping.send(scene.request(stepping, 3))
+    with refused_for("SESSION_UNKNOWN"):
+        scene.bob.get("robot")
+
+
+class TestOperator:
+    def test_sees_the_sessions_of_all(self, scene: Scene) -> None:
+        scene.bob.create(session="a")
+        scene.operator.create(session="m")
+        everybody = ["ann/robot", "bob/a", "token:operator/m"]
+        for page_size in (1, 2, 50):
+            assert _listed(scene.operator, page_size=page_size) == everybody
+        assert _listed(scene.operator, owner="bob") == ["bob/a"]
+        assert _listed(scene.operator, owner="token:operator") == ["token:operator/m"]
+        assert _listed(scene.operator, owner="nobody") == []
+
+    def test_looks_at_renews_resets_and_deletes_anybodys(self, scene: Scene) -> None:
+        ops = scene.operator
+        named: dict[str, Any] = {"session": "robot", "owner": "ann"}
+        sessions = ops.sessions
+        shown = ops.call(sessions.GetSession, pb.GetSessionRequest(**named)).session
+        assert (shown.owner, shown.next_step) == ("ann", 3)
+        life = {**named, "generation": scene.session.generation}
+        ops.call(sessions.TouchSession, pb.TouchSessionRequest(**life))
+        request = pb.ResetSessionRequest(request_id=str(uuid.uuid4()), **life)
+        begun = ops.call(sessions.ResetSession, request).session
+        assert begun.owner == "ann"
+        life["generation"] = begun.generation
+        ops.call(sessions.DeleteSession, pb.DeleteSessionRequest(**life))
+        with refused_for("SESSION_DELETED"):
+            scene.ann.get("robot")
+
+    def test_does_not_mean_anybodys_without_a_name(self, scene: Scene) -> None:
+        with refused_for("SESSION_UNKNOWN"):
+            scene.operator.get("robot")
+
+    @pytest.mark.parametrize("method", ["Get", "List", "Touch", "Reset", "Delete"])
+    def test_alone_names_another_owner(self, method: str, scene: Scene) -> None:
+        name = f"{method}Session{'s' if method == 'List' else ''}"
+        before = scene.ann.get("robot")
+        request = getattr(pb, f"{name}Request")()
+        known = {
+            "owner": "ann",
+            "session": "robot",
+            "generation": scene.session.generation,
+            "request_id": str(uuid.uuid4()),
+        }
+        for field in request.DESCRIPTOR.fields_by_name.keys() & known.keys():
+            setattr(request, field, known[field])
+        with refused_for("OPERATORS_ONLY") as metadata:
+            scene.bob.call(getattr(scene.bob.sessions, name), request)
+        assert (metadata["caller"], metadata["role"]) == ("token:bob", "client")
+        scene.is_untouched(before)
+
+    def test_is_not_needed_to_name_oneself(self, scene: Scene) -> None:
+        assert _listed(scene.ann, owner="ann") == ["ann/robot"]
+
+
+def _listed(caller: Caller, page_size: int = 0, owner: str = "") -> list[str]:
+    token, seen = "", []
+    while True:
+        request = pb.ListSessionsRequest(page_size=page_size, page_token=token, owner=owner)
+        page = caller.call(caller.sessions.ListSessions, request)
+        seen += [f"{each.owner}/{each.id}" for each in page.sessions]
+        token = page.next_page_token
+        if not token:
+            return seen

@@ -16,6 +16,7 @@ import pytest
 from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, served
 from doubles.interrupted_store import InterruptedStore
+from doubles.known_callers import KnownCallers
 from doubles.manual_clock import ManualClock
 from doubles.moody_cell import GIVES_NAN, RAISES, MoodyCell
 from protocol import documented
@@ -218,6 +219,42 @@ def send_garbage(scene: Scene) -> None:
         path.send(b"\xff")
 
 
+@contextlib.contextmanager
+def known_caller(callers: str, *, authorization: str = "") -> Iterator[Caller]:
+    """Gives a caller whom a server knows as robot-7, or another authorization."""
+    with tempfile.TemporaryDirectory() as directory:
+        known = KnownCallers(pathlib.Path(directory), callers)
+        shown = authorization or f"Bearer {known.draw('robot-7')}"
+        with (
+            InProcessServer([served(CountingCell())], **known.options) as server,
+            Caller(server.address, authorization=shown) as caller,
+        ):
+            yield caller
+
+
+def call_as_nobody(_: Scene) -> None:
+    with known_caller("", authorization="Bearer tickcell_nothing") as caller:
+        caller.create()
+
+
+def look_at_another_owner(_: Scene) -> None:
+    with known_caller("") as caller:
+        request = pb.GetSessionRequest(session="a", owner="another")
+        caller.call(caller.sessions.GetSession, request)
+
+
+def create_one_too_many(_: Scene) -> None:
+    with known_caller("limits.max_sessions = 0") as caller:
+        caller.create()
+
+
+def step_too_often(_: Scene) -> None:
+    with known_caller("limits.max_ticks_per_s = 0.01") as caller, UnaryPath(caller) as path:
+        step = pb.StepSessionRequest(session=caller.create().id, step_count=1, frames=[1.0])
+        path.send(step.SerializeToString())
+        path.send(step.SerializeToString())
+
+
 PROVOCATIONS: list[tuple[str, Callable[[Scene], object]]] = [
     ("MALFORMED", send_garbage),
     ("ARGUMENT_INVALID", lambda scene: scene.again(-1)),
@@ -258,6 +295,10 @@ PROVOCATIONS: list[tuple[str, Callable[[Scene], object]]] = [
     ("STORE_BUSY", lambda scene: scene.in_trouble(store.Contended())),
     ("STORE_AWAY", lambda scene: scene.in_trouble(store.StoreAwayError("store: is away."))),
     ("STORE_DAMAGED", lambda scene: scene.in_trouble(store.StoreDamagedError("store: is torn."))),
+    ("CALLER_UNKNOWN", call_as_nobody),
+    ("OPERATORS_ONLY", look_at_another_owner),
+    ("OWNER_SESSIONS_FULL", create_one_too_many),
+    ("OWNER_RATE_EXCEEDED", step_too_often),
     ("OUTCOME_UNKNOWN", fail_in_store),
     ("OUTCOME_UNKNOWN", lambda scene: scene.in_trouble(store.Unknown("the disk failed"))),
 ]

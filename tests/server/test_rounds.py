@@ -340,6 +340,15 @@ def test_session_that_goes_on_under_other_numerics_says_from_which_step() -> Non
     assert gone_on.numerics == b"elsewher"
 
 
+def test_session_that_is_reset_begins_anew_under_the_numerics_of_its_server() -> None:
+    world, other = world_and_other_numerics()
+    elsewhere = world.server_of(other)
+    elsewhere.run(world.request("a", 1, [2.0]))
+    generation = world.sessions.get("a").life.generation
+    anew = world.sessions.reset("a", generation, "back again")
+    assert (anew.numerics, anew.numerics_start_step) == (world.model.numerics, 0)
+
+
 def test_warning_of_other_numerics_comes_once_a_session(caplog: pytest.LogCaptureFixture) -> None:
     world, other = world_and_other_numerics()
     elsewhere = world.server_of(other)

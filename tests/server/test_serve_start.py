@@ -65,7 +65,7 @@ class TestBanner:
 
     @pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
     def test_server_on_every_address_names_one_to_call(self, host: str) -> None:
-        with ServeProcess("--listen", f"{host}:0", *IN_MEMORY) as server:
+        with ServeProcess("--listen", f"{host}:0", "--insecure", *IN_MEMORY) as server:
             port = server.address.rpartition(":")[2]
             assert server.address == f"{host}:{port}"
             assert server.banner[-1] == f"  try    tickcell replay --server localhost:{port}"
@@ -148,8 +148,14 @@ class TestAddress:
     def test_port_that_is_taken_is_refused(self, host: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             address = f"{host}:{taken.getsockname()[1]}"
-            said = complaint("--listen", address, *IN_MEMORY)
+            said = complaint("--listen", address, "--insecure", *IN_MEMORY)
         assert f"{address} is taken by another process" in said
+
+    @pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
+    def test_plain_text_where_other_machines_reach_it_needs_a_word(self, host: str) -> None:
+        said = complaint("--listen", f"{host}:0", *IN_MEMORY)
+        assert f"other machines reach {host}:0" in said
+        assert "--insecure if that is meant" in said
 
     def test_port_of_another_server_is_refused_and_that_one_goes_on(self) -> None:
         with ServeProcess(*ANY_PORT, *IN_MEMORY) as server:

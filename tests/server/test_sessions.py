@@ -17,6 +17,7 @@ from tickcell.server.config import Limits
 from tickcell.server.record import Record
 from tickcell.server.rules import StepRequest
 from tickcell.server.store import Change, Key
+from tickcell.server.sweep import SCAN_LIMIT
 from tickcell.v1 import session_service_pb2 as pb
 
 
@@ -184,6 +185,29 @@ class TestManyThatEnded:
         world.store.is_full = False
         assert world.sweep() == 0
         assert world.store.counts() == (0, 8)
+
+
+def test_sweep_of_a_store_that_was_put_back_forgets_nothing_by_the_time_it_had() -> None:
+    world = World(limits=Limits(max_ended=1))
+    world.clock.advance(1000.0)
+    # More than one slice, so that it fails before it has been through.
+    world.create_all("a", "b", *(f"s{index}" for index in range(SCAN_LIMIT)))
+    for session in "ab":
+        world.sessions.delete(session, world.sessions.get(session).life.generation)
+    world.store.is_full = True
+    with pytest.raises(errors.StoreFull):
+        world.sweep()
+    world.store.is_full = False
+    # It had learnt what to forget; now the store is one of long before.
+    for key, encoded in world.store.scan(None, None, 2):
+        world.store.commit([Change(key, encoded, None, was_live=False, is_live=False)])
+    world.clock.advance(-500.0)
+    world.sweeper.start_over()
+    world.create("c")
+    world.sessions.delete("c", world.sessions.get("c").life.generation)
+    world.sweep()
+    with pytest.raises(errors.SessionDeleted):
+        world.sessions.get("c")
 
 
 def test_every_answer_about_lives_names_the_store() -> None:

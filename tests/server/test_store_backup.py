@@ -152,7 +152,7 @@ def test_damaged_backup_is_refused_and_the_store_as_it_was(
     backup = tmp_path / "backup.db"
     backups.backup(path, backup, store_records.problem)
     content = bytearray(backup.read_bytes())
-    content[5 * 4096 : 6 * 4096] = bytes(4096)
+    content[6 * 4096 : 7 * 4096] = bytes(4096)
     backup.write_bytes(content)
     before = versions(path)
     with pytest.raises(StoreDamagedError, match="name another backup"):
@@ -164,7 +164,7 @@ def test_backup_of_a_damaged_store_is_refused_and_leaves_nothing(
     path: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     content = bytearray((path / "store.db").read_bytes())
-    content[5 * 4096 : 6 * 4096] = bytes(4096)
+    content[6 * 4096 : 7 * 4096] = bytes(4096)
     (path / "store.db").write_bytes(content)
     with pytest.raises(StoreDamagedError, match="so there is no backup"):
         backups.backup(path, tmp_path / "backup.db", store_records.problem)

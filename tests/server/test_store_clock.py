@@ -127,6 +127,34 @@ def test_clock_of_a_server_never_goes_back() -> None:
     assert clock.now_ns() == before
 
 
+def test_clock_that_stands_goes_on_from_where_it_stood() -> None:
+    ns = 100 * SECOND_NS
+    clock = StoreClock(Kept(0, ns), lambda: ns)
+    ns += SECOND_NS
+    clock.stand()
+    for _ in range(5):
+        ns += SECOND_NS
+        clock.stand()
+        clock.confirm(clock.next())
+        assert clock.now_ns() == SECOND_NS
+    clock.confirm(clock.next())
+    clock.go_on()
+    assert clock.now_ns() == SECOND_NS
+    ns += SECOND_NS
+    assert clock.now_ns() == 2 * SECOND_NS
+
+
+def test_clock_that_comes_to_stand_while_it_is_kept_does_not_go_back() -> None:
+    ns = 100 * SECOND_NS
+    clock = StoreClock(Kept(0, ns), lambda: ns)
+    kept = clock.next()
+    ns += SECOND_NS
+    clock.stand()
+    before = clock.now_ns()
+    clock.confirm(kept)
+    assert clock.now_ns() == before
+
+
 def _sqlite(database: pathlib.Path, statement: str) -> None:
     """Runs a statement in another process, with the standard library's SQLite."""
     script = (

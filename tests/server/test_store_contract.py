@@ -159,12 +159,24 @@ def test_counts_are_of_live_and_ended_records(store: EmbeddedStore) -> None:
     assert store.counts() == Counts(2, 0)
 
 
+def test_counts_of_an_owner_are_of_its_records_alone(store: EmbeddedStore) -> None:
+    ann, bob = Key("ann", "a"), Key("bob", "a")
+    assert store.counts("ann") == Counts(0, 0)
+    store.commit([Change(ann, None, b"1"), Change(bob, None, b"1"), Change(A, None, b"1")])
+    assert [store.counts(owner) for owner in ("ann", "bob", "")] == [Counts(1, 0)] * 3
+    store.commit([Change(ann, b"1", b"2", True, False)])
+    assert store.counts("ann") == Counts(0, 1)
+    store.commit([Change(ann, b"2", None, False, False)])
+    assert store.counts("ann") == Counts(0, 0)
+    assert store.counts("bob") == Counts(1, 0)
+
+
 def test_change_that_is_lost_leaves_the_counts_alone(store: EmbeddedStore) -> None:
     store.commit([Change(A, None, b"1")])
     store.commit([Change(A, b"0", b"2", True, False)])
     store.commit([Change(A, b"0", None)])
     store.commit([Change(A, None, b"3")])
-    assert store.counts() == Counts(1, 0)
+    assert store.counts() == store.counts(A.owner) == Counts(1, 0)
 
 
 def test_live_records_are_counted_for_what_they_are_pinned_to(store: EmbeddedStore) -> None:
@@ -218,9 +230,8 @@ def test_clock_stands_after_two_seconds_without_upkeep(store: EmbeddedStore, tim
     assert store.now_ns() == 3 * SECOND_NS
 
 
-KEYS = st.builds(
-    Key, st.sampled_from(["", "a", "aé"]), st.sampled_from(["a", "a\x00", "b", "k" * 128])
-)
+OWNERS = ["", "a", "aé"]
+KEYS = st.builds(Key, st.sampled_from(OWNERS), st.sampled_from(["a", "a\x00", "b", "k" * 128]))
 # The larger ones lie on pages of their own.
 VALUES = st.builds(bytes.__mul__, st.sampled_from([b"x", b"y"]), st.sampled_from([1, 400, 20000]))
 DRAFTS = st.tuples(
@@ -258,9 +269,11 @@ class Plain:
             return Applied()
         return Applied() if found == change.replacement else Lost(found)
 
-    def counts(self) -> Counts:
-        live = sum(is_live for _, is_live, _ in self.records.values())
-        return Counts(live, len(self.records) - live)
+    def counts(self, owner: str | None = None) -> Counts:
+        lives = [
+            is_live for key, (_, is_live, _) in self.records.items() if owner in (None, key.owner)
+        ]
+        return Counts(sum(lives), len(lives) - sum(lives))
 
     def pinned(self) -> dict[Pin, int]:
         pins = [pin for _, is_live, pin in self.records.values() if is_live]
@@ -309,7 +322,9 @@ class StoresAgree(RuleBasedStateMachine):
 
     @invariant()
     def counts(self) -> None:
-        assert self.memory.counts() == self.sqlite.counts() == self.plain.counts()
+        for owner in (None, *OWNERS):
+            expected = self.plain.counts(owner)
+            assert self.memory.counts(owner) == self.sqlite.counts(owner) == expected
         assert self.memory.pinned() == self.sqlite.pinned() == self.plain.pinned()
 
     def teardown(self) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from doubles.manual_clock import ManualClock
 from server import small_disk, store_records
 from server.store_process import StoreProcess
 from tickcell.server.store import (
@@ -26,6 +27,7 @@ from tickcell.server.store import (
 from tickcell.server.store.reserve import Reserve
 
 DISK_BYTES = 24 << 20
+LARGE_BYTES = 512 << 10
 
 
 @pytest.fixture
@@ -138,6 +140,65 @@ def test_step_finds_room_by_itself_on_a_disk_that_fills_at_once(
     # No upkeep has looked in between.
     for _ in range(4):
         step_all(store, records)
+
+
+def fill_until_refused(store: SqliteStore, disk: pathlib.Path) -> Change:
+    """Fills the disk until a step is refused, and makes room for the clock, but not the reserve.
+
+    Returns the step.
+    """
+    # The database has no room yet for what is in the log.
+    for name in range(4):
+        change = store_records.step(store_records.key(name), None, LARGE_BYTES)
+        assert commit(store, change) == Applied()
+    small_disk.fill(disk / "logs")
+    # As another server gives it up.
+    os.truncate(disk / "store" / "reserve", 0)
+    small_disk.fill(disk / "more logs")
+    change = store_records.step(change.key, change.replacement, LARGE_BYTES)
+    assert isinstance(commit(store, change), Full)
+    os.truncate(disk / "more logs", (disk / "more logs").stat().st_size - 5 * LARGE_BYTES)
+    return change
+
+
+def test_no_time_passes_from_a_step_without_room_until_the_reserve_is_back(
+    disk: pathlib.Path,
+) -> None:
+    clock = ManualClock()
+    store = SqliteStore.open(disk / "store", monotonic_ns=clock.now_ns)
+    refused = fill_until_refused(store, disk)
+    # It tells of the copying of the log that failed.
+    _keep_up(store)
+    before = store.now_ns()
+    for _ in range(60):
+        clock.advance(1.0)
+        # The clock's own commit finds room.
+        store.upkeep()
+        assert store.now_ns() == before
+    for logs in disk.glob("*logs"):
+        logs.unlink()
+    store.upkeep()
+    assert commit(store, refused) == Applied()
+    assert store.now_ns() == before
+    for _ in range(2):
+        clock.advance(1.0)
+        store.upkeep()
+    assert before < store.now_ns() <= before + 2 * 10**9
+    store.close()
+
+
+def test_no_time_passes_on_other_servers_once_a_step_found_no_room(
+    store: SqliteStore, disk: pathlib.Path
+) -> None:
+    with StoreProcess(disk / "store") as other:
+        assert other.ask("open") == "open"
+        fill_until_refused(store, disk)
+        before = int(other.ask("now"))
+        for _ in range(60):
+            other.ask("pass 1")
+            assert other.ask("upkeep") == "done"
+        # Until it saw that, it went on.
+        assert int(other.ask("now")) - before < 3 * 10**9
 
 
 def test_new_store_on_a_full_disk_is_refused(disk: pathlib.Path) -> None:

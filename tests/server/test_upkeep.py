@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -45,15 +47,20 @@ class TroubledStore(MemoryStore):
         self.success_count += 1
 
 
-def keep_up(store: TroubledStore, heads: Heads | None = None) -> Health:
+def keep_up(
+    store: TroubledStore,
+    heads: Heads | None = None,
+    health: Health | None = None,
+    sweep_of: Callable[..., Sweep] = Sweep,
+) -> Health:
     """Keeps a store up until it has met all its troubles and got over them."""
-    health = Health()
+    health = health or Health()
 
     async def run() -> None:
         policy = Policy.of(Config(durability="none"), World().catalogue)
         kept = heads or Heads()
         driver = Driver(store, kept, policy, health, lambda: 0)
-        upkeep = Upkeep(store, kept, Sweep(store, driver, policy), health)
+        upkeep = Upkeep(store, kept, sweep_of(store, driver, policy), health)
         running = asyncio.create_task(upkeep.run(0.001))
         while store.troubles or store.success_count < 2:
             await asyncio.sleep(0.001)
@@ -89,6 +96,58 @@ def test_heads_are_forgotten_where_the_store_was_put_back() -> None:
     heads.put(Key("", "a"), Head(b"bytes", world.create("a")))
     keep_up(TroubledStore(StorePutBackError("store: was put back."), None), heads)
     assert heads.get(Key("", "a")) is None
+
+
+def test_sweep_begins_anew_where_the_store_was_put_back() -> None:
+    class NotedSweep(Sweep):
+        start_count = 0
+
+        def start_over(self) -> None:
+            self.start_count += 1
+            super().start_over()
+
+    store = TroubledStore(StorePutBackError("store: was put back."), None)
+    sweeps: list[NotedSweep] = []
+
+    def noted(*parts: Any) -> Sweep:
+        sweeps.append(NotedSweep(*parts))
+        return sweeps[0]
+
+    keep_up(store, sweep_of=noted)
+    # Once when it was made.
+    assert sweeps[0].start_count == 2
+
+
+@pytest.mark.parametrize(
+    ("trouble", "heard"),
+    [
+        (None, None),
+        (StorePinnedError("store: pinned by 7."), StorePinnedError),
+        (ArithmeticError("a fault of ours"), ArithmeticError),
+        # It has taken a commit.
+        (StorePutBackError("store: was put back."), None),
+    ],
+)
+def test_health_hears_what_came_of_each_upkeep(
+    trouble: Exception | None, heard: type[Exception] | None
+) -> None:
+    class Noted(Health):
+        def __init__(self) -> None:
+            super().__init__()
+            self.heard: list[tuple[int, Exception | None]] = []
+
+        def store_was_kept_up(self, error: Exception | None) -> None:
+            self.heard.append((len(store.troubles), error))
+            super().store_was_kept_up(error)
+
+    health = Noted()
+    store = TroubledStore(trouble, None)
+    keep_up(store, health=health)
+    (left, first), second = health.heard[:2]
+    # It is of the first upkeep.
+    assert left == 1
+    assert first is None if heard is None else isinstance(first, heard)
+    assert second == (0, None)
 
 
 def test_sweep_of_very_many_does_not_keep_the_clock_waiting() -> None:

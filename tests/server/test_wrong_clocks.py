@@ -1,8 +1,9 @@
-"""No wall clock, however wrong, and no pause ends a session early: real servers, real clocks."""
+"""No wall clock, however wrong, no pause and no full disk ends a session early: real servers."""
 
 from __future__ import annotations
 
 import itertools
+import os
 import pathlib
 import signal
 import time
@@ -12,8 +13,9 @@ import libfaketime
 import pytest
 from google.protobuf import duration_pb2
 
-from protocol.caller import Caller, StreamPath
+from protocol.caller import Caller, Refused, StreamPath
 from protocol.subject import Subject
+from server import small_disk
 from server.serve_process import ServeProcess
 from tickcell.model import Bundle
 
@@ -107,3 +109,58 @@ def test_server_that_was_stopped_for_longer_than_the_time_to_live_ends_no_sessio
         server.send(signal.SIGCONT)
         assert caller.get(session.id).id == session.id
         caller.touch(session.id, session.generation)
+
+
+@pytest.mark.slow
+def test_disk_that_was_full_for_longer_than_the_time_to_live_ends_no_session(
+    tmp_path: pathlib.Path, bundle: Bundle
+) -> None:
+    ttl_s = 3.0
+    with (
+        small_disk.mounted(tmp_path, 24 << 20),
+        ServeProcess(
+            *(
+                "--listen",
+                "localhost:0",
+                "--store",
+                str(tmp_path / "store"),
+                "--idle-ttl",
+                str(ttl_s),
+            )
+        ) as server,
+        Caller(server.address) as caller,
+        StreamPath(caller) as path,
+    ):
+        large = [Subject(caller, bundle, series_count=256, window_step_count=32) for _ in range(4)]
+        idle = Subject(caller, bundle)
+        for subject in (*large, idle):
+            subject.advance(path)
+        for number in itertools.count():
+            until_s = time.monotonic() + 2 * ttl_s
+            while (advanced := advance_where_there_is_room(path, large)) == 0:
+                if time.monotonic() > until_s:
+                    break
+                time.sleep(0.2)
+            if advanced == 0:
+                break
+            logs = tmp_path / f"logs{number}"
+            small_disk.fill(logs)
+            # What the clock's own commits take would fit here.
+            os.truncate(logs, max(0, logs.stat().st_size - (64 << 10)))
+        for logs in tmp_path.glob("logs*"):
+            logs.unlink()
+        for subject in (*large, idle):
+            subject.advance(path)
+
+
+def advance_where_there_is_room(path: StreamPath, subjects: Sequence[Subject]) -> int:
+    """Tries to step sessions on a full disk; returns how many could be."""
+    advanced = 0
+    for subject in subjects:
+        try:
+            subject.advance(path)
+            advanced += 1
+        except Refused as refused:
+            if refused.reason != "STORE_FULL":
+                raise
+    return advanced

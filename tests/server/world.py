@@ -32,9 +32,12 @@ from tickcell.server.life_requests import Create, Creation, Delete, Get, Reset, 
 from tickcell.server.observer import Observer
 from tickcell.server.pace import Pace
 from tickcell.server.policy import Policy
+from tickcell.server.quotas import Quotas
 from tickcell.server.record import Record
+from tickcell.server.room import Count
 from tickcell.server.rounds import Answer, Request
 from tickcell.server.rules import StepRequest
+from tickcell.server.store import Key
 from tickcell.server.sweep import Sweep
 
 _Result = TypeVar("_Result")
@@ -117,8 +120,11 @@ class LoopedServer:
         catalogue: Catalogue,
         store: InterruptedStore,
         observer: Observer | None = None,
+        quotas: Quotas | None = None,
     ) -> None:
-        self.engine = Engine(config, catalogue, store, observer or Health(), lambda: WALL_NS)
+        self.engine = Engine(
+            config, catalogue, store, observer or Health(), lambda: WALL_NS, quotas=quotas
+        )
         self.sessions = Sessions(self)
 
     def run(self, *asked: Asked) -> None:
@@ -150,11 +156,12 @@ class LoopedServer:
         raise AssertionError(f"not of a life: {request!r}")
 
     def list(self, behind: str, limit: int) -> tuple[list[str], str]:
-        def ids(found: Sequence[tuple[str, Record]]) -> list[str]:
-            return [session for session, _ in found]
+        def ids(found: Sequence[tuple[Key, Record]]) -> list[str]:
+            return [key.session for key, _ in found]
 
-        shown, last = in_loop(self.engine.list_live(ANYBODY, behind, limit, ids))
-        return [session for piece in shown for session in piece], last
+        listed = self.engine.list_live("", Key("", behind) if behind else None, limit, ids)
+        shown, last = in_loop(listed)
+        return [session for piece in shown for session in piece], last.session if last else ""
 
 
 class InlineServer:
@@ -209,8 +216,8 @@ class InlineServer:
         match need:
             case rounds.Load(keys):
                 return self._store.load(keys)
-            case rounds.Count():
-                return self._store.counts()
+            case Count(owner):
+                return self._store.counts(owner)
             case rounds.Commit(changes):
                 return self._store.commit(changes)
             case Call(model, rows):
@@ -225,6 +232,8 @@ class World:
       cell: of the model "counting", unless that was given another; one sensor wide.
       server: the server; `other` is another one on its store.
       caller: whose sessions these are.
+      sweeper: what `sweep` sweeps with.
+      quotas: to which the server holds owners.
     """
 
     caller = ANYBODY
@@ -244,6 +253,7 @@ class World:
         self.cell.row_counts.clear()
         self.clock = ManualClock()
         self.store = store or InterruptedStore(self.clock)
+        self.quotas = Quotas()
         self.catalogue = Catalogue([self.model, *more_models])
         self.limits = limits or Limits(max_record_bytes=2**20)
         self.server = self.server_of(self.catalogue)
@@ -251,14 +261,14 @@ class World:
         self.other = self.other_of(self.catalogue)
         policy = Policy.of(self._config(is_strict=False), self.catalogue)
         driver = Driver(self.store, Heads(), policy, Health(), lambda: WALL_NS)
-        self._sweep = Sweep(self.store, driver, policy)
+        self.sweeper = Sweep(self.store, driver, policy)
 
     def server_of(
         self, catalogue: Catalogue, *, is_strict: bool = False, observer: Observer | None = None
     ) -> LoopedServer:
         """Returns a server of some models on the store."""
         config = self._config(is_strict=is_strict)
-        return LoopedServer(config, catalogue, self.store, observer)
+        return LoopedServer(config, catalogue, self.store, observer, self.quotas)
 
     def other_of(self, catalogue: Catalogue, *, is_strict: bool = False) -> InlineServer:
         """Returns a server on the store that can answer while the first one waits for it."""
@@ -299,7 +309,7 @@ class World:
 
     def sweep(self) -> int:
         """Sweeps once, as upkeep does each second; returns how many records were removed."""
-        return in_loop(self._sweep.run())
+        return in_loop(self.sweeper.run())
 
     def next_step(self, session: str) -> int:
         return self.other.sessions.get(session).next_step

@@ -65,11 +65,12 @@ COMMANDS = {
     "sessions": Command(f"{_OURS}.sessions", "", "Shows, resets and deletes sessions."),
     "models": Command(f"{_OURS}.models", "", "Shows, loads and unloads what a server serves."),
     "serve": Command(f"{_SERVER}.commands", "server", "Serves recurrent cells over gRPC."),
+    "token": Command(f"{_OURS}.token", "", "Draws a token for a caller."),
     "store": Command(f"{_SERVER}.store.commands", "server", "Inspects, checks and copies a store."),
     "train": Command(f"{_OURS}.train", "train", "Trains a model on recordings."),
     "export": Command(f"{_OURS}.export", "train", "Turns a Keras model into a bundle."),
     "bundle": Command(f"{_OURS}.bundle", "server", "Makes a bundle of a LiteRT graph of one step."),
-    "evaluate": Command(f"{_OURS}.evaluate", "train", "Measures a bundle on recordings."),
+    "evaluate": Command(f"{_OURS}.evaluate", "server", "Measures a bundle on recordings."),
 }
 
 

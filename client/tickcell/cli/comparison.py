@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from tickcell.model import Cell
@@ -90,12 +92,15 @@ def compare(
     )
 
 
-def loop(cell: Cell, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+def loop(
+    cell: Cell, frames: NDArray[np.float32], advance: Callable[[], object] = lambda: None
+) -> NDArray[np.float32]:
     """Returns what the promise says: the outputs of the plain loop, without any server.
 
     Args:
       cell: run in this process, one row at a time.
       frames: `[T, F]`.
+      advance: is told of each step.
 
     Returns:
       `[T, O]`.
@@ -104,4 +109,5 @@ def loop(cell: Cell, frames: NDArray[np.float32]) -> NDArray[np.float32]:
     state = cell.initial_state()
     for step, frame in enumerate(frames):
         outputs[step], state = cell.step(frame, state)
+        advance()
     return outputs

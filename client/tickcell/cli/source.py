@@ -102,8 +102,8 @@ class Source:
         is_known = not self.is_live and not math.isnan(rate_hz)
         if is_known and not math.isclose(rate_hz, model.rate_hz, rel_tol=_RATE_TOLERANCE):
             yield (
-                f"{self.name}: has {rate_hz:.3g} frames a second, and {model.name} was trained at "
-                f"{model.rate_hz:g}; its outputs may mean little: see --resample"
+                f"{self.name}: has a rate of {rate_hz:.3g} Hz, and {model.name} was trained at "
+                f"{model.rate_hz:g} Hz; its outputs may mean little: see --resample"
             )
 
     def closing_notes(self) -> Iterator[str]:
@@ -114,9 +114,22 @@ class Source:
             counts = ", ".join(f"{name} {count}" for name, count in self._dropouts.counts.items())
             yield f"{self._dropouts.count} readings dropped out: {counts}"
 
-    def whole(self, blocks: Iterable[Block]) -> Recording:
-        """Returns its frames as one recording."""
-        return recording.gather(self._reader, iter(blocks))[0]
+    def whole(
+        self, blocks: Iterable[Block], advance: Callable[[int], object] = lambda _: None
+    ) -> Recording:
+        """Returns its frames as one recording.
+
+        Args:
+          blocks: all of them.
+          advance: is told of the number of frames as they are read.
+        """
+
+        def told() -> Iterator[Block]:
+            for block in blocks:
+                advance(len(block.frames))
+                yield block
+
+        return recording.gather(self._reader, told())[0]
 
     def _samples(self, watch: Callable[[Block], object]) -> Iterator[Sample]:
         for block in self.blocks():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from tickcell.client.credentials import Credentials
     from tickcell.client.resources import Model
     from tickcell.model import Bundle, Cell
 
@@ -33,17 +34,24 @@ class VerifyError(errors.TickcellError):
     """There is nothing to compare: the server serves something else."""
 
 
-def served_model(address: str, bundle: Bundle) -> Model:
+class Place(NamedTuple):
+    """Where a server is, and what it is shown."""
+
+    address: str
+    credentials: Credentials
+
+
+def served_model(server: Place, bundle: Bundle) -> Model:
     """Returns a bundle's model as it is served.
 
     Raises:
       VerifyError: another model of this name and version is served.
     """
-    with Link(address) as link:
+    with Link(server.address, credentials=server.credentials) as link:
         model = unary_calls.get_model(link, bundle.card.name, bundle.card.version)
     if model.fingerprint != bundle.fingerprint:
         raise VerifyError(
-            f"{address} serves {model.name} {model.version} with the fingerprint "
+            f"{server.address} serves {model.name} {model.version} with the fingerprint "
             f"{model.fingerprint[:12]}, the bundle has {bundle.fingerprint[:12]}: name the bundle "
             "that is served by --bundle."
         )
@@ -55,16 +63,16 @@ class Verification:
     """Streams a recording in three ways and compares each with the plain loop.
 
     Attributes:
-      address: of the server.
+      server: where it is.
       model: as it is served.
       cell: the same model in this process.
       frames: `[T, F]`, T >= 1.
       name: what to call the stream tick by tick.
-      advance: is told of each step, or of their number, as they are streamed.
+      advance: is told of each step, or of their number, as they are done.
       outputs: `[T, O]`, those of the stream tick by tick, once it has run.
     """
 
-    address: str
+    server: Place
     model: Model
     cell: Cell
     frames: NDArray[np.float32]
@@ -79,19 +87,20 @@ class Verification:
 
     @property
     def step_count(self) -> int:
-        """How many steps the three ways take together."""
-        return 2 * len(self.frames) + self._starts()[1]
+        """How many steps the three ways and the plain loops take together."""
+        starts, length = self._starts()
+        return 3 * len(self.frames) + (1 + len(starts)) * length
 
     def run(self) -> Iterator[Comparison]:
         """Yields a comparison with the plain loop after each of the three ways."""
         tolerance = 0.0 if self.has_own_numerics else TOLERANCE
-        expected = loop(self.cell, self.frames)
+        expected = self._loop(self.frames)
         self.outputs = self._tick_by_tick()
         yield compare(self.name, self.outputs, _LOOP, expected, tolerance=tolerance)
         yield compare("in chunks", self._in_chunks(), _LOOP, expected, tolerance=tolerance)
         starts, length = self._starts()
         series = np.stack(
-            [loop(self.cell, self.frames[start : start + length]) for start in starts], axis=1
+            [self._loop(self.frames[start : start + length]) for start in starts], axis=1
         )
         name = f"{len(starts)} series"
         yield compare(name, self._several_series(), _LOOP, series, tolerance=tolerance)
@@ -107,12 +116,16 @@ class Verification:
     def _session(self, series_count: int = 1) -> AbstractContextManager[Session]:
         return temporary_session.deleted(
             Session.create(
-                self.address,
+                self.server.address,
                 model=self.model.name,
                 model_version=self.model.version,
                 series_count=series_count,
+                credentials=self.server.credentials,
             )
         )
+
+    def _loop(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
+        return loop(self.cell, frames, self.advance)
 
     def _tick_by_tick(self) -> NDArray[np.float32]:
         with self._session() as session:

@@ -9,10 +9,19 @@ Example:
 """
 
 from tickcell.client import errors as errors
+from tickcell.client.credentials import Credentials as Credentials
 from tickcell.client.errors import TickcellError as TickcellError
 from tickcell.client.pacing import PacedSession as PacedSession
 from tickcell.client.resources import Model as Model
 from tickcell.client.resources import SessionInfo as SessionInfo
 from tickcell.client.session import Session as Session
 
-__all__ = ["Model", "PacedSession", "Session", "SessionInfo", "TickcellError", "errors"]
+__all__ = [
+    "Credentials",
+    "Model",
+    "PacedSession",
+    "Session",
+    "SessionInfo",
+    "TickcellError",
+    "errors",
+]

@@ -25,10 +25,12 @@ class Address:
       text: as given, and as gRPC takes it.
       is_local: whether it is on this machine for all that can be told without asking
         the network; what is, is not reached through a proxy.
+      is_loopback: whether it is surely reached without any network.
     """
 
     text: str
     is_local: bool
+    is_loopback: bool
 
     def __str__(self) -> str:
         return self.text
@@ -43,7 +45,7 @@ def parse(text: str) -> Address:
     if not isinstance(text, str):
         raise _refused(text, "expected a string")
     if _UNIX.fullmatch(text):
-        return Address(text, is_local=True)
+        return Address(text, is_local=True, is_loopback=True)
     match = _TCP.fullmatch(text)
     if match is None:
         raise _refused(text, "expected HOST:PORT or unix:PATH")
@@ -54,29 +56,34 @@ def parse(text: str) -> Address:
             ip = ipaddress.IPv6Address(match["v6"])
         except ValueError as error:
             raise _refused(text, "expected an IPv6 address in the brackets") from error
-        return Address(text, is_local=_is_own(ip))
+        return _of_ip(text, ip)
     name = match["name"]
     if _NUMBERS.fullmatch(name):
         try:
-            return Address(text, is_local=_is_own(ipaddress.IPv4Address(name)))
+            return _of_ip(text, ipaddress.IPv4Address(name))
         except ValueError as error:
             raise _refused(text, "expected four numbers from 0 to 255 before the port") from error
     if not all(name.removesuffix(".").split(".")):
         raise _refused(text, "expected a host name before the port")
-    return Address(text, is_local=_is_own_name(name))
+    name = name.lower().removesuffix(".")
+    is_loopback = name == "localhost" or name.endswith(".localhost")
+    return Address(text, is_local=is_loopback or _is_own_name(name), is_loopback=is_loopback)
 
 
 def _refused(text: object, expected: str) -> errors.AddressError:
     return errors.AddressError(f"server address: got {text!r}, {expected}.")
 
 
-def _is_own(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether an address is one of this machine's."""
+def _of_ip(text: str, ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Address:
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
         ip = ip.ipv4_mapped
     # 0.0.0.0 and [::] reach whoever listens on this machine.
-    if ip.is_loopback or ip.is_unspecified:
-        return True
+    is_loopback = ip.is_loopback or ip.is_unspecified
+    return Address(text, is_local=is_loopback or _is_own(ip), is_loopback=is_loopback)
+
+
+def _is_own(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether an address is one of this machine's."""
     family = socket.AF_INET if ip.version == 4 else socket.AF_INET6
     try:
         # Only an own address can be bound to. No packet is sent.
@@ -88,9 +95,6 @@ def _is_own(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
 
 
 def _is_own_name(name: str) -> bool:
-    name = name.lower().removesuffix(".")
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
     own = socket.gethostname().lower()
     if name in {own, own.partition(".")[0]}:
         return True

@@ -12,6 +12,8 @@
     │  ├─ ModelUnknownError, ModelNotServedError, NumericsChangedError, OutputNotFiniteError
     │  ├─ ModelBrokenError, ModelsUncontrolledError
     │  ├─ StoreFullError, SessionsFullError, StreamsFullError, DrainingError
+    │  ├─ OwnerSessionsFullError, OwnerRateExceededError
+    │  ├─ CallerUnknownError, OperatorsOnlyError
     │  ├─ StoreBusyError, StoreAwayError, StoreDamagedError
     │  ├─ RecordDamagedError, RecordNewerError, InternalError
     │  └─ OutcomeUnknownError       only of this one it is not known whether it was applied
@@ -21,6 +23,7 @@
     ├─ BacklogError                 more frames wait for the server than may
     ├─ ReplyError                   a reply does not belong to its request
     ├─ AddressError                 the server's address cannot be one
+    ├─ CredentialsError             a certificate, key or token cannot be used
     └─ UsageError                   a call that cannot be meant, such as a step of a closed session
 
 Each leaf of `RefusedError` has one reason of `proto/tickcell/v1/error_reason.proto`,
@@ -204,6 +207,35 @@ class StreamsFullError(RefusedError):
     may_pass = True
 
 
+class OwnerSessionsFullError(RefusedError):
+    """The owner has as many sessions as it may have."""
+
+    reason = "OWNER_SESSIONS_FULL"
+    may_pass = True
+
+
+class OwnerRateExceededError(RefusedError):
+    """The owner's sessions take more steps a second than they may."""
+
+    reason = "OWNER_RATE_EXCEEDED"
+    may_pass = True
+
+
+class CallerUnknownError(RefusedError):
+    """The server does not know the caller: it wants a token, or another one.
+
+    Where the file of the token holds another one by now, the client tries that by itself.
+    """
+
+    reason = "CALLER_UNKNOWN"
+
+
+class OperatorsOnlyError(RefusedError):
+    """The call is for operators."""
+
+    reason = "OPERATORS_ONLY"
+
+
 class DrainingError(RefusedError):
     """The server is stopping."""
 
@@ -297,6 +329,10 @@ class ReplyError(TickcellError):
 
 class AddressError(TickcellError, ValueError):
     """The server's address cannot be one."""
+
+
+class CredentialsError(TickcellError, ValueError):
+    """A certificate, a key or a token cannot be used; nothing was sent."""
 
 
 class UsageError(TickcellError, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 import time
@@ -12,6 +13,7 @@ import grpc
 from tickcell.client import address as addresses
 from tickcell.client import arguments, at_exit, errors, grpc_errors
 from tickcell.client.backoff import Backoff
+from tickcell.client.credentials import NONE, Credentials, Shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,6 +49,7 @@ class Link:
 
     Attributes:
       address: of the server, as given.
+      credentials: by which the server is known, and what it is shown.
       deadline_s: how long one try of a call may take; infinite for no deadline.
       retry_for_s: how long to try again after a failure; None for ever.
     """
@@ -55,6 +58,7 @@ class Link:
         self,
         address: str,
         *,
+        credentials: Credentials | None = None,
         deadline_s: float = DEADLINE_S,
         retry_for_s: float | None = RETRY_FOR_S,
     ) -> None:
@@ -62,11 +66,13 @@ class Link:
 
         Args:
           address: `HOST:PORT` or `unix:PATH`.
+          credentials: None for plain text, and nothing shown.
           deadline_s: above 0; `math.inf` for no deadline.
           retry_for_s: 0 or more; None or `math.inf` for ever.
 
         Raises:
           AddressError: the address is neither.
+          CredentialsError: a file cannot be used, or a token would be shown over plain text.
           UsageError: a time is out of its range.
         """
         where = addresses.parse(address)
@@ -77,6 +83,8 @@ class Link:
             if retry_for_s is None or retry_for_s == math.inf
             else arguments.seconds("retry_for_s", retry_for_s)
         )
+        self.credentials = credentials or NONE
+        self._shown = Shown(self.credentials, where)
         proxy = [("grpc.enable_http_proxy", 0)] if where.is_local else []
         self._options = [*_OPTIONS, *proxy]
         # Guards the connection: a session may be touched while it is stepped.
@@ -109,7 +117,7 @@ class Link:
             try:
                 response = connection.unary(method)(request, timeout=timeout)
             except grpc.RpcError as error:
-                failure = grpc_errors.from_call(error)
+                failure = self.judged(connection, grpc_errors.from_call(error))
                 delay_s = backoff.after(failure)
                 self.failed(connection, failure)
                 time.sleep(delay_s)
@@ -127,6 +135,15 @@ class Link:
         """
         connection = self._connect()
         return connection, connection.stream(method, requests)
+
+    def judged(self, connection: Connection, failure: errors.TickcellError) -> errors.TickcellError:
+        """Returns a failure of a call on a connection as what it means by now.
+
+        A token that the server knows no more was exchanged for another, where there is one.
+        """
+        if isinstance(failure, errors.CallerUnknownError):
+            failure.may_pass = connection.token != self._shown.token()
+        return failure
 
     def failed(self, connection: Connection, failure: errors.TickcellError) -> None:
         """Gives a connection up after a call on it failed, unless it is still being made.
@@ -153,7 +170,7 @@ class Link:
     def _connect(self) -> Connection:
         with self._lock:
             if self._connection is None:
-                self._connection = Connection(grpc.insecure_channel(self.address, self._options))
+                self._connection = Connection(*self._shown.channel(self.address, self._options))
             return self._connection
 
 
@@ -161,11 +178,14 @@ class Connection:
     """One channel, from its making to its end.
 
     Attributes:
+      token: what each call on it shows; "" for none.
       has_answered: whether a call on it was answered.
     """
 
-    def __init__(self, channel: grpc.Channel) -> None:
+    def __init__(self, channel: grpc.Channel, token: str) -> None:
         self._channel = channel
+        self.token = token
+        self._metadata = (("authorization", f"Bearer {token}"),) if token else None
         self._begin = time.monotonic()
         self._unary: dict[str, Callable[..., Any]] = {}
         self.has_answered = False
@@ -179,8 +199,11 @@ class Connection:
         """Returns what calls a unary method."""
         call = self._unary.get(method.path)
         if call is None:
-            call = self._channel.unary_unary(
-                method.path, request_serializer=_encode, response_deserializer=method.decode
+            call = functools.partial(
+                self._channel.unary_unary(
+                    method.path, request_serializer=_encode, response_deserializer=method.decode
+                ),
+                metadata=self._metadata,
             )
             self._unary[method.path] = call
         return call
@@ -189,7 +212,7 @@ class Connection:
         """Begins a stream."""
         return self._channel.stream_stream(
             method.path, request_serializer=_encode, response_deserializer=method.decode
-        )(requests)
+        )(requests, metadata=self._metadata)
 
     def close(self) -> None:
         """Ends the calls on it."""

@@ -302,7 +302,7 @@ class Pipeline:
                     self._notify()
                 connection.has_answered = True
         except grpc.RpcError as error:
-            failure = grpc_errors.from_call(error)
+            failure = self._link.judged(connection, grpc_errors.from_call(error))
         except errors.TickcellError as error:
             failure = error
         with self._lock:

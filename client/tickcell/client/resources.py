@@ -23,6 +23,7 @@ class SessionInfo:
       max_step_count: the most steps in one request.
       history: before the next step: 8 bytes that stand for all frames until then.
       store_id: identifies the store that keeps it.
+      owner: whose it is; "" where it was created while callers were not told apart.
     """
 
     id: str
@@ -45,6 +46,7 @@ class SessionInfo:
     max_step_count: int
     history: bytes
     store_id: str
+    owner: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ def session_info(session: session_service_pb2.Session) -> SessionInfo:
         max_step_count=session.max_step_count,
         history=session.history,
         store_id=session.store_id,
+        owner=session.owner,
     )
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from tickcell.client.credentials import Credentials
     from tickcell.client.drawing import Drawing
     from tickcell.client.resources import Model, SessionInfo
 
@@ -83,6 +84,7 @@ class Session:
         idle_ttl_s: float | None = None,
         labels: Mapping[str, str] | None = None,
         on_dropout: dropout.Policy = "raise",
+        credentials: Credentials | None = None,
         retry_for_s: float | None = RETRY_FOR_S,
         deadline_s: float = DEADLINE_S,
     ) -> Session:
@@ -102,6 +104,8 @@ class Session:
           on_dropout: what to do with a reading that is not finite or outside its sensor's
             range: `raise` an error; `hold` the sensor's last good reading; `clip` it to the
             range, which cannot be done for a NaN. See `dropout_counts`.
+          credentials: by which the server is known, and what it is shown; None for plain
+            text, and nothing shown.
           retry_for_s: for how long a call is tried again while the server does not
             answer; None for ever.
           deadline_s: how long one try may take, connecting included only for as long as a
@@ -122,7 +126,9 @@ class Session:
             idle_ttl_s=idle_ttl_s,
             labels=labels,
         )
-        link = Link(address, deadline_s=deadline_s, retry_for_s=retry_for_s)
+        link = Link(
+            address, credentials=credentials, deadline_s=deadline_s, retry_for_s=retry_for_s
+        )
         return cls._opened(link, begin, on_dropout)
 
     @classmethod
@@ -132,6 +138,7 @@ class Session:
         session: str,
         *,
         on_dropout: dropout.Policy = "raise",
+        credentials: Credentials | None = None,
         retry_for_s: float | None = RETRY_FOR_S,
         deadline_s: float = DEADLINE_S,
     ) -> Session:
@@ -141,6 +148,7 @@ class Session:
           address: of the server.
           session: the session's id.
           on_dropout: as for `create`; `hold` has no good reading to begin with.
+          credentials: as for `create`.
           retry_for_s: as for `create`.
           deadline_s: as for `create`.
 
@@ -150,7 +158,9 @@ class Session:
           TickcellError: any other reason.
         """
         begin = functools.partial(unary_calls.get_session, session=session)
-        link = Link(address, deadline_s=deadline_s, retry_for_s=retry_for_s)
+        link = Link(
+            address, credentials=credentials, deadline_s=deadline_s, retry_for_s=retry_for_s
+        )
         return cls._opened(link, begin, on_dropout)
 
     @classmethod
@@ -499,7 +509,12 @@ class Session:
         if backlog is not None:
             waiting = arguments.count("backlog", backlog, lowest=1)
             retry_for_s = None if retry_for_s is None else max(retry_for_s, BACKLOG_S)
-        link = Link(self._link.address, deadline_s=self._link.deadline_s, retry_for_s=retry_for_s)
+        link = Link(
+            self._link.address,
+            credentials=self._link.credentials,
+            deadline_s=self._link.deadline_s,
+            retry_for_s=retry_for_s,
+        )
         frames = self._unanswered.begin(drawing)
         self._pipeline = Pipeline(
             link, self._life, self._place, frames, max_chunk=chunk, max_waiting=waiting

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,9 @@ from tickcell.client import arguments, methods, resources
 from tickcell.v1 import model_service_pb2, session_service_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+    from google.protobuf.message import Message
 
     from tickcell.client.life import Chunk, Life
     from tickcell.client.link import Link
@@ -54,19 +57,38 @@ def create_session(
     return resources.session_info(link.call(methods.CREATE_SESSION, request).session)
 
 
-def get_session(link: Link, session: str) -> SessionInfo:
+def get_session(link: Link, session: str, *, owner: str = "") -> SessionInfo:
     """Gets a session; changes nothing.
+
+    Args:
+      link: the way to the server.
+      session: its id.
+      owner: whose it is, as operators may say; "" for the caller's own.
 
     Raises:
       SessionEndedError: no session of this id is alive.
+      OperatorsOnlyError: it is another owner's, and the caller no operator.
     """
-    request = session_service_pb2.GetSessionRequest(session=arguments.text("session", session))
+    request = session_service_pb2.GetSessionRequest(
+        session=arguments.text("session", session), owner=arguments.text("owner", owner)
+    )
     return resources.session_info(link.call(methods.GET_SESSION, request).session)
 
 
-def list_sessions(link: Link) -> Iterator[SessionInfo]:
-    """Lists the live sessions, by id."""
-    for page in _pages(link, methods.LIST_SESSIONS, session_service_pb2.ListSessionsRequest):
+def list_sessions(link: Link, *, owner: str = "") -> Iterator[SessionInfo]:
+    """Lists the live sessions, by owner and id.
+
+    Args:
+      link: the way to the server.
+      owner: whose, as operators may say; "" for all that the caller may see.
+
+    Raises:
+      OperatorsOnlyError: it is another owner, and the caller no operator.
+    """
+    request = functools.partial(
+        session_service_pb2.ListSessionsRequest, owner=arguments.text("owner", owner)
+    )
+    for page in _pages(link, methods.LIST_SESSIONS, request):
         yield from map(resources.session_info, page.sessions)
 
 
@@ -81,27 +103,41 @@ def touch_session(link: Link, session: str, generation: int) -> SessionInfo:
     return resources.session_info(link.call(methods.TOUCH_SESSION, request).session)
 
 
-def reset_session(link: Link, session: str, generation: int) -> SessionInfo:
+def reset_session(link: Link, session: str, generation: int, *, owner: str = "") -> SessionInfo:
     """Starts a session again from step 0, under a new generation.
+
+    Args:
+      link: the way to the server.
+      session: its id.
+      generation: the one that ends.
+      owner: as for `get_session`.
 
     Raises:
       SessionEndedError: it is not alive.
       SessionRestartedError: it lives in another generation.
     """
     request = session_service_pb2.ResetSessionRequest(
-        session=session, generation=generation, request_id=str(uuid.uuid4())
+        session=session, generation=generation, request_id=str(uuid.uuid4()), owner=owner
     )
     return resources.session_info(link.call(methods.RESET_SESSION, request).session)
 
 
-def delete_session(link: Link, session: str, generation: int) -> None:
+def delete_session(link: Link, session: str, generation: int, *, owner: str = "") -> None:
     """Deletes a session; a second time, too.
+
+    Args:
+      link: the way to the server.
+      session: its id.
+      generation: the one that ends.
+      owner: as for `get_session`.
 
     Raises:
       SessionEndedError: it ended otherwise.
       SessionRestartedError: it lives in another generation.
     """
-    request = session_service_pb2.DeleteSessionRequest(session=session, generation=generation)
+    request = session_service_pb2.DeleteSessionRequest(
+        session=session, generation=generation, owner=owner
+    )
     link.call(methods.DELETE_SESSION, request)
 
 
@@ -177,7 +213,7 @@ def unload_model(link: Link, name: str, version: str = "") -> list[ModelVersion]
     return list(map(resources.model_version, response.model_versions))
 
 
-def _pages(link: Link, method: Method, request: type[Any]) -> Iterator[Any]:
+def _pages(link: Link, method: Method, request: Callable[..., Message]) -> Iterator[Any]:
     token = ""
     while True:
         page = link.call(method, request(page_size=1000, page_token=token))

@@ -84,8 +84,8 @@ class ModelServiceServicer:
 
     def ListModelVersions(self, request, context):
         """Lists every version that this server knows of, by name, then version, then
-        fingerprint: served, on its way in or out, broken, or missing. Changes
-        nothing.
+        fingerprint: served, on its way in or out, broken, or missing. It counts
+        the sessions of all owners, so it is for operators. Changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,19 +93,19 @@ class ModelServiceServicer:
 
     def LoadModel(self, request, context):
         """Loads a version of the repository and gives it to new sessions, as it lies
-        there now. Idempotent. MODELS_UNCONTROLLED where the server does not run
-        with explicit model control, MODEL_UNKNOWN where the repository has no such
-        version, MODEL_BROKEN where that cannot be served.
+        there now. Idempotent, and for operators. MODELS_UNCONTROLLED where the
+        server does not run with explicit model control, MODEL_UNKNOWN where the
+        repository has no such version, MODEL_BROKEN where that cannot be served.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnloadModel(self, request, context):
-        """Gives a version to no new session any more. It goes on for the sessions
-        that are pinned to it, and its memory is given back once they have ended.
-        MODELS_UNCONTROLLED where the server does not run with explicit model
-        control, MODEL_UNKNOWN where no such version is given to new sessions.
+        """Gives a version to no new session any more; for operators. It goes on for
+        the sessions that are pinned to it, and its memory is given back once they
+        have ended. MODELS_UNCONTROLLED where the server does not run with explicit
+        model control, MODEL_UNKNOWN where no such version is given to new sessions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tickcell/v1/session_service.proto\x12\x0btickcell.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x9e\x05\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x11\n\tnext_step\x18\x03 \x01(\x03\x12(\n\x05state\x18\x04 \x01(\x0e\x32\x19.tickcell.v1.SessionState\x12\r\n\x05model\x18\x05 \x01(\t\x12\x15\n\rmodel_version\x18\x06 \x01(\t\x12\x19\n\x11model_fingerprint\x18\x07 \x01(\t\x12\x17\n\x0fnumerics_digest\x18\x08 \x01(\t\x12\x1b\n\x13numerics_start_step\x18\t \x01(\x03\x12\x14\n\x0cseries_count\x18\n \x01(\x05\x12\x19\n\x11window_step_count\x18\x0b \x01(\x05\x12\x14\n\x0csensor_count\x18\x0c \x01(\x05\x12\x14\n\x0coutput_count\x18\r \x01(\x05\x12\x34\n\x11idle_ttl_duration\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x65xpire_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrenew_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x06labels\x18\x12 \x03(\x0b\x32 .tickcell.v1.Session.LabelsEntry\x12\x16\n\x0emax_step_count\x18\x13 \x01(\x05\x12\x0f\n\x07history\x18\x14 \x01(\x0c\x12\x10\n\x08store_id\x18\x15 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xcd\x02\n\x14\x43reateSessionRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12\x14\n\x0cseries_count\x18\x05 \x01(\x05\x12\x19\n\x11window_step_count\x18\x06 \x01(\x05\x12\x34\n\x11idle_ttl_duration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rnever_expires\x18\x08 \x01(\x08\x12=\n\x06labels\x18\t \x03(\x0b\x32-.tickcell.v1.CreateSessionRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\">\n\x15\x43reateSessionResponse\x12%\n\x07session\x18\x01 \x01(\x0b\x32\x14.tickcell.v1.Session\"$\n\x11GetSessionRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\";\n\x12GetSessionResponse\x12%\n\x07session\x18\x01 \x01(\x0b\x32\x14.tickcell.v1.Session\"<\n\x13ListSessionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"i\n\x14ListSessionsResponse\x12&\n\x08sessions\x18\x01 \x03(\x0b\x32\x14.tickcell.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08store_id\x18\x03 \x01(\t\":\n\x13TouchSessionRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\"=\n\x14TouchSessionResponse\x12%\n\x07session\x18\x01 \x01(\x0b\x32\x14.tickcell.v1.Session\"N\n\x13ResetSessionRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"=\n\x14ResetSessionResponse\x12%\n\x07session\x18\x01 \x01(\x0b\x32\x14.tickcell.v1.Session\";\n\x14\x44\x65leteSessionRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\")\n\x15\x44\x65leteSessionResponse\x12\x10\n\x08store_id\x18\x01 \x01(\t\"\xb3\x01\n\x12StepSessionRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x17\n\ngeneration\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\nfirst_step\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x12\n\nstep_count\x18\x04 \x01(\x05\x12\x0e\n\x06\x66rames\x18\x05 \x03(\x02\x12\x18\n\x10\x65xpected_history\x18\x06 \x01(\x0c\x42\r\n\x0b_generationB\r\n\x0b_first_step\"\x84\x01\n\x13StepSessionResponse\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x12\n\nfirst_step\x18\x03 \x01(\x03\x12\x12\n\nstep_count\x18\x04 \x01(\x05\x12\x0f\n\x07outputs\x18\x05 \x03(\x02\x12\x0f\n\x07history\x18\x06 \x01(\x0c\"\xb3\x01\n\x12StreamStepsRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x17\n\ngeneration\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\nfirst_step\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x12\n\nstep_count\x18\x04 \x01(\x05\x12\x0e\n\x06\x66rames\x18\x05 \x03(\x02\x12\x18\n\x10\x65xpected_history\x18\x06 \x01(\x0c\x42\r\n\x0b_generationB\r\n\x0b_first_step\"\xa7\x01\n\x13StreamStepsResponse\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x12\n\nfirst_step\x18\x03 \x01(\x03\x12\x12\n\nstep_count\x18\x04 \x01(\x05\x12\x0f\n\x07outputs\x18\x05 \x03(\x02\x12!\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x12.google.rpc.Status\x12\x0f\n\x07history\x18\x07 \x01(\x0c*G\n\x0cSessionState\x12\x1d\n\x19SESSION_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14SESSION_STATE_ACTIVE\x10\x01\x32\xb6\x05\n\x0eSessionService\x12V\n\rCreateSession\x12!.tickcell.v1.CreateSessionRequest\x1a\".tickcell.v1.CreateSessionResponse\x12M\n\nGetSession\x12\x1e.tickcell.v1.GetSessionRequest\x1a\x1f.tickcell.v1.GetSessionResponse\x12S\n\x0cListSessions\x12 .tickcell.v1.ListSessionsRequest\x1a!.tickcell.v1.ListSessionsResponse\x12S\n\x0cTouchSession\x12 .tickcell.v1.TouchSessionRequest\x1a!.tickcell.v1.TouchSessionResponse\x12S\n\x0cResetSession\x12 .tickcell.v1.ResetSessionRequest\x1a!.tickcell.v1.ResetSessionResponse\x12V\n\rDeleteSession\x12!.tickcell.v1.DeleteSessionRequest\x1a\".tickcell.v1.DeleteSessionResponse\x12P\n\x0bStepSession\x12\x1f.tickcell.v1.StepSessionRequest\x1a .tickcell.v1.StepSessionResponse\x12T\n\x0bStreamSteps\x12\x1f.tickcell.v1.StreamStepsRequest\x1a .tickcell.v1.StreamStepsResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tickcell/v1/session_service.proto\x12\x0btickcell.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xad\x05\n\x07Session\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x11\n\tnext_step\x18\x03 \x01(\x03\x12(\n\x05state\x18\x04 \x01(\x0e\x32\x19.tickcell.v1.SessionState\x12\r\n\x05model\x18\x05 \x01(\t\x12\x15\n\rmodel_version\x18\x06 \x01(\t\x12\x19\n\x11model_fingerprint\x18\x07 \x01(\t\x12\x17\n\x0fnumerics_digest\x18\x08 \x01(\t\x12\x1b\n\x13numerics_start_step\x18\t \x01(\x03\x12\x14\n\x0cseries_count\x18\n \x01(\x05\x12\x19\n\x11window_step_count\x18\x0b \x01(\x05\x12\x14\n\x0csensor_count\x18\x0c \x01(\x05\x12\x14\n\x0coutput_count\x18\r \x01(\x05\x12\x34\n\x11idle_ttl_duration\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x65xpire_time\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x63reate_time\x18\x10 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrenew_time\x18\x11 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x06labels\x18\x12 \x03(\x0b\x32 .tickcell.v1.Session.LabelsEntry\x12\x16\n\x0emax_step_count\x18\x13 \x01(\x05\x12\x0f\n\x07history\x18\x14 \x01(\x0c\x12\x10\n\x08store_id\x18\x15 \x01(\t\x12\r\n\x05owner\x18\x16 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xcd\x02\n\x14\x43reateSessionRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12\x14\n\x0cseries_count\x18\x05 \x01(\x05\x12\x19\n\x11window_step_count\x18\x06 \x01(\x05\x12\x34\n\x11idle_ttl_duration\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rnever_expires\x18\x08 \x01(\x08\x12=\n\x06labels\x18\t \x03(\x0b\x32-.tickcell.v1.CreateSessionRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\">\n\x15\x43reateSessionResponse\x12%\n\x07session\x18\x01 \x01(\x0b\x32\x14.tickcell.v1.Session\"3\n\x11GetSessionRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\r\n\x05owner\x18\x02 \x01(\t\";\n\x12GetSessionResponse\x12%\n\x07session\x18\x01 \x01(\x0b\x32\x14.tickcell.v1.Session\"K\n\x13ListSessionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\r\n\x05owner\x18\x03 \x01(\t\"i\n\x14ListSessionsResponse\x12&\n\x08sessions\x18\x01 \x03(\x0b\x32\x14.tickcell.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x10\n\x08store_id\x18\x03 \x01(\t\"I\n\x13TouchSessionRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\r\n\x05owner\x18\x03 \x01(\t\"=\n\x14TouchSessionResponse\x12%\n\x07session\x18\x01 \x01(\x0b\x32\x14.tickcell.v1.Session\"]\n\x13ResetSessionRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\r\n\x05owner\x18\x04 \x01(\t\"=\n\x14ResetSessionResponse\x12%\n\x07session\x18\x01 \x01(\x0b\x32\x14.tickcell.v1.Session\"J\n\x14\x44\x65leteSessionRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\r\n\x05owner\x18\x03 \x01(\t\")\n\x15\x44\x65leteSessionResponse\x12\x10\n\x08store_id\x18\x01 \x01(\t\"\xb3\x01\n\x12StepSessionRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x17\n\ngeneration\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\nfirst_step\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x12\n\nstep_count\x18\x04 \x01(\x05\x12\x0e\n\x06\x66rames\x18\x05 \x03(\x02\x12\x18\n\x10\x65xpected_history\x18\x06 \x01(\x0c\x42\r\n\x0b_generationB\r\n\x0b_first_step\"\x84\x01\n\x13StepSessionResponse\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x12\n\nfirst_step\x18\x03 \x01(\x03\x12\x12\n\nstep_count\x18\x04 \x01(\x05\x12\x0f\n\x07outputs\x18\x05 \x03(\x02\x12\x0f\n\x07history\x18\x06 \x01(\x0c\"\xb3\x01\n\x12StreamStepsRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x17\n\ngeneration\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x17\n\nfirst_step\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x12\n\nstep_count\x18\x04 \x01(\x05\x12\x0e\n\x06\x66rames\x18\x05 \x03(\x02\x12\x18\n\x10\x65xpected_history\x18\x06 \x01(\x0c\x42\r\n\x0b_generationB\r\n\x0b_first_step\"\xa7\x01\n\x13StreamStepsResponse\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x03\x12\x12\n\nfirst_step\x18\x03 \x01(\x03\x12\x12\n\nstep_count\x18\x04 \x01(\x05\x12\x0f\n\x07outputs\x18\x05 \x03(\x02\x12!\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x12.google.rpc.Status\x12\x0f\n\x07history\x18\x07 \x01(\x0c*G\n\x0cSessionState\x12\x1d\n\x19SESSION_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14SESSION_STATE_ACTIVE\x10\x01\x32\xb6\x05\n\x0eSessionService\x12V\n\rCreateSession\x12!.tickcell.v1.CreateSessionRequest\x1a\".tickcell.v1.CreateSessionResponse\x12M\n\nGetSession\x12\x1e.tickcell.v1.GetSessionRequest\x1a\x1f.tickcell.v1.GetSessionResponse\x12S\n\x0cListSessions\x12 .tickcell.v1.ListSessionsRequest\x1a!.tickcell.v1.ListSessionsResponse\x12S\n\x0cTouchSession\x12 .tickcell.v1.TouchSessionRequest\x1a!.tickcell.v1.TouchSessionResponse\x12S\n\x0cResetSession\x12 .tickcell.v1.ResetSessionRequest\x1a!.tickcell.v1.ResetSessionResponse\x12V\n\rDeleteSession\x12!.tickcell.v1.DeleteSessionRequest\x1a\".tickcell.v1.DeleteSessionResponse\x12P\n\x0bStepSession\x12\x1f.tickcell.v1.StepSessionRequest\x1a .tickcell.v1.StepSessionResponse\x12T\n\x0bStreamSteps\x12\x1f.tickcell.v1.StreamStepsRequest\x1a .tickcell.v1.StreamStepsResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,46 +38,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSION_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_CREATESESSIONREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_CREATESESSIONREQUEST_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_SESSIONSTATE']._serialized_start=2520
-  _globals['_SESSIONSTATE']._serialized_end=2591
+  _globals['_SESSIONSTATE']._serialized_start=2610
+  _globals['_SESSIONSTATE']._serialized_end=2681
   _globals['_SESSION']._serialized_start=141
-  _globals['_SESSION']._serialized_end=811
-  _globals['_SESSION_LABELSENTRY']._serialized_start=766
-  _globals['_SESSION_LABELSENTRY']._serialized_end=811
-  _globals['_CREATESESSIONREQUEST']._serialized_start=814
-  _globals['_CREATESESSIONREQUEST']._serialized_end=1147
-  _globals['_CREATESESSIONREQUEST_LABELSENTRY']._serialized_start=766
-  _globals['_CREATESESSIONREQUEST_LABELSENTRY']._serialized_end=811
-  _globals['_CREATESESSIONRESPONSE']._serialized_start=1149
-  _globals['_CREATESESSIONRESPONSE']._serialized_end=1211
-  _globals['_GETSESSIONREQUEST']._serialized_start=1213
-  _globals['_GETSESSIONREQUEST']._serialized_end=1249
-  _globals['_GETSESSIONRESPONSE']._serialized_start=1251
-  _globals['_GETSESSIONRESPONSE']._serialized_end=1310
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=1312
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=1372
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1374
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1479
-  _globals['_TOUCHSESSIONREQUEST']._serialized_start=1481
-  _globals['_TOUCHSESSIONREQUEST']._serialized_end=1539
-  _globals['_TOUCHSESSIONRESPONSE']._serialized_start=1541
-  _globals['_TOUCHSESSIONRESPONSE']._serialized_end=1602
-  _globals['_RESETSESSIONREQUEST']._serialized_start=1604
-  _globals['_RESETSESSIONREQUEST']._serialized_end=1682
-  _globals['_RESETSESSIONRESPONSE']._serialized_start=1684
-  _globals['_RESETSESSIONRESPONSE']._serialized_end=1745
-  _globals['_DELETESESSIONREQUEST']._serialized_start=1747
-  _globals['_DELETESESSIONREQUEST']._serialized_end=1806
-  _globals['_DELETESESSIONRESPONSE']._serialized_start=1808
-  _globals['_DELETESESSIONRESPONSE']._serialized_end=1849
-  _globals['_STEPSESSIONREQUEST']._serialized_start=1852
-  _globals['_STEPSESSIONREQUEST']._serialized_end=2031
-  _globals['_STEPSESSIONRESPONSE']._serialized_start=2034
-  _globals['_STEPSESSIONRESPONSE']._serialized_end=2166
-  _globals['_STREAMSTEPSREQUEST']._serialized_start=2169
-  _globals['_STREAMSTEPSREQUEST']._serialized_end=2348
-  _globals['_STREAMSTEPSRESPONSE']._serialized_start=2351
-  _globals['_STREAMSTEPSRESPONSE']._serialized_end=2518
-  _globals['_SESSIONSERVICE']._serialized_start=2594
-  _globals['_SESSIONSERVICE']._serialized_end=3288
+  _globals['_SESSION']._serialized_end=826
+  _globals['_SESSION_LABELSENTRY']._serialized_start=781
+  _globals['_SESSION_LABELSENTRY']._serialized_end=826
+  _globals['_CREATESESSIONREQUEST']._serialized_start=829
+  _globals['_CREATESESSIONREQUEST']._serialized_end=1162
+  _globals['_CREATESESSIONREQUEST_LABELSENTRY']._serialized_start=781
+  _globals['_CREATESESSIONREQUEST_LABELSENTRY']._serialized_end=826
+  _globals['_CREATESESSIONRESPONSE']._serialized_start=1164
+  _globals['_CREATESESSIONRESPONSE']._serialized_end=1226
+  _globals['_GETSESSIONREQUEST']._serialized_start=1228
+  _globals['_GETSESSIONREQUEST']._serialized_end=1279
+  _globals['_GETSESSIONRESPONSE']._serialized_start=1281
+  _globals['_GETSESSIONRESPONSE']._serialized_end=1340
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=1342
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=1417
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=1419
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=1524
+  _globals['_TOUCHSESSIONREQUEST']._serialized_start=1526
+  _globals['_TOUCHSESSIONREQUEST']._serialized_end=1599
+  _globals['_TOUCHSESSIONRESPONSE']._serialized_start=1601
+  _globals['_TOUCHSESSIONRESPONSE']._serialized_end=1662
+  _globals['_RESETSESSIONREQUEST']._serialized_start=1664
+  _globals['_RESETSESSIONREQUEST']._serialized_end=1757
+  _globals['_RESETSESSIONRESPONSE']._serialized_start=1759
+  _globals['_RESETSESSIONRESPONSE']._serialized_end=1820
+  _globals['_DELETESESSIONREQUEST']._serialized_start=1822
+  _globals['_DELETESESSIONREQUEST']._serialized_end=1896
+  _globals['_DELETESESSIONRESPONSE']._serialized_start=1898
+  _globals['_DELETESESSIONRESPONSE']._serialized_end=1939
+  _globals['_STEPSESSIONREQUEST']._serialized_start=1942
+  _globals['_STEPSESSIONREQUEST']._serialized_end=2121
+  _globals['_STEPSESSIONRESPONSE']._serialized_start=2124
+  _globals['_STEPSESSIONRESPONSE']._serialized_end=2256
+  _globals['_STREAMSTEPSREQUEST']._serialized_start=2259
+  _globals['_STREAMSTEPSREQUEST']._serialized_end=2438
+  _globals['_STREAMSTEPSRESPONSE']._serialized_start=2441
+  _globals['_STREAMSTEPSRESPONSE']._serialized_end=2608
+  _globals['_SESSIONSERVICE']._serialized_start=2684
+  _globals['_SESSIONSERVICE']._serialized_end=3378
 # @@protoc_insertion_point(module_scope)

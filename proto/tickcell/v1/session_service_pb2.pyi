@@ -20,7 +20,7 @@ SESSION_STATE_UNSPECIFIED: SessionState
 SESSION_STATE_ACTIVE: SessionState
 
 class Session(_message.Message):
-    __slots__ = ("id", "generation", "next_step", "state", "model", "model_version", "model_fingerprint", "numerics_digest", "numerics_start_step", "series_count", "window_step_count", "sensor_count", "output_count", "idle_ttl_duration", "expire_time", "create_time", "renew_time", "labels", "max_step_count", "history", "store_id")
+    __slots__ = ("id", "generation", "next_step", "state", "model", "model_version", "model_fingerprint", "numerics_digest", "numerics_start_step", "series_count", "window_step_count", "sensor_count", "output_count", "idle_ttl_duration", "expire_time", "create_time", "renew_time", "labels", "max_step_count", "history", "store_id", "owner")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +49,7 @@ class Session(_message.Message):
     MAX_STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
     HISTORY_FIELD_NUMBER: _ClassVar[int]
     STORE_ID_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
     id: str
     generation: int
     next_step: int
@@ -70,7 +71,8 @@ class Session(_message.Message):
     max_step_count: int
     history: bytes
     store_id: str
-    def __init__(self, id: _Optional[str] = ..., generation: _Optional[int] = ..., next_step: _Optional[int] = ..., state: _Optional[_Union[SessionState, str]] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., model_fingerprint: _Optional[str] = ..., numerics_digest: _Optional[str] = ..., numerics_start_step: _Optional[int] = ..., series_count: _Optional[int] = ..., window_step_count: _Optional[int] = ..., sensor_count: _Optional[int] = ..., output_count: _Optional[int] = ..., idle_ttl_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., renew_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., max_step_count: _Optional[int] = ..., history: _Optional[bytes] = ..., store_id: _Optional[str] = ...) -> None: ...
+    owner: str
+    def __init__(self, id: _Optional[str] = ..., generation: _Optional[int] = ..., next_step: _Optional[int] = ..., state: _Optional[_Union[SessionState, str]] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., model_fingerprint: _Optional[str] = ..., numerics_digest: _Optional[str] = ..., numerics_start_step: _Optional[int] = ..., series_count: _Optional[int] = ..., window_step_count: _Optional[int] = ..., sensor_count: _Optional[int] = ..., output_count: _Optional[int] = ..., idle_ttl_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., renew_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., max_step_count: _Optional[int] = ..., history: _Optional[bytes] = ..., store_id: _Optional[str] = ..., owner: _Optional[str] = ...) -> None: ...
 
 class CreateSessionRequest(_message.Message):
     __slots__ = ("session", "request_id", "model", "model_version", "series_count", "window_step_count", "idle_ttl_duration", "never_expires", "labels")
@@ -108,10 +110,12 @@ class CreateSessionResponse(_message.Message):
     def __init__(self, session: _Optional[_Union[Session, _Mapping]] = ...) -> None: ...
 
 class GetSessionRequest(_message.Message):
-    __slots__ = ("session",)
+    __slots__ = ("session", "owner")
     SESSION_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
     session: str
-    def __init__(self, session: _Optional[str] = ...) -> None: ...
+    owner: str
+    def __init__(self, session: _Optional[str] = ..., owner: _Optional[str] = ...) -> None: ...
 
 class GetSessionResponse(_message.Message):
     __slots__ = ("session",)
@@ -120,12 +124,14 @@ class GetSessionResponse(_message.Message):
     def __init__(self, session: _Optional[_Union[Session, _Mapping]] = ...) -> None: ...
 
 class ListSessionsRequest(_message.Message):
-    __slots__ = ("page_size", "page_token")
+    __slots__ = ("page_size", "page_token", "owner")
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
     page_size: int
     page_token: str
-    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    owner: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., owner: _Optional[str] = ...) -> None: ...
 
 class ListSessionsResponse(_message.Message):
     __slots__ = ("sessions", "next_page_token", "store_id")
@@ -138,12 +144,14 @@ class ListSessionsResponse(_message.Message):
     def __init__(self, sessions: _Optional[_Iterable[_Union[Session, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., store_id: _Optional[str] = ...) -> None: ...
 
 class TouchSessionRequest(_message.Message):
-    __slots__ = ("session", "generation")
+    __slots__ = ("session", "generation", "owner")
     SESSION_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
     session: str
     generation: int
-    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ...) -> None: ...
+    owner: str
+    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., owner: _Optional[str] = ...) -> None: ...
 
 class TouchSessionResponse(_message.Message):
     __slots__ = ("session",)
@@ -152,14 +160,16 @@ class TouchSessionResponse(_message.Message):
     def __init__(self, session: _Optional[_Union[Session, _Mapping]] = ...) -> None: ...
 
 class ResetSessionRequest(_message.Message):
-    __slots__ = ("session", "generation", "request_id")
+    __slots__ = ("session", "generation", "request_id", "owner")
     SESSION_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
     session: str
     generation: int
     request_id: str
-    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., request_id: _Optional[str] = ...) -> None: ...
+    owner: str
+    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., request_id: _Optional[str] = ..., owner: _Optional[str] = ...) -> None: ...
 
 class ResetSessionResponse(_message.Message):
     __slots__ = ("session",)
@@ -168,12 +178,14 @@ class ResetSessionResponse(_message.Message):
     def __init__(self, session: _Optional[_Union[Session, _Mapping]] = ...) -> None: ...
 
 class DeleteSessionRequest(_message.Message):
-    __slots__ = ("session", "generation")
+    __slots__ = ("session", "generation", "owner")
     SESSION_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
     session: str
     generation: int
-    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ...) -> None: ...
+    owner: str
+    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., owner: _Optional[str] = ...) -> None: ...
 
 class DeleteSessionResponse(_message.Message):
     __slots__ = ("store_id",)

@@ -101,7 +101,7 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSessions(self, request, context):
-        """Lists the live sessions, by id. Changes nothing, and renews none.
+        """Lists the live sessions, by owner and id. Changes nothing, and renews none.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

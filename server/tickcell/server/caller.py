@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+from tickcell.server import errors
 from tickcell.server.store.contract import Key
+
+Role = Literal["client", "operator"]
 
 
 class Caller(NamedTuple):
@@ -12,13 +15,45 @@ class Caller(NamedTuple):
 
     Attributes:
       owner: whose sessions these are; "" where callers are not told apart.
+      name: `cert:` and the name in its certificate, or `token:` and the name of its token;
+        "" where callers are not told apart.
+      role: an operator may see and end the sessions of all owners.
     """
 
     owner: str
+    name: str = ""
+    role: Role = "client"
 
     def key(self, session: str) -> Key:
         """Returns where the record of one of its sessions lies."""
         return Key(self.owner, session)
 
+    def acting_for(self, owner: str) -> Caller:
+        """Returns the caller as one of another owner.
 
-ANYBODY = Caller("")
+        Raises:
+          OperatorsOnly: it is another owner, and the caller no operator.
+        """
+        if owner != self.owner:
+            self.require_operator("names another owner than its caller's own")
+        return self._replace(owner=owner)
+
+    def require_operator(self, why: str) -> None:
+        """Raises unless the caller is an operator.
+
+        Args:
+          why: what the call does, after "the call ".
+
+        Raises:
+          OperatorsOnly: the caller is none.
+        """
+        if self.role != "operator":
+            raise errors.OperatorsOnly(
+                f"the call {why}, which is for operators, and {self.name} is a {self.role}.",
+                caller=self.name,
+                role=self.role,
+            )
+
+
+# Whoever reaches a server that tells no callers apart can do all that there is to do.
+ANYBODY = Caller("", role="operator")

@@ -16,11 +16,11 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from tickcell.server import errors, messages
-from tickcell.server.caller import ANYBODY
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from tickcell.server.access import Access
     from tickcell.server.caller import Caller
 
     Context = grpc.aio.ServicerContext[bytes, bytes]
@@ -37,7 +37,8 @@ _log = logging.getLogger(__name__)
 class Gate:
     """Open while the server serves; once closed, new calls are refused."""
 
-    def __init__(self) -> None:
+    def __init__(self, access: Access) -> None:
+        self._access = access
         self.is_open = True
         self._refused_count = 0
 
@@ -45,16 +46,17 @@ class Gate:
         """Refuses what comes from now on."""
         self.is_open = False
 
-    def admit(self, _context: Context) -> Caller:
+    def admit(self, context: Context) -> Caller:
         """Returns who calls, by what is known of the call.
 
         Raises:
           Draining: the gate is closed.
+          CallerUnknown: nobody whom the server knows.
         """
         if not self.is_open:
             self._refused_count += 1
             raise draining()
-        return ANYBODY
+        return self._access.caller_of(context)
 
     async def wait_until_quiet(self, limit_s: float) -> None:
         """Waits until no more calls come to be refused, but no longer than that.

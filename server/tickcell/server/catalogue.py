@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tickcell.model import ids
 from tickcell.server import errors
 from tickcell.server.pace import Pace
 from tickcell.server.store.contract import Pin, Served
@@ -298,6 +299,10 @@ class Catalogue:
 def version_number(version: str) -> int | None:
     """Returns the whole number from 1 on that a version is; None if it is a word."""
     return int(version) if _NUMBER.fullmatch(version) else None
+
+
+# Of what orders the versions of models: two names, a number, a fingerprint, and in between.
+MAX_ORDER = 2 * ids.MAX_LENGTH + 18 + 64 + 3
 
 
 def order(name: str, version: str) -> str:

@@ -15,6 +15,7 @@ from tickcell.server.config import Config, ConfigError, Limits, default_store
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
+_FILE = click.Path(dir_okay=False, path_type=pathlib.Path)
 _LIMITS = Limits()
 _CONFIG = Config(durability="none")
 
@@ -126,6 +127,30 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
     help="Keep the store on a network file system all the same.",
 )
 @_option(
+    "--tls-certificate",
+    type=_FILE,
+    help="The server's certificate and those above it, as PEM. Read anew when it changes.",
+)
+@_option("--tls-key", type=_FILE, help="The certificate's key, as PEM.")
+@_option(
+    "--tls-client-ca",
+    type=_FILE,
+    help="Who signs the certificates of callers, as PEM; each must show one then.",
+)
+@_option(
+    "--connection-age",
+    type=float,
+    default=_CONFIG.connection_age_s,
+    help="Seconds until a caller must show its certificate again, on a new connection.",
+)
+@_option("--tokens", type=_FILE, help="The tokens of callers, hashed: see 'tickcell token'.")
+@_option("--callers", type=_FILE, help="Owners, roles and limits of callers.")
+@_option(
+    "--insecure",
+    is_flag=True,
+    help="Listen in plain text where other machines reach it: they can read and change all of it.",
+)
+@_option(
     "--log-format",
     type=click.Choice(get_args(logs.Format)),
     default="text",
@@ -145,6 +170,7 @@ def serve(
     max_record_bytes: int,
     max_message_bytes: int,
     max_streams: int,
+    connection_age: float,
     log_format: logs.Format,
     **rest: Any,
 ) -> None:
@@ -156,7 +182,8 @@ def serve(
     \b
     tickcell serve
     tickcell serve --models /srv/models --model-control watch
-    tickcell serve --bundle my-model --listen 0.0.0.0:50061 --durability power-loss
+    tickcell serve --bundle my-model --durability power-loss
+    tickcell serve --listen [::]:50061 --tls-certificate tls.crt --tls-key tls.key --tokens tokens
     tickcell serve --durability none --listen unix:/run/tickcell.sock
     """
     try:
@@ -169,6 +196,7 @@ def serve(
             idle_ttl_s=idle_ttl,
             retention_s=retention,
             grace_s=grace,
+            connection_age_s=connection_age,
             limits=Limits(
                 max_sessions=max_sessions,
                 max_ended=max_ended,
@@ -190,7 +218,7 @@ def serve(
 def _run(config: Config) -> None:
     try:
         # Here, so that `--help` works where the extra is not installed.
-        from tickcell.server import listening, process, store
+        from tickcell.server import files, listening, process, store
         from tickcell.server.catalogue import CatalogueError
         from tickcell.server.repository import RepositoryError
     except ModuleNotFoundError as error:
@@ -203,6 +231,7 @@ def _run(config: Config) -> None:
         BundleError,
         CatalogueError,
         MissingExtraError,
+        files.FileError,
         listening.ListenError,
         RepositoryError,
         store.StoreError,

@@ -17,6 +17,8 @@ DEFAULT_LISTEN = "localhost:50061"
 
 NANOSECONDS = 1_000_000_000
 
+_LONGEST_AGE_S = 2_000_000.0
+
 
 def default_store() -> pathlib.Path:
     """Returns the directory of the store when none is named."""
@@ -102,6 +104,15 @@ class Config:
       retention_s: how long the end of a session is remembered.
       grace_s: how long a stopping server waits for its streams.
       allow_network_filesystem: whether the store may lie on a network file system.
+      tls_certificate, tls_key: the server's certificate and its key, for TLS; see `tls`.
+      tls_client_ca: the authorities that sign client certificates, which each connection
+        must show then.
+      connection_age_s: how long a connection may last that was made with a client's
+        certificate, which may have run out since, or its authority gone. An hour costs a
+        robot a pause of some round trips.
+      tokens: the file of the tokens by which callers are known; see `tokens`.
+      callers: the file of callers, owners and limits; see `owners`.
+      insecure: whether an address that other machines reach may be listened on in plain text.
     """
 
     bundles: tuple[pathlib.Path, ...] = ()
@@ -117,6 +128,13 @@ class Config:
     retention_s: float = 3_600.0
     grace_s: float = 10.0
     allow_network_filesystem: bool = False
+    tls_certificate: pathlib.Path | None = None
+    tls_key: pathlib.Path | None = None
+    tls_client_ca: pathlib.Path | None = None
+    connection_age_s: float = 3_600.0
+    tokens: pathlib.Path | None = None
+    callers: pathlib.Path | None = None
+    insecure: bool = False
 
     def __post_init__(self) -> None:
         for name, choices in (
@@ -156,3 +174,21 @@ class Config:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ConfigError(name, f"got {value}, expected 0 or more.")
+        self._check_access()
+
+    def _check_access(self) -> None:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            missing = "tls_key" if self.tls_key is None else "tls_certificate"
+            raise ConfigError(missing, "is missing; a certificate and its key go together.")
+        if self.tls_client_ca is not None and self.tls_certificate is None:
+            raise ConfigError("tls_client_ca", "needs --tls-certificate and --tls-key beside it.")
+        # gRPC takes milliseconds as 32 bits.
+        if not 1 <= self.connection_age_s <= _LONGEST_AGE_S:
+            raise ConfigError(
+                "connection_age_s",
+                f"got {self.connection_age_s}, expected 1 to {_LONGEST_AGE_S:g}.",
+            )
+        if self.callers is not None and self.tls_client_ca is None and self.tokens is None:
+            raise ConfigError(
+                "callers", "needs --tokens or --tls-client-ca, by which callers are told apart."
+            )

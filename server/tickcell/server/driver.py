@@ -30,7 +30,8 @@ from tickcell.server.computing import Begun, Call
 from tickcell.server.contention import Contention
 from tickcell.server.entries import Entries, Entry
 from tickcell.server.pace import SLICE_S
-from tickcell.server.rounds import Answer, Commit, Computed, Count, Load
+from tickcell.server.room import Count
+from tickcell.server.rounds import Answer, Commit, Computed, Load
 from tickcell.server.rules import StepRequest
 from tickcell.server.store.contract import Contended
 from tickcell.server.store.errors import StoreError
@@ -368,7 +369,9 @@ class Driver:
             self._observer.commit_was_possible()
             return verdicts
         try:
-            return self._store.load(need.keys) if isinstance(need, Load) else self._store.counts()
+            if isinstance(need, Load):
+                return self._store.load(need.keys)
+            return self._store.counts(need.owner)
         except StoreError as error:
             self._observer.store_failed(error)
             raise

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tickcell.server.life_requests import Creation
     from tickcell.server.model_versions import ModelVersion
     from tickcell.server.observer import Observer
+    from tickcell.server.quotas import Quotas
     from tickcell.server.record import Record
     from tickcell.server.rounds import Request, Stepped
     from tickcell.server.rules import StepRequest
@@ -73,13 +74,15 @@ class Engine:
         store: EmbeddedStore,
         observer: Observer,
         wall_ns: Callable[[], int] = time.time_ns,
+        quotas: Quotas | None = None,
     ) -> None:
         self.catalogue = catalogue
         self._store = store
         self._observer = observer
         repository = None if config.models is None else Repository(config.models)
         self.models = ModelControl(repository, config.control, catalogue, store, observer)
-        policy = Policy.of(config, catalogue)
+        policy = Policy.of(config, catalogue, quotas)
+        self._quotas = policy.quotas
         heads = Heads()
         self._driver = Driver(store, heads, policy, observer, wall_ns)
         sweep = Sweep(store, self._driver, policy)
@@ -99,7 +102,12 @@ class Engine:
             StepConflict: see `rules.decide`.
           ModelNotServed, NumericsChanged, FrameOutOfRange, OutputNotFinite: new steps
             cannot be computed.
+
+        Raises, at once:
+          OwnerRateExceeded: its owner has taken as many ticks as it may for now.
         """
+        if self._quotas.have_rates:
+            self._quotas.take(request)
         if self.models.repository is None:
             return self._driver.enter(request)
         return self._with_its_model(request)
@@ -110,7 +118,7 @@ class Engine:
         Raises:
           SessionExists, SessionDeleted, SessionExpired: see `lives.create`.
           ArgumentInvalid: see `life_requests.Create`.
-          SessionsFull: as many are alive as there may be.
+          SessionsFull, OwnerSessionsFull: as many are alive as there may be, or of its owner.
         """
         request = Create(caller.key(wanted.session), model, wanted)
         created: Record = await self._driver.enter(request)
@@ -163,27 +171,27 @@ class Engine:
 
     async def list_live(
         self,
-        caller: Caller,
-        behind: str,
+        owner: str | None,
+        behind: Key | None,
         limit: int,
-        show: Callable[[list[tuple[str, Record]]], _Shown],
-    ) -> tuple[list[_Shown], str]:
-        """Shows some live sessions, ordered by id, a few at a time.
+        show: Callable[[list[tuple[Key, Record]]], _Shown],
+    ) -> tuple[list[_Shown], Key | None]:
+        """Shows some live sessions, ordered by owner and id, a few at a time.
 
         Args:
-          caller: whose sessions.
-          behind: the id behind which to begin.
+          owner: whose sessions; None for those of all owners, which an operator may see.
+          behind: behind which to begin; None for the beginning.
           limit: how many records to look at; there may be fewer live ones.
-          show: makes of some ids and records what is wanted.
+          show: makes of some keys and records what is wanted.
 
         Returns:
-          What `show` returned, and the id behind which to go on; "" at the end.
+          What `show` returned, and behind which to go on; None at the end.
         """
         shown: list[_Shown] = []
-        last = caller.key(behind)
+        last = behind
 
-        def look(after: Key, count: int) -> list[tuple[Key, bytes]]:
-            found = self._store.scan(caller.owner, after, count)
+        def look(after: Key | None, count: int) -> list[tuple[Key, bytes]]:
+            found = self._store.scan(owner, after, count)
             shown.append(show(self._live(found)))
             return found
 
@@ -193,12 +201,12 @@ class Engine:
             found = await self._read(functools.partial(look, last, count))
             pieces.note(found)
             if len(found) < count:
-                last = caller.key("")
+                last = None
                 break
             last = found[-1][0]
             limit -= count
         await self._read_durable()
-        return shown, last.session
+        return shown, last
 
     def keep_up(self) -> Coroutine[Any, Any, None]:
         """Does each second what is due, until it is cancelled."""
@@ -247,8 +255,8 @@ class Engine:
             self._observer.store_failed(error)
             raise rounds.refusal(_LIST, error) from error
 
-    def _live(self, found: list[tuple[Key, bytes]]) -> list[tuple[str, Record]]:
-        """Returns the ids and records of those that are alive."""
+    def _live(self, found: list[tuple[Key, bytes]]) -> list[tuple[Key, Record]]:
+        """Returns the keys and records of those that are alive."""
         now_ns = self._store.now_ns()
         live = []
         for key, encoded in found:
@@ -259,5 +267,5 @@ class Engine:
                 _log.error("%s", error)
                 continue
             if not lives.has_ended(current, now_ns):
-                live.append((key.session, current))
+                live.append((key, current))
         return live

@@ -11,6 +11,9 @@
     ├─ ModelNotServed, NumericsChanged, OutputNotFinite        FAILED_PRECONDITION
     ├─ ModelBroken, ModelsUncontrolled, RecordNewer            FAILED_PRECONDITION
     ├─ StoreFull, SessionsFull, StreamsFull                    RESOURCE_EXHAUSTED
+    ├─ OwnerSessionsFull, OwnerRateExceeded                    RESOURCE_EXHAUSTED
+    ├─ CallerUnknown                                           UNAUTHENTICATED
+    ├─ OperatorsOnly                                           PERMISSION_DENIED
     ├─ Draining, StoreBusy, StoreAway, OutcomeUnknown          UNAVAILABLE
     ├─ RecordDamaged, StoreDamaged                             DATA_LOSS
     └─ Internal                                                INTERNAL
@@ -196,6 +199,34 @@ class StreamsFull(TickcellError):
     reason = "STREAMS_FULL"
 
 
+class OwnerSessionsFull(TickcellError):
+    """The owner has as many sessions as it may have."""
+
+    code = "RESOURCE_EXHAUSTED"
+    reason = "OWNER_SESSIONS_FULL"
+
+
+class OwnerRateExceeded(TickcellError):
+    """The owner's sessions take more steps a second than they may."""
+
+    code = "RESOURCE_EXHAUSTED"
+    reason = "OWNER_RATE_EXCEEDED"
+
+
+class CallerUnknown(TickcellError):
+    """The call shows nobody whom the server knows."""
+
+    code = "UNAUTHENTICATED"
+    reason = "CALLER_UNKNOWN"
+
+
+class OperatorsOnly(TickcellError):
+    """The call is for operators."""
+
+    code = "PERMISSION_DENIED"
+    reason = "OPERATORS_ONLY"
+
+
 class Draining(TickcellError):
     """The server is stopping."""
 
@@ -255,6 +286,15 @@ class Internal(TickcellError):
 REASONS: dict[str, type[TickcellError]] = {
     error.reason: error for error in TickcellError.__subclasses__()
 }
+
+
+def caller_unknown(problem: str) -> CallerUnknown:
+    """Returns the answer to a call whose caller is not known.
+
+    Args:
+      problem: what is wrong with what it shows, and the way out.
+    """
+    return CallerUnknown(f"the caller is not known: {problem}", problem=problem)
 
 
 def model_broken(model: str, version: str, problem: str) -> ModelBroken:

@@ -8,6 +8,7 @@ import os
 import pathlib
 import socket
 import stat
+from typing import Any
 
 _UNIX = "unix:"
 
@@ -31,6 +32,25 @@ def check_free(address: str) -> None:
         _check_tcp(address)
 
 
+def require_loopback(address: str) -> None:
+    """Raises unless the address is reached from this machine alone.
+
+    Raises:
+      ListenError: it is malformed, or others reach it.
+    """
+    if address.startswith(_UNIX):
+        return
+    for *_, where in _found(address):
+        # Of an address that is bound to an interface, as in fe80::1%eth0.
+        host = str(where[0]).partition("%")[0]
+        if not ipaddress.ip_address(host).is_loopback:
+            raise ListenError(
+                f"--listen: other machines reach {address}, where plain text can be read and "
+                "changed on its way; give --tls-certificate and --tls-key, or --insecure if that "
+                "is meant."
+            )
+
+
 def bound(address: str, port: int) -> str:
     """Returns the address as a client would name it, with the port that was bound."""
     if address.startswith(_UNIX):
@@ -52,7 +72,8 @@ def as_called(address: str) -> str:
     return f"localhost:{port}" if is_every else address
 
 
-def _check_tcp(address: str) -> None:
+def _found(address: str) -> list[tuple[Any, ...]]:
+    """Returns what a TCP address stands for, as `socket.getaddrinfo` does."""
     host, colon, port = address.rpartition(":")
     if not (colon and host and port.isdecimal() and int(port) < 2**16):
         raise ListenError(
@@ -60,11 +81,15 @@ def _check_tcp(address: str) -> None:
             "or unix:PATH."
         )
     try:
-        found = socket.getaddrinfo(
+        return socket.getaddrinfo(
             host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except OSError as error:
         raise ListenError(f"--listen: the host {host!r} is not known: {error.strerror}.") from error
+
+
+def _check_tcp(address: str) -> None:
+    found = _found(address)
     for family, kind, protocol, _, where in found:
         with socket.socket(family, kind, protocol) as probe:
             # As the server binds: a port in the last wait of a closed connection is free.

@@ -12,7 +12,8 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from tickcell import wire
 from tickcell.model import ids
-from tickcell.server import errors
+from tickcell.server import errors, owners
+from tickcell.server.catalogue import MAX_ORDER
 from tickcell.server.config import NANOSECONDS
 from tickcell.server.life_requests import Creation
 from tickcell.v1 import model_service_pb2, session_service_pb2
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from tickcell.server.model_versions import ModelVersion
     from tickcell.server.record import Record
     from tickcell.server.rounds import Stepped
+    from tickcell.server.store.contract import Key
 
 DOMAIN = "tickcell"
 
@@ -35,8 +37,8 @@ _MAX_LABEL_VALUE_BYTES = 255
 _DEFAULT_WINDOW = 32
 _DEFAULT_PAGE_SIZE = 50
 _MAX_PAGE_SIZE = 1000
-# Where a page begins: a session's id, or what orders a model's versions.
-_MAX_PLACE = 255
+# Where a page begins: an owner and a session's id, or what orders a model's versions.
+_MAX_PLACE = max(owners.MAX_BYTES + 1 + ids.MAX_LENGTH, MAX_ORDER)
 
 
 def status(error: errors.TickcellError) -> status_pb2.Status:
@@ -213,11 +215,11 @@ def page_token(last: str) -> str:
     return base64.urlsafe_b64encode(last.encode()).decode()
 
 
-def session(identifier: str, record: Record, store_id: str) -> session_service_pb2.Session:
+def session(key: Key, record: Record, store_id: str) -> session_service_pb2.Session:
     """Returns a live session as callers see it."""
     life = record.life
     message = session_service_pb2.Session(
-        id=identifier,
+        id=key.session,
         generation=life.generation,
         next_step=record.next_step,
         state=session_service_pb2.SESSION_STATE_ACTIVE,
@@ -236,6 +238,7 @@ def session(identifier: str, record: Record, store_id: str) -> session_service_p
         max_step_count=life.max_step_count,
         history=record.history_before(record.next_step),
         store_id=store_id,
+        owner=key.owner,
     )
     if record.expire_wall_ns is not None:
         message.expire_time.CopyFrom(_timestamp(record.expire_wall_ns))

@@ -50,8 +50,9 @@ class ModelServicer:
         return pb.GetModelResponse(model=messages.model(found))
 
     async def _list_versions(
-        self, _: Caller, request: pb.ListModelVersionsRequest
+        self, caller: Caller, request: pb.ListModelVersionsRequest
     ) -> pb.ListModelVersionsResponse:
+        caller.require_operator("counts the sessions of all owners")
         after, size = messages.page(request)
         known = await self._engine.list_model_versions()
         versions = [version for version in known if _place(version) > after]
@@ -61,12 +62,16 @@ class ModelServicer:
             next_page_token=messages.page_token(last),
         )
 
-    async def _load(self, _: Caller, request: pb.LoadModelRequest) -> pb.LoadModelResponse:
+    async def _load(self, caller: Caller, request: pb.LoadModelRequest) -> pb.LoadModelResponse:
+        caller.require_operator("loads a model")
         loaded = await self._engine.models.load(request.name, request.version)
         (version,) = await self._versions_of([loaded])
         return pb.LoadModelResponse(model_version=messages.model_version(version))
 
-    async def _unload(self, _: Caller, request: pb.UnloadModelRequest) -> pb.UnloadModelResponse:
+    async def _unload(
+        self, caller: Caller, request: pb.UnloadModelRequest
+    ) -> pb.UnloadModelResponse:
+        caller.require_operator("unloads a model")
         withdrawn = self._engine.models.unload(request.name, request.version)
         versions = await self._versions_of(withdrawn)
         return pb.UnloadModelResponse(model_versions=map(messages.model_version, versions))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tickcell.model import Bundle, extras
 from tickcell.model.bundle import SHIPPED
 from tickcell.server import listening, store
+from tickcell.server.access import Access
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.engine import Engine
 from tickcell.server.health import Health
@@ -31,16 +32,18 @@ def run(config: Config) -> None:
       BundleError, CatalogueError: a bundle cannot be served.
       RepositoryError: the directory of models cannot be read.
       StoreError: the store cannot be opened.
-      ListenError: the address cannot be listened on.
+      ListenError: the address cannot be listened on, or not in plain text.
+      FileError: a certificate, or the file of tokens or callers, cannot be used.
       MissingExtraError: the extra "server" is not installed.
     """
     bundles = config.bundles or (() if config.models else (SHIPPED,))
     # Imported before anybody is served, since to import it while the loop runs would hold it up.
     extras.load("ai_edge_litert.interpreter", extra="server")
     catalogue = Catalogue(ServedModel.load(Bundle.load(path)) for path in bundles)
+    access = Access.of(config)
     kept = open_store(config)
     try:
-        asyncio.run(_serve(config, catalogue, kept))
+        asyncio.run(_serve(config, catalogue, kept, access))
     finally:
         kept.close()
 
@@ -60,18 +63,21 @@ def open_store(config: Config) -> store.EmbeddedStore:
     )
 
 
-async def _serve(config: Config, catalogue: Catalogue, kept: store.EmbeddedStore) -> None:
+async def _serve(
+    config: Config, catalogue: Catalogue, kept: store.EmbeddedStore, access: Access
+) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     health = Health()
-    server = Server(config, Engine(config, catalogue, kept, health), health)
+    engine = Engine(config, catalogue, kept, health, quotas=access.quotas)
+    server = Server(config, engine, health, access=access)
     address = await server.start()
     # What lives as long as the process is not looked through again: a full collection
     # takes longer than a tick at 50 Hz (25 ms here, 2 us after this).
     gc.freeze()
-    sys.stdout.write(_banner(config, catalogue, kept, address))
+    sys.stdout.write(_banner(config, catalogue, kept, access, address))
     sys.stdout.flush()
     await stopping.wait()
     _log.info("stopping")
@@ -79,7 +85,9 @@ async def _serve(config: Config, catalogue: Catalogue, kept: store.EmbeddedStore
     _log.info("stopped")
 
 
-def _banner(config: Config, catalogue: Catalogue, kept: store.EmbeddedStore, address: str) -> str:
+def _banner(
+    config: Config, catalogue: Catalogue, kept: store.EmbeddedStore, access: Access, address: str
+) -> str:
     """Says what is served, where, on which store, and the one line to try it."""
     lines = [f"tickcell {importlib.metadata.version('tickcell')} serving on {address}"]
     for model in catalogue:
@@ -96,5 +104,10 @@ def _banner(config: Config, catalogue: Catalogue, kept: store.EmbeddedStore, add
     lines.append(f"  store  {where}, {kept.counts().live} sessions, durability {durability}")
     if kept.note:
         lines.append(f"  note   {kept.note}")
-    lines.append(f"  try    tickcell replay --server {listening.as_called(address)}")
+    if config.tls_certificate or config.tokens or config.insecure:
+        lines.append(f"  calls  {access}")
+    flags = (" --tls" if config.tls_certificate else "") + (
+        " --token-file FILE" if config.tokens else ""
+    )
+    lines.append(f"  try    tickcell replay --server {listening.as_called(address)}{flags}")
     return "\n".join(lines) + "\n"

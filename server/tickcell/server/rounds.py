@@ -23,12 +23,12 @@ from tickcell.server import computing, errors, lives, record, rules
 from tickcell.server.computing import Begun, Call
 from tickcell.server.heads import NOTHING, Head
 from tickcell.server.record import Record
+from tickcell.server.room import Count, Room
 from tickcell.server.rules import StepRequest
 from tickcell.server.store.contract import (
     Applied,
     Change,
     Contended,
-    Counts,
     Full,
     Key,
     Lost,
@@ -79,10 +79,6 @@ class Load(NamedTuple):
     """Needs the records of some keys: sent a list of bytes, or None for no record."""
 
     keys: list[Key]
-
-
-class Count(NamedTuple):
-    """Needs to know how many sessions there are: sent `Counts`."""
 
 
 class Commit(NamedTuple):
@@ -172,17 +168,12 @@ def begin_loaded(
     """
     begun: list[Begun | Computed] = []
     answers: Answers = []
-    room: int | None = None
+    room = Room(policy)
     loaded = yield from _load([request.key for request in requests])
     for request, found in zip(requests, loaded, strict=True):
         outcome = _from_load(request, found, heads, policy, now)
         if isinstance(outcome, Computed) and outcome.adds_session:
-            if room is None:
-                counts: Counts = yield Count()
-                room = policy.limits.max_sessions - counts.live
-            room -= 1
-            if room < 0:
-                outcome = _sessions_full(request.key, policy.limits.max_sessions)
+            outcome = (yield from room.take(request.key)) or outcome
         if isinstance(outcome, Begun | Computed):
             begun.append(outcome)
         else:
@@ -413,12 +404,3 @@ def refusal(key: Key, why: Verdict | Exception) -> errors.TickcellError:
             _log.error("%s: a request failed", session, exc_info=why)
             return errors.internal(session, session=session)
     raise AssertionError(f"not a refusal: {why}")
-
-
-def _sessions_full(key: Key, most: int) -> errors.SessionsFull:
-    return errors.SessionsFull(
-        f"{key.session}: {most} sessions are alive, the most there may be; delete some, wait, or "
-        "raise --max-sessions.",
-        session=key.session,
-        max_session_count=most,
-    )

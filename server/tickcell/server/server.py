@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import grpc
 
 from tickcell.server import calls, listening
+from tickcell.server.access import Access
 from tickcell.server.health_servicer import HEALTH_SERVICE, HealthServicer
 from tickcell.server.model_servicer import ModelServicer
 from tickcell.server.reflection_servicer import REFLECTION_SERVICE, ReflectionServicer
 from tickcell.server.session_servicer import SessionServicer
 from tickcell.server.step_servicer import StepServicer
+from tickcell.server.streams import Streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +37,9 @@ _LAST_CALLS_S = 1.0
 # Of one stream, sent and not yet read. With 50 ms to a caller and back, 2.6 MB/s.
 _STREAM_BYTES = 128 * 1024
 
+# For the calls of a connection that has lasted long enough. Streams are cut off then.
+_LAST_OF_CONNECTION_MS = 2_000
+
 # The largest that gRPC's options take.
 _NO_LIMIT = 2**31 - 1
 
@@ -46,6 +51,9 @@ class Server:
 
     Holds no session state: it can be killed at any moment, and any number of servers
     can serve one store.
+
+    Attributes:
+      services: the methods that are served, by service.
     """
 
     def __init__(
@@ -54,22 +62,25 @@ class Server:
         engine: Engine,
         health: Health,
         extra_handlers: Sequence[grpc.GenericRpcHandler] = (),
+        access: Access | None = None,
     ) -> None:
         self._config = config
         self._engine = engine
         self._health = health
-        self._gate = calls.Gate()
-        self._steps = StepServicer(self._gate, engine, max_streams=config.limits.max_streams)
+        self._access = access or Access()
+        self._gate = calls.Gate(self._access)
+        self._streams = Streams(self._gate, config.limits.max_streams)
+        steps = StepServicer(self._gate, self._streams, engine)
         lives = SessionServicer(self._gate, config, engine)
         shown = (SESSION_SERVICE, MODEL_SERVICE, HEALTH_SERVICE)
-        services = {
-            SESSION_SERVICE: {**lives.methods(), **self._steps.methods()},
+        self.services = {
+            SESSION_SERVICE: {**lives.methods(), **steps.methods()},
             MODEL_SERVICE: ModelServicer(self._gate, engine).methods(),
             HEALTH_SERVICE: HealthServicer(health, shown).methods(),
             REFLECTION_SERVICE: ReflectionServicer(shown).methods(),
         }
         self._handlers = [
-            *(grpc.method_handlers_generic_handler(*service) for service in services.items()),
+            *(grpc.method_handlers_generic_handler(*each) for each in self.services.items()),
             *extra_handlers,
         ]
         self._tasks: list[asyncio.Task[None]] = []
@@ -78,13 +89,20 @@ class Server:
         """Starts to serve, and returns the address with the port that was bound.
 
         Raises:
-          ListenError: the address cannot be listened on.
+          ListenError: the address cannot be listened on, or not in plain text.
           RepositoryError: the models cannot be read.
         """
+        if self._config.tls_certificate is None and not self._config.insecure:
+            listening.require_loopback(self._config.listen)
         await self._engine.models.begin(self._config.loads)
         port = await self._serve(self._config.listen)
         self._address = listening.bound(self._config.listen, port)
-        works = (self._engine.keep_up(), self._health.keep_judging(), self._keep_serving())
+        works = (
+            self._engine.keep_up(),
+            self._health.keep_judging(),
+            self._keep_serving(),
+            self._access.keep_looking(self._streams.admit_anew),
+        )
         self._tasks = [asyncio.create_task(work) for work in works]
         return self._address
 
@@ -99,7 +117,7 @@ class Server:
         deadline_s = time.monotonic() + self._config.grace_s
         self._gate.close()
         self._health.drain()
-        await self._steps.drain(self._config.grace_s)
+        await self._streams.drain(self._config.grace_s)
         last_calls_s = min(_LAST_CALLS_S, self._config.grace_s)
         await self._gate.wait_until_quiet(last_calls_s)
         await self._engine.finish(max(last_calls_s, deadline_s - time.monotonic()))
@@ -112,8 +130,12 @@ class Server:
         listening.check_free(address)
         server = grpc.aio.server(options=_options(self._config))
         server.add_generic_rpc_handlers(self._handlers)
+        credentials = self._access.server_credentials()
         try:
-            port = server.add_insecure_port(address)
+            if credentials is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise listening.ListenError(f"--listen: {address}: {error}.") from error
         await server.start()
@@ -144,7 +166,13 @@ class Server:
 
 
 def _options(config: Config) -> list[tuple[str, int]]:
+    # gRPC looks at a client's certificate when a connection is made, and never again.
+    certified = [
+        ("grpc.max_connection_age_ms", round(1000 * config.connection_age_s)),
+        ("grpc.max_connection_age_grace_ms", _LAST_OF_CONNECTION_MS),
+    ]
     return [
+        *(certified if config.tls_client_ca is not None else ()),
         # With it, a second server on a taken port goes unnoticed.
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", config.limits.max_message_bytes),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.message import Message
 
 from tickcell.server import calls, errors, messages
+from tickcell.server.store.contract import Key
 from tickcell.v1 import session_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from tickcell.server.record import Record
 
 _Request = TypeVar("_Request", bound=Message)
+
+# In no owner and no id.
+_BETWEEN = "\0"
 
 
 class SessionServicer:
@@ -54,8 +58,8 @@ class SessionServicer:
 
         return calls.unary(self._gate, request_class, answer_or_refuse)
 
-    def _shown(self, session: str, current: Record) -> pb.Session:
-        return messages.session(session, current, self._engine.store_id)
+    def _shown(self, key: Key, current: Record) -> pb.Session:
+        return messages.session(key, current, self._engine.store_id)
 
     async def _create(
         self, caller: Caller, request: pb.CreateSessionRequest
@@ -63,32 +67,40 @@ class SessionServicer:
         model = self._engine.catalogue.find(request.model, request.model_version)
         wanted = messages.creation(request, self._config)
         created = await self._engine.create(caller, model, wanted)
-        return pb.CreateSessionResponse(session=self._shown(wanted.session, created))
+        return pb.CreateSessionResponse(session=self._shown(caller.key(wanted.session), created))
 
     async def _get(self, caller: Caller, request: pb.GetSessionRequest) -> pb.GetSessionResponse:
         session = messages.session_id(request.session)
+        caller = _meant(caller, request)
         found = await self._engine.get(caller, session)
-        return pb.GetSessionResponse(session=self._shown(session, found))
+        return pb.GetSessionResponse(session=self._shown(caller.key(session), found))
 
     async def _list(self, caller: Caller, request: pb.ListSessionsRequest) -> bytes:
-        after, size = messages.page(request)
-        pieces, last = await self._engine.list_live(caller, after, size, self._piece)
-        rest = pb.ListSessionsResponse(
-            next_page_token=messages.page_token(last), store_id=self._engine.store_id
-        )
+        place, size = messages.page(request)
+        is_of_all = caller.role == "operator" and not request.owner
+        owner = None if is_of_all else _meant(caller, request).owner
+        # Of several owners, a place has the owner too.
+        first, _, after = place.rpartition(_BETWEEN)
+        behind = Key(first if owner is None else owner, after) if place else None
+        pieces, last = await self._engine.list_live(owner, behind, size, self._piece)
+        rest = pb.ListSessionsResponse(store_id=self._engine.store_id)
+        if last is not None:
+            place = last.session if owner is not None else _BETWEEN.join(last)
+            rest.next_page_token = messages.page_token(place)
         # The bytes of a message are those of its pieces, one after the other.
         return b"".join(pieces) + rest.SerializeToString()
 
-    def _piece(self, found: list[tuple[str, Record]]) -> bytes:
-        sessions = [self._shown(session, current) for session, current in found]
+    def _piece(self, found: list[tuple[Key, Record]]) -> bytes:
+        sessions = [self._shown(key, current) for key, current in found]
         return pb.ListSessionsResponse(sessions=sessions).SerializeToString()
 
     async def _touch(
         self, caller: Caller, request: pb.TouchSessionRequest
     ) -> pb.TouchSessionResponse:
         session = messages.session_id(request.session)
+        caller = _meant(caller, request)
         touched = await self._engine.touch(caller, session, messages.generation(request))
-        return pb.TouchSessionResponse(session=self._shown(session, touched))
+        return pb.TouchSessionResponse(session=self._shown(caller.key(session), touched))
 
     async def _reset(
         self, caller: Caller, request: pb.ResetSessionRequest
@@ -96,12 +108,23 @@ class SessionServicer:
         session = messages.session_id(request.session)
         request_id = messages.request_id(request.request_id)
         generation = messages.generation(request)
+        caller = _meant(caller, request)
         begun = await self._engine.reset(caller, session, generation, request_id)
-        return pb.ResetSessionResponse(session=self._shown(session, begun))
+        return pb.ResetSessionResponse(session=self._shown(caller.key(session), begun))
 
     async def _delete(
         self, caller: Caller, request: pb.DeleteSessionRequest
     ) -> pb.DeleteSessionResponse:
         session = messages.session_id(request.session)
+        caller = _meant(caller, request)
         await self._engine.delete(caller, session, messages.generation(request))
         return pb.DeleteSessionResponse(store_id=self._engine.store_id)
+
+
+def _meant(caller: Caller, request: Any) -> Caller:
+    """Returns the caller as one of the owner that the request names, if it names one.
+
+    Raises:
+      OperatorsOnly: it is another one's, and the caller no operator.
+    """
+    return caller.acting_for(request.owner) if request.owner else caller

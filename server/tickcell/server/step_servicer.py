@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import logging
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -15,24 +14,12 @@ from tickcell.server.rules import StepRequest
 from tickcell.wire.stream_codec import StepFields, StreamCodec
 
 if TYPE_CHECKING:
-    from tickcell.server.caller import Caller
     from tickcell.server.engine import Engine
     from tickcell.server.store.contract import Key
+    from tickcell.server.streams import Stream, Streams
 
 # To parse more than this takes long enough to wait for its turn.
 _LONG_BYTES = 64 * 1024
-
-_log = logging.getLogger(__name__)
-
-
-class _Stream:
-    """An open stream: its task, and whether that waits for the next request."""
-
-    __slots__ = ("is_idle", "task")
-
-    def __init__(self, task: asyncio.Task[Any]) -> None:
-        self.task = task
-        self.is_idle = False
 
 
 class StepServicer:
@@ -42,12 +29,10 @@ class StepServicer:
     others wait in the transport, whose flow control holds their sender.
     """
 
-    def __init__(self, gate: calls.Gate, engine: Engine, *, max_streams: int) -> None:
+    def __init__(self, gate: calls.Gate, streams: Streams, engine: Engine) -> None:
         self._gate = gate
+        self._streams = streams
         self._engine = engine
-        self._max_streams = max_streams
-        self._streams: set[_Stream] = set()
-        self._no_stream = asyncio.Event()
 
     def methods(self) -> dict[str, calls.Handler]:
         """Returns the methods' handlers by name."""
@@ -55,21 +40,6 @@ class StepServicer:
             "StepSession": grpc.unary_unary_rpc_method_handler(self._step),
             "StreamSteps": grpc.stream_stream_rpc_method_handler(self._stream),
         }
-
-    async def drain(self, grace_s: float) -> None:
-        """Ends the streams, each once its request is answered; waits at most this long.
-
-        The gate must be closed already.
-        """
-        for stream in self._streams:
-            if stream.is_idle:
-                stream.task.cancel()
-        if not self._streams:
-            return
-        try:
-            await asyncio.wait_for(self._no_stream.wait(), grace_s)
-        except TimeoutError:
-            _log.warning("%d streams did not end within %g s", len(self._streams), grace_s)
 
     async def _step(self, encoded: bytes, context: calls.Context) -> bytes:
         try:
@@ -84,38 +54,27 @@ class StepServicer:
 
     async def _stream(self, _: object, context: calls.Context) -> None:
         try:
-            caller = self._gate.admit(context)
-            if len(self._streams) >= self._max_streams:
-                raise errors.StreamsFull(
-                    f"{len(self._streams)} streams are open, the most there may be; share a "
-                    "stream among sessions, or raise --max-streams.",
-                    max_stream_count=self._max_streams,
-                )
+            with self._streams.opened(context) as stream:
+                await self._answer_all(stream)
         except errors.TickcellError as error:
             await calls.abort(context, error)
-        task = asyncio.current_task()
-        assert task is not None
-        stream = _Stream(task)
-        self._streams.add(stream)
-        self._no_stream.clear()
-        try:
-            await self._answer_all(caller, context, stream)
-        finally:
-            self._streams.discard(stream)
-            if not self._streams:
-                self._no_stream.set()
 
-    async def _answer_all(self, caller: Caller, context: calls.Context, stream: _Stream) -> None:
-        codec = StreamCodec()
+    async def _answer_all(self, stream: Stream) -> None:
+        """Answers request after request.
+
+        Raises:
+          TickcellError: the stream is to end for this.
+        """
+        caller, context, codec = stream.caller, stream.context, StreamCodec()
         key = caller.key("")
-        while self._gate.is_open:
+        while stream.end is None:
             stream.is_idle = True
             try:
                 encoded: Any = await context.read()
             except asyncio.CancelledError:
-                if self._gate.is_open:
+                if stream.end is None:
                     raise
-                stream.task.uncancel()
+                stream.uncancel()
                 break
             stream.is_idle = False
             if encoded is grpc.aio.EOF:
@@ -137,7 +96,8 @@ class StepServicer:
             encoded = message = None
             await context.write(codec.write(asked, outputs, last_history))
             codec.foresee(asked, outputs, last_history)
-        await calls.abort(context, calls.draining())
+        assert stream.end is not None
+        raise stream.end
 
     async def _parse(self, twin: Any, encoded: bytes) -> Any:
         """Parses a message, a long one in a slice of its own."""

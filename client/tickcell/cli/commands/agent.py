@@ -13,6 +13,7 @@ from tickcell import drive
 from tickcell.cli import plots, progress, server_process, temporary_session
 from tickcell.cli.commands import connection, options
 from tickcell.cli.tables import columns
+from tickcell.client.credentials import Credentials
 from tickcell.client.session import Session
 from tickcell.drive.agent import HARSH, Agent, Trace, drive_unsupervised
 from tickcell.model import Sensor
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 @click.command("agent")
 @options.own_server
+@options.credentials
 @options.model
 @click.option("--seconds", type=click.FloatRange(min=1), default=60.0, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=pathlib.Path), help="Draw a PNG.")
 def agent(
     server: str | None,
+    credentials: Credentials,
     model: str,
     seconds: float,
     seed: int,
@@ -59,14 +62,17 @@ def agent(
     with contextlib.ExitStack() as stack:
         if server is None:
             server = stack.enter_context(server_process.temporary()).address
-        with connection.link(server) as link:
+            credentials = Credentials()
+        with connection.link(server, credentials) as link:
             served = connection.model(link, model)
         if _names(served.sensors) != _names(drive.SENSORS):
             raise click.ClickException(
                 f"{served.name} {served.version} has other sensors than the simulated car; name "
                 "a model by --model."
             )
-        created = Session.create(server, model=served.name, model_version=served.version)
+        created = Session.create(
+            server, model=served.name, model_version=served.version, credentials=credentials
+        )
         session = stack.enter_context(_ended(created))
         advance = stack.enter_context(
             progress.bar(f"drive {seed}", round(seconds * drive.RATE_HZ), "tick")

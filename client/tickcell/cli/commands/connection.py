@@ -13,6 +13,7 @@ from tickcell.client.link import Link
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tickcell.client.credentials import Credentials
     from tickcell.client.resources import Model
 
 # A server that is just starting serves in less.
@@ -20,19 +21,33 @@ _RETRY_FOR_S = 2.0
 
 
 @contextlib.contextmanager
-def link(server: str) -> Iterator[Link]:
+def link(server: str, credentials: Credentials) -> Iterator[Link]:
     """Gives a link for a command's first calls.
 
     Raises:
       ClickException: no server answers.
     """
     try:
-        with Link(server, retry_for_s=_RETRY_FOR_S) as opened:
+        with Link(server, credentials=credentials, retry_for_s=_RETRY_FOR_S) as opened:
             yield opened
     except errors.UnavailableError as error:
-        raise click.ClickException(
-            f"{server}: no server answers; start one with: tickcell serve"
-        ) from error
+        raise click.ClickException(f"{server}: {_trouble(str(error))}") from error
+
+
+def _trouble(said: str) -> str:
+    """Returns what is the matter, and the way out, by what gRPC said of it."""
+    if "CERTIFICATE_VERIFY_FAILED" in said:
+        return "the server's certificate is of none of those that --ca names, or is out of date."
+    if "Hostname Verification" in said:
+        return "the server's certificate is for another name; give that with --server-name."
+    if "WRONG_VERSION_NUMBER" in said:
+        return "the server does not speak TLS."
+    if "Socket closed" in said:
+        return (
+            "the server hangs up before it answers: it may want TLS (--tls or --ca), or a "
+            "certificate that it trusts (--certificate and --key)."
+        )
+    return "no server answers; start one with: tickcell serve"
 
 
 def model(link: Link, name_and_version: str) -> Model:

@@ -27,16 +27,19 @@ def layout(
 
     Args:
       label: what to say of the option --label; empty for a command that reads no labels.
-      on_gap: what it may do with a gap.
+      on_gap: what it may do with a gap; one that takes several recordings may split.
     """
     labels = [click.option("--label", metavar="COLUMN", help=label)]
+    parts = [
+        click.option(
+            "--recording-column", metavar="COLUMN", help="Parts a file into recordings by it."
+        )
+    ]
     options = [
         *(labels if label else []),
         click.option("--time", metavar="COLUMN", help="The column of times; 'none' ignores them."),
         click.option("--time-unit", type=click.Choice(get_args(TimeUnit)), help="Of the times."),
-        click.option(
-            "--recording-column", metavar="COLUMN", help="Parts a file into recordings by it."
-        ),
+        *(parts if "split" in on_gap else []),
         click.option(
             "--delimiter", metavar="MARK", help="Between cells; or 'tab', or 'space' for runs."
         ),
@@ -76,7 +79,7 @@ def layout(
     def decorate(command: _Command) -> _Command:
         @functools.wraps(command)
         def gathered(*args: Any, **given: Any) -> Any:
-            asked = {name: given.pop(name, None) for name in _FIELDS}
+            asked = {name: given.pop(name, None) for name in _LAYOUT}
             return command(*args, layout=_layout(asked), **given)
 
         decorated: Any = gathered
@@ -87,7 +90,7 @@ def layout(
     return decorate
 
 
-_FIELDS = (
+_LAYOUT = (
     "label",
     "time",
     "time_unit",
@@ -100,6 +103,9 @@ _FIELDS = (
     "max_gap",
     "on_gap",
 )
+_LABELS = ("label_kind", "null_class", "label_countdown", "label_file")
+# The parameters that commands of recordings have by the two functions here.
+NAMES = (*_LAYOUT, *_LABELS, "on_dropout")
 
 
 def _names(given: str) -> tuple[str, ...]:
@@ -175,12 +181,7 @@ def labels(*, kinds: bool = True) -> Callable[[_Command], _Command]:
     def decorate(command: _Command) -> _Command:
         @functools.wraps(command)
         def gathered(*args: Any, **given: Any) -> Any:
-            asked = _labels(
-                given.pop("label_kind", None),
-                given.pop("null_class"),
-                given.pop("label_countdown"),
-                given.pop("label_file"),
-            )
+            asked = _labels(*(given.pop(name, None) for name in _LABELS))
             on_dropout = given.pop("on_dropout")
             policy = None if on_dropout == "raise" else on_dropout
             return command(*args, labels=asked, on_dropout=policy, **given)

@@ -8,10 +8,11 @@ import click
 
 from tickcell.cli.commands import connection, options
 from tickcell.cli.tables import columns
-from tickcell.client import unary_calls
+from tickcell.client import errors, unary_calls
 
 if TYPE_CHECKING:
-    from tickcell.client.resources import ModelVersion
+    from tickcell.client.credentials import Credentials
+    from tickcell.client.resources import Model, ModelVersion
 
 
 @click.group()
@@ -21,10 +22,12 @@ def models() -> None:
 
 @models.command("list")
 @options.server
-def list_models(server: str) -> None:
+@options.credentials
+def list_models(server: str, credentials: Credentials) -> None:
     r"""Lists every version of every model, and how many sessions are pinned to it.
 
-    Below them stands what is wrong with any of them.
+    Below them stands what is wrong with any of them. Where callers are told apart, only
+    operators see more than what new sessions may get.
 
     \b
     ready      new sessions get it, the default one if they name no version
@@ -41,12 +44,16 @@ def list_models(server: str) -> None:
         ("MODEL", "VERSION", "STATE", "SESSIONS", "RATE", "SENSORS", "OUTPUTS", "FINGERPRINT",
          "NUMERICS"),
     ]  # fmt: skip
-    with connection.link(server) as link:
+    with connection.link(server, credentials) as link:
         served = {
             (model.name, model.version, model.fingerprint): model
             for model in unary_calls.list_models(link)
         }
-        versions = list(unary_calls.list_model_versions(link))
+        try:
+            versions = list(unary_calls.list_model_versions(link))
+        except errors.OperatorsOnlyError:
+            rows += [(*place[:2], "ready", "-", *_facts(model)) for place, model in served.items()]
+            versions = []
     for version in versions:
         model = served.get((version.name, version.version, version.fingerprint))
         rows.append(
@@ -55,22 +62,29 @@ def list_models(server: str) -> None:
                 version.version,
                 version.state + (" (default)" if version.is_default else ""),
                 str(version.session_count),
-                f"{model.rate_hz:g} Hz" if model else "-",
-                str(len(model.sensors)) if model else "-",
-                str(len(model.output_names)) if model else "-",
-                version.fingerprint[:12] or "-",
-                model.numerics_digest if model else "-",
+                *(_facts(model) if model else ("-", "-", "-", version.fingerprint[:12], "-")),
             )
         )
     click.echo(columns(rows))
     _echo_problems(versions)
 
 
+def _facts(model: Model) -> tuple[str, str, str, str, str]:
+    return (
+        f"{model.rate_hz:g} Hz",
+        str(len(model.sensors)),
+        str(len(model.output_names)),
+        model.fingerprint[:12],
+        model.numerics_digest,
+    )
+
+
 @models.command("show")
 @click.argument("name", default="")
 @click.argument("version", default="")
 @options.server
-def show_model(name: str, version: str, server: str) -> None:
+@options.credentials
+def show_model(name: str, version: str, server: str, credentials: Credentials) -> None:
     r"""Shows one model: what it expects, and what it answers.
 
     NAME may be left out where only one is served, and VERSION for the newest.
@@ -79,7 +93,7 @@ def show_model(name: str, version: str, server: str) -> None:
     tickcell models show
     tickcell models show drive 1
     """
-    with connection.link(server) as link:
+    with connection.link(server, credentials) as link:
         model = unary_calls.get_model(link, name, version)
     facts = [
         ("model", f"{model.name} {model.version}"),
@@ -104,7 +118,8 @@ def show_model(name: str, version: str, server: str) -> None:
 @click.argument("name")
 @click.argument("version", default="")
 @options.server
-def load_model(name: str, version: str, server: str) -> None:
+@options.credentials
+def load_model(name: str, version: str, server: str, credentials: Credentials) -> None:
     r"""Loads a version of the server's repository and gives it to new sessions.
 
     Without VERSION it is the newest that lies there. The server must run with
@@ -114,7 +129,7 @@ def load_model(name: str, version: str, server: str) -> None:
     tickcell models load drive
     tickcell models load drive 2
     """
-    with connection.link(server) as link:
+    with connection.link(server, credentials) as link:
         loaded = unary_calls.load_model(link, name, version)
     click.echo(f"{loaded.name} {loaded.version}: new sessions get it ({loaded.fingerprint[:12]})")
 
@@ -123,7 +138,8 @@ def load_model(name: str, version: str, server: str) -> None:
 @click.argument("name")
 @click.argument("version", default="")
 @options.server
-def unload_model(name: str, version: str, server: str) -> None:
+@options.credentials
+def unload_model(name: str, version: str, server: str, credentials: Credentials) -> None:
     r"""Gives a version to no new session any more; without VERSION, none of the model.
 
     The sessions that are pinned to it go on, and it is unloaded once they have
@@ -132,7 +148,7 @@ def unload_model(name: str, version: str, server: str) -> None:
     \b
     tickcell models unload drive 1
     """
-    with connection.link(server) as link:
+    with connection.link(server, credentials) as link:
         unloaded = unary_calls.unload_model(link, name, version)
     for each in unloaded:
         click.echo(

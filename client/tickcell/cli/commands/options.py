@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import pathlib
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from tickcell.client.address import DEFAULT_ADDRESS
+from tickcell.client.credentials import Credentials
 from tickcell.client.link import RETRY_FOR_S
 from tickcell.model.bundle import SHIPPED
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+# The parameters that say how a server is reached, on whatever command.
+OF_CONNECTIONS = ("server", "tls", "ca", "certificate", "key", "server_name", "token_file")
+
+_FILE = click.Path(dir_okay=False, path_type=pathlib.Path)
 
 server = click.option(
     "--server",
@@ -27,6 +40,50 @@ own_server = click.option(
     metavar="ADDRESS",
     help="The server, HOST:PORT or unix:PATH.  [default: one of its own, on a temporary store]",
 )
+
+owner = click.option(
+    "--owner", default="", metavar="NAME", help="Whose session, for operators.  [default: yours]"
+)
+
+_CREDENTIALS: dict[str, dict[str, Any]] = {
+    "--tls": {"is_flag": True, "help": "Connect with TLS, as with each of the next four."},
+    "--ca": {
+        "type": _FILE,
+        "help": "Whom the server's certificate may come from, PEM.  [default: the usual ones]",
+    },
+    "--certificate": {"type": _FILE, "help": "A certificate of your own, PEM."},
+    "--key": {"type": _FILE, "help": "The key of your certificate, PEM."},
+    "--server-name": {
+        "default": "",
+        "metavar": "NAME",
+        "help": "The name in the server's certificate.  [default: the host's]",
+    },
+    "--token-file": {
+        "type": _FILE,
+        "help": "A file with your token; or set TICKCELL_TOKEN to the token itself.",
+    },
+}
+
+
+def credentials(command: _Command) -> _Command:
+    """Adds the options on TLS and tokens to a command, which gets them as `credentials`."""
+
+    @functools.wraps(command)
+    def gathered(*args: Any, **given: Any) -> Any:
+        told = {name: given.pop(name) for name in OF_CONNECTIONS[1:]}
+        # No flag: what is on a command line, any user of the machine can read.
+        token = os.environ.get("TICKCELL_TOKEN", "")
+        source = click.get_current_context().get_parameter_source("token_file")
+        if source is ParameterSource.COMMANDLINE:
+            token = ""
+        return command(*args, credentials=Credentials(token=token, **told), **given)
+
+    decorated: Any = gathered
+    for flag, settings in reversed(_CREDENTIALS.items()):
+        variable = "TICKCELL_" + flag.removeprefix("--").replace("-", "_").upper()
+        decorated = click.option(flag, envvar=variable, show_envvar=True, **settings)(decorated)
+    return decorated  # type: ignore[no-any-return]  # click's decorators are untyped
+
 
 retry_for = click.option(
     "--retry-for",

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 import numpy as np
-from click.core import ParameterSource
 
 from tickcell.cli import output_rows, plots, progress, source
-from tickcell.cli.commands import connection, layouts, options
-from tickcell.cli.replay import Replay, start_step, too_short
+from tickcell.cli.commands import connection, given_options, layouts, options
+from tickcell.cli.playback import Playback, start_step, too_short
 from tickcell.client import dropout, errors, unary_calls
 from tickcell.client.clock import Clock
 from tickcell.client.session import Session
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from tickcell.cli.output_rows import OutputRows
+    from tickcell.client.credentials import Credentials
     from tickcell.client.resources import Model
     from tickcell.model.recording import Block
 
@@ -33,6 +33,7 @@ _PATH = click.Path(path_type=pathlib.Path, dir_okay=False)
 @click.command()
 @click.argument("recording", required=False)
 @options.server
+@options.credentials
 @click.option("--session", default="", metavar="ID", help="The session's id.  [default: a new one]")
 @options.model
 @click.option(
@@ -109,6 +110,7 @@ class _Options:
 
     recording: str | None
     server: str
+    credentials: Credentials
     session: str
     model: str
     hz: float | None
@@ -211,32 +213,17 @@ class _Run:
             return "stopped before the first step"
         stands = f"stopped at step {self._rows.next_step}; session {self.session.id} is kept"
         if self._asked.out is None:
-            command = ["tickcell", "sessions", "delete", self.session.id, *self._given("server")]
+            server = given_options.words(self._context, lambda name: name in options.OF_CONNECTIONS)
+            command = ["tickcell", "sessions", "delete", self.session.id, *server]
             return f"{stands}; delete it with:\n  {shlex.join(command)}"
         recording = self._asked.recording
-        flags = [
-            option.name
-            for option in self._context.command.params
-            if isinstance(option, click.Option) and option.name not in {"session", "resume"}
-        ]
-        command = ["tickcell", "replay", *([recording] if recording else []), *self._given(*flags)]
+        words = given_options.words(self._context, lambda name: name not in ("session", "resume"))
+        command = ["tickcell", "replay", *([recording] if recording else []), *words]
         command += ["--session", self.session.id, "--resume"]
         return f"{stands}; go on with:\n  {shlex.join(command)}"
 
-    def _given(self, *names: str | None) -> list[str]:
-        """Returns the options that the caller gave, as on a command line."""
-        words: list[str] = []
-        for option in self._context.command.params:
-            name = option.name or ""
-            source_ = self._context.get_parameter_source(name)
-            if name in names and source_ is ParameterSource.COMMANDLINE:
-                value = self._context.params[name]
-                for one in value if isinstance(value, tuple) else (value,):
-                    words += [option.opts[0], *([] if one is True else [_word(one)])]
-        return words
-
     def _model(self) -> Model:
-        with connection.link(self._asked.server) as link:
+        with connection.link(self._asked.server, self._asked.credentials) as link:
             if self._asked.resume:
                 info = unary_calls.get_session(link, self._asked.session)
                 return unary_calls.get_model(link, info.model, info.model_version)
@@ -264,13 +251,19 @@ class _Run:
     def _open(self, model: Model) -> Session:
         asked = self._asked
         if asked.resume:
-            return Session.attach(asked.server, asked.session, retry_for_s=asked.retry_for_s)
+            return Session.attach(
+                asked.server,
+                asked.session,
+                credentials=asked.credentials,
+                retry_for_s=asked.retry_for_s,
+            )
         return Session.create(
             asked.server,
             asked.session,
             model=model.name,
             model_version=model.version,
             window=asked.window,
+            credentials=asked.credentials,
             retry_for_s=asked.retry_for_s,
         )
 
@@ -288,7 +281,7 @@ class _Run:
                 advance()
 
             clock = Clock() if is_paced else None
-            run = Replay(session, self._rows, clock, self._asked.hz, on_row=on_row)
+            run = Playback(session, self._rows, clock, self._asked.hz, on_row=on_row)
             watch = self._blocks.append if self._asked.plot else _nothing
             run.run(played.samples(session.next_step, watch), played.rate_hz)
 
@@ -304,7 +297,3 @@ def _may_go_on(error: Exception) -> bool:
 
 def _nothing(_: object) -> None:
     """Is told of something that nobody needs."""
-
-
-def _word(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -12,6 +12,7 @@ from tickcell.cli.tables import columns
 from tickcell.client import unary_calls
 
 if TYPE_CHECKING:
+    from tickcell.client.credentials import Credentials
     from tickcell.client.resources import SessionInfo
 
 
@@ -22,14 +23,18 @@ def sessions() -> None:
 
 @sessions.command("list")
 @options.server
-def list_sessions(server: str) -> None:
-    r"""Lists the live sessions, by id.
+@options.credentials
+@click.option(
+    "--owner", default="", metavar="NAME", help="Whose, for operators.  [default: all you may see]"
+)
+def list_sessions(server: str, credentials: Credentials, owner: str) -> None:
+    r"""Lists the live sessions, by owner and id.
 
     \b
     tickcell sessions list
     """
-    rows = [("SESSION", "NEXT STEP", "SERIES", "WINDOW", "MODEL", "EXPIRES")]
-    with connection.link(server) as link:
+    rows = [("SESSION", "NEXT STEP", "SERIES", "WINDOW", "MODEL", "EXPIRES", "OWNER")]
+    with connection.link(server, credentials) as link:
         rows += [
             (
                 session.id,
@@ -38,8 +43,9 @@ def list_sessions(server: str) -> None:
                 str(session.window_step_count),
                 f"{session.model} {session.model_version}",
                 _moment(session.expire_time),
+                session.owner or "-",
             )
-            for session in unary_calls.list_sessions(link)
+            for session in unary_calls.list_sessions(link, owner=owner)
         ]
     click.echo(columns(rows))
 
@@ -47,43 +53,51 @@ def list_sessions(server: str) -> None:
 @sessions.command("show")
 @click.argument("session")
 @options.server
-def show_session(session: str, server: str) -> None:
+@options.credentials
+@options.owner
+def show_session(session: str, server: str, credentials: Credentials, owner: str) -> None:
     r"""Shows one session.
 
     \b
     tickcell sessions show car-7
     """
-    with connection.link(server) as link:
-        _echo(unary_calls.get_session(link, session))
+    with connection.link(server, credentials) as link:
+        _echo(unary_calls.get_session(link, session, owner=owner))
 
 
 @sessions.command("reset")
 @click.argument("session")
 @options.server
-def reset_session(session: str, server: str) -> None:
+@options.credentials
+@options.owner
+def reset_session(session: str, server: str, credentials: Credentials, owner: str) -> None:
     r"""Starts a session again from step 0; whoever is stepping it is told.
 
     \b
     tickcell sessions reset car-7
     """
-    with connection.link(server) as link:
-        before = unary_calls.get_session(link, session)
-        _echo(unary_calls.reset_session(link, session, before.generation))
+    with connection.link(server, credentials) as link:
+        before = unary_calls.get_session(link, session, owner=owner)
+        _echo(unary_calls.reset_session(link, session, before.generation, owner=owner))
 
 
 @sessions.command("delete")
 @click.argument("session", nargs=-1, required=True)
 @options.server
-def delete_session(session: tuple[str, ...], server: str) -> None:
+@options.credentials
+@options.owner
+def delete_session(
+    session: tuple[str, ...], server: str, credentials: Credentials, owner: str
+) -> None:
     r"""Deletes sessions.
 
     \b
     tickcell sessions delete car-7 car-8
     """
-    with connection.link(server) as link:
+    with connection.link(server, credentials) as link:
         for each in session:
-            before = unary_calls.get_session(link, each)
-            unary_calls.delete_session(link, each, before.generation)
+            before = unary_calls.get_session(link, each, owner=owner)
+            unary_calls.delete_session(link, each, before.generation, owner=owner)
             click.echo(f"deleted {each} at step {before.next_step}")
 
 
@@ -91,6 +105,7 @@ def _echo(session: SessionInfo) -> None:
     ttl = "never expires" if session.idle_ttl_s is None else f"{session.idle_ttl_s:g} s"
     facts = [
         ("session", session.id),
+        ("owner", session.owner or "-"),
         ("generation", str(session.generation)),
         ("next step", str(session.next_step)),
         ("model", f"{session.model} {session.model_version}"),

@@ -12,35 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tickcell.cli.commands import layouts
+from tickcell.cli.commands import layouts, training_flags
 from tickcell.cli.commands.training_errors import expected_trouble, read_sensors
-from tickcell.model.recording import Layout
-from tickcell.model.recording.labels import Labels
 
 if TYPE_CHECKING:
     from tickcell.drive.keras.datasets import Drives
     from tickcell.model.interface import Sensor
     from tickcell.model.keras.datasets import Dataset, Source
-    from tickcell.model.keras.recipe import Recipe
-
-_WINDOWING = ("step_count", "stride", "burn_in", "batch_size", "batch_count", "balanced")
-_AUGMENTATION = ("turn", "gain", "gyro_dropout", "noise")
-_RECIPE = (
-    "epochs",
-    "recurrent_units_1",
-    "recurrent_units_2",
-    "projection_scale",
-    "learning_rate",
-    "halving_epochs",
-    "dropout",
-    "averaging",
-    "patience",
-    "checkpoint_epochs",
-    "members",
-    "seed",
-)
-_SOURCE = ("validation_share", "layout", "labels", "on_dropout")
-_DRIVES = ("drive_count", "drive_s")
 
 _Path = click.Path(path_type=pathlib.Path)
 _Directory = click.Path(path_type=pathlib.Path, file_okay=False)
@@ -124,27 +102,30 @@ def _train(options: dict[str, Any]) -> None:
     from tickcell.model.keras.description import FILE_NAME, Description
     from tickcell.model.keras.recipe import Recipe
 
+    if "seeds" in training_flags.given():
+        raise click.UsageError("--seeds goes with --leave-one-out only; --seed names the one.")
     directory = options["resume"] or options["out"]
     if options["resume"]:
-        _refuse_with_resume(options)
+        training_flags.refuse_with_resume()
         earlier = Description.read(directory / FILE_NAME)
         source = _source_of(earlier.training["source"])
         recipe = Recipe.from_dict(earlier.training["recipe"])
         recipe = dataclasses.replace(recipe, epochs=options["epochs"] or recipe.epochs)
         sensors, name = earlier.sensors, earlier.name
     else:
-        source, recipe = _source(options), None
+        source, recipe = training_flags.source(options), None
         sensors, name = read_sensors(options["sensors"]), options["name"] or source.kind
         _claim(directory)
     click.echo(f"reading {', '.join(source.data)}", err=True)
     dataset = _load(source, sensors)
     _tell(dataset)
+    per = "frame a cycle, taken for 1 Hz" if source.is_in_cycles else "Hz"
     click.echo(
         f"{len(dataset.training)} recordings to train on and {len(dataset.validation)} to "
-        f"validate on, at {dataset.rate_hz:g} {_per(source)}",
+        f"validate on, at {dataset.rate_hz:g} {per}",
         err=True,
     )
-    recipe = recipe or _recipe(options, dataset)
+    recipe = recipe or training_flags.recipe(options, dataset)
     description = provenance.describe(name, source, recipe, dataset)
     directory.mkdir(parents=True, exist_ok=True)
     description.write(directory / FILE_NAME)
@@ -167,16 +148,17 @@ def _leave_one_out(options: dict[str, Any]) -> None:
     from tickcell.model.keras import leave_one_out as leaving
     from tickcell.model.keras import plots, provenance
 
+    training_flags.refuse_with_leave_one_out()
     directory = options["out"]
     _claim(directory)
-    source = _source(options)
-    if source.kind != "recordings" or options["validation"]:
-        raise click.UsageError("--leave-one-out takes recordings as --data, and no --validation.")
+    source = training_flags.source(options)
+    if source.kind != "recordings":
+        raise click.UsageError(f"--leave-one-out takes recordings as --data, not {source.kind}.")
     dataset = _load(source, read_sensors(options["sensors"]))
     _tell(dataset)
     if any(recording.one_label for recording in dataset.training):
         raise click.UsageError("--leave-one-out takes recordings with a label per frame.")
-    recipe = _recipe(options, dataset)
+    recipe = training_flags.recipe(options, dataset)
     description = provenance.describe(options["name"] or source.kind, source, recipe, dataset)
     results = leaving.leave_one_out(
         dataset.training,
@@ -214,17 +196,6 @@ def _tell(dataset: Dataset) -> None:
         )
 
 
-def _refuse_with_resume(options: dict[str, Any]) -> None:
-    """Refuses flags that would make the resumed run another one."""
-    allowed = {"resume", "epochs", "logs", "no_logs", "seeds"}
-    nothing = (None, (), False, Layout(), Labels())
-    given = [key for key, value in options.items() if value not in nothing]
-    if others := sorted(set(given) - allowed):
-        raise click.UsageError(
-            f"a run goes on as it began: --resume takes --epochs only, not {', '.join(others)}."
-        )
-
-
 def _claim(directory: pathlib.Path | None) -> None:
     if directory is None:
         raise click.UsageError("name a new directory with --out, or one to go on with: --resume.")
@@ -235,35 +206,6 @@ def _claim(directory: pathlib.Path | None) -> None:
         raise click.ClickException(
             f"{directory}: holds a run; go on with it (--resume {directory}) or name a new one."
         )
-
-
-def _source(options: dict[str, Any]) -> Source | Drives:
-    from tickcell.drive.keras.datasets import DRIVE, Drives
-    from tickcell.model.keras.datasets import NOISE, Source
-
-    data = options["data"]
-    if not data:
-        raise click.UsageError("name the data with --data: 'noise', 'drive', or recordings.")
-    if len(data) > 1 and {NOISE, DRIVE} & set(data):
-        raise click.UsageError("'noise' and 'drive' do not mix with other data.")
-    if data == (DRIVE,):
-        return Drives(**{key: options[key] for key in _DRIVES if options[key] is not None})
-    given = {key: options[key] for key in _SOURCE if options[key] is not None}
-    source = Source(data=data, validation=options["validation"], **given)
-    if source.kind != "recordings":
-        return source
-    if options["rate_hz"] is None and options["sensors"] is not None:
-        # Of other sensors no rate is known to do: they keep theirs.
-        return dataclasses.replace(source, rate_hz=1.0 if _is_in_cycles(source) else None)
-    return dataclasses.replace(source, rate_hz=options["rate_hz"] or 10.0)
-
-
-def _is_in_cycles(source: Source | Drives) -> bool:
-    return getattr(source, "layout", Layout()).time_unit == "cycle"
-
-
-def _per(source: Source | Drives) -> str:
-    return "frame a cycle, taken for 1 Hz" if _is_in_cycles(source) else "Hz"
 
 
 def _source_of(fields: dict[str, Any]) -> Source | Drives:
@@ -279,53 +221,6 @@ def _load(source: Source | Drives, sensors: Sequence[Sensor]) -> Dataset:
     from tickcell.model.keras import datasets
 
     return source.load() if isinstance(source, Drives) else datasets.load(source, sensors)
-
-
-def _recipe(options: dict[str, Any], dataset: Dataset) -> Recipe:
-    recipe = _default_recipe(options, dataset)
-    if options["units"]:
-        first, second = options["units"]
-        options = {**options, "recurrent_units_1": first, "recurrent_units_2": second}
-    given = {key: value for key, value in options.items() if value is not None}
-    augmentation = dataclasses.replace(
-        recipe.augmentation, **{key: given[key] for key in _AUGMENTATION if key in given}
-    )
-    if lacking := augmentation.lacking([sensor.name for sensor in dataset.sensors]):
-        raise click.UsageError(
-            f"the changes that were asked for need the readings {', '.join(lacking)}; leave out "
-            "--turn, --gain and --gyro-dropout."
-        )
-    return dataclasses.replace(
-        recipe,
-        windowing=dataclasses.replace(
-            recipe.windowing,
-            **{key: given[key] for key in (*_WINDOWING, "each_step") if key in given},
-        ),
-        augmentation=augmentation,
-        **{key: given[key] for key in _RECIPE if key in given},
-    )
-
-
-def _default_recipe(options: dict[str, Any], dataset: Dataset) -> Recipe:
-    from tickcell.drive.keras.datasets import DRIVE
-    from tickcell.drive.keras.recipe import RECIPE
-    from tickcell.model.keras import recipe as recipes
-    from tickcell.model.keras.datasets import NOISE
-
-    kinds = {(NOISE,): recipes.NOISE, (DRIVE,): RECIPE}
-    if options["data"] in kinds:
-        return kinds[options["data"]]
-    if dataset.one_label:
-        return recipes.of_sequences(options["step_count"] or dataset.step_count)
-    changes = recipes.RECORDINGS.augmentation
-    if lacking := changes.lacking([sensor.name for sensor in dataset.sensors]):
-        click.echo(
-            "tickcell: no change is made to windows (--turn, --gain, --gyro-dropout, --noise): "
-            f"those for a phone need {', '.join(lacking)}",
-            err=True,
-        )
-        return recipes.OTHER_SENSORS
-    return recipes.RECORDINGS
 
 
 def _logs(options: dict[str, Any], experiment: str) -> pathlib.Path | None:

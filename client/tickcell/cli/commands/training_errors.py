@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import pathlib
+import sys
 from collections.abc import Iterator
 
 import click
@@ -14,41 +15,34 @@ from tickcell.model.bundle import BundleError
 from tickcell.model.interface import InterfaceError, Sensor
 from tickcell.model.recording import RecordingError
 
+# By their modules, which import TensorFlow: none is imported to look for an error that only a
+# module which has been imported can raise.
+_EXPECTED = {
+    "tickcell.drive.keras.quality": "QualityError",
+    "tickcell.model.keras.agreement": "AgreementError",
+    "tickcell.model.keras.archive": "ModelFileError",
+    "tickcell.model.keras.augmentation": "AugmentationError",
+    "tickcell.model.keras.baselines": "BaselineError",
+    "tickcell.model.keras.conversion": "ConversionError",
+    "tickcell.model.keras.description": "DescriptionError",
+    "tickcell.model.keras.plan": "UnstreamableError",
+    "tickcell.model.keras.scores": "ScoreError",
+    "tickcell.model.keras.training": "TrainingError",
+    "tickcell.model.keras.windows": "WindowError",
+}
+
 
 @contextlib.contextmanager
 def expected_trouble() -> Iterator[None]:
     """Runs the block, and turns our own errors into sentences."""
-    from tickcell.drive.keras.quality import QualityError
-    from tickcell.model.keras.agreement import AgreementError
-    from tickcell.model.keras.archive import ModelFileError
-    from tickcell.model.keras.augmentation import AugmentationError
-    from tickcell.model.keras.baselines import BaselineError
-    from tickcell.model.keras.conversion import ConversionError
-    from tickcell.model.keras.description import DescriptionError
-    from tickcell.model.keras.plan import UnstreamableError
-    from tickcell.model.keras.scores import ScoreError
-    from tickcell.model.keras.training import TrainingError
-    from tickcell.model.keras.windows import WindowError
-
     try:
         yield
-    except (
-        AgreementError,
-        AugmentationError,
-        BaselineError,
-        BundleError,
-        ConversionError,
-        DescriptionError,
-        InterfaceError,
-        ModelFileError,
-        QualityError,
-        RecordingError,
-        ScoreError,
-        TrainingError,
-        UnstreamableError,
-        WindowError,
-    ) as error:
-        raise click.ClickException(str(error)) from error
+    except Exception as error:
+        imported = (sys.modules[name] for name in _EXPECTED if name in sys.modules)
+        expected = tuple(getattr(module, _EXPECTED[module.__name__]) for module in imported)
+        if isinstance(error, (BundleError, InterfaceError, RecordingError, *expected)):
+            raise click.ClickException(str(error)) from error
+        raise
 
 
 def read_sensors(path: pathlib.Path | None) -> tuple[Sensor, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 from tickcell.cli import progress, quiet_start, samples, server_process, source, verification
 from tickcell.cli.commands import layouts, options
 from tickcell.client import dropout
+from tickcell.client.credentials import Credentials
 from tickcell.model import Bundle
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("recording", required=False)
 @options.own_server
+@options.credentials
 @options.bundle
 @click.option(
     "--keras/--no-keras",
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 def verify(
     recording: str | None,
     server: str | None,
+    credentials: Credentials,
     bundle: pathlib.Path,
     with_keras: bool | None,
     layout: Layout,
@@ -56,12 +59,17 @@ def verify(
     with contextlib.ExitStack() as stack:
         if server is None:
             own = server_process.temporary("--bundle", str(bundle))
-            server = stack.enter_context(own).address
-        return 0 if _verify(server, loaded, recording, layout, with_keras) else 1
+            server, credentials = stack.enter_context(own).address, Credentials()
+        served = verification.Place(server, credentials)
+        return 0 if _verify(served, loaded, recording, layout, with_keras) else 1
 
 
 def _verify(
-    server: str, bundle: Bundle, path: str | None, layout: Layout, with_keras: bool | None
+    server: verification.Place,
+    bundle: Bundle,
+    path: str | None,
+    layout: Layout,
+    with_keras: bool | None,
 ) -> bool:
     model = verification.served_model(server, bundle)
     if path is None:
@@ -71,7 +79,8 @@ def _verify(
         read = source.open_source(path, model, dropouts, layout)
         for note in read.notes():
             click.echo(f"tickcell: {note}", err=True)
-        whole = read.whole(read.blocks())
+        with progress.bar("reading", read.expected_length, "frame") as advance:
+            whole = read.whole(read.blocks(), advance)
         for note in read.closing_notes():
             click.echo(f"tickcell: {note}", err=True)
     run = verification.Verification(server, model, bundle.cell(), whole.frames)

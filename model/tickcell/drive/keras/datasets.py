@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tickcell import drive
-from tickcell.model.keras.datasets import Dataset
 from tickcell.model.recording import Recording
+
+if TYPE_CHECKING:
+    from tickcell.model.keras.datasets import Dataset
 
 DRIVE = "drive"
 
@@ -37,6 +39,7 @@ class Drives:
 
     kind: ClassVar[str] = DRIVE
     data: ClassVar[tuple[str, ...]] = (DRIVE,)
+    is_in_cycles: ClassVar[bool] = False
 
     def to_dict(self) -> dict[str, Any]:
         """Returns it as plain data."""
@@ -49,6 +52,9 @@ class Drives:
 
     def load(self) -> Dataset:
         """Records the drives."""
+        # It imports TensorFlow, which those who only judge by drives have no need of.
+        from tickcell.model.keras.datasets import Dataset
+
         return Dataset(
             _simulated(_TRAINING_SEED, self.drive_count, self.drive_s),
             _simulated(_VALIDATION_SEED, max(1, self.drive_count // 10), self.drive_s),

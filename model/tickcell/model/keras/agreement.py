@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tickcell.model.cell import Cell
+from tickcell.model.interface import Interface
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,13 +35,17 @@ class AgreementError(ValueError):
 class Agreement:
     """The largest |delta| between two outputs of the same frames.
 
+    Each output has a tolerance of its own, since one may be a probability and the next a
+    speed in rpm. All fields are of the one that comes closest to its own, or goes furthest
+    beyond it.
+
     Attributes:
       max_delta: over all steps.
       at_step: where it is.
       step_count: how many steps were compared.
       growth: the largest |delta| of the first 10, 100, 1000 … steps, by their number.
-      tolerance: what is within float32 at the size of the outputs: 1e-5, or 1e-5 of the
-        largest output if that is above 1.
+      tolerance: what is within float32 at the size of the output: 1e-5, or 1e-5 of its
+        largest value if that is above 1.
     """
 
     max_delta: float
@@ -63,7 +68,11 @@ def stream(cell: Cell, frames: NDArray[np.float32]) -> NDArray[np.float32]:
 def compare(got: NDArray[np.float32], expected: NDArray[np.float32]) -> Agreement:
     """Compares outputs `[B, T, O]`, where anything is expected: not where that is NaN."""
     apart = np.where(np.isnan(expected), 0, np.abs(got - expected))
-    delta = np.where(np.isnan(apart), np.inf, apart).max(axis=(0, 2))
+    deltas = np.where(np.isnan(apart), np.inf, apart).max(axis=0)
+    largest = np.abs(np.where(np.isnan(expected), 0, expected)).max(axis=(0, 1))
+    tolerances = TOLERANCE * np.maximum(1.0, largest)
+    worst = int((deltas.max(axis=0) / tolerances).argmax())
+    delta = deltas[:, worst]
     running = np.maximum.accumulate(delta)
     steps = [step for step in (10, 100, 1000, 10_000, 100_000) if step < len(delta)]
     return Agreement(
@@ -71,7 +80,7 @@ def compare(got: NDArray[np.float32], expected: NDArray[np.float32]) -> Agreemen
         at_step=int(delta.argmax()),
         step_count=len(delta),
         growth={str(step): float(running[step - 1]) for step in [*steps, len(delta)]},
-        tolerance=TOLERANCE * max(1.0, float(np.nanmax(np.abs(expected), initial=0.0))),
+        tolerance=float(tolerances[worst]),
     )
 
 
@@ -101,7 +110,8 @@ def forgetting_steps(
       frames: `[T, F]`, at least 2.
       push: what is added to each element of the carried state to get the other one;
         without it, the other state is that of zeros.
-      within: the |delta| of outputs that counts as the same.
+      within: the |delta| that counts as the same: of a probability, or as a share of the
+        range that a number has over the recording, whatever its unit is.
 
     Returns:
       The first step from which on all outputs agree, or T / 2 where they never do.
@@ -110,18 +120,30 @@ def forgetting_steps(
     starts = np.linspace(0, half - 1, min(half, _PLACES)).astype(int)
     carried = cell.initial_state(len(starts))
     state = cell.initial_state()
+    outputs = np.empty((half, cell.interface.output_count), np.float32)
     for index, frame in enumerate(frames[:half]):
         carried[starts == index] = state
-        _, state = cell.step(frame[np.newaxis], state)
+        outputs[index : index + 1], state = cell.step(frame[np.newaxis], state)
+    limits = within * _ranges(cell.interface, outputs)
     other = cell.initial_state(len(starts)) if push is None else carried + np.float32(push)
     last = 0
     for step in range(half):
         rows = frames[starts + step]
-        outputs, carried = cell.step(rows, carried)
-        other_outputs, other = cell.step(rows, other)
-        if np.abs(other_outputs - outputs).max() > within:
+        got, carried = cell.step(rows, carried)
+        other_got, other = cell.step(rows, other)
+        if (np.abs(other_got - got) > limits).any():
             last = step + 1
     return last
+
+
+def _ranges(interface: Interface, outputs: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Returns the range of each output, `[O]`: 1 of probabilities, what is seen of numbers."""
+    is_number = np.repeat(
+        [head.kind == "number" for head in interface.heads],
+        [head.size for head in interface.heads],
+    )
+    seen = np.ptp(outputs.astype(np.float64), axis=0)
+    return np.where(is_number & (seen > 0), seen, 1.0)
 
 
 def _stream_from(

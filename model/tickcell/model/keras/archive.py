@@ -17,10 +17,13 @@ import keras
 
 # Imported so that their classes are registered, and no file needs `custom_objects`.
 from tickcell.model.keras import models as models
+from tickcell.model.keras import reason
 from tickcell.model.keras.configuration import ModelFileError, check
-from tickcell.model.keras.graph import first_line
 
 __all__ = ["ModelFileError", "load"]
+
+_CONFIG = "config.json"
+_LITERT_START = b"TFL3"
 
 
 def load(path: str | os.PathLike[str], *, compiled: bool = False) -> Any:
@@ -46,17 +49,23 @@ def load(path: str | os.PathLike[str], *, compiled: bool = False) -> Any:
         raise ModelFileError(f"{file}: cannot be loaded: {error.strerror}.") from error
     if start == legacy.H5_START:
         return legacy.load_h5(file)
-    try:
-        with zipfile.ZipFile(file) as parts:
-            config = json.loads(parts.read("config.json"))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    if start[4:] == _LITERT_START:
+        raise ModelFileError(f"{file}: is a LiteRT graph; make a bundle of it by tickcell bundle.")
+    if not zipfile.is_zipfile(file) or _CONFIG not in zipfile.ZipFile(file).namelist():
         raise ModelFileError(
-            f"{file}: cannot be loaded: it is not a .keras file, an .h5 file or a SavedModel; save "
-            "the model with model.save('model.keras')."
-        ) from error
-    check(file, config)
+            f"{file}: cannot be loaded: it is not a .keras file, an .h5 file or a SavedModel, or "
+            "not all of one; save the model with model.save('model.keras')."
+        )
     with told(file):
-        return keras.saving.load_model(file, compile=compiled, safe_mode=True)
+        with zipfile.ZipFile(file) as parts:
+            check(file, json.loads(parts.read(_CONFIG)))
+        loaded = keras.saving.load_model(file, compile=compiled, safe_mode=True)
+    if not isinstance(loaded, keras.Model):
+        raise ModelFileError(
+            f"{file}: holds a {type(loaded).__name__}, not a model; save the whole model with "
+            "model.save('model.keras')."
+        )
+    return loaded
 
 
 @contextlib.contextmanager
@@ -67,7 +76,11 @@ def told(file: pathlib.Path) -> Iterator[None]:
     except ModelFileError:
         raise
     except Exception as error:  # A file can be wrong in any way.
+        way_out = "save the model again, with model.save('model.keras')"
+        if "__init__()" in str(error):
+            way_out = (
+                "let that class take what its get_config gives, and **kwargs for its base class"
+            )
         raise ModelFileError(
-            f"{file}: cannot be loaded ({type(error).__name__}: {first_line(error)}); save the "
-            "model again, with model.save('model.keras')."
+            f"{file}: cannot be loaded ({reason.of(error)}); {way_out}."
         ) from error

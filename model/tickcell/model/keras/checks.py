@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tickcell.model.keras import agreement, sequence
 from tickcell.model.keras.agreement import Agreement, AgreementError
+from tickcell.model.keras.rules.rule import naming
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +29,8 @@ def expected(step: Step, frames: NDArray[np.float32], name: str) -> NDArray[np.f
     Raises:
       AgreementError: they are not all finite.
     """
-    outputs = sequence.outputs(step.plan, frames)
+    with naming(step.model):
+        outputs = sequence.outputs(step.plan, frames)
     strange = ~np.isfinite(outputs[:, step.plan.lag :])
     if strange.any():
         at = step.plan.lag + int(strange.any(axis=(0, 2)).argmax())
@@ -44,6 +46,13 @@ def check_as_trained(step: Step, frames: NDArray[np.float32], outputs: NDArray[n
     for step_count in _lengths(step):
         got, compared, is_given = _both(step.model, step, frames, outputs, step_count)
         masked = np.where(is_given, compared, np.nan)
+        if not agreement.compare(got, masked).is_close:
+            again, _, _ = _both(step.model, step, frames, outputs, step_count)
+            if not np.array_equal(got, again, equal_nan=True):
+                raise AgreementError(
+                    f"{step.model.name}: gives something else each time that it is called; leave "
+                    "out what is random, such as Dropout with training=True."
+                )
         _require_close(step.model, "its layers over the whole sequence", got, masked)
 
 

@@ -7,10 +7,14 @@ import importlib.util
 import inspect
 import pathlib
 import sys
+import traceback
+import types
 from collections.abc import Iterator
 from typing import Any
 
 import keras
+
+from tickcell.model.keras import reason
 
 _CODE = ("Lambda", "__lambda__")
 _KERAS = ("builtins", "keras", "tensorflow", "tf_keras", "tickcell")
@@ -53,22 +57,17 @@ def load_custom(module: str) -> None:
       module: its name, or the path of a `.py` file.
 
     Raises:
-      ModelFileError: it is not found.
+      ModelFileError: it is not found, or its code fails.
     """
     path = pathlib.Path(module)
     try:
-        if path.suffix == ".py":
-            spec = importlib.util.spec_from_file_location(path.stem, path)
-            if spec is None or spec.loader is None:
-                raise ModuleNotFoundError(f"no module {module!r}")
-            loaded = importlib.util.module_from_spec(spec)
-            sys.modules[path.stem] = loaded
-            spec.loader.exec_module(loaded)
-        else:
-            loaded = importlib.import_module(module)
-    except (ImportError, OSError) as error:
+        loaded = _run(path) if path.suffix == ".py" else importlib.import_module(module)
+    except ModelFileError:
+        raise
+    except (Exception, SystemExit) as error:  # It is somebody's code, and can raise anything.
         raise ModelFileError(
-            f"--custom {module}: cannot be loaded: {error}; name a module or a .py file."
+            f"--custom {module}: cannot be loaded ({reason.of(error)}{_place(error, path)}); name "
+            "a module, or a .py file, that can be imported."
         ) from error
     own = {
         name: found
@@ -78,6 +77,34 @@ def load_custom(module: str) -> None:
         and found.__module__ == loaded.__name__
     }
     keras.saving.get_custom_objects().update(own)
+
+
+def _run(path: pathlib.Path) -> types.ModuleType:
+    """Runs a file as the module of its name, which Keras then finds its classes in."""
+    there = sys.modules.get(path.stem)
+    if there is not None and getattr(there, "__file__", None) != str(path.resolve()):
+        raise ModelFileError(
+            f"--custom {path}: a module {path.stem!r} is loaded already; give the file another "
+            "name."
+        )
+    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"no module {path}")
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = loaded
+    try:
+        spec.loader.exec_module(loaded)
+    except BaseException:
+        del sys.modules[path.stem]
+        raise
+    return loaded
+
+
+def _place(error: BaseException, path: pathlib.Path) -> str:
+    """Returns at which of a file's lines an error was raised, as far as that is known."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path.resolve())]
+    return f", line {lines[-1]}" if lines else ""
 
 
 def _is_registered(name: Any) -> bool:

@@ -16,7 +16,7 @@ import tensorflow as tf
 from tensorflow.lite.python import schema_py_generated
 
 from tickcell.model.interface import TensorSpec
-from tickcell.model.keras.graph import first_line
+from tickcell.model.keras import reason
 from tickcell.model.keras.step import Step
 
 
@@ -55,14 +55,14 @@ def convert(step: Step) -> bytes:
     archive.add_endpoint("step", function)
     with tempfile.TemporaryDirectory() as directory:
         path = pathlib.Path(directory) / "saved_model"
-        archive.write_out(path, verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(str(path), signature_keys=["step"])
         try:
+            archive.write_out(path, verbose=False)
+            converter = tf.lite.TFLiteConverter.from_saved_model(str(path), signature_keys=["step"])
             graph = bytes(converter.convert())
         except Exception as error:  # The converter's own, and whatever TensorFlow raises.
             raise ConversionError(
                 f"{step.model.name}: LiteRT cannot compute one of its operations "
-                f"({type(error).__name__}: {first_line(error)}); replace it."
+                f"({reason.of(error)}); replace it."
             ) from error
     if schema_py_generated.BuiltinOperator.VAR_HANDLE in operators(graph):
         raise ConversionError("conversion: the graph lost the model's weights.")

@@ -57,6 +57,11 @@ class Source:
         """What it is: "noise" or "recordings"."""
         return NOISE if self.data == (NOISE,) else "recordings"
 
+    @property
+    def is_in_cycles(self) -> bool:
+        """Whether times count ticks, and a rate is one frame a tick."""
+        return self.layout.time_unit == "cycle"
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the source as plain data."""
         return dataclasses.asdict(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +27,6 @@ _PUSH = 0.5
 _SAME = 1e-3
 # So many frames of the first recording are kept, to see a push to the state forgotten.
 _START_FRAMES = 30_000
-_NO_FRAMES = np.empty((0, 0), np.float32)
 
 # What the outputs of classes are scored as, together.
 ALL_OUTPUTS = "classes"
@@ -56,6 +56,17 @@ class Streamed:
     def scored(self) -> slice:
         """The frames to score: all, or the last where the label is of the whole recording."""
         return slice(-1 if self.one_label else 0, None)
+
+    def between(self, start_s: float, end_s: float) -> Streamed:
+        """Returns the frames to score that came so many seconds after the first."""
+        age_s = np.array([start_s, end_s])
+        first, stop = np.searchsorted(self.times, self.times[0] + age_s)
+        if self.one_label:
+            first = max(first, len(self.times) - 1)
+        labels = None if self.labels is None else self.labels[first:stop]
+        return dataclasses.replace(
+            self, times=self.times[first:stop], labels=labels, outputs=self.outputs[first:stop]
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -127,20 +138,20 @@ def stream(
       watch: is given each block of frames once it is streamed.
       mending: what is done with readings that drop out, if the reader lets them.
     """
-    parts: list[tuple[Block, NDArray[np.float32]]] = []
+    kept, recording = _Kept(), None
     state = cell.initial_state()
     for block in reader.blocks(None if mending is None else mending.blocks):
-        if parts and parts[-1][0].recording != block.recording:
-            yield _joined(reader, parts)
-            parts, state = [], cell.initial_state()
+        if recording not in (None, block.recording):
+            yield kept.streamed(reader)
+            kept, state = _Kept(), cell.initial_state()
+        recording = block.recording
         outputs = np.empty((len(block.frames), cell.interface.output_count), np.float32)
         for index, frame in enumerate(block.frames):
             outputs[index], state = cell.step(frame, state)
-        # Nothing of the frames is kept: an empty part of them would keep them all.
-        parts.append((block._replace(frames=_NO_FRAMES, rows=()), outputs))
+        kept.add(block, outputs)
         watch(block)
-    if parts:
-        yield _joined(reader, parts)
+    if recording is not None:
+        yield kept.streamed(reader)
 
 
 def evaluate(
@@ -196,21 +207,41 @@ def evaluate(
             name: _output_scores(streamed, columns, score)
             for name, columns in _scored_outputs(bundle).items()
         },
-        unlabelled_count=int(np.isnan(_labels(streamed)).sum()),
+        unlabelled_count=sum(int(np.isnan(_labels([part])).sum()) for part in streamed),
         forgetting_s=_forgetting_s(cell, np.concatenate(start), readers[0].rate_hz),
     )
     return evaluation, streamed
 
 
-def _joined(reader: Reader, parts: Sequence[tuple[Block, NDArray[np.float32]]]) -> Streamed:
-    labels = [block.labels for block, _ in parts if block.labels is not None]
-    return Streamed(
-        name=reader.name,
-        times=np.concatenate([block.times for block, _ in parts]),
-        labels=np.concatenate(labels) if labels else None,
-        outputs=np.concatenate([outputs for _, outputs in parts]),
-        one_label=reader.one_label,
-    )
+class _Kept:
+    """What is kept of the frames of a recording, 16 bytes of each with one output.
+
+    In arrays that grow in place: joining parts would take the memory of both.
+    """
+
+    def __init__(self) -> None:
+        """Holds nothing yet."""
+        self._times = array.array("d")
+        self._labels = array.array("f")
+        self._outputs = array.array("f")
+
+    def add(self, block: Block, outputs: NDArray[np.float32]) -> None:
+        """Adds a block's frames, of which the outputs are `[n, O]`."""
+        self._times.frombytes(block.times.tobytes())
+        self._outputs.frombytes(outputs.tobytes())
+        if block.labels is not None:
+            self._labels.frombytes(block.labels.tobytes())
+
+    def streamed(self, reader: Reader) -> Streamed:
+        """Returns it as a recording of the file; nothing can be added any more."""
+        times = np.frombuffer(self._times)
+        return Streamed(
+            name=reader.name,
+            times=times,
+            labels=np.frombuffer(self._labels, np.float32) if self._labels else None,
+            outputs=np.frombuffer(self._outputs, np.float32).reshape(len(times), -1),
+            one_label=reader.one_label,
+        )
 
 
 def _forgetting_s(cell: Cell, frames: NDArray[np.float32], rate_hz: float) -> float | None:
@@ -235,8 +266,7 @@ def _output_scores(streamed: Sequence[Streamed], columns: slice, score: _Score) 
         by_name.setdefault(part.name, []).append(part)
     by_recording = {}
     for name, parts in by_name.items():
-        found = np.unique(_labels(parts)[~np.isnan(_labels(parts))])
-        if len(found) > 1:
+        if scores.is_varied(_labels(parts)):
             by_recording[name] = score(_outputs(parts, columns), _labels(parts))
     return OutputScores(
         overall=score(_outputs(streamed, columns), _labels(streamed)),
@@ -246,7 +276,7 @@ def _output_scores(streamed: Sequence[Streamed], columns: slice, score: _Score) 
 
 
 def _outputs(streamed: Sequence[Streamed], columns: slice) -> NDArray[np.float32]:
-    return np.concatenate([part.outputs[part.scored][:, columns] for part in streamed])
+    return _joined([part.outputs[part.scored][:, columns] for part in streamed])
 
 
 def _labels(streamed: Sequence[Streamed]) -> NDArray[np.float32]:
@@ -254,20 +284,23 @@ def _labels(streamed: Sequence[Streamed]) -> NDArray[np.float32]:
     for part in streamed:
         assert part.labels is not None
         labels.append(part.labels[part.scored])
-    return np.concatenate(labels)
+    return _joined(labels)
+
+
+def _joined(parts: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Returns parts as one, the only one as it is."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _by_stream_age(streamed: Sequence[Streamed], columns: slice, score: _Score) -> dict[str, float]:
     """Returns one measure of the frames between two ages of the stream, both in seconds."""
-    timed = [(part.times, part.scored) for part in streamed]
-    ages = np.concatenate([times[scored] - times[0] for times, scored in timed])
-    outputs, labels = _outputs(streamed, columns), _labels(streamed)
+    longest_s = max(part.times[-1] - part.times[0] for part in streamed)
     by_age = {}
     start, end = 0.0, _FIRST_LENGTH_S
-    while start <= ages.max():
-        chosen = (ages >= start) & (ages < end) & ~np.isnan(labels)
-        if len(np.unique(labels[chosen])) > 1:
-            marks = scores.marks(score(outputs[chosen], labels[chosen]))
+    while start <= longest_s:
+        cut = [part.between(start, end) for part in streamed]
+        if scores.is_varied(labels := _labels(cut)):
+            marks = scores.marks(score(_outputs(cut, columns), labels))
             by_age[f"{start:.0f}-{end:.0f} s"] = next(iter(marks.values()))
         start, end = end, 2 * end
     return by_age

@@ -62,6 +62,8 @@ def export(
             f"{model.name}: takes {step.plan.sensor_count} readings, and the description names "
             f"{len(description.sensors)} sensors; name them with --sensors."
         )
+    # A model of sequences of one length is called on one as it was trained.
+    random_step_count = max(random_step_count, step.plan.step_count or 0)
     generator = np.random.default_rng(0)
     if golden_frames is None:
         golden_frames = frames_of.standard(step.plan, generator, _GOLDEN_STEP_COUNT)

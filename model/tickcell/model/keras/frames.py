@@ -31,7 +31,10 @@ def random(
     """
     shape = (_SERIES_COUNT, step_count, plan.sensor_count)
     frames = generator.standard_normal(shape, np.float32)
-    scaled = np.asarray(frames * golden.std(axis=0) + golden.mean(axis=0), np.float32)
+    # A reading that stands still in the golden moves here, or nothing would be compared.
+    deviations = golden.std(axis=0)
+    deviations[deviations == 0] = 1.0
+    scaled = np.asarray(frames * deviations + golden.mean(axis=0), np.float32)
     scaled = _allowed(plan, scaled)
     if plan.mask_value is not None:
         scaled[_masked(generator, step_count)] = plan.mask_value
@@ -45,6 +48,8 @@ def _allowed(plan: Plan, frames: NDArray[np.float32]) -> NDArray[np.float32]:
             frames[..., columns] = frames[..., :1, columns]
         if "int" in value.dtype:
             frames[..., columns] = np.round(frames[..., columns])
+        if value.dtype.startswith("uint"):  # What becomes of less than 0 nothing says.
+            frames[..., columns] = np.abs(frames[..., columns])
     return frames
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import keras
 
-from tickcell.model.keras.rules.rule import UnstreamableError
+from tickcell.model.keras import reason
+from tickcell.model.keras.rules.rule import UnstreamableError, naming
 
 
 def flatten(model: Any) -> Any:
@@ -53,7 +54,12 @@ def _inputs(model: Any) -> Any:
     if isinstance(model, keras.Sequential) and model.built and model.inputs:
         return _again(model.inputs[0])
     shapes = getattr(model, "_build_shapes_dict", None) or {}
-    if len(shapes) != 1:
+    if len(shapes) > 1:
+        raise UnstreamableError(
+            f"{model.name} ({type(model).__name__}): its call takes {sorted(shapes)}; let it take "
+            "one argument, a list or dict of them."
+        )
+    if not shapes:
         raise UnstreamableError(
             f"{model.name} ({type(model).__name__}): was never built, so nothing says what it "
             "takes; begin it with keras.Input, or call it on frames before it is saved."
@@ -101,8 +107,7 @@ def _traced(model: Any, inputs: Any) -> Any:
     except Exception as error:  # Whatever the model's own code raises.
         raise UnstreamableError(
             f"{model.name} ({type(model).__name__}): its calls cannot be followed "
-            f"({type(error).__name__}: {first_line(error)}); build it from keras.Input, layers and "
-            "operations of keras.ops."
+            f"({reason.of(error)}); build it from keras.Input, layers and operations of keras.ops."
         ) from error
 
 
@@ -122,13 +127,14 @@ def _inline(operation: Any, *arguments: Any, **keywords: Any) -> Any:
     if takes_mask and keywords.get("mask") is None:
         # Said, since a layer that is called with any keyword does not write its mask down.
         keywords["mask"] = getattr(arguments[0], "_keras_mask", None)
-    if isinstance(operation, keras.Model):
-        return operation.call(*arguments, **keywords)
-    if type(operation).__name__ == "ConvertToTensor":
-        # A model begins by making sure that it was given tensors of its type.
+    with naming(operation):
+        if isinstance(operation, keras.Model):
+            return operation.call(*arguments, **keywords)
         result = operation(*arguments, **keywords)
-        return arguments[0] if result.dtype == arguments[0].dtype else result
-    return operation(*arguments, **keywords)
+    if type(operation).__name__ == "ConvertToTensor" and result.dtype == arguments[0].dtype:
+        # A model begins by making sure that it was given tensors of its type.
+        return arguments[0]
+    return result
 
 
 def _in_float32(config: Any, policies: list[str]) -> Any:
@@ -151,9 +157,3 @@ def _is_float(name: Any) -> bool:
         "bfloat16",
         "float64",
     )
-
-
-def first_line(error: BaseException) -> str:
-    """Returns what an error says first, without a full stop."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].strip().rstrip(".")

@@ -72,7 +72,8 @@ def load_saved_model(directory: pathlib.Path) -> Any:
 
     with told(directory):
         nodes = saved_metadata_pb2.SavedMetadata.FromString(metadata.read_bytes()).nodes
-        root = json.loads(next(node.metadata for node in nodes if node.node_path == "root"))
+        roots = [node.metadata for node in nodes if node.node_path == "root"]
+        root = json.loads(roots[0]) if roots else {}
         if root.get("class_name") not in _MODELS:
             raise ModelFileError(
                 f"{directory}: is of the class {root.get('class_name')!r}, whose calls are "
@@ -81,7 +82,7 @@ def load_saved_model(directory: pathlib.Path) -> Any:
             )
         fields = _readable(directory, {key: root[key] for key in ("class_name", "config")})
         model = _MODELS[fields["class_name"]].from_config(fields["config"])
-        _set_weights(model, directory / "variables" / "variables")
+        _set_weights(model, directory)
         return model
 
 
@@ -111,7 +112,7 @@ def _without_neutral(file: pathlib.Path, config: Any) -> Any:
     return config
 
 
-def _set_weights(model: Any, checkpoint: pathlib.Path) -> None:
+def _set_weights(model: Any, directory: pathlib.Path) -> None:
     """Sets a model's weights by their paths in the object graph that Keras 2 saved.
 
     A weight is there once: as one of the model's variables, by number, or as its layer's,
@@ -119,7 +120,7 @@ def _set_weights(model: Any, checkpoint: pathlib.Path) -> None:
     """
     import tensorflow as tf
 
-    saved = tf.train.load_checkpoint(str(checkpoint))
+    saved = tf.train.load_checkpoint(str(directory / "variables" / "variables"))
     shapes = saved.get_variable_to_shape_map()
     index = 0
     for number, layer in enumerate(layer for layer in model.layers if layer.weights):
@@ -130,8 +131,8 @@ def _set_weights(model: Any, checkpoint: pathlib.Path) -> None:
             found = [key for key in keys if tuple(shapes.get(key, ())) == tuple(weight.shape)]
             if not found:
                 raise ModelFileError(
-                    f"layer {layer.name!r}: its weight {weight.name!r} {list(weight.shape)} is not "
-                    "in the SavedModel; save the model as .h5 instead."
+                    f"{directory}: layer {layer.name!r}: its weight {weight.name!r} "
+                    f"{list(weight.shape)} is not in it; save the model as .h5 instead."
                 )
             values.append(np.asarray(saved.get_tensor(found[0])))
             index += 1

@@ -22,10 +22,14 @@ from tickcell.model.keras.rules.rule import (
     Timing,
     UnstreamableError,
     Value,
+    naming,
     refusal,
 )
 
-__all__ = ["Bound", "Head", "Plan", "UnstreamableError", "read"]
+__all__ = ["FRAME_COUNT", "Bound", "Head", "Plan", "UnstreamableError", "read"]
+
+# The state that says how many frames there were, as long as another is held until there are more.
+FRAME_COUNT = "frame_count"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +55,7 @@ class Plan:
 
     Attributes:
       bound: in an order in which each call's inputs are there.
+      arguments: what the model is called with, in the structure in which it takes it.
       inputs: in the order in which a frame has their readings; a static input is there
         with each frame.
       input_names: of those.
@@ -64,6 +69,7 @@ class Plan:
     """
 
     bound: tuple[Bound, ...]
+    arguments: Any
     inputs: tuple[Value, ...]
     input_names: tuple[str, ...]
     carried: tuple[Value, ...]
@@ -136,6 +142,7 @@ def read(model: Any) -> Plan:
         )
     return Plan(
         bound=tuple(reader.bound),
+        arguments=keras.tree.pack_sequence_as(flat.input, reader.inputs),
         inputs=inputs,
         input_names=tuple(reader.input_names[value.index] for value in inputs),
         carried=tuple(value for value in reader.inputs if value.index in reader.carried),
@@ -161,6 +168,7 @@ class _Reader:
         self._returned: dict[int, str] = {}
         self._count = 0
         self._names: set[str] = set()
+        self._states = {FRAME_COUNT}
         self._values: dict[int, Value] = {}
         self._kept: list[Any] = []  # A tensor's id is only its own while the tensor lives.
         self._outputs = self._follow(flat)
@@ -239,10 +247,12 @@ class _Reader:
             len(tensor.shape) < 2
             or None in tensor.shape[2:]
             or (len(tensor.shape) == 2 and tensor.shape[1] is None)
+            or tensor.dtype == "string"
         ):
             raise UnstreamableError(
-                f"input {name!r}: got {tensor.dtype} {list(tensor.shape)}, expected [B, T, F] with "
-                "a known F; a sequence of single readings is keras.Input((None, 1))."
+                f"input {name!r}: got {tensor.dtype} {list(tensor.shape)}, expected [B, T, F], or "
+                "[B, F] of what does not change, with a known F, of numbers; single readings are "
+                "keras.Input((None, 1))."
             )
         timing = Timing.EACH if len(tensor.shape) > 2 else Timing.GIVEN
         return self._value(tensor, timing, 0)
@@ -256,7 +266,8 @@ class _Reader:
 
     def _call(self, operation: Any, *arguments: Any, **keywords: Any) -> Any:
         """Binds one call, and goes on with what it gives."""
-        result = operation(*arguments, **keywords)
+        with naming(operation):
+            result = operation(*arguments, **keywords)
         if isinstance(operation, keras.layers.InputLayer):
             return result
 
@@ -265,19 +276,29 @@ class _Reader:
 
         given = keras.tree.map_structure(valued, (arguments, keywords))
         results = keras.tree.flatten(result)
-        name = self._unique(operation.name)
         shapes = tuple(tuple(tensor.shape) for tensor in results)
-        call = Call(operation, given[0], given[1], shapes, name)
-        if isinstance(operation, keras.layers.RNN):
-            call = self._without_hand_made_state(call)
-        rule = registry.rule(call)
+        rule = self._rule(Call(operation, given[0], given[1], shapes, operation.name))
         outputs = [
             self._value(tensor, *when) for tensor, when in zip(results, rule.gives, strict=True)
         ]
         self.bound.append(Bound(rule, tuple(outputs)))
         if isinstance(operation, keras.layers.RNN):
-            self._returned |= {value.index: name for value in outputs[1:]}
+            self._returned |= {value.index: rule.call.name for value in outputs[1:]}
         return result
+
+    def _rule(self, call: Call) -> Rule:
+        """Returns a call's rule, under a name that keeps its states apart from all others.
+
+        The layer "rnn" of two cells has a state "rnn_1_h", and so has the layer "rnn_1".
+        """
+        while True:
+            named = dataclasses.replace(call, name=self._unique(call.name))
+            if isinstance(call.operation, keras.layers.RNN):
+                named = self._without_hand_made_state(named)
+            rule = registry.rule(named)
+            if self._states.isdisjoint(rule.initial_states):
+                self._states |= rule.initial_states.keys()
+                return rule
 
     def _without_hand_made_state(self, call: Call) -> Call:
         """Takes off an initial state that is an input of the model, which the stream keeps."""
@@ -299,13 +320,20 @@ class _Reader:
 
 def _head_names(flat: Any) -> list[str]:
     """Returns the names of a model's outputs: its own in a dict, else its layers'."""
-    if isinstance(flat.output, dict):
-        return sorted(flat.output)
+    given = [
+        "_".join(map(str, path)) if any(isinstance(key, str) for key in path) else name
+        for (path, _), name in zip(
+            keras.tree.flatten_with_path(flat.output), flat.output_names, strict=True
+        )
+    ]
     names: list[str] = []
-    for name in flat.output_names:
-        again = sum(each.partition("#")[0] == name for each in names)
-        names.append(f"{name}#{again + 1}" if again else name)
-    return [name.replace("#", "_") for name in names]
+    for name in given:
+        unique, number = name, 1
+        while unique in names or (number > 1 and unique in given):
+            number += 1
+            unique = f"{name}_{number}"
+        names.append(unique)
+    return names
 
 
 def _size(value: Value) -> int:

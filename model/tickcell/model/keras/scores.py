@@ -1,4 +1,7 @@
-"""How well outputs tell labels, for each kind of output; the measures are scikit-learn's.
+"""How well outputs tell labels, for each kind of output.
+
+The measures are those of scikit-learn, to the last digits. They are computed in parts, since a
+recording of hours has millions of frames, of each of which scikit-learn takes 100 bytes.
 
 A label that is NaN is none: its frame is not scored.
 """
@@ -6,16 +9,19 @@ A label that is NaN is none: its frame is not scored.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from sklearn import metrics
 
 from tickcell.model.recording.labels import Labelling
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+# So many frames are scored at a time.
+_PART = 1 << 16
 
 
 class ScoreError(ValueError):
@@ -97,22 +103,25 @@ def score_binary(
     Raises:
       ScoreError: one of the two labels does not occur, or an output is not finite.
     """
-    outputs, labels = _labelled(outputs, labels)
-    positive = labels == 1
-    count, positive_count = len(labels), int(positive.sum())
-    if positive_count in (0, count):
+    _check(outputs, labels)
+    positive, negative = (_sorted(outputs[labels == label]) for label in (1, 0))
+    count = len(positive) + len(negative)
+    if not (len(positive) and len(negative)):
         raise ScoreError(
-            f"scores: got {positive_count} of {count} frames with label 1, expected both labels."
+            f"scores: got {len(positive)} of {count} frames with label 1, expected both labels."
         )
-    (true_negative, false_positive), (false_negative, true_positive) = metrics.confusion_matrix(
-        positive, outputs >= threshold
-    ).tolist()
+    false_negative, true_negative = (
+        int(np.searchsorted(part, np.asarray(threshold, part.dtype)))
+        for part in (positive, negative)
+    )
+    true_positive, false_positive = len(positive) - false_negative, len(negative) - true_negative
+    roc_auc, average_precision = _ranking(positive, negative)
     return BinaryScores(
         frame_count=count,
-        positive_share=positive_count / count,
+        positive_share=len(positive) / count,
         accuracy=(true_positive + true_negative) / count,
-        roc_auc=float(metrics.roc_auc_score(positive, outputs)),
-        average_precision=float(metrics.average_precision_score(positive, outputs)),
+        roc_auc=roc_auc,
+        average_precision=average_precision,
         true_positive=true_positive,
         false_positive=false_positive,
         true_negative=true_negative,
@@ -128,22 +137,24 @@ def score_classes(
     Raises:
       ScoreError: there is no labelled frame, or an output is not finite.
     """
-    outputs, labels = _labelled(outputs, labels)
-    said, places = outputs.argmax(axis=1), range(len(classes))
-    told = {
-        name: (labels == place, outputs[:, place])
-        for place, name in enumerate(classes)
-        if 0 < (labels == place).sum() < len(labels)
+    _check(outputs, labels)
+    confusion = np.zeros((len(classes), len(classes)), int)
+    for part, expected in _parts(outputs, labels):
+        np.add.at(confusion, (expected.astype(np.intp), part.argmax(axis=1)), 1)
+    of_class, said, right = confusion.sum(axis=1), confusion.sum(axis=0), confusion.diagonal()
+    occurs, count = of_class + said > 0, int(confusion.sum())
+    ranking = {
+        name: _ranking(_sorted(column[labels == place]), _sorted(column[_others(labels, place)]))
+        for place, (name, column) in enumerate(zip(classes, outputs.T, strict=True))
+        if 0 < of_class[place] < count
     }
     return ClassScores(
-        frame_count=len(labels),
-        accuracy=float((said == labels).mean()),
-        macro_f1=float(metrics.f1_score(labels.astype(np.intp), said, average="macro")),
-        roc_auc={name: float(metrics.roc_auc_score(*of)) for name, of in told.items()},
-        average_precision={
-            name: float(metrics.average_precision_score(*of)) for name, of in told.items()
-        },
-        confusion=metrics.confusion_matrix(labels, said, labels=places).tolist(),
+        frame_count=count,
+        accuracy=float(right.sum() / count),
+        macro_f1=float(np.mean(2 * right[occurs] / (of_class + said)[occurs])),
+        roc_auc={name: roc_auc for name, (roc_auc, _) in ranking.items()},
+        average_precision={name: precision for name, (_, precision) in ranking.items()},
+        confusion=confusion.tolist(),
     )
 
 
@@ -153,23 +164,82 @@ def score_numbers(outputs: NDArray[Any], labels: NDArray[Any]) -> NumberScores:
     Raises:
       ScoreError: there is no labelled frame, or an output is not finite.
     """
-    outputs, labels = _labelled(outputs, labels)
+    _check(outputs, labels)
+    count = sum(len(expected) for _, expected in _parts(outputs, labels))
+    mean = sum(float(expected.sum()) for _, expected in _parts(outputs, labels)) / count
+    absolute = squared = variance = 0.0
+    for part, expected in _parts(outputs, labels):
+        absolute += float(np.abs(part - expected).sum())
+        squared += float(((part - expected) ** 2).sum())
+        variance += float(((expected - mean) ** 2).sum())
     return NumberScores(
-        frame_count=len(labels),
-        mae=float(metrics.mean_absolute_error(labels, outputs)),
-        rmse=float(metrics.root_mean_squared_error(labels, outputs)),
-        r2=float(metrics.r2_score(labels, outputs)) if np.ptp(labels) else None,
+        frame_count=count,
+        mae=absolute / count,
+        rmse=float(np.sqrt(squared / count)),
+        # The mean of equal labels may differ from them in its last bits.
+        r2=1 - squared / variance if is_varied(labels) else None,
     )
 
 
-def _labelled(outputs: NDArray[Any], labels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Returns the outputs and labels of the frames that have a label."""
-    is_labelled = ~np.isnan(labels)
-    if not is_labelled.any():
+def is_varied(labels: NDArray[Any]) -> bool:
+    """Says whether two labels differ; NaN is none."""
+    lowest, highest = (of.reduce(labels, initial=np.nan) for of in (np.fmin, np.fmax))
+    return bool(lowest < highest)
+
+
+def _check(outputs: NDArray[Any], labels: NDArray[Any]) -> None:
+    """Refuses what cannot be scored."""
+    count = 0
+    for part, _ in _parts(outputs, labels):
+        count += len(part)
+        if not np.isfinite(part).all():
+            raise ScoreError("scores: an output is not a finite number.")
+    if not count:
         raise ScoreError(f"scores: none of {len(labels)} frames has a label.")
-    if not np.isfinite(outputs[is_labelled]).all():
-        raise ScoreError("scores: an output is not a finite number.")
-    return outputs[is_labelled].astype(np.float64), labels[is_labelled].astype(np.float64)
+
+
+def _parts(
+    outputs: NDArray[Any], labels: NDArray[Any]
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Yields the outputs and labels of the frames that have a label, some at a time."""
+    for start in range(0, len(labels), _PART):
+        part = labels[start : start + _PART]
+        is_labelled = ~np.isnan(part)
+        yield (
+            outputs[start : start + _PART][is_labelled].astype(np.float64),
+            part[is_labelled].astype(np.float64),
+        )
+
+
+def _others(labels: NDArray[Any], place: int) -> NDArray[np.bool_]:
+    """Says which frames are of another class than that; those without a label are of none."""
+    return np.asarray((labels != place) & ~np.isnan(labels))
+
+
+def _sorted(outputs: NDArray[Any]) -> NDArray[Any]:
+    """Sorts outputs that nobody else has, in place."""
+    outputs.sort()
+    return outputs
+
+
+def _ranking(positive: NDArray[Any], negative: NDArray[Any]) -> tuple[float, float]:
+    """Returns the ROC AUC and the average precision of outputs.
+
+    Args:
+      positive: the outputs of frames of label 1, sorted; one or more.
+      negative: those of label 0, likewise.
+    """
+    pairs = precisions = 0.0
+    for start in range(0, len(positive), _PART):
+        part = positive[start : start + _PART]
+        below, up_to = (np.searchsorted(negative, part, side) for side in ("left", "right"))
+        # The pairs of a positive and a negative that are ranked rightly; ties count as half.
+        pairs += float(below.sum() + up_to.sum()) / 2
+        # With the threshold at a positive's output.
+        true_positive = len(positive) - np.searchsorted(positive, part, "left")
+        false_positive = len(negative) - below
+        precisions += float((true_positive / (true_positive + false_positive)).sum())
+    return pairs / (len(positive) * len(negative)), precisions / len(positive)
 
 
 def marks(of: Scores) -> dict[str, float]:

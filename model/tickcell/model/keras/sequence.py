@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tickcell.model.keras import archive, graph, plan
 from tickcell.model.keras.plan import Plan
-from tickcell.model.keras.rules.rule import Timing
+from tickcell.model.keras.rules.rule import Timing, Value, naming
 from tickcell.model.keras.step import split
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ def full_sequence(path: str | os.PathLike[str], frames: NDArray[np.float32]) -> 
       UnstreamableError: the model has no output at each frame.
     """
     model = graph.as_float32(archive.load(path))
-    return np.asarray(outputs(plan.read(model), frames[np.newaxis])[0], np.float32)
+    with naming(model):
+        return np.asarray(outputs(plan.read(model), frames[np.newaxis])[0], np.float32)
 
 
 def outputs(read: Plan, frames: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -80,7 +81,10 @@ def as_trained(
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.RNN) and layer.stateful:
             layer.reset_state()
-    given = keras.tree.flatten(model(_arguments(model, read, frames), training=False))
+    # As a graph: eagerly, a loop over thousands of frames takes minutes.
+    called = tf.function(lambda arguments: model(arguments, training=False), autograph=False)
+    with naming(model):
+        given = keras.tree.flatten(called(_arguments(read, frames)))
     heads = [np.asarray(each) for each, shown in zip(given, read.gives_heads, strict=True) if shown]
     padded = []
     for head, each in zip(read.heads, heads, strict=True):
@@ -91,27 +95,19 @@ def as_trained(
     return aligned, np.asarray(~np.isnan(aligned).all(axis=0), np.bool_)
 
 
-def _arguments(model: Any, read: Plan, frames: NDArray[np.float32]) -> Any:
+def _arguments(read: Plan, frames: NDArray[np.float32]) -> Any:
     """Returns what a model is called with: static inputs once, and zeros for its states."""
     columns = {value.index: place for value, place in read.columns()}
-    inputs = []
-    for value in sorted((*read.inputs, *read.carried), key=lambda value: value.index):
+
+    def argument(value: Value) -> Any:
         if value.index not in columns:
-            inputs.append(
-                np.zeros((len(frames), *(size or 1 for size in value.shape[1:])), np.float32)
-            )
-            continue
+            sizes = [size or 1 for size in value.shape[1:]]
+            return tf.zeros((len(frames), *sizes), value.dtype)
         rows = frames[..., columns[value.index]]
         rows = rows if value.timing is Timing.EACH else rows[:, -1]
-        inputs.append(
-            rows.reshape(*rows.shape[:-1], *value.frame_shape).astype(value.dtype)
-            if len(value.frame_shape) != 1
-            else rows.astype(value.dtype)
-        )
-    tensors = [tf.constant(each) for each in inputs]
-    if isinstance(model, keras.Function):
-        return keras.tree.pack_sequence_as(model.input, tensors)
-    return tensors[0] if len(tensors) == 1 else tensors
+        return tf.constant(rows.reshape(*rows.shape[:-1], *value.frame_shape).astype(value.dtype))
+
+    return keras.tree.map_structure(argument, read.arguments)
 
 
 def _aligned(heads: list[Any], step_count: int) -> NDArray[np.float32]:

@@ -17,11 +17,8 @@ import numpy as np
 
 from tickcell.model.interface import TensorSpec
 from tickcell.model.keras import plan
-from tickcell.model.keras.plan import Plan
+from tickcell.model.keras.plan import FRAME_COUNT, Plan
 from tickcell.model.keras.rules.rule import Value
-
-# How many frames there were, as long as some state is held until there are more.
-_FRAME_COUNT = "frame_count"
 
 
 class Step:
@@ -43,7 +40,7 @@ class Step:
             name: state for rule in self.plan.rules for name, state in rule.initial_states.items()
         }
         if self.plan.largest_hold:
-            self._initial[_FRAME_COUNT] = np.zeros(1, np.float32)
+            self._initial[FRAME_COUNT] = np.zeros(1, np.float32)
         self.state_tensors = tuple(
             TensorSpec(name, state.shape, initial=_compact(state))
             for name, state in self._initial.items()
@@ -72,13 +69,13 @@ class Step:
             rule = bound.rule
             own = {name: states[name] for name in rule.initial_states}
             lag = max([0, *(value.lag for value in rule.call.inputs)])
-            held = states[_FRAME_COUNT] < lag if own and lag else None
+            held = states[FRAME_COUNT] < lag if own and lag else None
             given, following = rule.step(values, own, held)
             values |= zip((value.index for value in bound.outputs), given, strict=True)
             next_states |= following
         if self.plan.largest_hold:
-            count = states[_FRAME_COUNT] + 1.0
-            next_states[_FRAME_COUNT] = keras.ops.minimum(count, float(self.plan.largest_hold))
+            count = states[FRAME_COUNT] + 1.0
+            next_states[FRAME_COUNT] = keras.ops.minimum(count, float(self.plan.largest_hold))
         return joined(self.plan, values), next_states
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from tickcell.model.recording.errors import RecordingError
-from tickcell.model.recording.table import SAMPLE_ROWS, Batch, Chosen, FileTable
+from tickcell.model.recording.table import SAMPLE_ROWS, Batch, Chosen, Table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,17 +43,12 @@ class Arrays(NamedTuple):
     ignored: tuple[str, ...]
 
 
-class ArraysTable(FileTable):
+class ArraysTable(Table):
     """The rows of a file of arrays: a column per sensor, one of times and one of labels."""
 
     row = "frame"
 
-    def __init__(
-        self,
-        source: str,
-        found: Arrays,
-        wanted: Sequence[str],
-    ) -> None:
+    def __init__(self, source: str, found: Arrays, wanted: Sequence[str]) -> None:
         """Takes what a file holds.
 
         Args:
@@ -67,7 +62,8 @@ class ArraysTable(FileTable):
         has_times, self.one_label = found.times is not None, found.one_label
         self.label_column = None if found.labels is None else "labels"
         labels = [] if found.labels is None else ["labels"]
-        self.names = (*wanted, *(["times"] if has_times else []), *labels, *found.ignored)
+        self.names = (*wanted, *(["times"] if has_times else []), *labels)
+        self.unread = found.ignored
         self.length = self.expected_length = found.frames.size // len(wanted)
 
     def sample(self, column: int) -> list[Any]:

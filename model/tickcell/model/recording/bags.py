@@ -17,21 +17,14 @@ import numpy as np
 from tickcell.model.recording.errors import RecordingError
 from tickcell.model.recording.layout import NO_TIMES, Layout
 from tickcell.model.recording.robot_logs import Message, open_log
-from tickcell.model.recording.table import (
-    BATCH_ROWS,
-    SAMPLE_ROWS,
-    Batch,
-    Chosen,
-    FileTable,
-    listed,
-)
+from tickcell.model.recording.table import BATCH_ROWS, SAMPLE_ROWS, Batch, Chosen, Table, listed
 
 _STAMP = "header.stamp"
 _LOG_TIME = "log_time"
 _NS = 10**9
 
 
-class BagTable(FileTable):
+class BagTable(Table):
     """Rows of a robot's log."""
 
     row = "message"
@@ -48,10 +41,10 @@ class BagTable(FileTable):
         super().__init__(str(path))
         self._log = open_log(path)
         counts = self._log.counts
-        fields = {name: self._field(name) for name in wanted}
-        for name in (layout.label, layout.time):
-            if name and name not in (NO_TIMES, _STAMP, _LOG_TIME) and self._topic(name):
-                fields[name] = self._field(name)
+        fields = {name: self._field(name, f"--source {name}") for name in wanted}
+        for name, option in ((layout.label, "--label"), (layout.time, "--time")):
+            if name and name not in (NO_TIMES, _STAMP, _LOG_TIME):
+                fields[name] = self._field(name, option)
         self._fields = fields
         self._topics = tuple(dict.fromkeys(topic for topic, _ in fields.values()))
         self._clock = self._clock_topic(layout.clock_topic)
@@ -62,19 +55,17 @@ class BagTable(FileTable):
         stamps = [_STAMP] if _stamp(first.content) is not None else []
         times = [*stamps, _LOG_TIME]
         self.time_columns = dict.fromkeys(times, "ns")
-        unused = [topic for topic in counts if topic not in self._topics]
-        self.names = (*fields, *times, *unused)
-        self.length = None
+        self.names = (*fields, *times)
+        self.unread = [topic for topic in counts if topic not in self._topics]
         self.expected_length = counts[self._clock]
         self._ages_s: dict[str, float] = {}
         self._passed_over = 0
 
     def sample(self, column: int) -> list[Any]:
         name = self.names[column]
-        messages = itertools.islice(self._log.messages([self._clock]), SAMPLE_ROWS)
-        if name not in self.time_columns:
-            return [self._value(name, message) for message in messages]
-        return [self._time(name, message) for message in messages]
+        topic = self._topic_of(name)
+        messages = itertools.islice(self._log.messages([topic]), SAMPLE_ROWS)
+        return [self._value(name, {topic: message}) for message in messages]
 
     def batches(self, chosen: Chosen) -> Iterator[Batch]:
         sensors = [self.names[column] for column in chosen.sensors]
@@ -86,11 +77,9 @@ class BagTable(FileTable):
             rows.append(number)
             readings.append([self._reading(name, held) for name in sensors])
             if time is not None:
-                clock = held[self._clock]
-                is_own = time in self.time_columns
-                times.append(self._time(time, clock) if is_own else self._value(time, clock))
+                times.append(self._value(time, held))
             if label is not None:
-                labels.append(self._value(label, held[self._fields[label][0]]))
+                labels.append(self._value(label, held))
             if len(rows) == BATCH_ROWS:
                 yield self._batch(rows, readings, times, labels, chosen)
                 rows, readings, times, labels = [], [], [], []
@@ -157,19 +146,15 @@ class BagTable(FileTable):
             self._topics = (*self._topics, asked)
         return asked
 
-    def _topic(self, name: str) -> str | None:
-        """Returns the topic in the name of a column; the longest, where there are several."""
+    def _field(self, name: str, option: str) -> tuple[str, tuple[str, ...]]:
+        """Returns the topic of a column, and the way to its field; an option names it."""
         found = [topic for topic in self._log.counts if name.startswith(f"{topic}.")]
-        return max(found, key=len, default=None)
-
-    def _field(self, name: str) -> tuple[str, tuple[str, ...]]:
-        """Returns the topic of a column, and the way to its field."""
-        topic = self._topic(name)
+        topic = max(found, key=len, default=None)
         if topic is None:
             raise RecordingError(
                 f"{self.source}: {name!r} is no topic and field; the topics are "
-                f"{listed([*self._log.counts])}. Name the field of a sensor with --source, such as "
-                f"--source {name}=/imu.angular_velocity.z."
+                f"{listed([*self._log.counts])}. Name the field with {option}, such as "
+                "/imu.angular_velocity.z."
             )
         way = tuple(name[len(topic) + 1 :].split("."))
         for message in self._log.messages([topic]):
@@ -177,12 +162,22 @@ class BagTable(FileTable):
             break
         return topic, way
 
-    def _value(self, name: str, message: Message) -> Any:
-        topic, way = self._fields[name]
-        return _find(message.content, way, f"{self.source}: topic {topic}")
+    def _topic_of(self, name: str) -> str:
+        """Returns the topic whose messages have a column."""
+        return self._clock if name in self.time_columns else self._fields[name][0]
+
+    def _value(self, name: str, held: Mapping[str, Message]) -> Any:
+        """Returns what a column has, of the last message of each topic."""
+        message = held[self._topic_of(name)]
+        if name == _LOG_TIME:
+            return message.log_ns
+        if name == _STAMP:
+            return _stamp(message.content)
+        place = f"{self.source}: topic {message.topic}"
+        return _find(message.content, self._fields[name][1], place)
 
     def _reading(self, name: str, held: Mapping[str, Message]) -> float:
-        value = self._value(name, held[self._fields[name][0]])
+        value = self._value(name, held)
         if value is None:
             return math.nan
         try:
@@ -191,9 +186,6 @@ class BagTable(FileTable):
             raise RecordingError(
                 f"{self.source}: {name}: got {str(value)[:40]!r}, expected a number."
             ) from None
-
-    def _time(self, name: str, message: Message) -> Any:
-        return message.log_ns if name == _LOG_TIME else _stamp(message.content)
 
 
 def _find(content: Any, way: Sequence[str], place: str) -> Any:

@@ -107,8 +107,8 @@ class Gaps:
         if time == before or (time < before and self.on_gap != "split"):
             raise RecordingError(
                 f"{self.source}: {self.row} {row}: got the time {time:.15g} s after "
-                f"{before:.15g} s, expected times that increase; --on-gap split begins a new "
-                "recording where they jump back, --time none ignores them."
+                f"{before:.15g} s, expected times that increase; --time none ignores them, "
+                "--on-gap split begins a new recording where they jump back (train, evaluate)."
             )
         gap_s = time - before
         if self.on_gap == "raise":
@@ -116,7 +116,8 @@ class Gaps:
             raise RecordingError(
                 f"{self.source}: {self.row} {row}: nothing for {gap_s:.6g} s, "
                 f"{gap_s / self.period_s:.6g} periods, expected at most {self.max_gap:g} "
-                "(--max-gap); --on-gap split begins a new recording there, --on-gap keep goes on."
+                "(--max-gap); --on-gap keep goes on, --on-gap split begins a new recording there "
+                "(train, evaluate)."
             )
         self.count += 1
         self.longest_s = max(self.longest_s, gap_s)

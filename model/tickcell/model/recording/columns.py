@@ -69,7 +69,7 @@ def find(
         if table.names.count(name) > 1:
             raise RecordingError(
                 f"{table.source}: {table.row} 1: {table.names.count(name)} columns are named "
-                f"{name!r}, expected one."
+                f"{name!r}, expected one; rename the others, or name all in order with --columns."
             )
     places = [
         None if name is None else table.names.index(name)
@@ -81,7 +81,7 @@ def find(
         time=time,
         label_name=None if table.label_column else label,
         is_label_guessed=is_guessed,
-        ignored=tuple(name for name in table.names if name not in known),
+        ignored=(*(name for name in table.names if name not in known), *table.unread),
     )
 
 

@@ -8,61 +8,62 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tickcell.model.recording.dialect import judge, name_of
+from tickcell.model.recording.dialect import fits, judge, name_of
 from tickcell.model.recording.errors import RecordingError
 from tickcell.model.recording.layout import Layout
-from tickcell.model.recording.table import BATCH_ROWS, SAMPLE_ROWS, Batch, Chosen, FileTable
+from tickcell.model.recording.table import BATCH_ROWS, Batch, Chosen, Table
 from tickcell.model.recording.text import Lines
 
+# What tools write for a reading that is missing, and for booleans.
+_WORDS = {
+    **dict.fromkeys(("", "na", "n/a", "null", "none"), math.nan),
+    "true": 1.0,
+    "false": 0.0,
+}
 
-class DelimitedTable(FileTable):
+
+class DelimitedTable(Table):
     """Rows of a delimited text."""
 
-    def __init__(
-        self,
-        lines: Iterable[str],
-        wanted: Sequence[str],
-        layout: Layout,
-        *,
-        source: str,
-        is_live: bool = False,
-        size: int | None = None,
-    ) -> None:
+    def __init__(self, lines: Lines, wanted: Sequence[str], layout: Layout) -> None:
         """Judges the text by its first rows, or live by the first line.
 
         Args:
           lines: of the text.
           wanted: the columns that must be there.
           layout: what is known of it.
-          source: what to call it in messages.
-          is_live: whether to give each row before the next line is read.
-          size: about how many characters the text has, where that is known.
 
         Raises:
           RecordingError: there is no row, or a column that must be there is not.
         """
-        super().__init__(source)
-        self.is_live = is_live
-        self._lines = Lines(lines)
-        self._dialect = judge(self._lines, wanted, layout, source, live=is_live)
+        super().__init__(lines.source)
+        self.is_live = lines.is_live
+        self._lines = lines
+        self._dialect = judge(lines, wanted, layout)
         self.names = self._dialect.names
-        self.expected_length = None if is_live else self._lines.expected(size)
+        self.expected_length = lines.expected()
         self._is_renamed = bool(layout.columns) and self._dialect.has_header
         self._decimal = layout.decimal
         self._is_decimal_given = layout.decimal is not None
 
     def sample(self, column: int) -> list[str]:
+        found: list[str] = []
         if self.is_live:
-            return []
+            return found
         try:
-            rows = [*self._dialect.rows(self._lines.look(SAMPLE_ROWS))]
+            for cells in self._dialect.rows(self._lines.sample()):
+                if not any(map(str.strip, cells)):
+                    continue
+                if not fits(cells, len(self.names)):
+                    break  # It is told, with its place, when its row is read.
+                found.append(cells[column])
         except csv.Error:
-            return []  # It is told, with its place, when its row is read.
-        return [cells[column] for cells in rows if len(cells) > column]
+            pass  # Likewise.
+        return found
 
     def batches(self, chosen: Chosen) -> Iterator[Batch]:
         size = 1 if self.is_live else BATCH_ROWS
@@ -132,10 +133,10 @@ class DelimitedTable(FileTable):
     def _check_width(self, cells: list[str]) -> None:
         """Takes separators at a row's end for no cells, and refuses other numbers of cells."""
         count = len(self.names)
-        if len(cells) < count or any(map(str.strip, cells[count:])):
+        if not fits(cells, count):
             raise RecordingError(
-                f"{self.source}: row {self._lines.number}: got {len(cells)} cells, expected "
-                f"{count}, one for each name."
+                f"{self.source}: row {self._lines.number}: cells: got {len(cells)}, expected "
+                f"{count}, one for each name; mend the row, or remove it."
             )
 
     def _readings(self, cells: Sequence[str], columns: Sequence[int]) -> list[float]:
@@ -160,13 +161,17 @@ class DelimitedTable(FileTable):
 
     def _reading(self, cell: str, column: int) -> float:
         """Returns what a doubtful cell holds, NaN where it is empty."""
-        if not cell.strip():
-            return math.nan
+        word = cell.strip().lower()
+        if word in _WORDS:
+            return _WORDS[word]
         try:
             return _with_comma(cell) if self._decimal == "," else float(cell)
         except ValueError:
             marks = {",": " with a decimal comma", ".": " with a decimal point"}
             mark = marks.get(self._decimal or "", "") if {".", ","} & {*cell} else ""
+            if not mark:
+                comma = "; --decimal , takes the comma for the decimal mark"
+                mark = comma if "," in cell else "; leave the cell empty where there is none"
             raise RecordingError(
                 f"{self.source}: row {self._lines.number}, column {self.names[column]!r}: got "
                 f"{cell!r}, expected a number{mark}."

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from tickcell.model.recording.errors import RecordingError
 from tickcell.model.recording.layout import Layout
-from tickcell.model.recording.table import SAMPLE_ROWS, listed, quoted
+from tickcell.model.recording.table import listed, not_named
 from tickcell.model.recording.text import Lines
 
 # A space stands for runs of spaces and tabs. The more usual comes first.
@@ -42,34 +42,24 @@ class Dialect:
         return csv.reader(lines, delimiter=self.delimiter)
 
 
-def judge(
-    lines: Lines, wanted: Sequence[str], layout: Layout, source: str, *, live: bool
-) -> Dialect:
+def judge(lines: Lines, wanted: Sequence[str], layout: Layout) -> Dialect:
     """Judges the dialect of a text, and takes the lines that are no rows.
 
     Args:
       lines: of the text.
       wanted: the columns that must be there.
       layout: what is known beforehand.
-      source: what to call the file in messages.
-      live: whether only the line that must come first may be read.
 
     Raises:
       RecordingError: the text has no line, or the wanted columns are not found in it.
     """
-    while lines.look(1) and not lines.look(1)[0].strip("\ufeff \t\r\n"):
-        next(iter(lines))
-    if not lines.look(1):
-        raise RecordingError(f"{source}: is empty, expected a first row of column names.")
-    first, comment = lines.look(1)[0], lines.last_comment
+    source, first, comment = lines.source, lines.first(), lines.last_comment
     delimiters = (layout.delimiter,) if layout.delimiter else _DELIMITERS
     if first.lstrip("\ufeff").lower().startswith("sep="):
         delimiters = (layout.delimiter or first.strip("\ufeff\r\n")[4:5],)
         next(iter(lines))
-        if not lines.look(1):
-            raise RecordingError(f"{source}: is empty, expected a row of column names.")
-        first = lines.look(1)[0]
-    sample = [line for line in lines.look(1 if live else SAMPLE_ROWS) if line.strip()]
+        first = lines.first()
+    sample = [line for line in lines.sample() if line.strip()]
     if layout.columns:
         found = _by_columns(sample, delimiters, wanted, layout, source)
     else:
@@ -78,7 +68,7 @@ def judge(
             named = _by_names(comment, sample, delimiters, wanted)
             named = named and dataclasses.replace(named, has_header=False)
         if named is None:
-            raise _not_found(first, delimiters, wanted, source)
+            raise _not_found(first, sample, delimiters, wanted, source)
         found = named
     if found.has_header:
         next(iter(lines))
@@ -101,8 +91,8 @@ def _by_names(
     for delimiter in delimiters:
         names = _names(header, delimiter)
         if set(wanted) <= set(names):
-            fitting = sum(_fits(_cells(line, delimiter), len(names)) for line in sample)
-            found.append((len(names), fitting, Dialect(delimiter, tuple(names), True)))
+            fitting = sum(fits(_cells(line, delimiter), len(names)) for line in sample)
+            found.append((fitting, len(names) > 1, Dialect(delimiter, tuple(names), True)))
     if not found:
         return None
     return max(found, key=lambda one: one[:2])[2]
@@ -129,7 +119,7 @@ def _by_columns(
         terminator = _TERMINATOR if is_terminated else ""
         dialect = Dialect(delimiter, names, False, terminator)
         rows = [cells for cells in dialect.rows(sample) if cells]
-        fitting = sum(_fits(cells, len(names)) for cells in rows)
+        fitting = sum(fits(cells, len(names)) for cells in rows)
         numeric = sum(map(_is_numeric, (cell for cells in rows for cell in cells)))
         found.append((fitting, numeric, rows, dialect))
     fitting, _, rows, dialect = max(found, key=lambda one: one[:2])
@@ -148,11 +138,17 @@ def _by_columns(
 
 def _not_found(
     first: str,
+    sample: Sequence[str],
     delimiters: Sequence[str],
     wanted: Sequence[str],
     source: str,
 ) -> RecordingError:
     """Says that the first line does not name what is wanted, and what it has."""
+    if any(_by_names(line, (), delimiters, wanted) for line in sample):
+        return RecordingError(
+            f"{source}: row 1: does not name the columns, and a later row does; remove what is "
+            "before that, or begin it with #."
+        )
     # The one under which most of it is there, and that parts it into most cells.
     delimiter = max(
         delimiters,
@@ -169,11 +165,7 @@ def _not_found(
             "names; name the columns in order with --columns, such as --columns t,x,y."
         )
     missing = [name for name in wanted if name not in cells]
-    return RecordingError(
-        f"{source}: row 1: no column is named {listed(missing)}; the columns are {listed(cells)}. "
-        f"Name the column of a sensor with --source {quoted(missing[0])}=COLUMN, or in "
-        "training other sensors with --sensors."
-    )
+    return not_named(f"{source}: row 1", "column", missing, cells)
 
 
 def _names(header: str, delimiter: str) -> list[str]:
@@ -202,7 +194,8 @@ def _spaced(line: str) -> list[str]:
     return next(csv.reader([line], delimiter=" ", skipinitialspace=True), [])
 
 
-def _fits(cells: Sequence[str], count: int) -> bool:
+def fits(cells: Sequence[str], count: int) -> bool:
+    """Says whether a row has so many cells, beside empty ones at its end."""
     return len(cells) >= count and not any(cell.strip() for cell in cells[count:])
 
 

@@ -13,62 +13,38 @@ from typing import Any
 import numpy as np
 
 from tickcell.model.recording.errors import RecordingError
-from tickcell.model.recording.layout import NO_TIMES, Layout
-from tickcell.model.recording.table import (
-    BATCH_ROWS,
-    SAMPLE_ROWS,
-    Batch,
-    Chosen,
-    FileTable,
-    listed,
-    quoted,
-)
+from tickcell.model.recording.table import BATCH_ROWS, Batch, Chosen, Table, not_named
 from tickcell.model.recording.text import Lines
 
 
-class JsonLinesTable(FileTable):
+class JsonLinesTable(Table):
     """Rows of JSON lines."""
 
-    def __init__(
-        self,
-        lines: Iterable[str],
-        wanted: Sequence[str],
-        layout: Layout,
-        *,
-        source: str,
-        is_live: bool = False,
-        size: int | None = None,
-    ) -> None:
+    def __init__(self, lines: Lines, wanted: Sequence[str]) -> None:
         """Takes the columns from the first rows, or live from the first one.
 
         Args:
-          lines: of the text.
+          lines: of the text, the first of which is not blank.
           wanted: the columns that must be there.
-          layout: what is known of it.
-          source: what to call it in messages.
-          is_live: whether to give each row before the next line is read.
-          size: about how many characters the text has, where that is known.
 
         Raises:
-          RecordingError: a line is no object, or a column that must be there is not.
+          RecordingError: the first row is no object, or a column that must be there is not.
         """
-        super().__init__(source)
-        self.is_live = is_live
-        self._lines = Lines(lines)
-        looked = self._lines.look(1 if is_live else SAMPLE_ROWS)
-        self.expected_length = None if is_live else self._lines.expected(size)
+        super().__init__(lines.source)
+        self.is_live = lines.is_live
+        self._lines = lines
+        looked = lines.sample()
+        self.expected_length = lines.expected()
         self._sample = [flat for line in looked if (flat := _lenient(line)) is not None]
         # In the order in which they first come.
         self.names = tuple(dict.fromkeys(name for row in self._sample for name in row))
-        asked = layout.time if layout.time != NO_TIMES else None
-        named = [*wanted, *([asked] if asked else [])]
-        if missing := [name for name in named if name not in self.names]:
+        if not self._sample:
             raise RecordingError(
-                f"{source}: row 1: no number is named {listed(missing)}; the names are "
-                f"{listed(self.names)}. Name that of a sensor with "
-                f"--source {quoted(missing[0])}=NAME, or in "
-                "training other sensors with --sensors."
+                f"{self.source}: row 1: is not a JSON object by itself; write one object a line, "
+                "as jq -c does."
             )
+        if missing := [name for name in wanted if name not in self.names]:
+            raise not_named(f"{self.source}: row 1", "column", missing, self.names)
 
     def sample(self, column: int) -> list[Any]:
         if self.is_live:
@@ -127,7 +103,7 @@ class JsonLinesTable(FileTable):
         if not isinstance(value, int | float):
             raise RecordingError(
                 f"{self.source}: row {self._lines.number}, {name!r}: got {json.dumps(value)}, "
-                "expected a number."
+                "expected a number, or null where there is none."
             )
         try:
             return float(value)

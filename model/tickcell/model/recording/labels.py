@@ -76,7 +76,7 @@ class Labelling:
 
     def _code(self, label: Any) -> float:
         name = _name(label)
-        if name in ("", self.null_class):
+        if name in ("", _name(self.null_class)):
             return math.nan
         if self.kind == "classes":
             return self.classes.index(name) if name in self.classes else math.inf
@@ -102,7 +102,7 @@ class Labelling:
         Raises:
           RecordingError: there is no label, one is not of the kind, or the kind is not clear.
         """
-        names = {_name(label) for label in labels} - {"", null_class}
+        names = {_name(label) for label in labels} - {"", _name(null_class)}
         numbers = {name: _number(name) for name in names}
         values = {number for number in numbers.values() if number is not None}
         if not names:
@@ -216,12 +216,12 @@ class Labels:
 
 
 def _name(label: Any) -> str:
-    """Returns a label's text; a whole number's without a fraction, a missing one's empty."""
+    """Returns a label's text; 1 for true, a whole number's without a fraction, nothing's empty."""
     if label is None:
         return ""
     text = str(label).strip()
-    if isinstance(label, bool | np.bool_):
-        return str(int(label))
+    if text.lower() in ("true", "false"):
+        return str(int(text.lower() == "true"))
     number = _number(text)
     if number is not None and number.is_integer():
         return str(int(number))

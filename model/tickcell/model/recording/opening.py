@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import pathlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tickcell.model.recording import arrays, text
@@ -20,6 +19,7 @@ from tickcell.model.recording.layout import Layout
 from tickcell.model.recording.parquet import ParquetTable
 from tickcell.model.recording.reader import Reader
 from tickcell.model.recording.table import Table, listed
+from tickcell.model.recording.text import Lines
 
 if TYPE_CHECKING:
     from tickcell.model.interface import Sensor
@@ -92,7 +92,7 @@ def _open_table(
     sequences: bool,
 ) -> Table:
     if str(path) == STANDARD_INPUT:
-        return _of_lines(sys.stdin, wanted, layout, source="standard input", is_live=True)
+        return _of_lines(Lines(sys.stdin, "standard input", is_live=True), wanted, layout)
     file = pathlib.Path(path)
     suffix = file.suffix.lower()
     if suffix in (".npy", ".npz"):
@@ -102,40 +102,21 @@ def _open_table(
         return ParquetTable(file, wanted)
     if suffix in (".bag", ".db3", ".mcap") or (file / "metadata.yaml").exists():
         return BagTable(file, wanted, layout)
-    return _of_lines(
-        text.of_file(file), wanted, layout, source=str(file), size=text.size_of_file(file)
-    )
+    lines = Lines(text.of_file(file), str(file), size=text.size_of_file(file))
+    return _of_lines(lines, wanted, layout)
 
 
-def _of_lines(
-    lines: Iterable[str],
-    wanted: Sequence[str],
-    layout: Layout,
-    *,
-    source: str,
-    is_live: bool = False,
-    size: int | None = None,
-) -> Table:
+def _of_lines(lines: Lines, wanted: Sequence[str], layout: Layout) -> Table:
     """Returns the table of a text: of JSON lines if its first line begins an object.
-
-    Args:
-      lines: of the text.
-      wanted: the columns that must be there.
-      layout: what is known of it.
-      source: what to call it in messages.
-      is_live: whether to give each row before the next line is read.
-      size: about how many characters the text has, where that is known.
 
     Raises:
       RecordingError: there is no row, or a column that must be there is not.
     """
-    lines = text.checked(lines, source)
-    blank = []
-    for first in lines:
-        blank.append(first)
-        if first.strip("\ufeff \t\r\n"):
-            break
-    is_json = bool(blank) and blank[-1].lstrip("\ufeff \t").startswith("{")
-    lines = itertools.chain(blank, lines)
-    kind = JsonLinesTable if is_json else DelimitedTable
-    return kind(lines, wanted, layout, source=source, is_live=is_live, size=size)
+    first = lines.first().lstrip("\ufeff \t")
+    if first.startswith(("[{", "[[")) or first.strip() == "[":
+        raise RecordingError(
+            f"{lines.source}: is one JSON array; write its parts a line each, as jq -c '.[]' does."
+        )
+    if first.startswith("{"):
+        return JsonLinesTable(lines, wanted)
+    return DelimitedTable(lines, wanted, layout)

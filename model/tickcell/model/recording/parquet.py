@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tickcell.model import extras
-from tickcell.model.recording.errors import RecordingError
-from tickcell.model.recording.table import SAMPLE_ROWS, Batch, Chosen, FileTable, listed, quoted
+from tickcell.model.recording.errors import RecordingError, ended
+from tickcell.model.recording.table import SAMPLE_ROWS, Batch, Chosen, Table, not_named
 
 _BATCH_ROWS = 8192
 
 
-class ParquetTable(FileTable):
+class ParquetTable(Table):
     """Rows of a Parquet file, of which the first is 1."""
 
     def __init__(self, file: pathlib.Path, wanted: Sequence[str]) -> None:
@@ -34,17 +34,15 @@ class ParquetTable(FileTable):
         try:
             self._file = parquet.ParquetFile(file)
         except self._arrow.ArrowException as error:
-            raise RecordingError(f"{file}: is not a Parquet file, or cut off: {error}.") from error
+            raise RecordingError(
+                f"{file}: is not a Parquet file, or cut off: {ended(error)} Write it again, or "
+                "give it the suffix of what it is."
+            ) from error
         schema = self._file.schema_arrow
         self.names = tuple(schema.names)
         self.length = self.expected_length = self._file.metadata.num_rows
         if missing := [name for name in wanted if name not in self.names]:
-            raise RecordingError(
-                f"{file}: no column is named {listed(missing)}; the columns are "
-                f"{listed(self.names)}. Name that of a sensor with "
-                f"--source {quoted(missing[0])}=COLUMN, or in "
-                "training other sensors with --sensors."
-            )
+            raise not_named(str(file), "column", missing, self.names)
         types = self._arrow.types
         self.time_columns = {
             field.name: field.type.unit
@@ -77,7 +75,7 @@ class ParquetTable(FileTable):
         try:
             yield from self._file.iter_batches(size, columns=names)
         except (self._arrow.ArrowException, OSError) as error:
-            raise RecordingError(f"{self.source}: is damaged: {error}.") from error
+            raise RecordingError(f"{self.source}: is damaged: {ended(error)}") from error
 
     def _numbers(self, batch: Any, name: str) -> NDArray[np.float64]:
         """Returns a column of numbers; NaN where it is null."""
@@ -92,7 +90,8 @@ class ParquetTable(FileTable):
         )
         if not is_number:
             raise RecordingError(
-                f"{self.source}: column {name!r}: has the type {column.type}, expected numbers."
+                f"{self.source}: column {name!r}: has the type {column.type}, expected numbers; "
+                "write it as those, or name another column (--source, --time)."
             )
         # The cast of a whole number that float64 does not hold rounds it, as any reading is.
         floats = column.cast(self._arrow.float64(), safe=False)

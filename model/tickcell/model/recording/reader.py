@@ -91,6 +91,7 @@ class Reader:
         self.has_times = self._time is not None
         self.file_rate_hz = self.rate_hz = self._rate(rate_hz)
         self.length, self.expected_length = table.length, table.expected_length
+        self._to_hz = to_hz
         self._resampling = self._resample(to_hz)
         self._is_time_ignored = layout.time == NO_TIMES
         on_gap = layout.on_gap or ("keep" if self.is_live else "raise")
@@ -115,6 +116,8 @@ class Reader:
             blocks = self._gaps.check(blocks)
         if mend is not None:
             blocks = mend(blocks)
+        if self._to_hz is not None and np.isnan(self.file_rate_hz):
+            return self._of_no_rate(blocks)
         return blocks if self._resampling is None else self._resampling.blocks(blocks)
 
     def notes(self) -> Iterator[str]:
@@ -164,9 +167,17 @@ class Reader:
         rate_hz = times.rate_hz(sample)
         return float("nan") if rate_hz is None else rate_hz
 
+    def _of_no_rate(self, blocks: Iterator[Block]) -> Iterator[Block]:
+        """Refuses frames that cannot be brought to a rate; their rows may say better why."""
+        for _ in blocks:
+            yield from ()
+        raise RecordingError(
+            f"{self.name}: got 1 frame, expected 2 or more to bring them to {self._to_hz:g} Hz."
+        )
+
     def _resample(self, to_hz: float | None) -> Resampling | None:
         """Returns how the frames are brought to another rate, if they are."""
-        if to_hz is None:
+        if to_hz is None or np.isnan(self.file_rate_hz):
             return None
         is_unit_known = self._time is None or not self._time.is_guessed
         resampling = Resampling.checked(
@@ -277,13 +288,14 @@ class Reader:
         if not np.isfinite(block.times[index]) and self._time and batch.times is not None:
             return RecordingError(
                 f"{place}, column {self._time.name!r}: got {_shown(batch.times[index])}, expected "
-                "a finite time."
+                "a finite time; remove the row, or ignore all times with --time none."
             )
         assert batch.labels is not None
         assert chosen.label is not None
+        way_out = "; --label names another column" if self.label_name else ""
         return RecordingError(
             f"{place}, column {table.names[chosen.label]!r}: got {_shown(batch.labels[index])}, "
-            f"expected {self._labelling.expected}."
+            f"expected {self._labelling.expected}{way_out}."
         )
 
 

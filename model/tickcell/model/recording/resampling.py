@@ -143,7 +143,7 @@ class Resampling:
             raise RecordingError(f"{name}: got 1 frame, expected 2 or more to resample.")
         if to_hz > _MOST_PER_FRAME * from_hz and not is_unit_known:
             raise RecordingError(
-                f"{name}: has {from_hz:.4g} frames a second, and at {to_hz:g} Hz "
+                f"{name}: has a rate of {from_hz:.4g} Hz, and at {to_hz:g} Hz "
                 f"{1 - from_hz / to_hz:.1%} of the frames would be made up; name the unit of its "
                 "times with --time-unit."
             )
@@ -193,8 +193,8 @@ class _Run:
         if gap_s * self._asked.to_hz > _MOST_IN_A_GAP:
             raise RecordingError(
                 f"{self._asked.name}: nothing for {gap_s:.6g} s, which at {self._asked.to_hz:g} Hz "
-                f"would be filled with {gap_s * self._asked.to_hz:.0f} frames; begin a new "
-                "recording there with --on-gap split."
+                f"would be filled with {gap_s * self._asked.to_hz:.0f} frames; --on-gap split "
+                "begins a new recording there (train, evaluate)."
             )
         self._last = block.times[-1]
         known: list[Timed] = []

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import pathlib
 import sqlite3
+import struct
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from tickcell.model import extras
-from tickcell.model.recording.errors import RecordingError
+from tickcell.model.recording.errors import RecordingError, ended
 
 _EXTRA = "bags"
 
@@ -107,8 +108,8 @@ class _RosLog:
 
     def _damaged(self, error: Exception) -> RecordingError:
         return RecordingError(
-            f"{self._path}: cannot be read as a ROS bag: {error}. A bag that was not closed is "
-            "mended by 'ros2 bag reindex', or 'rosbag reindex' for ROS 1."
+            f"{self._path}: cannot be read as a ROS bag: {ended(error)} A bag that was not closed "
+            "is mended by 'ros2 bag reindex', 'rosbag reindex' for ROS 1, or 'mcap recover'."
         )
 
 
@@ -123,7 +124,8 @@ class _JsonLog:
         """Reads the topics; one that was cut off is read as far as it goes."""
         self._reader = extras.load("mcap.reader", extra=_EXTRA)
         errors = extras.load("mcap.exceptions", extra=_EXTRA)
-        self._errors = (errors.McapError, EOFError, ValueError)
+        # The last two are what it raises of a file that is shorter than it says.
+        self._errors = (errors.McapError, EOFError, ValueError, OSError, struct.error)
         self._path = path
         self._is_whole = True
         self.counts: dict[str, int] = {}
@@ -180,4 +182,4 @@ class _JsonLog:
                 yield from ((channel, message) for _, channel, message in found)
             except self._errors as error:
                 if self._is_whole:
-                    raise RecordingError(f"{self._path}: is damaged: {error}.") from error
+                    raise RecordingError(f"{self._path}: is damaged: {ended(error)}") from error

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import abc
 import shlex
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tickcell.model.recording.errors import RecordingError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,12 +69,13 @@ class Batch(NamedTuple):
         )
 
 
-class Table(Protocol):
+class Table(abc.ABC):
     """Rows of named columns; they are read once.
 
     Attributes:
       source: what to call the file in messages.
       names: of the columns.
+      unread: the names of what else is in the file, and is no column.
       row, column: what a row and a column are called in messages.
       is_live: whether rows are given as they come, and none is read ahead.
       length: the number of rows; None where only reading all of them would tell.
@@ -81,35 +85,6 @@ class Table(Protocol):
       has_sequences: whether it is a set of sequences, each with rows of its own.
       one_label: whether each recording in the file has one label, repeated over its rows.
     """
-
-    source: str
-    names: Sequence[str]
-    row: str
-    column: str
-    is_live: bool
-    length: int | None
-    expected_length: int | None
-    time_columns: dict[str, str]
-    label_column: str | None
-    has_sequences: bool
-    one_label: bool
-
-    def sample(self, column: int) -> list[Any]:
-        """Returns what a column has in the first rows; nothing where rows come live."""
-
-    def batches(self, chosen: Chosen) -> Iterator[Batch]:
-        """Yields all rows.
-
-        Raises:
-          RecordingError: a row cannot be read; those before it have been yielded.
-        """
-
-    def notes(self) -> Iterator[str]:
-        """Yields what was assumed of the file, as sentences; once it is read, all of it."""
-
-
-class FileTable:
-    """What most tables of a file have in common."""
 
     row = "row"
     column = "column"
@@ -124,10 +99,42 @@ class FileTable:
         """Names the file."""
         self.source = source
         self.names: Sequence[str] = ()
+        self.unread: Sequence[str] = ()
         self.time_columns: dict[str, str] = {}
 
+    @abc.abstractmethod
+    def sample(self, column: int) -> list[Any]:
+        """Returns what a column has in the first rows; nothing where rows come live."""
+
+    @abc.abstractmethod
+    def batches(self, chosen: Chosen) -> Iterator[Batch]:
+        """Yields all rows.
+
+        Raises:
+          RecordingError: a row cannot be read; those before it have been yielded.
+        """
+
     def notes(self) -> Iterator[str]:
+        """Yields what was assumed of the file, as sentences; once it is read, all of it."""
         yield from ()
+
+
+def not_named(
+    place: str, column: str, missing: Sequence[str], names: Sequence[str]
+) -> RecordingError:
+    """Returns the error of columns of sensors that are not there.
+
+    Args:
+      place: where they should be.
+      column: what a column is called.
+      missing: the names of those that are not there.
+      names: of those that are.
+    """
+    return RecordingError(
+        f"{place}: no {column} is named {listed(missing)}; the {column}s are {listed(names)}. Name "
+        f"the {column} of a sensor with --source {shlex.quote(missing[0])}=COLUMN, or in training "
+        "other sensors with --sensors."
+    )
 
 
 def listed(names: Sequence[str]) -> str:
@@ -135,8 +142,3 @@ def listed(names: Sequence[str]) -> str:
     shown = ", ".join(repr(name) for name in names[:_LISTED])
     more = len(names) - _LISTED
     return shown if more <= 0 else f"{shown} and {more} more"
-
-
-def quoted(name: str) -> str:
-    """Returns a name as it stands on a command line."""
-    return shlex.quote(name)

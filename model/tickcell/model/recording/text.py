@@ -18,6 +18,7 @@ from tickcell.model.recording.table import SAMPLE_ROWS
 _GZIP = b"\x1f\x8b"
 _BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF32_LE: "utf-32",  # Before that of UTF-16, with which it begins.
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
@@ -45,20 +46,19 @@ def of_file(path: pathlib.Path) -> Iterator[str]:
 
     Raises:
       OSError: it cannot be opened.
-      RecordingError: it is damaged, or in another encoding.
+      RecordingError: it is no text.
     """
     with path.open("rb") as packed:
         head = packed.read(_HEAD_BYTES)
         for start, what in _OTHERS.items():
             if head.startswith(start):
                 raise RecordingError(f"{path}: is no text, but {what}.")
-        is_packed = head.startswith(_GZIP)
         packed.seek(0)
-        if is_packed:
+        if head.startswith(_GZIP):
             with gzip.open(packed) as binary:
-                yield from _decoded(cast("IO[bytes]", binary), str(path))
+                yield from _decoded(cast("IO[bytes]", binary))
         else:
-            yield from _decoded(packed, str(path))
+            yield from _decoded(packed)
 
 
 def size_of_file(path: pathlib.Path) -> int:
@@ -72,7 +72,7 @@ def size_of_file(path: pathlib.Path) -> int:
     return size // 2 if _encoding(head).startswith("utf-16") else size
 
 
-def checked(lines: Iterable[str], source: str) -> Iterator[str]:
+def _checked(lines: Iterable[str], source: str) -> Iterator[str]:
     """Yields lines, and says in words that they cannot be decoded."""
     try:
         yield from lines
@@ -84,11 +84,8 @@ def checked(lines: Iterable[str], source: str) -> Iterator[str]:
         raise RecordingError(f"{source}: is damaged gzip, or cut off: {error}.") from error
 
 
-def _decoded(binary: IO[bytes], source: str) -> Iterator[str]:
-    try:
-        head = binary.read(_HEAD_BYTES)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise RecordingError(f"{source}: is damaged gzip, or cut off: {error}.") from error
+def _decoded(binary: IO[bytes]) -> Iterator[str]:
+    head = binary.read(_HEAD_BYTES)
     binary.seek(0)
     with io.TextIOWrapper(binary, encoding=_encoding(head), newline="") as lines:
         yield from lines
@@ -108,14 +105,28 @@ class Lines:
     """Lines without comments, the first of which may be looked at before they are taken.
 
     Attributes:
+      source: what to call the text in messages.
+      is_live: whether each line is to be used before the next one is read.
       number: of the line that was taken last; the first is 1, and comments count too.
       comments: how many comment lines were passed over so far.
       last_comment: the last of them, without its mark.
     """
 
-    def __init__(self, lines: Iterable[str]) -> None:
-        """Takes the lines of a text."""
-        self._lines = enumerate(lines, 1)
+    def __init__(
+        self, lines: Iterable[str], source: str, *, is_live: bool = False, size: int | None = None
+    ) -> None:
+        """Takes a text.
+
+        Args:
+          lines: of it.
+          source: what to call it in messages.
+          is_live: whether each line is to be used before the next one is read.
+          size: about how many characters it has, where that is known.
+        """
+        self.source = source
+        self.is_live = is_live
+        self._size = size
+        self._lines = enumerate(_checked(lines, source), 1)
         self._ahead: collections.deque[tuple[int, str]] = collections.deque()
         self.number = 0
         self.comments = 0
@@ -130,12 +141,30 @@ class Lines:
             self._ahead.append(numbered)
         return [line for _, line in itertools.islice(self._ahead, count)]
 
-    def expected(self, size: int | None) -> int | None:
-        """Returns about how many lines are still to come of a text of so many characters."""
-        ahead = self.look(SAMPLE_ROWS)
-        if len(ahead) < SAMPLE_ROWS or size is None:
-            return len(ahead) if len(ahead) < SAMPLE_ROWS else None
-        return round(size * len(ahead) / sum(map(len, ahead)))
+    def first(self) -> str:
+        """Returns the first line to come that is not blank; it is kept, the blank ones are not.
+
+        Raises:
+          RecordingError: there is none.
+        """
+        for line in self:
+            if line.strip("\ufeff \t\r\n"):
+                self._ahead.appendleft((self.number, line))
+                return line
+        raise RecordingError(f"{self.source}: is empty, expected a row of column names.")
+
+    def sample(self) -> list[str]:
+        """Returns the lines to judge by: the next 1,000, and live the one that must come first."""
+        return self.look(1 if self.is_live else SAMPLE_ROWS)
+
+    def expected(self) -> int | None:
+        """Returns about how many lines are still to come, where that can be told."""
+        if self.is_live:
+            return None
+        ahead = self.sample()
+        if len(ahead) < SAMPLE_ROWS:
+            return len(ahead)
+        return self._size and round(self._size * len(ahead) / sum(map(len, ahead)))
 
     def __iter__(self) -> Iterator[str]:
         """Yields the lines that are still to come, one by one as they are there."""
@@ -145,6 +174,11 @@ class Lines:
 
     def _read(self) -> tuple[int, str] | None:
         for number, line in self._lines:
+            if "\0" in line:
+                raise RecordingError(
+                    f"{self.source}: row {number}: has NUL bytes, as a file that was cut off by a "
+                    "power failure may have; remove them."
+                )
             if not line.lstrip("\ufeff \t").startswith(_COMMENTS):
                 return number, line
             self.comments += 1

@@ -147,8 +147,9 @@ def _candidates(table: Table, taken: Sequence[str]) -> list[str]:
     if found and not readable:
         raise RecordingError(
             f"{table.source}: column {found[0]!r}: got {samples[found[0]][0]!r} in the first row, "
-            "expected a number, or a date and time as ISO 8601 has them; name the column of times "
-            "with --time, or ignore them with --time none."
+            "expected a number, or a date and time as ISO 8601 has them; remove a row that holds "
+            "no readings, name another column of times with --time, or ignore them with --time "
+            "none."
         )
     return readable
 
@@ -179,9 +180,10 @@ def _unit(
     plain, unit = _plain(name)
     sample = table.sample(index)
     if sample and isinstance(sample[0], str) and _number(sample[0]) is None:
-        parsed = _parsed(sample[0])
-        is_naive = parsed is not None and parsed.tzinfo is None
-        return None, "ISO 8601; no zone, taken to be UTC" if is_naive else "ISO 8601"
+        parsed = [_parsed(time) for time in sample]
+        naive_count = sum(time is not None and time.tzinfo is None for time in parsed)
+        zones = "no zone" if naive_count == len(sample) else "some without a zone"
+        return None, f"ISO 8601; {zones}, taken to be UTC" if naive_count else "ISO 8601"
     if unit is not None and plain != "s":
         return unit, "by its name"
     spacing = rate_hz(np.array([_seconds(time, "s") for time in sample], np.float64))

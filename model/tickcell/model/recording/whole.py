@@ -204,7 +204,8 @@ def write_csv(recording: Recording, file: IO[str]) -> None:
     for index, frame in enumerate(recording.frames):
         row: list[object] = [float(recording.times[index]), *map(str, frame)]
         if recording.labels is not None:
-            row.append(int(recording.labels[index]))
+            label = recording.labels[index]
+            row.append("" if np.isnan(label) else f"{label:.9g}")
         writer.writerow(row)
 
 

@@ -76,11 +76,25 @@ def _miscounts(connection: apsw.Connection) -> list[str]:
         "SELECT live, ended, (SELECT count(*) FROM record WHERE is_live), "
         "(SELECT count(*) FROM record WHERE NOT is_live) FROM counts"
     ).fetchall()
-    return [
+    problems = [
         f"the counts are {live} live and {ended} ended, and the records {lives} and {ends}"
         for live, ended, lives, ends in rows
         if (live, ended) != (lives, ends)
-    ] + ([] if len(rows) == 1 else [f"there are {len(rows)} rows of counts"])
+    ]
+    if len(rows) != 1:
+        problems.append(f"there are {len(rows)} rows of counts")
+    # A full join, since an owner may be missing on either side.
+    rows = connection.execute(
+        "SELECT CAST(coalesce(kept.owner, found.owner) AS BLOB), kept.live, kept.ended, "
+        "found.live, found.ended FROM owner_counts kept FULL JOIN (SELECT owner, "
+        "sum(is_live <> 0) live, sum(NOT is_live) ended FROM record GROUP BY owner) found "
+        "ON found.owner = kept.owner WHERE (kept.live, kept.ended) IS NOT (found.live, found.ended)"
+    ).fetchall()
+    return problems + [
+        f"the counts of owner {_text(owner)!r} are {live} live and {ended} ended, and its "
+        f"records {lives} and {ends}"
+        for owner, live, ended, lives, ends in rows
+    ]
 
 
 def _mispinned(connection: apsw.Connection) -> list[str]:

@@ -124,8 +124,8 @@ class EmbeddedStore(Protocol):
         """Returns the store's own clock, by which idle time, retention and sweeps are measured.
 
         It begins at 0 when the store is created and advances only while a server keeps it
-        up, so no wall clock, pause or outage ends a session. It is the same for all
-        servers, and goes back in one case: see StorePutBackError.
+        up and steps find room, so no wall clock, pause, outage or full disk ends a session.
+        It is the same for all servers, and goes back in one case: see StorePutBackError.
         """
         ...
 
@@ -159,8 +159,8 @@ class EmbeddedStore(Protocol):
         """
         ...
 
-    def counts(self) -> Counts:
-        """Returns the counts kept beside the records."""
+    def counts(self, owner: str | None = None) -> Counts:
+        """Returns the counts kept beside the records: of one owner, or of all together."""
         ...
 
     def pinned(self) -> dict[Pin, int]:

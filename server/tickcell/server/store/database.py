@@ -32,8 +32,9 @@ _APPLICATION_ID = 0x7469636B
 _OLDEST_SQLITE = (3, 51, 3)
 
 # The records have a rowid: without one, those above about 1,000 bytes would overflow
-# their page, at twice the time. The counts follow the columns `is_live` and `pin` by
-# themselves; a step does not name them, so no trigger runs.
+# their page, at twice the time. The counts, of all, of each owner that has records and of
+# each model version, follow the columns `is_live` and `pin` by themselves; a step does not
+# name them, so no trigger runs.
 _TABLES = """
 CREATE TABLE record (
   owner TEXT NOT NULL,
@@ -53,17 +54,32 @@ CREATE TABLE pin (
 );
 CREATE TABLE counts (live INTEGER NOT NULL, ended INTEGER NOT NULL);
 INSERT INTO counts VALUES (0, 0);
+CREATE TABLE owner_counts (
+  owner TEXT PRIMARY KEY NOT NULL,
+  live INTEGER NOT NULL,
+  ended INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TRIGGER record_added AFTER INSERT ON record BEGIN
   UPDATE counts SET live = live + NEW.is_live, ended = ended + 1 - NEW.is_live;
+  INSERT INTO owner_counts SELECT NEW.owner, 0, 0
+    WHERE NOT EXISTS (SELECT 1 FROM owner_counts WHERE owner = NEW.owner);
+  UPDATE owner_counts SET live = live + NEW.is_live, ended = ended + 1 - NEW.is_live
+    WHERE owner = NEW.owner;
   UPDATE pin SET live = live + NEW.is_live WHERE id = NEW.pin;
 END;
 CREATE TRIGGER record_removed AFTER DELETE ON record BEGIN
   UPDATE counts SET live = live - OLD.is_live, ended = ended - 1 + OLD.is_live;
+  UPDATE owner_counts SET live = live - OLD.is_live, ended = ended - 1 + OLD.is_live
+    WHERE owner = OLD.owner;
+  DELETE FROM owner_counts WHERE owner = OLD.owner AND live = 0 AND ended = 0;
   UPDATE pin SET live = live - OLD.is_live WHERE id = OLD.pin;
 END;
 CREATE TRIGGER record_turned AFTER UPDATE OF is_live, pin ON record BEGIN
   UPDATE counts SET
     live = live + NEW.is_live - OLD.is_live, ended = ended + OLD.is_live - NEW.is_live;
+  UPDATE owner_counts SET
+    live = live + NEW.is_live - OLD.is_live, ended = ended + OLD.is_live - NEW.is_live
+    WHERE owner = NEW.owner;
   UPDATE pin SET live = live - OLD.is_live WHERE id = OLD.pin;
   UPDATE pin SET live = live + NEW.is_live WHERE id = NEW.pin;
 END;
@@ -192,13 +208,21 @@ def read_identity(directory: pathlib.Path, connection: apsw.Connection) -> Ident
     raise damaged(directory, "its clock and id do not check out")
 
 
-def read_counts(directory: pathlib.Path, connection: apsw.Connection) -> Counts:
-    """Reads how many records there are.
+def read_counts(
+    directory: pathlib.Path, connection: apsw.Connection, owner: str | None = None
+) -> Counts:
+    """Reads how many records there are: of one owner, or of all together.
 
     Raises:
-      StoreDamagedError: there is no such row.
+      StoreDamagedError: the counts are not there, or are no numbers.
     """
-    match connection.execute("SELECT live, ended FROM counts").fetchall():
+    if owner is None:
+        rows = connection.execute("SELECT live, ended FROM counts").fetchall()
+    else:
+        rows = connection.execute(
+            "SELECT live, ended FROM owner_counts WHERE owner = ?", (owner,)
+        ).fetchall() or [(0, 0)]
+    match rows:
         case [(int(live), int(ended))]:
             return Counts(live, ended)
     raise damaged(directory, "its counts do not check out")

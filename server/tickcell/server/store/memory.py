@@ -24,6 +24,8 @@ from tickcell.server.store.store_clock import Kept, Monotonic, StoreClock
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_NONE = Counts(0, 0)
+
 
 class MemoryStore:
     """Keeps records for as long as the process lives; see `EmbeddedStore` for the contract."""
@@ -36,6 +38,8 @@ class MemoryStore:
         self._records: dict[Key, bytes] = {}
         self._keys: list[Key] = []  # In order.
         self._ended: set[Key] = set()
+        # Of those owners that have records.
+        self._counts: dict[str, Counts] = {}
         self._pins: dict[Key, Pin] = {}
         # Of the live ones.
         self._pinned: collections.Counter[Pin] = collections.Counter()
@@ -60,7 +64,9 @@ class MemoryStore:
         keys = itertools.islice(self._keys, begin, begin + limit)
         return [(key, self._records[key]) for key in keys if owner is None or key.owner == owner]
 
-    def counts(self) -> Counts:
+    def counts(self, owner: str | None = None) -> Counts:
+        if owner is not None:
+            return self._counts.get(owner, _NONE)
         return Counts(len(self._records) - len(self._ended), len(self._ended))
 
     def pinned(self) -> dict[Pin, int]:
@@ -79,6 +85,7 @@ class MemoryStore:
         self._records.clear()
         self._keys.clear()
         self._ended.clear()
+        self._counts.clear()
         self._pins.clear()
         self._pinned.clear()
 
@@ -91,7 +98,8 @@ class MemoryStore:
         return Applied()
 
     def _put(self, change: Change) -> None:
-        self._count(change.key, -1)
+        before = self._count_of(change.key)
+        self._count_pin(change.key, -1)
         if change.replacement is None:
             self._pins.pop(change.key, None)
             if self._records.pop(change.key, None) is not None:
@@ -106,9 +114,24 @@ class MemoryStore:
             self._ended.add(change.key)
         if change.pin is not None and change.replacement is not None:
             self._pins[change.key] = change.pin
-        self._count(change.key, 1)
+        self._count_pin(change.key, 1)
+        self._count(change.key.owner, before, self._count_of(change.key))
 
-    def _count(self, key: Key, sign: int) -> None:
+    def _count_of(self, key: Key) -> Counts:
+        """Returns what a key adds to the counts of its owner."""
+        if key not in self._records:
+            return _NONE
+        return Counts(0, 1) if key in self._ended else Counts(1, 0)
+
+    def _count(self, owner: str, before: Counts, after: Counts) -> None:
+        if before == after:
+            return
+        live, ended = self._counts.pop(owner, _NONE)
+        counts = Counts(live + after.live - before.live, ended + after.ended - before.ended)
+        if counts != _NONE:
+            self._counts[owner] = counts
+
+    def _count_pin(self, key: Key, sign: int) -> None:
         """Counts a record for what it is pinned to, if it is live."""
         if key in self._pins and key not in self._ended:
             self._pinned[self._pins[key]] += sign

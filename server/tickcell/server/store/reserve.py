@@ -2,7 +2,8 @@
 
 A file holds it while there is enough. When the disk runs full it is given up: what
 exists steps on and can be deleted, while what is new is refused until there is room
-again and the reserve is back.
+again and the reserve is back. Where even that room did not do, the file says so by its
+size, which takes no room, to all servers of the store.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from tickcell.server.store.directory import RESERVE
 from tickcell.server.store.errors import means_no_room
 
 _BYTES = 16 << 20
+
+# The size of the file where a step found no room.
+_USED_UP = 1
 
 
 class Reserve:
@@ -46,16 +50,34 @@ class Reserve:
     def give_up(self) -> None:
         """Leaves the room to what must go on."""
         self.is_held = False
-        if self._held_bytes():
+        if self._held_bytes() > _USED_UP:
             os.truncate(self._path, 0)
 
+    def note_used_up(self) -> None:
+        """Notes, until the reserve is taken again, that what it left was not enough."""
+        try:
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.ftruncate(descriptor, _USED_UP)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            # Where even that takes room, the clock's own commits find none either.
+            if not means_no_room(error):
+                raise
+
+    def is_used_up(self) -> bool:
+        """Says whether a server of the store has noted that."""
+        return self._held_bytes() == _USED_UP
+
     def _take(self) -> None:
+        size_before = self._held_bytes()
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(descriptor, 0, self.whole_bytes)
             self.is_held = True
         except OSError as error:
-            os.ftruncate(descriptor, 0)
+            os.ftruncate(descriptor, size_before)
             if not means_no_room(error):
                 raise
         finally:

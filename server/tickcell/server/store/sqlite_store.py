@@ -168,10 +168,14 @@ class SqliteStore:
         except apsw.BusyError:
             return [Contended()] * len(changes)
         except apsw.FullError as error:
+            # Whoever is refused for that must not run out of time by it.
+            self._clock.stand()
             if self._reserve.is_held or self._log.can_make_room():
                 # There will be room in a moment.
                 self._want_room()
                 return [Contended()] * len(changes)
+            with self._errors():
+                self._reserve.note_used_up()
             return [Full(f"the disk is full ({error})")] * len(changes)
         except apsw.Error as error:
             raise self._log.judge(error) from error
@@ -188,10 +192,10 @@ class SqliteStore:
         with self._errors():
             return self._records.scan(owner, after, limit)
 
-    def counts(self) -> Counts:
+    def counts(self, owner: str | None = None) -> Counts:
         self._require_sound()
         with self._errors():
-            return database.read_counts(self._directory, self._connection)
+            return database.read_counts(self._directory, self._connection, owner)
 
     def pinned(self) -> dict[Pin, int]:
         self._require_sound()
@@ -265,6 +269,9 @@ class SqliteStore:
 
     def _keep_clock(self) -> None:
         connection = self._upkeep_connection
+        is_used_up = self._reserve.is_used_up()
+        if is_used_up:
+            self._clock.stand()
         try:
             with database.transaction(connection, "BEGIN IMMEDIATE") as commit:
                 identity = database.read_identity(self._directory, connection)
@@ -282,6 +289,8 @@ class SqliteStore:
             raise
         self._clock.confirm(kept)
         self._peers.served = others
+        if not is_used_up:
+            self._clock.go_on()
         if self._is_put_back:
             self._is_put_back = False
             raise StorePutBackError(

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 from tickcell.model.keras.rules.rule import (
     Call,
@@ -14,7 +15,7 @@ from tickcell.model.keras.rules.rule import (
     Tensors,
     Timing,
     Value,
-    as_list,
+    naming,
     refusal,
 )
 
@@ -31,10 +32,9 @@ class Recurrent(Rule):
         mask = call.keywords.get("mask")
         self._mask = mask.index if isinstance(mask, Value) else None
         self._names = state_names(self._layer.cell, call.name)
-        given = keras.tree.flatten(self._layer.get_initial_state(1))
-        starts = [np.asarray(keras.ops.convert_to_numpy(each), np.float32)[0] for each in given]
-        self.initial_states = dict(zip(self._names, starts, strict=True))
-        if self._mask is not None:
+        self.initial_states = dict(zip(self._names, self._starts(), strict=True))
+        self._is_repeated = self._mask is not None and not self._layer.zero_output_for_mask
+        if self._is_repeated:
             # What a masked frame gives is what the one before gave: zeros at first.
             size = self._output_size()
             self.initial_states[f"{call.name}_output"] = np.zeros(size, np.float32)
@@ -46,19 +46,23 @@ class Recurrent(Rule):
     def step(self, tensors: Tensors, states: States, held: Any) -> tuple[list[Any], States]:
         cell = self._layer.cell
         before = [states[name] for name in self._names]
-        output, given = cell(
-            tensors[self._sequence], keras.tree.pack_sequence_as(_listed(cell.state_size), before)
-        )
+        with naming(cell):
+            output, given = cell(
+                tensors[self._sequence],
+                keras.tree.pack_sequence_as(_listed(cell.state_size), before),
+            )
         after = keras.tree.flatten(given)
         following: dict[str, Any] = {}
         if self._mask is not None:
             shown = keras.ops.expand_dims(tensors[self._mask], -1)
             last = f"{self.call.name}_output"
-            output = keras.ops.where(shown, output, states[last])
+            masked = states[last] if self._is_repeated else keras.ops.zeros_like(output)
+            output = keras.ops.where(shown, output, masked)
             after = [
                 keras.ops.where(shown, new, old) for new, old in zip(after, before, strict=True)
             ]
-            following[last] = output
+            if self._is_repeated:
+                following[last] = output
         if held is not None:
             after = [
                 keras.ops.where(held, old, new) for new, old in zip(after, before, strict=True)
@@ -70,7 +74,11 @@ class Recurrent(Rule):
     def whole(self, tensors: Tensors) -> list[Any]:
         cell = _Telling(self._layer.cell) if self._layer.return_state else self._layer.cell
         keywords = {} if self._mask is None else {"mask": tensors[self._mask]}
-        outputs = keras.layers.RNN(cell, return_sequences=True)(tensors[self._sequence], **keywords)
+        layer = keras.layers.RNN(
+            cell, return_sequences=True, zero_output_for_mask=self._layer.zero_output_for_mask
+        )
+        with naming(self._layer.cell):
+            outputs = layer(tensors[self._sequence], **keywords)
         if not self._layer.return_state:
             return [outputs]
         sizes = [self._output_size(), *keras.tree.flatten(self._layer.cell.state_size)]
@@ -80,8 +88,26 @@ class Recurrent(Rule):
     def _output_size(self) -> int:
         return int(self.call.shapes[0][-1] or 0)
 
+    def _starts(self) -> list[NDArray[np.float32]]:
+        """Returns the cell's states before the first frame, of one series."""
+        with naming(self._layer.cell):
+            given = keras.tree.flatten(self._layer.get_initial_state(1))
+        starts = [np.asarray(keras.ops.convert_to_numpy(each), np.float32)[0] for each in given]
+        shapes = [list(start.shape) for start in starts]
+        if len(starts) != len(self._names) or any(len(shape) != 1 for shape in shapes):
+            raise refusal(
+                self.call,
+                f"its cell's state has the shapes {shapes}",
+                "use a cell whose states are vectors, one for each size in state_size",
+            )
+        return starts
+
     def _check(self) -> None:
         call, layer = self.call, self._layer
+        if not type(layer).call.__module__.startswith("keras."):
+            raise refusal(
+                call, "what it does beside its cell is its own", "write that into the cell"
+            )
         sequence = call.inputs[0]
         if sequence.timing is not Timing.EACH or sequence.lag < 0:
             raise refusal(
@@ -140,5 +166,5 @@ def state_names(cell: Any, name: str) -> tuple[str, ...]:
     return tuple(f"{name}_{number}" for number in range(1, count + 1))
 
 
-def _listed(state_size: Any) -> list[Any]:
-    return [state_size] if isinstance(state_size, int) else list(as_list(state_size))
+def _listed(state_size: Any) -> Any:
+    return [state_size] if isinstance(state_size, int) else state_size

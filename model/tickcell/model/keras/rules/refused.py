@@ -37,8 +37,3 @@ REASONS: dict[type[Any], tuple[str, str]] = {
     ),
     keras.layers.UpSampling1D: ("it makes several frames of one", "resample the recording"),
 }
-
-UNKNOWN = (
-    "it is not known to treat each frame on its own",
-    "replace it, or put it into TimeDistributed",
-)

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 
 from tickcell.model.keras.rules import per_frame, recurrent, refused, so_far, windowed
-from tickcell.model.keras.rules.own import Own
 from tickcell.model.keras.rules.rule import Call, Rule, refusal
+from tickcell.model.keras.rules.tried import Tried
 
 _LAYERS: dict[type[Any], Any] = {
     **dict.fromkeys(
@@ -138,6 +138,4 @@ def _kind(call: Call) -> Any:
         return _LAYERS[type(operation)]
     elif isinstance(operation, keras.layers.RNN):
         return recurrent.Recurrent
-    elif not type(operation).__module__.startswith("keras."):
-        return Own
-    raise refusal(call, *refused.UNKNOWN)
+    return Tried

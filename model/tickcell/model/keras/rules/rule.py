@@ -8,14 +8,17 @@ if the sequence ended there.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
+
+from tickcell.model.keras import reason as reasons
 
 Tensors = Mapping[int, Any]
 States = Mapping[str, Any]
@@ -89,7 +92,8 @@ class Call:
             return tensors[leaf.index] if isinstance(leaf, Value) else leaf
 
         arguments, keywords = keras.tree.map_structure(fill, (self.arguments, self.keywords))
-        return self.operation(*arguments, **keywords)
+        with naming(self.operation):
+            return self.operation(*arguments, **keywords)
 
 
 class Rule:
@@ -132,10 +136,33 @@ class Rule:
 
 def refusal(call: Call, reason: str, way_out: str) -> UnstreamableError:
     """Names the layer, the reason and the way out in one sentence."""
-    kind = "layer" if isinstance(call.operation, keras.layers.Layer) else "operation"
+    return _refused(call.operation, reason, way_out)
+
+
+@contextlib.contextmanager
+def naming(operation: Any) -> Iterator[None]:
+    """Names the layer whose code runs in the block in what it raises.
+
+    Raises:
+      UnstreamableError: for whatever it raises.
+    """
+    try:
+        yield
+    except UnstreamableError:
+        raise
+    except Exception as error:  # A layer of somebody's own can raise anything.
+        raise _refused(
+            operation,
+            f"its code raises {reasons.of(error)}",
+            "let it take any number of series, and of frames",
+        ) from error
+
+
+def _refused(operation: Any, reason: str, way_out: str) -> UnstreamableError:
+    kind = "layer" if isinstance(operation, keras.layers.Layer) else "operation"
     return UnstreamableError(
-        f"{kind} {call.operation.name!r} ({type(call.operation).__name__}) cannot be streamed: "
-        f"{reason}; {way_out}."
+        f"{kind} {operation.name!r} ({type(operation).__name__}) cannot be streamed: {reason}; "
+        f"{way_out}."
     )
 
 
@@ -165,8 +192,8 @@ def common(call: Call, inputs: Sequence[Value] | None = None) -> tuple[Timing, i
 
 
 def as_list(given: Any) -> list[Any]:
-    """Returns what a call gave as a list of tensors."""
-    return list(given) if isinstance(given, list | tuple) else [given]
+    """Returns what a call gave as a list of tensors, however it is nested."""
+    return list(keras.tree.flatten(given))
 
 
 def each_alone(run: Any, tensors: Tensors) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -152,7 +153,11 @@ def reduction(over_time: type[Pooled]) -> Callable[[Call], Rule]:
 
 def item(call: Call) -> Rule:
     """Makes the rule of a slice: of the readings of each frame, or of the last frame."""
-    rest = _last_frame(*call.arguments)
+    value, key = call.arguments
+    if isinstance(key, list):  # A model that was saved has the tuple of its slices as a list.
+        key = tuple(key)
+    call = dataclasses.replace(call, arguments=(value, key))
+    rest = _last_frame(value, key)
     return Readings(call) if rest is None else Last(call, rest)
 
 

@@ -66,7 +66,7 @@ def too_short(info: SessionInfo, frame_count: int) -> RowsError:
 
 
 @dataclasses.dataclass
-class Replay:
+class Playback:
     """One run of a recording through a session.
 
     Attributes:
