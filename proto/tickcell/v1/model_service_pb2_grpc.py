@@ -105,7 +105,7 @@ class ModelServiceServicer:
         """Gives a version to no new session any more; for operators. It goes on for
         the sessions that are pinned to it, and its memory is given back once they
         have ended. MODELS_UNCONTROLLED where the server does not run with explicit
-        model control, MODEL_UNKNOWN where no such version is given to new sessions.
+        model control, MODEL_UNKNOWN where no such version is given to new ones.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
