@@ -33,6 +33,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "click": ("tickcell.cli.", "tickcell.server."),
     "tqdm": ("tickcell.cli.",),
     "grpc": ("tickcell.client.", "tickcell.server."),
+    # Its messages clash with those of other packages: whoever needs them, has them from there.
+    "tritonclient": (),
     "ai_edge_litert": (),
     "matplotlib": (),
     "tensorboard": (),

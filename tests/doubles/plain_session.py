@@ -34,7 +34,11 @@ class Life:
 
 @dataclasses.dataclass(frozen=True)
 class PlainSession:
-    """A session id over time. `life` is None before it was ever created."""
+    """A session id over time. `life` is None before it was ever created.
+
+    `follows` is the request of the life before the one that was begun, and `keeps_window`
+    says whether a life that has ended left its window.
+    """
 
     window: int
     most: int
@@ -44,8 +48,10 @@ class PlainSession:
     create_request: str = ""
     renewed: int = 0
     deleted: int | None = None
+    follows: str = ""
+    keeps_window: bool = False
 
-    def end(self, now: int) -> str | None:
+    def end_at(self, now: int) -> str | None:
         """How the session ended: "unknown", "deleted", "expired"; None if it lives."""
         if self.life is None:
             return "unknown"
@@ -63,15 +69,35 @@ class PlainSession:
         return self.life
 
     def create(self, request: str, generation: int, now: int) -> tuple[PlainSession, Answer]:
-        end = self.end(now)
+        end = self.end_at(now)
         if end != "unknown" and request == self.create_request:
             return (self, ("ok", *self.view())) if end is None else (self, (end,))
         if end is None:
             return self, ("exists",)
-        new = dataclasses.replace(
-            self, life=Life(generation), create_request=request, renewed=now, deleted=None
-        )
+        new = self._anew(request, generation, now, follows="")
         return new, ("ok", *new.view())
+
+    def begin(self, request: str, generation: int, now: int) -> tuple[PlainSession, Answer]:
+        """Begins a life, and ends one that is alive."""
+        end = self.end_at(now)
+        if end != "unknown" and request == self.create_request:
+            return (self, ("ok", *self.view())) if end is None else (self, (end,))
+        if end != "unknown" and request == self.follows:
+            return self, ("restarted",)
+        follows = "" if end == "unknown" else self.create_request
+        new = self._anew(request, generation, now, follows)
+        return new, ("ok", *new.view())
+
+    def _anew(self, request: str, generation: int, now: int, follows: str) -> PlainSession:
+        return dataclasses.replace(
+            self,
+            life=Life(generation),
+            create_request=request,
+            renewed=now,
+            deleted=None,
+            follows=follows,
+            keeps_window=False,
+        )
 
     def step(
         self,
@@ -82,9 +108,32 @@ class PlainSession:
         now: int,
     ) -> tuple[PlainSession, Answer]:
         """Applies frames, if those `before` them are those applied; None for any."""
-        end = self.end(now)
+        end = self.end_at(now)
         if end is not None:
             return self, (end,)
+        return self._stepped(generation, first, frames, before, now)
+
+    def recall(
+        self, generation: int, first: int, frames: tuple[float, ...], now: int
+    ) -> tuple[PlainSession, Answer]:
+        """Answers from the window, of a life that has ended too; nothing is applied."""
+        if self.end_at(now) == "unknown":
+            return self, ("unknown",)
+        left = self
+        if self.deleted is not None and not self.keeps_window:
+            # All that is left of its frames is how many there were.
+            left = dataclasses.replace(self, window=0)
+        new, answer = left._stepped(generation, first, frames, None, now)
+        return self, answer if new is left else ("new",)
+
+    def _stepped(
+        self,
+        generation: int | None,
+        first: int | None,
+        frames: tuple[float, ...],
+        before: tuple[float, ...] | None,
+        now: int,
+    ) -> tuple[PlainSession, Answer]:
         life = self.lived
         if generation is not None and generation != life.generation:
             return self, ("restarted",)
@@ -113,7 +162,7 @@ class PlainSession:
         return dataclasses.replace(self, life=grown, renewed=now), answer
 
     def touch(self, generation: int, now: int) -> tuple[PlainSession, Answer]:
-        end = self.end(now)
+        end = self.end_at(now)
         if end is not None:
             return self, (end,)
         if generation != self.lived.generation:
@@ -123,7 +172,7 @@ class PlainSession:
     def reset(
         self, generation: int, request: str, new_generation: int, now: int
     ) -> tuple[PlainSession, Answer]:
-        end = self.end(now)
+        end = self.end_at(now)
         if end is not None:
             return self, (end,)
         if request == self.lived.reset_request:
@@ -134,7 +183,7 @@ class PlainSession:
         return new, ("ok", *new.view())
 
     def delete(self, generation: int, now: int) -> tuple[PlainSession, Answer]:
-        end = self.end(now)
+        end = self.end_at(now)
         if end == "deleted" and generation == self.lived.generation:
             return self, ("ok",)
         if end is not None:
@@ -142,6 +191,11 @@ class PlainSession:
         if generation != self.lived.generation:
             return self, ("restarted",)
         return dataclasses.replace(self, deleted=now), ("ok",)
+
+    def end(self, generation: int, now: int) -> tuple[PlainSession, Answer]:
+        """Deletes a life, and leaves its window."""
+        new, answer = self.delete(generation, now)
+        return (self if new is self else dataclasses.replace(new, keeps_window=True)), answer
 
     def view(self) -> tuple[int, int]:
         return self.lived.generation, len(self.lived.frames)

@@ -70,7 +70,15 @@ class RuledSession:
         return None if self.stored is None else record.decode(KEY, self.stored)
 
     def create(self, request: str, generation: int, now: int) -> tuple[RuledSession, Answer]:
-        wanted = lives.CreateRequest(
+        wanted = self._wanted(request, generation)
+        return self._change(lambda old: lives.create(old, wanted, moment(now), self.retention))
+
+    def begin(self, request: str, generation: int, now: int) -> tuple[RuledSession, Answer]:
+        wanted = self._wanted(request, generation)
+        return self._change(lambda old: lives.begin(old, wanted, moment(now), self.retention))
+
+    def _wanted(self, request: str, generation: int) -> lives.CreateRequest:
+        return lives.CreateRequest(
             session="s",
             request_id=request,
             generation=generation,
@@ -87,7 +95,6 @@ class RuledSession:
             idle_ttl_ns=self.ttl,
             labels={},
         )
-        return self._change(lambda old: lives.create(old, wanted, moment(now), self.retention))
 
     def step(
         self,
@@ -109,6 +116,22 @@ class RuledSession:
         new = self if stored == self.stored else self._with(stored)
         outputs = tuple(np.frombuffer(answer.outputs, "<f4").tolist())
         return new, ("ok", answer.first_step, outputs, answer.history)
+
+    def recall(
+        self, generation: int, first: int, frames: tuple[float, ...], now: int
+    ) -> tuple[RuledSession, Answer]:
+        readings = np.array(frames, np.float32)
+        request = rules.StepRequest(KEY, generation, first, len(frames), readings.tobytes())
+        try:
+            found = lives.remembered(self.record, "s", now, self.retention)
+            _, stored, _ = rules.decide(found, request, CATALOGUE.name_sensor)
+        except errors.TickcellError as error:
+            return self, _answer(error)
+        if stored < len(frames):
+            return self, ("new",)
+        outputs = np.frombuffer(rules.stored_outputs(found, first, stored), "<f4")
+        last = found.history_before(first + stored)
+        return self, ("ok", first, tuple(outputs.tolist()), last)
 
     def touch(self, generation: int, now: int) -> tuple[RuledSession, Answer]:
         return self._change(
@@ -137,6 +160,12 @@ class RuledSession:
     def delete(self, generation: int, now: int) -> tuple[RuledSession, Answer]:
         new, answer = self._change(
             lambda old: lives.delete(old, "s", generation, moment(now), self.retention)
+        )
+        return new, answer[:1]
+
+    def end(self, generation: int, now: int) -> tuple[RuledSession, Answer]:
+        new, answer = self._change(
+            lambda old: lives.end(old, "s", generation, moment(now), self.retention)
         )
         return new, answer[:1]
 

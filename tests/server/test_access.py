@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import pathlib
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ from doubles.authority import Authority, Certified, channel_credentials, encrypt
 from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, served
 from doubles.known_callers import KnownCallers
-from protocol.caller import Caller, StreamPath, refused_for
+from protocol.caller import PATIENCE_S, Caller, StreamPath, refused_for
 from tickcell.server.config import Config, ConfigError
 from tickcell.server.files import FileError
 from tickcell.server.listening import ListenError
@@ -183,6 +184,28 @@ class TestCertificateName:
             Caller(server.address, credentials=credentials) as caller,
         ):
             return caller.create().owner
+
+
+class TestServingAnew:
+    def test_server_that_grpc_has_stopped_serves_anew_with_tls(
+        self, house: House, authority: Authority
+    ) -> None:
+        """Some versions of gRPC stop serving at a method's name that is not UTF-8."""
+        credentials = channel_credentials(authority)
+        with house.server(**house.tls) as server:
+            with Caller(server.address, credentials=credentials) as caller:
+                call: Any = caller.channel.unary_unary(b"/\xff\xfe")  # type: ignore[arg-type]
+                with pytest.raises(grpc.RpcError):
+                    call(b"", timeout=PATIENCE_S)
+            deadline = time.monotonic() + PATIENCE_S
+            while True:
+                with Caller(server.address, credentials=credentials) as caller:
+                    try:
+                        assert caller.create().next_step == 0
+                    except grpc.RpcError:
+                        assert time.monotonic() < deadline
+                    else:
+                        break
 
 
 class TestConnectionAge:

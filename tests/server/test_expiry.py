@@ -8,6 +8,7 @@ import pytest
 
 from server.world import RETENTION_NS, World, assert_counted
 from tickcell.server import errors
+from tickcell.server.config import Limits
 from tickcell.server.record import Record
 from tickcell.server.store import Change, Key
 from tickcell.server.sweep import SCAN_LIMIT
@@ -217,6 +218,19 @@ def test_sweep_looks_at_so_many_records_at_once_and_at_all_in_turn(world: World)
     world.create("a", idle_ttl_ns=TTL_NS)
     world.clock.advance_ns(TTL_NS + RETENTION_NS)
     assert sum(world.sweep() for _ in range(3)) == 1
+
+
+def test_sweep_looks_at_many_more_where_no_session_can_be_created() -> None:
+    count = 8 * SCAN_LIMIT
+    world = World(limits=Limits(max_sessions=count))
+    for index in range(count):
+        world.create(f"b{index}", idle_ttl_ns=TTL_NS)
+    world.clock.advance_ns(TTL_NS)
+    with pytest.raises(errors.SessionsFull):
+        world.create("a")
+    world.sweep()
+    world.create("a")
+    assert world.store.counts().live == 1
 
 
 @pytest.mark.parametrize("idle_ttl_ns", [0, TTL_NS])

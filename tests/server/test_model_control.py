@@ -17,6 +17,7 @@ from server.serve_process import resident_bytes
 from server.world import in_loop
 from tickcell.model import Bundle
 from tickcell.server import errors, model_versions
+from tickcell.server.caller import ANYBODY, Caller
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.config import Control
 from tickcell.server.health import Health
@@ -310,8 +311,8 @@ def test_memory_of_what_is_unloaded_is_given_back(scene: Scene) -> None:
     scene.serve("explicit")
     sizes = []
     for _ in range(30):
-        in_loop(scene.control.load("drive"))
-        scene.control.unload("drive")
+        in_loop(scene.control.load(ANYBODY, "drive"))
+        in_loop(scene.control.unload(ANYBODY, "drive"))
         scene.look()
         scene.look(LINGER_S)
         assert scene.loaded == ""
@@ -420,9 +421,9 @@ class TestNone:
         for control in ("none", "watch"):
             scene.serve(control)
             with pytest.raises(errors.ModelsUncontrolled, match=f"this one runs with {control}"):
-                in_loop(scene.control.load("drive"))
+                in_loop(scene.control.load(ANYBODY, "drive"))
             with pytest.raises(errors.ModelsUncontrolled):
-                scene.control.unload("drive")
+                in_loop(scene.control.unload(ANYBODY, "drive"))
             scene.close()
 
 
@@ -467,29 +468,37 @@ class TestExplicit:
         scene.serve("explicit")
         scene.settle()
         assert scene.states == {"2a": (State.AVAILABLE, 0), "10b": (State.AVAILABLE, 0)}
-        in_loop(scene.control.load("drive"))
+        in_loop(scene.control.load(ANYBODY, "drive"))
         assert scene.offered == ["10b"]
-        in_loop(scene.control.load("drive", "2"))
+        in_loop(scene.control.load(ANYBODY, "drive", "2"))
         assert scene.offered == ["2a", "10b"]
 
     def test_load_needs_no_look_before(self, scene: Scene) -> None:
         scene.serve("explicit")
         scene.put("11", C)
-        assert in_loop(scene.control.load("drive")).place == ("drive", "11")
+        assert in_loop(scene.control.load(ANYBODY, "drive")).place == ("drive", "11")
 
     def test_loaded_version_changes_by_the_next_call_alone(self, scene: Scene) -> None:
         scene.serve("explicit", "drive")
         scene.put("10", C)
         scene.settle()
         assert scene.offered == ["10b"]
-        in_loop(scene.control.load("drive", "10"))
+        in_loop(scene.control.load(ANYBODY, "drive", "10"))
         assert scene.offered == ["10c"]
+
+    def test_calls_are_for_operators(self, scene: Scene) -> None:
+        scene.serve("explicit", "drive")
+        client = Caller("ann", "token:ann", "client")
+        for call in (scene.control.load, scene.control.unload):
+            with pytest.raises(errors.OperatorsOnly, match="loads a model, which is for operators"):
+                in_loop(call(client, "drive"))
+        assert scene.offered == ["10b"]
 
     def test_load_of_what_is_not_there_is_refused(self, scene: Scene) -> None:
         scene.serve("explicit", "drive")
         for name, version in (("road", ""), ("drive", "3"), ("", "")):
             with pytest.raises(errors.ModelUnknown, match="is not in the repository"):
-                in_loop(scene.control.load(name, version))
+                in_loop(scene.control.load(ANYBODY, name, version))
         assert scene.offered == ["10b"]
 
     def test_load_of_a_broken_bundle_is_refused_and_leaves_what_is_served(
@@ -498,13 +507,13 @@ class TestExplicit:
         scene.serve("explicit", "drive")
         os.truncate(scene.directory / "drive" / "10" / "card.json", 10)
         with pytest.raises(errors.ModelBroken, match=r"drive 10 is not loaded: .*card\.json"):
-            in_loop(scene.control.load("drive"))
+            in_loop(scene.control.load(ANYBODY, "drive"))
         assert scene.offered == ["10b"]
 
     def test_unloaded_version_goes_on_for_its_sessions(self, scene: Scene) -> None:
         scene.serve("explicit", "*")
         key = scene.pin("10", B)
-        (unloaded,) = scene.control.unload("drive", "10")
+        (unloaded,) = in_loop(scene.control.unload(ANYBODY, "drive", "10"))
         assert unloaded.place == ("drive", "10")
         scene.look(LINGER_S)
         scene.look(LINGER_S)
@@ -517,10 +526,10 @@ class TestExplicit:
 
     def test_unload_without_a_version_takes_all_of_the_model(self, scene: Scene) -> None:
         scene.serve("explicit", "*")
-        assert len(scene.control.unload("drive")) == 2
+        assert len(in_loop(scene.control.unload(ANYBODY, "drive"))) == 2
         assert scene.offered == []
         with pytest.raises(errors.ModelUnknown, match="drive is not loaded; served are: none"):
-            scene.control.unload("drive")
+            in_loop(scene.control.unload(ANYBODY, "drive"))
 
     def test_directory_that_goes_withdraws_nothing_but_is_an_alert(self, scene: Scene) -> None:
         scene.serve("explicit", "drive")

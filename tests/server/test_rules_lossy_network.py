@@ -73,17 +73,17 @@ class LossyNetwork(RuleBasedStateMachine):
     def send_a_reset(self, client: int, request: str) -> None:
         self.sent.append(("reset", self.beliefs[client][0], request))
 
-    @rule(request=st.sampled_from(["c0", "c1", "c2"]))
-    def send_a_creation(self, request: str) -> None:
-        self.sent.append(("create", request))
+    @rule(request=st.sampled_from(["c0", "c1", "c2"]), kind=st.sampled_from(["create", "begin"]))
+    def send_a_creation(self, request: str, kind: str) -> None:
+        self.sent.append((kind, request))
 
-    @rule(client=st.integers(0, 1), kind=st.sampled_from(["touch", "delete"]))
+    @rule(client=st.integers(0, 1), kind=st.sampled_from(["touch", "delete", "end"]))
     def send_a_touch_or_deletion(self, client: int, kind: str) -> None:
         self.sent.append((kind, self.beliefs[client][0]))
 
     @rule(client=st.integers(0, 1))
     def look(self, client: int) -> None:
-        if self.plain.end(self.now) is None:
+        if self.plain.end_at(self.now) is None:
             self.beliefs[client] = self.plain.view()
 
     @rule(ticks=st.integers(1, 12))
@@ -101,7 +101,7 @@ class LossyNetwork(RuleBasedStateMachine):
     def deliver(self, index: int, reply_to: int | None = None) -> None:
         """Delivers a copy of a request; the reply may be lost, or reach either client."""
         name, *arguments = self.sent[index]
-        if name in ("create", "reset"):
+        if name in ("create", "begin", "reset"):
             arguments.append(self.lives + 1)
         self.plain, expected = getattr(self.plain, name)(*arguments, self.now)
         before = self.ruled.stored

@@ -17,6 +17,7 @@ import pytest
 
 from doubles.plain_session import PlainSession, history_of
 from doubles.ruled_session import RuledSession, moment
+from tickcell.server import lives as lives_module
 
 # A request may have fewer steps than the window, as where its rows are bounded.
 WINDOW, MOST, TTL, RETENTION = 3, 2, 3, 2
@@ -50,13 +51,22 @@ def requests(lives: int, most_lives: int) -> list[tuple[Any, ...]]:
     ]
     asked += [("touch", generation) for generation in generations[1:]]
     asked += [("delete", generation) for generation in generations[1:]]
+    asked += [("end", generation) for generation in generations[1:]]
+    asked += [
+        ("recall", generation, first, frames)
+        for generation in generations[1:]
+        for first in range(STEPS + 1)
+        for frames in ((1.0,), (1.0, 2.0))
+    ]
     if lives < most_lives:
         asked += [
             ("reset", generation, request, lives + 1)
             for generation in generations[1:]
             for request in ("r1", "r2")
         ]
-        asked += [("create", request, lives + 1) for request in ("c1", "c2")]
+        asked += [
+            (name, request, lives + 1) for name in ("create", "begin") for request in ("c1", "c2")
+        ]
     return asked
 
 
@@ -75,9 +85,10 @@ def assert_holds(ruled: RuledSession, plain: PlainSession) -> None:
         plain.create_request,
         plain.lived.reset_request,
     )
+    assert life.labels == ({lives_module.FOLLOWS: plain.follows} if plain.follows else {})
     assert (record.renew_ns, record.renew_wall_ns) == moment(plain.renewed)
     assert life.delete_ns == plain.deleted
-    window = () if life.is_deleted else frames[-WINDOW:]
+    window = () if life.is_deleted and not plain.keeps_window else frames[-WINDOW:]
     first = len(frames) - len(window)
     assert record.kept == len(window)
     assert record.histories == b"".join(
@@ -93,7 +104,10 @@ def key(plain: PlainSession, lives: int, now: int) -> tuple[object, ...]:
     """What the future can depend on: times count only relative to now."""
     deleted = None if plain.deleted is None else min(now - plain.deleted, RETENTION)
     idle = min(now - plain.renewed, TTL + RETENTION)
-    return plain.life, plain.create_request, deleted, idle, lives
+    return (
+        *(plain.life, plain.create_request, plain.follows, plain.keeps_window),
+        *(deleted, idle, lives),
+    )
 
 
 @pytest.mark.parametrize("most_lives", [2, pytest.param(3, marks=pytest.mark.slow)])
@@ -130,6 +144,7 @@ def test_every_request_in_every_state_is_answered_as_plain_python_says(most_live
     print(f"{len(seen)} states, {tried} requests")
     assert words == {
         "ok",
+        "new",
         "unknown",
         "deleted",
         "expired",

@@ -13,8 +13,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import Any
 
 import apsw
+import grpc
 import pytest
 
 from protocol.caller import Caller, StreamPath
@@ -52,7 +54,7 @@ class TestBanner:
         self, store: pathlib.Path, bundle: Bundle
     ) -> None:
         with ServeProcess(*ANY_PORT, "--store", str(store)) as server:
-            first, model, where, hint = server.banner
+            first, model, where, oip, hint = server.banner
         version = importlib.metadata.version("tickcell")
         assert first == f"tickcell {version} serving on {server.address}"
         host, _, port = server.address.rpartition(":")
@@ -61,7 +63,31 @@ class TestBanner:
         assert f"{bundle.card.name} {bundle.card.version}: 10 sensors at 50 Hz" in model
         assert bundle.fingerprint[:12] in model
         assert f"{store}, 0 sessions, durability process-crash" in where
+        assert oip == "  oip    served too; a sequence may be idle for 600 s"
         assert hint == f"  try    tickcell replay --server {server.address}"
+
+    @pytest.mark.parametrize(("flag", "line"), [("on", True), ("auto", False), ("off", False)])
+    def test_missing_extra_of_the_open_inference_protocol_is_said_if_it_was_asked_for(
+        self, tmp_path: pathlib.Path, flag: str, line: bool
+    ) -> None:
+        # What Python says of a package that is not there.
+        missing = "raise ModuleNotFoundError('no tritonclient', name='tritonclient')"
+        (tmp_path / "tritonclient.py").write_text(missing, encoding="utf-8")
+        arguments = (*ANY_PORT, *IN_MEMORY, "--oip", flag)
+        with ServeProcess(*arguments, PYTHONPATH=str(tmp_path)) as server:
+            said = [each for each in server.banner if each.startswith("  oip")]
+        hint = "run: pip install 'tickcell[triton]'"
+        assert said == ([f"  oip    not served: tritonclient is not installed; {hint}"] * line)
+
+    def test_open_inference_protocol_can_be_left_out(self) -> None:
+        with ServeProcess(*ANY_PORT, *IN_MEMORY, "--oip", "off") as server:
+            assert not [each for each in server.banner if each.startswith("  oip")]
+            with grpc.insecure_channel(server.address) as channel:
+                live: Any = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
+                with pytest.raises(grpc.RpcError) as refused:
+                    live(b"")
+        error: Any = refused.value
+        assert error.code() is grpc.StatusCode.UNIMPLEMENTED
 
     @pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
     def test_server_on_every_address_names_one_to_call(self, host: str) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
+from google.rpc import code_pb2, status_pb2
 
 from tickcell.server import errors, messages
 
@@ -119,12 +120,16 @@ def unary(
 
 
 async def abort(
-    context: grpc.aio.ServicerContext[Any, Any], error: errors.TickcellError
+    context: grpc.aio.ServicerContext[Any, Any],
+    error: errors.TickcellError,
+    status: status_pb2.Status | None = None,
 ) -> NoReturn:
-    """Ends a call with a typed error."""
+    """Ends a call with a typed error, as it is or as another protocol's `status` has it."""
+    if status is None:
+        status = messages.status(error)
     await context.abort(
-        grpc.StatusCode[error.code],
-        str(error),
-        (("grpc-status-details-bin", messages.status(error).SerializeToString()),),
+        grpc.StatusCode[code_pb2.Code.Name(status.code)],
+        status.message,
+        (("grpc-status-details-bin", status.SerializeToString()),),
     )
     raise AssertionError("abort does not return")

@@ -15,7 +15,8 @@ from tickcell.server.pace import Pace
 from tickcell.server.store.contract import Pin, Served
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    import pathlib
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -41,6 +42,7 @@ class ServedModel:
         reading clipped to its range is within.
       frame_layout: how one frame lies in bytes.
       pace: how long the cell takes on this machine.
+      directory: where its bundle lies; None for a cell without one.
     """
 
     card: Card
@@ -50,6 +52,7 @@ class ServedModel:
     ranges: tuple[tuple[float, float], ...]
     frame_layout: struct.Struct
     pace: Pace
+    directory: pathlib.Path | None = None
 
     @property
     def place(self) -> tuple[str, str]:
@@ -62,7 +65,9 @@ class ServedModel:
         return Pin(self.card.name, self.card.version, self.fingerprint)
 
     @classmethod
-    def of(cls, card: Card, cell: Cell, fingerprint: str) -> ServedModel:
+    def of(
+        cls, card: Card, cell: Cell, fingerprint: str, directory: pathlib.Path | None = None
+    ) -> ServedModel:
         """Prepares a cell to be served under a fingerprint."""
         sensors = cell.interface.sensors
         return cls(
@@ -76,6 +81,7 @@ class ServedModel:
             ),
             frame_layout=struct.Struct(f"<{len(sensors)}f"),
             pace=Pace.of(cell),
+            directory=directory,
         )
 
     def out_of_range(self, frames: bytes) -> NDArray[np.bool_] | None:
@@ -104,7 +110,7 @@ class ServedModel:
     @classmethod
     def load(cls, bundle: Bundle) -> ServedModel:
         """Builds the bundle's cell."""
-        return cls.of(bundle.card, bundle.cell(), bundle.fingerprint)
+        return cls.of(bundle.card, bundle.cell(), bundle.fingerprint, bundle.path)
 
 
 class CatalogueError(ValueError):
@@ -263,7 +269,7 @@ class Catalogue:
             if self._is_elsewhere(name, version):
                 error.retry_s = self.retry_s
             raise error
-        newest = self._newest(found)
+        newest = self.newest(found)
         if newest is not None:
             return newest
         raise errors.ArgumentInvalid(
@@ -273,8 +279,8 @@ class Catalogue:
             served=served,
         )
 
-    def _newest(self, found: list[ServedModel]) -> ServedModel | None:
-        """Returns the newest of some models; None where that cannot be told."""
+    def newest(self, found: Sequence[ServedModel]) -> ServedModel | None:
+        """Returns the newest of some models, as `find` does; None where that cannot be told."""
         if len({model.card.name for model in found}) > 1:
             return None
         numbers = {version_number(model.card.version): model for model in found}

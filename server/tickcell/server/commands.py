@@ -151,6 +151,19 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
     help="Listen in plain text where other machines reach it: they can read and change all of it.",
 )
 @_option(
+    "--oip",
+    type=click.Choice(get_args(config_module.Oip)),
+    default=_CONFIG.oip,
+    help="Serve the Open Inference Protocol, of Triton and KServe, on the same port. "
+    "auto: if tickcell[triton] is installed.",
+)
+@_option(
+    "--oip-idle-ttl",
+    type=float,
+    default=_CONFIG.oip_idle_ttl_s,
+    help="Seconds that a sequence of that protocol may be idle.",
+)
+@_option(
     "--log-format",
     type=click.Choice(get_args(logs.Format)),
     default="text",
@@ -171,6 +184,7 @@ def serve(
     max_message_bytes: int,
     max_streams: int,
     connection_age: float,
+    oip_idle_ttl: float,
     log_format: logs.Format,
     **rest: Any,
 ) -> None:
@@ -197,6 +211,7 @@ def serve(
             retention_s=retention,
             grace_s=grace,
             connection_age_s=connection_age,
+            oip_idle_ttl_s=oip_idle_ttl,
             limits=Limits(
                 max_sessions=max_sessions,
                 max_ended=max_ended,

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 Durability = Literal["process-crash", "power-loss", "none"]
 Numerics = Literal["serve", "strict"]
 Control = Literal["none", "watch", "explicit"]
+Oip = Literal["auto", "on", "off"]
 
 # Beside nothing else in wide use, and easy to tell from gRPC's usual 50051.
 DEFAULT_LISTEN = "localhost:50061"
@@ -113,6 +114,9 @@ class Config:
       tokens: the file of the tokens by which callers are known; see `tokens`.
       callers: the file of callers, owners and limits; see `owners`.
       insecure: whether an address that other machines reach may be listened on in plain text.
+      oip: whether to serve the Open Inference Protocol too; `auto`: if its extra is installed.
+      oip_idle_ttl_s: how long a sequence of that protocol may be idle. Its clients often
+        end none, and rely on the server; Triton's own default is a second.
     """
 
     bundles: tuple[pathlib.Path, ...] = ()
@@ -135,12 +139,15 @@ class Config:
     tokens: pathlib.Path | None = None
     callers: pathlib.Path | None = None
     insecure: bool = False
+    oip: Oip = "auto"
+    oip_idle_ttl_s: float = 600.0
 
     def __post_init__(self) -> None:
         for name, choices in (
             ("durability", get_args(Durability)),
             ("numerics", get_args(Numerics)),
             ("control", get_args(Control)),
+            ("oip", get_args(Oip)),
         ):
             if getattr(self, name) not in (None, *choices):
                 raise ConfigError(
@@ -164,12 +171,13 @@ class Config:
             )
         if self.durability != "none" and self.store is None:
             raise ConfigError("store", "got none, expected a directory, or durability 'none'.")
-        if not 0 < self.idle_ttl_s <= self.limits.max_idle_ttl_s:
-            raise ConfigError(
-                "idle_ttl_s",
-                f"got {self.idle_ttl_s}, expected above 0 and at most "
-                f"{self.limits.max_idle_ttl_s}.",
-            )
+        for name in ("idle_ttl_s", "oip_idle_ttl_s"):
+            value = getattr(self, name)
+            if not 0 < value <= self.limits.max_idle_ttl_s:
+                raise ConfigError(
+                    name,
+                    f"got {value}, expected above 0 and at most {self.limits.max_idle_ttl_s}.",
+                )
         for name in ("retention_s", "grace_s"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tickcell.server import errors, lives, model_versions, record, rounds
 from tickcell.server.driver import Driver
 from tickcell.server.heads import Heads
-from tickcell.server.life_requests import Create, Delete, Get, Reset, Touch
+from tickcell.server.life_requests import Begin, Create, Delete, End, Get, Recall, Reset, Touch
 from tickcell.server.model_control import ModelControl
 from tickcell.server.pieces import Pieces
 from tickcell.server.policy import Policy
@@ -65,6 +65,7 @@ class Engine:
     Attributes:
       catalogue: the models that are served.
       models: what loads and unloads them.
+      replaced_count: lives that ended because the next one of their session began.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Engine:
         quotas: Quotas | None = None,
     ) -> None:
         self.catalogue = catalogue
+        self.replaced_count = 0
         self._store = store
         self._observer = observer
         repository = None if config.models is None else Repository(config.models)
@@ -124,6 +126,47 @@ class Engine:
         created: Record = await self._driver.enter(request)
         return created
 
+    async def begin(
+        self, model: ServedModel, wanted: Creation, first: StepRequest
+    ) -> tuple[Record, Stepped]:
+        """Begins a life with its first steps; one that is alive ends thereby.
+
+        The life begins in one commit, and its steps are the next: nothing that asks here
+        for the session comes between the two. Where the steps are refused after all, for
+        they are computed only then, the life has begun. The same request returns the life
+        that it began.
+
+        Args:
+          model: which the life is pinned to.
+          wanted: what it is made of.
+          first: its first steps, under the generation that it is to have.
+
+        Returns:
+          The record with which the life began, or as it is now; and the steps' answer.
+
+        Raises:
+          SessionDeleted, SessionExpired, SessionRestarted: see `lives.begin`.
+          ArgumentInvalid, FrameShape, FrameNotFinite, FrameOutOfRange: see
+            `life_requests.Begin`; nothing has begun.
+          SessionsFull, OwnerSessionsFull: as many are alive as there may be, or of its owner.
+          OwnerRateExceeded: its owner has taken as many ticks as it may for now.
+        """
+        if self._quotas.have_rates:
+            self._quotas.take(first)
+        request = Begin(model, wanted, first)
+        beginning, stepping = self._driver.enter(request), self._driver.enter(first)
+        begun: Record = await beginning
+        has_begun = begun is request.made
+        if has_begun and request.has_replaced:
+            self.replaced_count += 1
+        try:
+            return begun, await stepping
+        except (errors.StoreBusy, errors.StoreAway, errors.StoreFull) as error:
+            if not has_begun:
+                raise
+            why = f"a life has begun, and its first steps were refused with {error.reason}"
+            raise errors.outcome_unknown(first.session, why) from error
+
     async def get(self, caller: Caller, session: str) -> Record:
         """Returns a live session's record.
 
@@ -163,6 +206,26 @@ class Engine:
           SessionRestarted: another generation is meant.
         """
         await self._driver.enter(Delete(caller.key(session), generation))
+
+    async def end(self, caller: Caller, session: str, generation: int) -> None:
+        """Ends a session, and keeps its window for those who ask again; see `recall`.
+
+        Ending the same generation again succeeds.
+
+        Raises:
+          SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
+          SessionRestarted: another generation is meant.
+        """
+        await self._driver.enter(End(caller.key(session), generation))
+
+    async def recall(self, caller: Caller, session: str) -> Record:
+        """Returns the record of a session that is alive, or whose end is remembered.
+
+        Raises:
+          SessionUnknown: it is neither.
+        """
+        recalled: Record = await self._driver.enter(Recall(caller.key(session)))
+        return recalled
 
     async def list_model_versions(self) -> list[ModelVersion]:
         """Returns what is known of every version of the models, by name, then version."""

@@ -1,4 +1,4 @@
-"""What may be asked of a session's life: create, look, touch, reset, delete, bury.
+"""What may be asked of a session's life: create, begin, look, touch, reset, delete, end, bury.
 
 Each is a rule of `lives`, with what that needs from outside drawn beforehand: models,
 generations, limits. What becomes of a request is in `rounds`.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
-from tickcell.server import errors, lives
+from tickcell.server import errors, lives, rules
 
 if TYPE_CHECKING:
     from tickcell.server.catalogue import ServedModel
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tickcell.server.config import Limits
     from tickcell.server.policy import Policy
     from tickcell.server.record import Life, Record
+    from tickcell.server.rules import StepRequest
     from tickcell.server.store.contract import Key
 
 
@@ -51,18 +52,20 @@ class Create(NamedTuple):
 
     def change(self, old: Record | None, policy: Policy, now: Moment) -> Record:
         """Returns the session's record."""
-        new = lives.create(old, self._request(policy.limits), now, policy.retention_ns)
+        request = self.request(policy.limits, draw_generation())
+        new = lives.create(old, request, now, policy.retention_ns)
         if new is not old:
             _check_size(self.key.session, new.life, policy.limits)
             _check_step(self.key.session, new.life, policy.limits)
         return new
 
-    def _request(self, limits: Limits) -> lives.CreateRequest:
+    def request(self, limits: Limits, generation: int) -> lives.CreateRequest:
+        """Returns what the record is made of, under these limits."""
         card, interface, wanted = self.model.card, self.model.cell.interface, self.wanted
         return lives.CreateRequest(
             session=self.key.session,
             request_id=wanted.request_id,
-            generation=draw_generation(),
+            generation=generation,
             model=card.name,
             model_version=card.version,
             fingerprint=self.model.fingerprint,
@@ -83,6 +86,54 @@ class Create(NamedTuple):
             idle_ttl_ns=wanted.idle_ttl_ns,
             labels=wanted.labels,
         )
+
+
+class Begin:
+    """Begins a life, also where one is alive, which ends thereby; or returns the one that it began.
+
+    Its first steps are checked before, so that a life begins with steps that it takes.
+
+    Raises, of a change:
+      SessionDeleted, SessionExpired, SessionRestarted: see `lives.begin`.
+      ArgumentInvalid: see `Create`.
+      FrameShape, FrameNotFinite, FrameOutOfRange: the first steps do not fit the model.
+
+    Attributes:
+      key: of the session.
+      size: the bytes of its initial state.
+      made: the record that the last change has made; None while there is none.
+      has_replaced: whether that change has ended a life.
+    """
+
+    def __init__(self, model: ServedModel, wanted: Creation, first: StepRequest) -> None:
+        """Makes the request.
+
+        Args:
+          model: which the life is pinned to.
+          wanted: what it is made of.
+          first: its first steps, under the generation that it is to have.
+        """
+        self.key = first.key
+        self._create = Create(first.key, model, wanted)
+        self._first = first
+        self.size = self._create.size
+        self.made: Record | None = None
+        self.has_replaced = False
+
+    def change(self, old: Record | None, policy: Policy, now: Moment) -> Record:
+        """Returns the record of the life."""
+        session, model, first = self.key.session, self._create.model, self._first
+        assert first.generation is not None
+        request = self._create.request(policy.limits, first.generation)
+        new = lives.begin(old, request, now, policy.retention_ns)
+        if new is not old:
+            _check_size(session, new.life, policy.limits)
+            _check_step(session, new.life, policy.limits)
+            rules.decide(new, first, lambda _, sensor: model.cell.interface.sensors[sensor].name)
+            rules.check_ranges(new, first, 0, model)
+            self.made = new
+            self.has_replaced = old is not None and not lives.has_ended(old, now.store_ns)
+        return new
 
 
 class Get(NamedTuple):
@@ -141,6 +192,29 @@ class Delete(NamedTuple):
     def change(self, old: Record | None, policy: Policy, now: Moment) -> Record:
         """Returns the session's tombstone."""
         return lives.delete(old, self.key.session, self.generation, now, policy.retention_ns)
+
+
+class End(NamedTuple):
+    """Ends a session and keeps its window; ending the same generation again succeeds."""
+
+    key: Key
+    generation: int
+    size: int = 0
+
+    def change(self, old: Record | None, policy: Policy, now: Moment) -> Record:
+        """Returns the session's tombstone, with the window."""
+        return lives.end(old, self.key.session, self.generation, now, policy.retention_ns)
+
+
+class Recall(NamedTuple):
+    """Shows a session that is alive, or whose end is remembered."""
+
+    key: Key
+    size: int = 0
+
+    def change(self, old: Record | None, policy: Policy, now: Moment) -> Record:
+        """Returns the record as it is."""
+        return lives.remembered(old, self.key.session, now.store_ns, policy.retention_ns)
 
 
 class Bury(NamedTuple):

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from tickcell.server.clock import Moment
 
+# The label that names, by the call that began it, the life before one that was begun.
+FOLLOWS = "follows"
+
 # What a step message may have beside its vector: the longest id, the indices, a history,
 # and room for fields to come.
 _BESIDE_VECTOR_BYTES = 256
@@ -139,6 +142,32 @@ def create(record: Record | None, request: CreateRequest, now: Moment, retention
                 generation=record.life.generation,
                 next_step=record.next_step,
             )
+    return _created(request, now)
+
+
+def begin(record: Record | None, request: CreateRequest, now: Moment, retention_ns: int) -> Record:
+    """Returns the record of a new life, also where one is alive, or of the one that this began.
+
+    A life that is alive ends thereby. The next one names it in a label, so that its own
+    beginning is known again when it comes late, and does not end its successor.
+
+    Raises:
+      SessionDeleted, SessionExpired: this request began a life that has ended.
+      SessionRestarted: this request began the life before this one.
+    """
+    if record is None or is_forgotten(record, now.store_ns, retention_ns):
+        return _created(request, now)
+    begun_by = record.life.request_id
+    if begun_by == request.request_id:
+        return live(record, request.session, now.store_ns, retention_ns)
+    if record.life.labels.get(FOLLOWS) == request.request_id:
+        raise restarted(record, request.session, request.generation)
+    labels = {**request.labels, FOLLOWS: begun_by}
+    return _created(request._replace(labels=labels), now)
+
+
+def _created(request: CreateRequest, now: Moment) -> Record:
+    """Returns the record of a new session, or of a new life of one."""
     life = Life(
         generation=request.generation,
         create_wall_ns=now.wall_ns,
@@ -237,10 +266,36 @@ def delete(
         return record
     record = live(record, session, now.store_ns, retention_ns)
     check_generation(record, session, generation)
-    return _buried(
-        record,
-        dataclasses.replace(record.life, delete_ns=now.store_ns, delete_wall_ns=now.wall_ns),
-    )
+    return _buried(record, _deleted(record.life, now))
+
+
+def end(
+    record: Record | None, session: str, generation: int, now: Moment, retention_ns: int
+) -> Record:
+    """Returns the tombstone of a session with its window, so that its last steps stay answered.
+
+    Raises:
+      SessionUnknown, SessionDeleted, SessionExpired: it is not alive, and this is not
+        the repetition of its end.
+      SessionRestarted: the request means another generation.
+    """
+    if record is not None and record.life.is_deleted:
+        return delete(record, session, generation, now, retention_ns)
+    record = live(record, session, now.store_ns, retention_ns)
+    check_generation(record, session, generation)
+    life = dataclasses.replace(_deleted(record.life, now), state_size=0)
+    return record._replace(life=life, state=b"")
+
+
+def remembered(record: Record | None, session: str, now_ns: int, retention_ns: int) -> Record:
+    """Returns the record of a session that is alive, or whose end is remembered.
+
+    Raises:
+      SessionUnknown: there is no record, or its end is longer ago than the retention.
+    """
+    if record is None or is_forgotten(record, now_ns, retention_ns):
+        raise _ended(record, session, now_ns, retention_ns)
+    return record
 
 
 def expire(record: Record) -> Record:
@@ -257,6 +312,10 @@ def _buried(record: Record, life: Life) -> Record:
         histories=record.history_before(record.next_step),
         outputs=b"",
     )
+
+
+def _deleted(life: Life, now: Moment) -> Life:
+    return dataclasses.replace(life, delete_ns=now.store_ns, delete_wall_ns=now.wall_ns)
 
 
 def _renewed(record: Record, now: Moment) -> Record:

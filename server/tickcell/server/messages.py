@@ -174,6 +174,13 @@ def creation(message: session_service_pb2.CreateSessionRequest, config: Config) 
     series = message.series_count or 1
     _check_range("window_step_count", window, 1, limits.max_window)
     _check_range("series_count", series, 1, limits.max_request_rows)
+    if ids.is_reserved(message.session):
+        raise errors.ArgumentInvalid(
+            f"session: got {message.session}, which is kept for a sequence of the Open Inference "
+            "Protocol; choose another id.",
+            field="session",
+            got=message.session,
+        )
     return Creation(
         session=session_id(message.session or identifier),
         request_id=identifier,

@@ -26,6 +26,7 @@ from tickcell.server.catalogue import order
 from tickcell.server.repository import Found, Place, Repository, RepositoryError, Settling
 
 if TYPE_CHECKING:
+    from tickcell.server.caller import Caller
     from tickcell.server.catalogue import Catalogue, ServedModel
     from tickcell.server.config import Control
     from tickcell.server.observer import Observer
@@ -156,26 +157,31 @@ class ModelControl:
             self._searches[fingerprint] = asyncio.create_task(self._search(fingerprint))
         return await asyncio.shield(self._searches[fingerprint])
 
-    async def load(self, name: str, version: str = "") -> ServedModel:
+    async def load(self, caller: Caller, name: str, version: str = "") -> ServedModel:
         """Gives a version of the repository to new sessions; again, as it lies there now.
 
         Args:
+          caller: who asks.
           name: of the model.
           version: empty for the newest in the repository.
 
         Raises:
+          OperatorsOnly: the caller is no operator.
           ModelsUncontrolled: this server is not controlled by calls.
           ModelUnknown: the repository has no such version.
           ModelBroken: it cannot be served; what was loaded before stays.
         """
+        caller.require_operator("loads a model")
+        self._require_explicit()
         return await asyncio.shield(asyncio.create_task(self._load(name, version)))
 
-    def unload(self, name: str, version: str = "") -> list[ServedModel]:
+    async def unload(self, caller: Caller, name: str, version: str = "") -> list[ServedModel]:
         """Gives a version to no new session any more; it goes on for those that have it.
 
         When the last of them has ended, its memory is given back.
 
         Args:
+          caller: who asks.
           name: of the model.
           version: empty for all that are loaded.
 
@@ -183,9 +189,11 @@ class ModelControl:
           The models that were withdrawn.
 
         Raises:
+          OperatorsOnly: the caller is no operator.
           ModelsUncontrolled: this server is not controlled by calls.
           ModelUnknown: no such version of the repository is loaded.
         """
+        caller.require_operator("unloads a model")
         self._require_explicit()
         withdrawn = [
             model
@@ -298,7 +306,6 @@ class ModelControl:
         return False
 
     async def _load(self, name: str, version: str) -> ServedModel:
-        self._require_explicit()
         async with self._lock:
             try:
                 seen = await self._look()

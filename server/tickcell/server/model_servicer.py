@@ -63,16 +63,14 @@ class ModelServicer:
         )
 
     async def _load(self, caller: Caller, request: pb.LoadModelRequest) -> pb.LoadModelResponse:
-        caller.require_operator("loads a model")
-        loaded = await self._engine.models.load(request.name, request.version)
+        loaded = await self._engine.models.load(caller, request.name, request.version)
         (version,) = await self._versions_of([loaded])
         return pb.LoadModelResponse(model_version=messages.model_version(version))
 
     async def _unload(
         self, caller: Caller, request: pb.UnloadModelRequest
     ) -> pb.UnloadModelResponse:
-        caller.require_operator("unloads a model")
-        withdrawn = self._engine.models.unload(request.name, request.version)
+        withdrawn = await self._engine.models.unload(caller, request.name, request.version)
         versions = await self._versions_of(withdrawn)
         return pb.UnloadModelResponse(model_versions=map(messages.model_version, versions))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tickcell.model import Bundle, extras
 from tickcell.model.bundle import SHIPPED
+from tickcell.model.extras import MissingExtraError
 from tickcell.server import listening, store
 from tickcell.server.access import Access
 from tickcell.server.catalogue import Catalogue, ServedModel
@@ -77,7 +78,7 @@ async def _serve(
     # What lives as long as the process is not looked through again: a full collection
     # takes longer than a tick at 50 Hz (25 ms here, 2 us after this).
     gc.freeze()
-    sys.stdout.write(_banner(config, catalogue, kept, access, address))
+    sys.stdout.write(_banner(config, catalogue, kept, access, address, server.lacks_oip))
     sys.stdout.flush()
     await stopping.wait()
     _log.info("stopping")
@@ -86,7 +87,12 @@ async def _serve(
 
 
 def _banner(
-    config: Config, catalogue: Catalogue, kept: store.EmbeddedStore, access: Access, address: str
+    config: Config,
+    catalogue: Catalogue,
+    kept: store.EmbeddedStore,
+    access: Access,
+    address: str,
+    lacks_oip: MissingExtraError | None,
 ) -> str:
     """Says what is served, where, on which store, and the one line to try it."""
     lines = [f"tickcell {importlib.metadata.version('tickcell')} serving on {address}"]
@@ -106,6 +112,10 @@ def _banner(
         lines.append(f"  note   {kept.note}")
     if config.tls_certificate or config.tokens or config.insecure:
         lines.append(f"  calls  {access}")
+    if lacks_oip is None and config.oip != "off":
+        lines.append(f"  oip    served too; a sequence may be idle for {config.oip_idle_ttl_s:g} s")
+    elif config.oip == "on":
+        lines.append(f"  oip    not served: {lacks_oip}")
     flags = (" --tls" if config.tls_certificate else "") + (
         " --token-file FILE" if config.tokens else ""
     )

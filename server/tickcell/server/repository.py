@@ -126,8 +126,10 @@ class Repository:
         card = dataclasses.replace(bundle.card, name=place.name, version=place.version)
         loaded = known.get(bundle.fingerprint)
         if loaded is None:
-            return ServedModel.of(card, bundle.cell(), bundle.fingerprint)
-        return loaded if loaded.card == card else dataclasses.replace(loaded, card=card)
+            return ServedModel.of(card, bundle.cell(), bundle.fingerprint, found.path)
+        if (loaded.card, loaded.directory) == (card, found.path):
+            return loaded
+        return dataclasses.replace(loaded, card=card, directory=found.path)
 
     def _look_into(self, model: pathlib.Path, look: Look) -> None:
         """Looks at a model's versions; of one that cannot be read, what was known stays."""

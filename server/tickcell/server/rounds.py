@@ -95,12 +95,15 @@ class Stepped(NamedTuple):
       first_step: the index of the request's first step.
       outputs: `[T, B, O]` float32.
       history: after the request's last step.
+      stored: how many of its steps, from the first on, were answered from the window; the
+        rest were computed.
     """
 
     generation: int
     first_step: int
     outputs: bytes
     history: bytes
+    stored: int = 0
 
 
 # A life request is answered with the record that is there then.
@@ -294,7 +297,7 @@ def _decide_step(
     if stored == request.step_count:
         outputs = rules.stored_outputs(found, first_step, stored)
         last = found.history_before(first_step + stored)
-        return Stepped(found.life.generation, first_step, outputs, last)
+        return Stepped(found.life.generation, first_step, outputs, last, stored)
     model = policy.catalogue.pinned_to(found, session)
     if model.numerics != found.numerics:
         if policy.is_strict:
@@ -365,7 +368,7 @@ def _advance(begun: Begun, new_outputs: bytes, state: bytes) -> Computed | error
         Change(request.key, encoded, record.encode(request.key, new)),
         is_proven,
         new,
-        Stepped(found.life.generation, first_step, outputs, histories[-history.SIZE :]),
+        Stepped(found.life.generation, first_step, outputs, histories[-history.SIZE :], stored),
     )
 
 

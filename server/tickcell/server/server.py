@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import grpc
 
+from tickcell.model.extras import MissingExtraError
 from tickcell.server import calls, listening
 from tickcell.server.access import Access
 from tickcell.server.health_servicer import HEALTH_SERVICE, HealthServicer
@@ -54,6 +55,8 @@ class Server:
 
     Attributes:
       services: the methods that are served, by service.
+      lacks_oip: why the Open Inference Protocol is not served; None if it is, or is not
+        wanted.
     """
 
     def __init__(
@@ -68,22 +71,36 @@ class Server:
         self._engine = engine
         self._health = health
         self._access = access or Access()
+        self.lacks_oip: MissingExtraError | None = None
         self._gate = calls.Gate(self._access)
         self._streams = Streams(self._gate, config.limits.max_streams)
         steps = StepServicer(self._gate, self._streams, engine)
         lives = SessionServicer(self._gate, config, engine)
-        shown = (SESSION_SERVICE, MODEL_SERVICE, HEALTH_SERVICE)
         self.services = {
             SESSION_SERVICE: {**lives.methods(), **steps.methods()},
             MODEL_SERVICE: ModelServicer(self._gate, engine).methods(),
-            HEALTH_SERVICE: HealthServicer(health, shown).methods(),
-            REFLECTION_SERVICE: ReflectionServicer(shown).methods(),
+            **self._inference(),
         }
+        shown = (*self.services, HEALTH_SERVICE)
+        self.services[HEALTH_SERVICE] = HealthServicer(health, shown).methods()
+        self.services[REFLECTION_SERVICE] = ReflectionServicer(shown).methods()
         self._handlers = [
             *(grpc.method_handlers_generic_handler(*each) for each in self.services.items()),
             *extra_handlers,
         ]
         self._tasks: list[asyncio.Task[None]] = []
+
+    def _inference(self) -> dict[str, dict[str, calls.Handler]]:
+        """Returns the service of the Open Inference Protocol; none where it is not wanted."""
+        if self._config.oip == "off":
+            return {}
+        try:
+            from tickcell.server.oip import servicer
+        except MissingExtraError as error:
+            self.lacks_oip = error
+            return {}
+        parts = (self._gate, self._config, self._engine, self._health, self._streams)
+        return {servicer.INFERENCE_SERVICE: servicer.methods(*parts)}
 
     async def start(self) -> str:
         """Starts to serve, and returns the address with the port that was bound.
