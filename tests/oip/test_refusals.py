@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import pathlib
 import re
 import struct
 import tempfile
@@ -160,7 +159,7 @@ def drain(_: Scene) -> None:
 
 def load_broken_model(_: Scene) -> None:
     with tempfile.TemporaryDirectory() as directory:
-        models = pathlib.Path(directory)
+        models = Path(directory)
         (models / "drive" / "1").mkdir(parents=True)
         with (
             InProcessServer([], repository=models, control="explicit") as server,
