@@ -166,6 +166,18 @@ class Subclassed(keras.Model):  # type: ignore[misc]  # Keras comes without type
 
 
 @registered
+class OfADict(keras.Model):  # type: ignore[misc]  # Keras comes without types
+    """A model with calls of its own that takes and gives dicts."""
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.recurrent = layers.GRU(6)
+
+    def call(self, value: Any) -> Any:
+        return {"way": self.recurrent(ops.concatenate([value["left"], value["right"]], axis=-1))}
+
+
+@registered
 class FunctionalInside(keras.Model):  # type: ignore[misc]  # Keras comes without types
     """A class of its own around a functional model."""
 
@@ -247,8 +259,9 @@ class MatrixState(layers.Layer):  # type: ignore[misc]  # Keras comes without ty
         return [ops.zeros((batch_size, 3, 3))]
 
 
-def called(model: Any) -> Any:
-    model(np.zeros((1, 40, 6), np.float32))
+def called(model: Any, *names: str) -> Any:
+    zeros = np.zeros((1, 40, 6), np.float32)
+    model(dict.fromkeys(names, zeros) if names else zeros)
     return model
 
 
@@ -389,12 +402,16 @@ STREAMED: dict[str, Build] = {
     "float64": in_float64,
     "whole numbers": of_whole_numbers,
     "subclassed": lambda: called(Subclassed()),
+    "subclassed, of a dict": lambda: called(OfADict(), "left", "right"),
     "functional inside": FunctionalInside,
     "own layer": of(lambda x: each(Doubled()(x))),
     "own cell, learnt start": of(lambda x: dense(layers.RNN(LearntStart())(x))),
     "own cell, masked": of(lambda x: dense(layers.RNN(LearntStart())(layers.Masking()(x)))),
     "forecast": of(lambda x: layers.Reshape((24, 1))(dense(layers.LSTM(8)(x), 24))),
     "mixture density": of(mixture),
+    "Dropout that always drops": of(
+        lambda x: dense(layers.Dropout(0.5)(each(layers.RandomContrast(0.5)(x)), training=True))
+    ),
     "operations that no table knows": of(
         lambda x: ops.sort(ops.normalize(each(ops.tile(x, (1, 1, 2)), 4), axis=-1), axis=-1)
     ),

@@ -163,7 +163,7 @@ def test_each_of_several_outputs_is_scored_under_its_name(recorded: Recording) -
 
         def step(self, frame: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             output, state = cell.step(frame, state)
-            return np.concatenate([output, 1 - output]), state
+            return np.concatenate([output, 1 - output], axis=-1), state
 
         def __getattr__(self, name: str) -> object:
             return getattr(cell, name)

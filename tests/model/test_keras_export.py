@@ -258,6 +258,32 @@ def test_a_layer_that_looks_elsewhere_is_caught_by_comparison() -> None:
         export.export(model, DESCRIPTION)
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class Restless(layers.GRUCell):  # type: ignore[misc]  # Keras comes without types
+    """A cell that draws numbers."""
+
+    def call(self, frame: Any, states: Any, training: bool = False) -> Any:
+        noise = keras.random.normal(keras.ops.shape(frame))
+        return super().call(frame + noise, states, training=training)
+
+
+def test_a_model_that_is_random_is_told_so() -> None:
+    model = small(lambda: sequential(layers.RNN(Restless(3), return_sequences=True)))
+
+    with pytest.raises(agreement.AgreementError, match=r"something else each time .* random"):
+        export.export(model, DESCRIPTION, random_step_count=200)
+
+
+def test_weights_that_diverged_are_named() -> None:
+    model = small(lambda: sequential(layers.GRU(3, return_sequences=True, name="wheel")))
+    model.get_layer("wheel").set_weights(
+        [weight * np.nan for weight in model.get_layer("wheel").get_weights()]
+    )
+
+    with pytest.raises(agreement.AgreementError, match=r"weight '.*wheel.*' is not finite, as"):
+        export.export(model, DESCRIPTION, random_step_count=200)
+
+
 def test_a_comparison_says_where_it_is_worst() -> None:
     expected = np.zeros((2, 30, 1), np.float32)
     got = expected.copy()

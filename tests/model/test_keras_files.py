@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import zipfile
+from collections.abc import Iterator
 from typing import Any
 
 import h5py
@@ -178,3 +180,93 @@ def test_a_layer_of_ones_own_comes_from_the_module_that_is_named(
 def test_a_module_that_is_not_there_is_named() -> None:
     with pytest.raises(ModelFileError, match=r"--custom no_such_module: cannot be loaded"):
         configuration.load_custom("no_such_module")
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("def broken(:", "SyntaxError: .*line 1"),
+        ("import keras\n\nraise ValueError('bad day')", "ValueError: bad day, line 3"),
+        ("import no_such_thing", "ModuleNotFoundError: No module .*, line 1"),
+        ("import sys\nsys.exit(3)", "SystemExit: 3, line 2"),
+    ],
+)
+def test_a_module_whose_code_fails_is_one_sentence(
+    tmp_path: pathlib.Path, code: str, said: str
+) -> None:
+    module = tmp_path / "own_that_fails.py"
+    module.write_text(code)
+
+    with pytest.raises(ModelFileError, match=rf"own_that_fails\.py: cannot be loaded \({said}\)"):
+        configuration.load_custom(str(module))
+
+
+def test_a_module_does_not_take_the_place_of_another(tmp_path: pathlib.Path) -> None:
+    module = tmp_path / "json.py"
+    module.write_text("x = 1")
+
+    with pytest.raises(ModelFileError, match=r"a module 'json' is loaded already; give the file"):
+        configuration.load_custom(str(module))
+
+    assert json.loads("1") == 1
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Widened(layers.Layer):  # type: ignore[misc]  # Keras comes without types
+    """Does not take what every layer's configuration has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def call(self, value: Any) -> Any:
+        return value
+
+
+def test_a_class_that_does_not_take_its_configuration_is_told_what_to_take(
+    tmp_path: pathlib.Path,
+) -> None:
+    gru(Widened()).save(tmp_path / "model.keras")
+
+    with pytest.raises(
+        ModelFileError,
+        match=r"\(TypeError: Widened\.__init__\(\) got an .*; let that class take .*\*\*kwargs",
+    ):
+        archive.load(tmp_path / "model.keras")
+
+
+def damaged(whole: pathlib.Path) -> Iterator[tuple[str, dict[str, bytes | None]]]:
+    """Files in a .keras file that are something else, by what is said of them."""
+    with zipfile.ZipFile(whole) as parts:
+        weights = parts.read("model.weights.h5")
+    other = {"module": "keras.layers", "class_name": "Dense", "config": {"units": 2}}
+    yield r"OSError: .*truncated file", {"model.weights.h5": weights[:500]}
+    yield r"ValueError: Expected a model\.weights\.h5", {"model.weights.h5": None}
+    yield r"it is not a \.keras file, .* or not all of one", {"config.json": None}
+    yield r"JSONDecodeError", {"config.json": b"{"}
+    yield r"RecursionError", {"config.json": b"[" * 100_000}
+    yield r"TypeError", {"config.json": b"[]"}
+    yield r"holds Dense, which is no model", {"config.json": json.dumps(other).encode()}
+
+
+def test_a_keras_file_that_is_damaged_inside_is_one_sentence(tmp_path: pathlib.Path) -> None:
+    whole, broken = tmp_path / "whole.keras", tmp_path / "broken.keras"
+    gru().save(whole)
+    for said, changed in damaged(whole):
+        with zipfile.ZipFile(whole) as given, zipfile.ZipFile(broken, "w") as made:
+            for name in given.namelist():
+                content = changed.get(name, given.read(name))
+                if content is not None:
+                    made.writestr(name, content)
+
+        with pytest.raises(ModelFileError, match=said) as refused:
+            archive.load(broken)
+
+        assert str(broken) in str(refused.value)
+        assert "; " in str(refused.value), "the way out"
+
+
+def test_a_litert_graph_is_sent_to_its_own_command(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "step.tflite").write_bytes(b"\x1c\0\0\0TFL3")
+
+    with pytest.raises(ModelFileError, match=r"is a LiteRT graph; .* tickcell bundle\."):
+        archive.load(tmp_path / "step.tflite")

@@ -20,9 +20,9 @@ from tickcell.server import errors, model_versions
 from tickcell.server.caller import ANYBODY, Caller
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.config import Control
-from tickcell.server.health import Health
 from tickcell.server.model_control import LINGER_S, RETRY_S, ModelControl
 from tickcell.server.model_versions import State
+from tickcell.server.observer import Observer
 from tickcell.server.repository import SETTLING_S, Look, Repository, RepositoryError
 from tickcell.server.store import Change, Key, MemoryStore, Pin, Served
 
@@ -51,7 +51,7 @@ class SharedStore(MemoryStore):
         return self.others
 
 
-class Hearing(Health):
+class Hearing(Observer):
     """Notes how often it hears that models are missing."""
 
     def __init__(self) -> None:
@@ -375,14 +375,14 @@ class TestHeldVersion:
         assert "live sessions are pinned to it (2); they go on from memory" in said
         pin = Pin("drive", "1", watching.contents[A].fingerprint)
         assert watching.observer.heard == [{pin: 2}]
-        assert "live sessions are pinned to it (2)" in watching.observer.notes[0]
-        assert watching.observer.is_serving
+        assert "live sessions are pinned to it (2)" in watching.observer.health.notes[0]
+        assert watching.observer.health.is_serving
         assert watching.versions[0].problem == said
         for key in keys:
             watching.end(key)
         watching.look()
         assert watching.observer.heard == [{pin: 2}, {}]
-        assert watching.observer.notes == []
+        assert watching.observer.health.notes == []
         assert "drive 1 is held by no session now" in caplog.text
 
     def test_alert_ends_when_the_directory_is_back(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pathlib
 import time
@@ -142,12 +143,9 @@ def test_step_finds_room_by_itself_on_a_disk_that_fills_at_once(
         step_all(store, records)
 
 
-def fill_until_refused(store: SqliteStore, disk: pathlib.Path) -> Change:
-    """Fills the disk until a step is refused, and makes room for the clock, but not the reserve.
-
-    Returns the step.
-    """
-    # The database has no room yet for what is in the log.
+def fill_all(store: SqliteStore, disk: pathlib.Path) -> Change:
+    """Fills the disk and what the reserve leaves; returns a step that has no room."""
+    # The database has none either, for what is in the log.
     for name in range(4):
         change = store_records.step(store_records.key(name), None, LARGE_BYTES)
         assert commit(store, change) == Applied()
@@ -155,10 +153,31 @@ def fill_until_refused(store: SqliteStore, disk: pathlib.Path) -> Change:
     # As another server gives it up.
     os.truncate(disk / "store" / "reserve", 0)
     small_disk.fill(disk / "more logs")
-    change = store_records.step(change.key, change.replacement, LARGE_BYTES)
+    return store_records.step(change.key, change.replacement, LARGE_BYTES)
+
+
+def fill_until_refused(store: SqliteStore, disk: pathlib.Path) -> Change:
+    """Fills the disk until a step is refused, and makes room for the clock, but not the reserve.
+
+    Returns the step.
+    """
+    change = fill_all(store, disk)
     assert isinstance(commit(store, change), Full)
     os.truncate(disk / "more logs", (disk / "more logs").stat().st_size - 5 * LARGE_BYTES)
     return change
+
+
+def test_no_time_passes_while_the_clock_finds_no_room(disk: pathlib.Path) -> None:
+    clock = ManualClock()
+    store = SqliteStore.open(disk / "store", monotonic_ns=clock.now_ns)
+    fill_all(store, disk)
+    before = store.now_ns()
+    for _ in range(60):
+        clock.advance(1.0)
+        with pytest.raises(StoreAwayError, match="full"):
+            store.upkeep()
+        assert store.now_ns() <= before + 2 * 10**9
+    store.close()
 
 
 def test_no_time_passes_from_a_step_without_room_until_the_reserve_is_back(
@@ -167,8 +186,9 @@ def test_no_time_passes_from_a_step_without_room_until_the_reserve_is_back(
     clock = ManualClock()
     store = SqliteStore.open(disk / "store", monotonic_ns=clock.now_ns)
     refused = fill_until_refused(store, disk)
-    # It tells of the copying of the log that failed.
-    _keep_up(store)
+    # The log could not be copied either.
+    with pytest.raises(StoreAwayError, match="full"):
+        store.upkeep()
     before = store.now_ns()
     for _ in range(60):
         clock.advance(1.0)
@@ -246,6 +266,29 @@ def test_reserve_is_given_up_before_the_disk_is_full(disk: pathlib.Path) -> None
     (disk / "logs").unlink()
     reserve.tend()
     assert reserve.is_held
+
+
+def test_reserve_that_did_not_do_is_noted_until_it_is_back(
+    disk: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    SqliteStore.open(disk / "store").close()
+    reserve, another = Reserve(disk / "store"), Reserve(disk / "store")
+    reserve.give_up()
+    assert not another.is_used_up()
+    reserve.note_used_up()
+    another.give_up()
+    with monkeypatch.context() as patch:
+        # Others were quicker to take the room.
+        patch.setattr(os, "posix_fallocate", refuse)
+        another.tend()
+    assert not another.is_held
+    assert reserve.is_used_up()
+    another.tend()
+    assert another.is_held
+    assert not reserve.is_used_up()
 
 
 def _keep_up(store: SqliteStore) -> None:

@@ -122,6 +122,15 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
 )
 @_option("--max-streams", type=int, default=_LIMITS.max_streams, help="Streams open at once.")
 @_option(
+    "--metrics",
+    help="HOST:PORT for metrics and probes over HTTP, such as localhost:9464. [default: none]",
+)
+@_option(
+    "--trace",
+    is_flag=True,
+    help="Trace each request with OpenTelemetry, set by its OTEL_... variables.",
+)
+@_option(
     "--allow-network-filesystem",
     is_flag=True,
     help="Keep the store on a network file system all the same.",

@@ -104,6 +104,9 @@ class Config:
         outlives a night's pause; what ends sooner surprises.
       retention_s: how long the end of a session is remembered.
       grace_s: how long a stopping server waits for its streams.
+      metrics: `HOST:PORT` where metrics and probes are shown, port 0 for any free one; None
+        for nowhere.
+      trace: whether each request is traced, and sent where OpenTelemetry's variables say.
       allow_network_filesystem: whether the store may lie on a network file system.
       tls_certificate, tls_key: the server's certificate and its key, for TLS; see `tls`.
       tls_client_ca: the authorities that sign client certificates, which each connection
@@ -131,6 +134,8 @@ class Config:
     idle_ttl_s: float = 86_400.0
     retention_s: float = 3_600.0
     grace_s: float = 10.0
+    metrics: str | None = None
+    trace: bool = False
     allow_network_filesystem: bool = False
     tls_certificate: pathlib.Path | None = None
     tls_key: pathlib.Path | None = None

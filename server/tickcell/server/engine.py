@@ -65,7 +65,7 @@ class Engine:
     Attributes:
       catalogue: the models that are served.
       models: what loads and unloads them.
-      replaced_count: lives that ended because the next one of their session began.
+      observer: hears of everything.
     """
 
     def __init__(
@@ -78,9 +78,9 @@ class Engine:
         quotas: Quotas | None = None,
     ) -> None:
         self.catalogue = catalogue
-        self.replaced_count = 0
         self._store = store
-        self._observer = observer
+        self.observer = observer
+        observer.serves(catalogue)
         repository = None if config.models is None else Repository(config.models)
         self.models = ModelControl(repository, config.control, catalogue, store, observer)
         policy = Policy.of(config, catalogue, quotas)
@@ -157,8 +157,6 @@ class Engine:
         beginning, stepping = self._driver.enter(request), self._driver.enter(first)
         begun: Record = await beginning
         has_begun = begun is request.made
-        if has_begun and request.has_replaced:
-            self.replaced_count += 1
         try:
             return begun, await stepping
         except (errors.StoreBusy, errors.StoreAway, errors.StoreFull) as error:
@@ -307,7 +305,7 @@ class Engine:
         try:
             return await self._driver.in_slice(read)
         except StoreError as error:
-            self._observer.store_failed(error)
+            self.observer.store_failed(error)
             raise rounds.refusal(_LIST, error) from error
 
     async def _read_durable(self) -> None:
@@ -315,7 +313,7 @@ class Engine:
         try:
             await self._driver.durable()
         except StoreError as error:
-            self._observer.store_failed(error)
+            self.observer.store_failed(error)
             raise rounds.refusal(_LIST, error) from error
 
     def _live(self, found: list[tuple[Key, bytes]]) -> list[tuple[Key, Record]]:

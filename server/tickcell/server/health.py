@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 
 class Health:
-    """Hears of the store (see `Observer`), and judges.
+    """Hears of the store, and judges.
 
     Attributes:
       is_serving: the last judgement.
@@ -46,17 +46,20 @@ class Health:
         self._changed = asyncio.Event()
 
     def commit_was_possible(self) -> None:
+        """Hears that the store has judged changes."""
         self._last_commit_s = self._monotonic_s()
         if not self.is_serving:
             self._has_news.set()
 
     def store_failed(self, error: Exception) -> None:
+        """Hears that the store could not do what it was asked."""
         if isinstance(error, StoreDamagedError) and not self._is_damaged:
             _log.error("the store is damaged: %s", error)
             self._is_damaged = True
             self._has_news.set()
 
     def store_was_kept_up(self, error: Exception | None) -> None:
+        """Hears what came of the store's upkeep, each second."""
         self._is_pinned = isinstance(error, StorePinnedError)
         if error is None:
             self.commit_was_possible()

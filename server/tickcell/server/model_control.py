@@ -354,6 +354,7 @@ class ModelControl:
           StoreError: it cannot be read.
         """
         served, peers = self._catalogue.served, self._store.peers()
+        self._observer.serves(self._catalogue.by_fingerprint.values())
         self._store.announce(served)
         self._catalogue.hear(peers)
         if self.repository is None:

@@ -72,8 +72,8 @@ class Server:
         self._health = health
         self._access = access or Access()
         self.lacks_oip: MissingExtraError | None = None
-        self._gate = calls.Gate(self._access)
-        self._streams = Streams(self._gate, config.limits.max_streams)
+        self._gate = calls.Gate(self._access, engine.observer)
+        self._streams = Streams(self._gate, engine.observer, config.limits.max_streams)
         steps = StepServicer(self._gate, self._streams, engine)
         lives = SessionServicer(self._gate, config, engine)
         self.services = {
@@ -82,8 +82,10 @@ class Server:
             **self._inference(),
         }
         shown = (*self.services, HEALTH_SERVICE)
-        self.services[HEALTH_SERVICE] = HealthServicer(health, shown).methods()
-        self.services[REFLECTION_SERVICE] = ReflectionServicer(shown).methods()
+        self.services[HEALTH_SERVICE] = HealthServicer(self._gate, health, shown).methods()
+        self.services[REFLECTION_SERVICE] = ReflectionServicer(self._gate, shown).methods()
+        if engine.observer.spans is not None:
+            self.services = engine.observer.spans.traced(self.services)
         self._handlers = [
             *(grpc.method_handlers_generic_handler(*each) for each in self.services.items()),
             *extra_handlers,

@@ -77,6 +77,8 @@ class Upkeep:
             self._observer.store_was_kept_up(error)
             raise
         self._observer.store_was_kept_up(None)
+        sizes = await loop.run_in_executor(self._thread, self._store.sizes)
+        self._observer.store_holds(self._store.counts(), sizes)
 
     async def _sweep_store(self) -> None:
         removed = await self._sweep.run()

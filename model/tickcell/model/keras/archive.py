@@ -62,7 +62,7 @@ def load(path: str | os.PathLike[str], *, compiled: bool = False) -> Any:
         loaded = keras.saving.load_model(file, compile=compiled, safe_mode=True)
     if not isinstance(loaded, keras.Model):
         raise ModelFileError(
-            f"{file}: holds a {type(loaded).__name__}, not a model; save the whole model with "
+            f"{file}: holds {type(loaded).__name__}, which is no model; save the whole model with "
             "model.save('model.keras')."
         )
     return loaded

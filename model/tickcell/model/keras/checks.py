@@ -33,6 +33,7 @@ def expected(step: Step, frames: NDArray[np.float32], name: str) -> NDArray[np.f
         outputs = sequence.outputs(step.plan, frames)
     strange = ~np.isfinite(outputs[:, step.plan.lag :])
     if strange.any():
+        _require_finite_weights(step.model)
         at = step.plan.lag + int(strange.any(axis=(0, 2)).argmax())
         raise AgreementError(
             f"{step.model.name}: on the {name} its output is not finite at step {at}, so nothing "
@@ -51,7 +52,7 @@ def check_as_trained(step: Step, frames: NDArray[np.float32], outputs: NDArray[n
             if not np.array_equal(got, again, equal_nan=True):
                 raise AgreementError(
                     f"{step.model.name}: gives something else each time that it is called; leave "
-                    "out what is random, such as Dropout with training=True."
+                    "out what is random."
                 )
         _require_close(step.model, "its layers over the whole sequence", got, masked)
 
@@ -89,6 +90,15 @@ def check_graph(model: Any, name: str, measured: Agreement, growth: float) -> No
             f"{measured.max_delta:.2g} at step {measured.at_step}, expected at most "
             f"{measured.tolerance:.2g}."
         )
+
+
+def _require_finite_weights(model: Any) -> None:
+    for weight in model.weights:
+        if not np.isfinite(np.asarray(weight)).all():
+            raise AgreementError(
+                f"{model.name}: weight {weight.path!r} is not finite, as after a training that "
+                "diverged; export an earlier checkpoint, or train it again."
+            )
 
 
 def _lengths(step: Step) -> tuple[int, ...]:

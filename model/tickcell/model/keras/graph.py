@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from typing import Any
 
 import keras
 
 from tickcell.model.keras import reason
-from tickcell.model.keras.rules.rule import UnstreamableError, naming
+from tickcell.model.keras.rules.rule import UnstreamableError, naming, takes
 
 
 def flatten(model: Any) -> Any:
@@ -121,10 +120,8 @@ def _inlined(flat: Any) -> Any:
 
 
 def _inline(operation: Any, *arguments: Any, **keywords: Any) -> Any:
-    takes_mask = isinstance(operation, keras.layers.Layer) and (
-        "mask" in inspect.signature(operation.call).parameters
-    )
-    if takes_mask and keywords.get("mask") is None:
+    is_layer = isinstance(operation, keras.layers.Layer)
+    if is_layer and takes(operation, "mask") and keywords.get("mask") is None:
         # Said, since a layer that is called with any keyword does not write its mask down.
         keywords["mask"] = getattr(arguments[0], "_keras_mask", None)
     with naming(operation):

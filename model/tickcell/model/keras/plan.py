@@ -24,6 +24,7 @@ from tickcell.model.keras.rules.rule import (
     Value,
     naming,
     refusal,
+    takes,
 )
 
 __all__ = ["FRAME_COUNT", "Bound", "Head", "Plan", "UnstreamableError", "read"]
@@ -266,6 +267,9 @@ class _Reader:
 
     def _call(self, operation: Any, *arguments: Any, **keywords: Any) -> Any:
         """Binds one call, and goes on with what it gives."""
+        if isinstance(operation, keras.layers.Layer) and takes(operation, "training"):
+            # As a model that predicts has its layers, whatever each was built with.
+            keywords["training"] = False
         with naming(operation):
             result = operation(*arguments, **keywords)
         if isinstance(operation, keras.layers.InputLayer):

@@ -240,7 +240,7 @@ class Sequences:
             raise ended
         outputs = rules.stored_outputs(record, first_step, stored)
         last = record.history_before(first_step + stored)
-        stepped = Stepped(record.life.generation, first_step, outputs, last, stored)
+        stepped = Stepped(record.life, first_step, outputs, last, stored)
         return Inferred(version, frames, ports, stepped, read_ns)
 
     async def _look_up(self, caller: Caller, sequence: Sequence, session: str) -> _Known:

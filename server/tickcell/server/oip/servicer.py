@@ -42,4 +42,4 @@ def methods(
         control=engine.models if config.control == "explicit" else None,
     )
     served = infer.methods() | models.methods()
-    return served | refused_methods({*served})
+    return served | refused_methods(gate, {*served})

@@ -13,6 +13,7 @@ from tickcell.server.store.contract import (
     Lost,
     Pin,
     Served,
+    Sizes,
     Unknown,
     Verdict,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "OtherDurabilityError",
     "Pin",
     "Served",
+    "Sizes",
     "SqliteStore",
     "StoreAwayError",
     "StoreDamagedError",

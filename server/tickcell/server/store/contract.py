@@ -103,11 +103,18 @@ class Served(NamedTuple):
     offered: frozenset[Pin]
 
 
+class Sizes(NamedTuple):
+    """How many bytes the store's files have: all sessions, and what is logged of them."""
+
+    database: int
+    log: int
+
+
 class EmbeddedStore(Protocol):
     """Keeps records; the only holder of state in a server.
 
-    One thread loads, commits and scans; `make_durable` and `upkeep` may run in others
-    meanwhile. Every method may raise StoreDamagedError (pages do not check out, files
+    One thread loads, commits and scans; `make_durable`, `sizes` and `upkeep` may run in
+    others meanwhile. Every method may raise StoreDamagedError (pages do not check out, files
     are gone) and StoreAwayError (it cannot be reached or written for now).
 
     Attributes:
@@ -176,6 +183,10 @@ class EmbeddedStore(Protocol):
 
     def peers(self) -> list[Served]:
         """Returns what the store's other servers have announced, as the last upkeep found it."""
+        ...
+
+    def sizes(self) -> Sizes:
+        """Returns how large its files are; 0 where it has none."""
         ...
 
     def upkeep(self) -> None:

@@ -17,6 +17,7 @@ from tickcell.server.store.contract import (
     Lost,
     Pin,
     Served,
+    Sizes,
     Verdict,
 )
 from tickcell.server.store.store_clock import Kept, Monotonic, StoreClock
@@ -68,6 +69,9 @@ class MemoryStore:
         if owner is not None:
             return self._counts.get(owner, _NONE)
         return Counts(len(self._records) - len(self._ended), len(self._ended))
+
+    def sizes(self) -> Sizes:
+        return Sizes(0, 0)
 
     def pinned(self) -> dict[Pin, int]:
         return {pin: count for pin, count in self._pinned.items() if count}

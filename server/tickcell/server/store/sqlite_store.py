@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import apsw
 
-from tickcell.server.store import database, opening
+from tickcell.server.store import database, directory, opening
 from tickcell.server.store.contract import (
     APPLIED,
     Change,
@@ -19,6 +19,7 @@ from tickcell.server.store.contract import (
     Key,
     Pin,
     Served,
+    Sizes,
     Unknown,
     Verdict,
 )
@@ -121,10 +122,10 @@ class SqliteStore:
           StoreStartError: it cannot be opened; the class says why.
           StoreDamagedError: it is not whole.
         """
-        directory = pathlib.Path(path)
-        with opening.errors_of(directory):
+        place = pathlib.Path(path)
+        with opening.errors_of(place):
             opened = opening.open_to_serve(
-                directory,
+                place,
                 durability,
                 disk.vfs,
                 allow_network_filesystem=allow_network_filesystem,
@@ -196,6 +197,14 @@ class SqliteStore:
         self._require_sound()
         with self._errors():
             return database.read_counts(self._directory, self._connection, owner)
+
+    def sizes(self) -> Sizes:
+        # By name: who opens and closes the database, drops the process's locks on it.
+        with self._errors():
+            return Sizes(
+                (self._directory / directory.DATABASE).stat().st_size,
+                (self._directory / directory.LOG).stat().st_size,
+            )
 
     def pinned(self) -> dict[Pin, int]:
         self._require_sound()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import enum
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -189,6 +190,11 @@ def common(call: Call, inputs: Sequence[Value] | None = None) -> tuple[Timing, i
         )
     timing = next((each for each in (Timing.EACH, Timing.SO_FAR) if each in timings), Timing.GIVEN)
     return timing, lags.pop()
+
+
+def takes(layer: Any, argument: str) -> bool:
+    """Says whether a layer's call takes an argument of this name."""
+    return argument in inspect.signature(layer.call).parameters
 
 
 def as_list(given: Any) -> list[Any]:
