@@ -422,6 +422,20 @@ STREAMED: dict[str, Build] = {
     "own cell, masked": of(lambda x: dense(layers.RNN(LearntStart())(layers.Masking()(x)))),
     "forecast": of(lambda x: layers.Reshape((24, 1))(dense(layers.LSTM(8)(x), 24))),
     "mixture density": of(mixture),
+    "mean of a matrix": of(
+        lambda x: layers.Flatten()(ops.mean(layers.Reshape((40, 4, 2))(each(x)), axis=1))
+    ),
+    "mean of one reading": of(
+        lambda x: layers.Reshape((1,))(ops.mean(each(layers.Masking()(x))[:, :, 0], axis=1))
+    ),
+    "largest norm": of(lambda x: layers.Reshape((1,))(ops.max(ops.norm(each(x), axis=-1), axis=1))),
+    "largest of a matrix, behind Conv1D valid": of(
+        lambda x: layers.Flatten()(
+            ops.max(layers.Reshape((-1, 4, 2))(layers.Conv1D(8, 3)(x)), axis=1)
+        ),
+        None,
+    ),
+    "last by ...": of(lambda x: each(x)[..., -1, :]),
     "Dropout that always drops": of(
         lambda x: dense(layers.Dropout(0.5)(each(layers.RandomContrast(0.5)(x)), training=True))
     ),
@@ -499,6 +513,10 @@ REFUSED: dict[str, tuple[Build, str]] = {
     "zeros before a recurrent layer": (
         of(lambda x: each(layers.ZeroPadding1D((2, 0))(x))),
         r"\(LSTM\) .* not a sequence of frames",
+    ),
+    "first frame by ...": (
+        of(lambda x: dense(each(x)[..., 0, :])),
+        r"\(GetItem\) .* part of the sequence",
     ),
     "first frame": (
         of(lambda x: dense(each(x)[:, 0])),

@@ -71,6 +71,7 @@ class InProcessServer:
         config = Config(
             listen=options.pop("listen", "localhost:0"),
             durability="none",
+            models=options.pop("repository", None),
             limits=limits or Limits(),
             **options,
         )

@@ -97,6 +97,24 @@ class Model:
     warm_up_step_count: int
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """A version of a model as a server knows it; the fields are those of the wire's ModelVersion.
+
+    Attributes:
+      state: how it stands: "ready", "retired", "available", "loading", "broken" or "missing";
+        one that this client does not know yet is its number.
+    """
+
+    name: str
+    version: str
+    fingerprint: str
+    state: str
+    session_count: int
+    is_default: bool
+    problem: str
+
+
 def session_info(session: session_service_pb2.Session) -> SessionInfo:
     """Returns the wire's Session as a value."""
     expires = session.HasField("idle_ttl_duration")
@@ -122,6 +140,21 @@ def session_info(session: session_service_pb2.Session) -> SessionInfo:
         history=session.history,
         store_id=session.store_id,
         owner=session.owner,
+    )
+
+
+def model_version(known: model_service_pb2.ModelVersion) -> ModelVersion:
+    """Returns the wire's ModelVersion as a value."""
+    states = model_service_pb2.ModelVersionState
+    name = states.Name(known.state) if known.state in states.values() else str(known.state)
+    return ModelVersion(
+        name=known.name,
+        version=known.version,
+        fingerprint=known.fingerprint,
+        state=name.removeprefix("MODEL_VERSION_STATE_").lower(),
+        session_count=known.session_count,
+        is_default=known.is_default,
+        problem=known.problem,
     )
 
 

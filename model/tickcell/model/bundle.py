@@ -175,7 +175,10 @@ class Bundle:
 
 def fingerprint(step_graph: bytes, interface_json: bytes) -> str:
     """Returns SHA-256 in hexadecimal over the step's graph, then the interface."""
-    return hashlib.sha256(step_graph + interface_json).hexdigest()
+    # One after the other: to join them would copy a graph, with all others waiting for it.
+    digest = hashlib.sha256(step_graph)
+    digest.update(interface_json)
+    return digest.hexdigest()
 
 
 def cell_of(step_graph: bytes, interface: Interface) -> LiteRTCell:

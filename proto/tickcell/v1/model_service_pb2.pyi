@@ -13,10 +13,27 @@ class OutputKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OUTPUT_KIND_PROBABILITY: _ClassVar[OutputKind]
     OUTPUT_KIND_CLASSES: _ClassVar[OutputKind]
     OUTPUT_KIND_NUMBER: _ClassVar[OutputKind]
+
+class ModelVersionState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    MODEL_VERSION_STATE_UNSPECIFIED: _ClassVar[ModelVersionState]
+    MODEL_VERSION_STATE_READY: _ClassVar[ModelVersionState]
+    MODEL_VERSION_STATE_RETIRED: _ClassVar[ModelVersionState]
+    MODEL_VERSION_STATE_AVAILABLE: _ClassVar[ModelVersionState]
+    MODEL_VERSION_STATE_LOADING: _ClassVar[ModelVersionState]
+    MODEL_VERSION_STATE_BROKEN: _ClassVar[ModelVersionState]
+    MODEL_VERSION_STATE_MISSING: _ClassVar[ModelVersionState]
 OUTPUT_KIND_UNSPECIFIED: OutputKind
 OUTPUT_KIND_PROBABILITY: OutputKind
 OUTPUT_KIND_CLASSES: OutputKind
 OUTPUT_KIND_NUMBER: OutputKind
+MODEL_VERSION_STATE_UNSPECIFIED: ModelVersionState
+MODEL_VERSION_STATE_READY: ModelVersionState
+MODEL_VERSION_STATE_RETIRED: ModelVersionState
+MODEL_VERSION_STATE_AVAILABLE: ModelVersionState
+MODEL_VERSION_STATE_LOADING: ModelVersionState
+MODEL_VERSION_STATE_BROKEN: ModelVersionState
+MODEL_VERSION_STATE_MISSING: ModelVersionState
 
 class Model(_message.Message):
     __slots__ = ("name", "version", "fingerprint", "numerics_digest", "rate_hz", "sensors", "state_tensors", "output_names", "outputs", "mask_value", "warm_up_step_count")
@@ -86,6 +103,24 @@ class TensorSpec(_message.Message):
     dtype: str
     def __init__(self, name: _Optional[str] = ..., dimensions: _Optional[_Iterable[int]] = ..., dtype: _Optional[str] = ...) -> None: ...
 
+class ModelVersion(_message.Message):
+    __slots__ = ("name", "version", "fingerprint", "state", "session_count", "is_default", "problem")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    SESSION_COUNT_FIELD_NUMBER: _ClassVar[int]
+    IS_DEFAULT_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: str
+    fingerprint: str
+    state: ModelVersionState
+    session_count: int
+    is_default: bool
+    problem: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., fingerprint: _Optional[str] = ..., state: _Optional[_Union[ModelVersionState, str]] = ..., session_count: _Optional[int] = ..., is_default: _Optional[bool] = ..., problem: _Optional[str] = ...) -> None: ...
+
 class ListModelsRequest(_message.Message):
     __slots__ = ("page_size", "page_token")
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
@@ -115,3 +150,47 @@ class GetModelResponse(_message.Message):
     MODEL_FIELD_NUMBER: _ClassVar[int]
     model: Model
     def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ...) -> None: ...
+
+class ListModelVersionsRequest(_message.Message):
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListModelVersionsResponse(_message.Message):
+    __slots__ = ("model_versions", "next_page_token")
+    MODEL_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    model_versions: _containers.RepeatedCompositeFieldContainer[ModelVersion]
+    next_page_token: str
+    def __init__(self, model_versions: _Optional[_Iterable[_Union[ModelVersion, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class LoadModelRequest(_message.Message):
+    __slots__ = ("name", "version")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
+
+class LoadModelResponse(_message.Message):
+    __slots__ = ("model_version",)
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    model_version: ModelVersion
+    def __init__(self, model_version: _Optional[_Union[ModelVersion, _Mapping]] = ...) -> None: ...
+
+class UnloadModelRequest(_message.Message):
+    __slots__ = ("name", "version")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
+
+class UnloadModelResponse(_message.Message):
+    __slots__ = ("model_versions",)
+    MODEL_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    model_versions: _containers.RepeatedCompositeFieldContainer[ModelVersion]
+    def __init__(self, model_versions: _Optional[_Iterable[_Union[ModelVersion, _Mapping]]] = ...) -> None: ...

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 
 from tickcell.model.keras import graph, whole
-from tickcell.model.keras.reader import FRAME_COUNT, Bound, Head, Reader, size_of
+from tickcell.model.keras.binding import FRAME_COUNT, Binder, Bound, Head
 from tickcell.model.keras.rules.rule import Rule, Timing, UnstreamableError, Value
 
 __all__ = ["FRAME_COUNT", "Bound", "Head", "Plan", "UnstreamableError", "read"]
@@ -54,7 +54,7 @@ class Plan:
     @property
     def sensor_count(self) -> int:
         """F, the readings of a frame: those of all inputs side by side."""
-        return sum(map(size_of, self.inputs))
+        return sum(value.size for value in self.inputs)
 
     @property
     def output_count(self) -> int:
@@ -78,8 +78,8 @@ class Plan:
         """Returns the inputs, each with the columns that it has of a frame."""
         columns, start = [], 0
         for value in self.inputs:
-            columns.append((value, slice(start, start + size_of(value))))
-            start += size_of(value)
+            columns.append((value, slice(start, start + value.size)))
+            start += value.size
         return columns
 
 
@@ -91,9 +91,9 @@ def read(model: Any) -> Plan:
         reason and the way out.
     """
     flat = graph.flatten(model)
-    reader = Reader(model, flat)
-    heads, gives_heads = reader.heads()
-    inputs = tuple(value for value in reader.inputs if value.index not in reader.carried)
+    binder = Binder(model, flat)
+    heads, gives_heads = binder.heads()
+    inputs = tuple(value for value in binder.inputs if value.index not in binder.carried)
     timed = [value for value in inputs if value.timing is Timing.EACH]
     lengths = {value.shape[1] for value in timed}
     if not timed:
@@ -106,23 +106,23 @@ def read(model: Any) -> Plan:
             f"{model.name}: takes sequences of different lengths {sorted(lengths, key=str)}; give "
             "all sensors one rate."
         )
-    if not any(rule.initial_states for rule in (bound.rule for bound in reader.bound)):
+    if not any(rule.initial_states for rule in (bound.rule for bound in binder.bound)):
         raise UnstreamableError(
             f"{model.name}: keeps no state, since it has no recurrent layer and no convolution "
             "over time; it needs no stream: call it on each frame."
         )
     read = Plan(
-        bound=tuple(reader.bound),
-        arguments=keras.tree.pack_sequence_as(flat.input, reader.inputs),
+        bound=tuple(binder.bound),
+        arguments=keras.tree.pack_sequence_as(flat.input, binder.inputs),
         inputs=inputs,
-        input_names=tuple(reader.input_names[value.index] for value in inputs),
-        carried=tuple(value for value in reader.inputs if value.index in reader.carried),
+        input_names=tuple(binder.input_names[value.index] for value in inputs),
+        carried=tuple(value for value in binder.inputs if value.index in binder.carried),
         heads=tuple(heads),
         gives_heads=tuple(gives_heads),
         step_count=lengths.pop(),
         series_count=timed[0].shape[0],
         lag=max(head.value.lag for head in heads),
-        mask_value=reader.mask_value(),
+        mask_value=binder.mask_value(),
     )
     whole.limits(read)  # Raises where a layer looks up what is no reading.
     return read

@@ -7,7 +7,15 @@ from typing import Any
 
 import keras
 
-from tickcell.model.keras.rules import lookup, per_frame, recurrent, refused, so_far, windowed
+from tickcell.model.keras.rules import (
+    lookup,
+    per_frame,
+    recurrent,
+    refused,
+    slices,
+    so_far,
+    windowed,
+)
 from tickcell.model.keras.rules.rule import Call, Rule, refusal
 from tickcell.model.keras.rules.tried import Tried
 
@@ -101,7 +109,7 @@ _OPERATIONS: dict[str, Any] = {
     "Mean": so_far.reduction(so_far.MeanSoFar),
     "Min": so_far.reduction(so_far.MinSoFar),
     "Dot": per_frame.Product,
-    "GetItem": so_far.item,
+    "GetItem": slices.item,
     "Matmul": per_frame.Product,
     "Reshape": per_frame.Reshaped,
 }

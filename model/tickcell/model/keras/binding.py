@@ -1,9 +1,8 @@
-"""Reads a Keras model call by call, and binds to each the rule that streams it."""
+"""Binds a rule to each call of a flat model, in order."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import keras
@@ -41,7 +40,7 @@ class Head:
     size: int
 
 
-class Reader:
+class Binder:
     """Binds a rule to each call of a flat model, in order."""
 
     def __init__(self, model: Any, flat: Any) -> None:
@@ -68,7 +67,10 @@ class Reader:
                 "an output; give its state back (return_state=True), or start from zeros."
             )
         hand_made = set(self.carried.values())
-        is_head = [self._returned.get(value.index) not in hand_made for value in self._outputs]
+        is_head = [
+            self._returned.get(value.index) not in hand_made or value.index not in self._returned
+            for value in self._outputs
+        ]
         shown = [value for value, shown in zip(self._outputs, is_head, strict=True) if shown]
         names = [
             name for name, shown in zip(_head_names(self._flat), is_head, strict=True) if shown
@@ -80,7 +82,7 @@ class Reader:
                     f"{self._model.name}: got the output {list(value.shape)}, expected "
                     "[B, T, ...] or [B, ...]; give each frame an output of one size."
                 )
-            heads.append(Head(name, value, size_of(value)))
+            heads.append(Head(name, value, value.size))
         return heads, is_head
 
     def mask_value(self) -> float | None:
@@ -175,7 +177,8 @@ class Reader:
             named = dataclasses.replace(call, name=self._unique(call.name))
             if isinstance(call.operation, keras.layers.RNN):
                 named = self._without_hand_made_state(named)
-            rule = registry.rule(named)
+            with naming(call.operation):
+                rule = registry.rule(named)
             if self._states.isdisjoint(rule.initial_states):
                 self._states |= rule.initial_states.keys()
                 return rule
@@ -234,8 +237,3 @@ def _head_names(flat: Any) -> list[str]:
             unique = f"{name}_{number}"
         names.append(unique)
     return names
-
-
-def size_of(value: Value) -> int:
-    """Returns how many numbers a value has at one frame."""
-    return math.prod(size or 0 for size in value.frame_shape)
