@@ -207,6 +207,12 @@ class Config:
                 f"got {self.workers} with --listen {self.listen}, and a unix socket cannot be "
                 "shared; listen on HOST:PORT, such as localhost:50061.",
             )
+        if self.workers > 1 and self.control == "explicit":
+            raise ConfigError(
+                "workers",
+                f"got {self.workers} with --model-control explicit, and a call that loads or "
+                "unloads reaches one worker only; use --model-control watch.",
+            )
 
     def _check_access(self) -> None:
         if (self.tls_certificate is None) != (self.tls_key is None):

@@ -8,7 +8,9 @@ kernel closes its end, and the worker ends by itself.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import os
 import signal
 import socket
@@ -19,6 +21,8 @@ from typing import Any, NamedTuple
 
 # Beyond the grace: for the last calls, and for a loop that is only slow.
 _MARGIN_S = 5.0
+
+_log = logging.getLogger(__name__)
 
 
 class Report(NamedTuple):
@@ -72,21 +76,26 @@ class Link:
             self._send(number=0, report=self._report(True))
 
     def _answer(self) -> None:
-        with self._socket.makefile("rb") as asked:
+        # A parent that goes with an answer unread resets the link.
+        with contextlib.suppress(ConnectionResetError), self._socket.makefile("rb") as asked:
             for line in asked:
-                question = json.loads(line)
-                if self._report is not None:
-                    report = self._report(question["metrics"])
-                    self._send(number=question["number"], report=report)
+                self._answer_one(json.loads(line))
         # As if the parent had said so; a worker that does not even serve yet is ended by it.
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(self._grace_s + _MARGIN_S)
         os._exit(1)
 
-    def _send(self, **message: Any) -> None:
-        try:
-            with self._sending:
-                self._socket.sendall(json.dumps(message).encode() + b"\n")
-        except (BrokenPipeError, ConnectionResetError):
-            # The parent is gone, of which `_answer` hears too.
+    def _answer_one(self, question: dict[str, Any]) -> None:
+        if self._report is None:
             return
+        try:
+            report = self._report(question["metrics"])
+        except Exception:  # noqa: BLE001 - the edge: logged here; the parent takes it for silence.
+            _log.exception("a report failed")
+        else:
+            self._send(number=question["number"], report=report)
+
+    def _send(self, **message: Any) -> None:
+        # A parent that is gone needs no answer, and `_answer` hears of it.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError), self._sending:
+            self._socket.sendall(json.dumps(message).encode() + b"\n")

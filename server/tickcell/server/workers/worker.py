@@ -85,7 +85,8 @@ class Worker:
     def is_still(self) -> bool:
         """Whether its event loop, or all of it, stands still."""
         silent_s = self.last.silent_s + time.monotonic() - self._heard_s
-        return self.has_served and not self.end and silent_s > STILL_S
+        is_watched = self.has_served and not (self.is_leaving or self.end)
+        return is_watched and silent_s > STILL_S
 
     @property
     def is_serving(self) -> bool:
@@ -101,8 +102,12 @@ class Worker:
         return await asyncio.shield(self._banner)
 
     async def ask(self, *, metrics: bool) -> None:
-        """Has it report, with metrics or without; in vain where it stands still."""
-        if self.end or not self.has_served:
+        """Has it report, with metrics or without; in vain where it stands still.
+
+        One that is leaving is not asked: its last words, which it hands over by itself,
+        would be lost with the link.
+        """
+        if self.end or self.is_leaving or not self.has_served:
             return
         number = next(self._numbers)
         answered = self._asked[number] = asyncio.Event()
@@ -132,6 +137,7 @@ class Worker:
         if late:
             self.kill()
             await asyncio.wait((self._life,))
+        self._life.result()
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -139,7 +145,7 @@ class Worker:
 
     async def _live(self, reader: asyncio.StreamReader) -> None:
         with contextlib.closing(self._writer):
-            with contextlib.suppress(ConnectionResetError):
+            with contextlib.suppress(ConnectionError):
                 async for line in reader:
                     self._hear(json.loads(line))
             self.end = _how_ended(await self._process.wait())
