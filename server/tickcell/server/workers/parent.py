@@ -32,9 +32,10 @@ _LONGEST_PAUSE_S = 5.0
 # Whoever ends after so long does not end at its start.
 _STEADY_S = 30.0
 _LOOK_S = 1.0
-# A worker that stands still is killed when it was seen to do so this often, a second apart.
-# That the parent was stopped itself does not count.
-_STILL_LOOKS = 5
+# A worker that stands still is killed when it was seen to do so this often, some two
+# seconds apart: before a watchdog of 10 s ends all of them, and not because the parent
+# itself was stopped.
+_STILL_LOOKS = 3
 # Beyond the grace, for the last calls.
 _MARGIN_S = 5.0
 _METRICS_S = 4.0
