@@ -96,7 +96,9 @@ class TestServing:
         with ServeProcess(*arguments(tmp_path)) as server:
             for _ in range(12):
                 with Caller(server.address) as caller, StreamPath(caller) as path:
-                    Subject(caller, bundle).advance(path, 7)
+                    subject = Subject(caller, bundle)
+                    for _ in range(7):
+                        subject.advance(path)
             text = fetch(server.watched, "/metrics").body
             assert value(text, "tickcell_steps_applied_total", **NAME) == 12 * 7
             assert value(text, "tickcell_sessions_created_total", **NAME) == 12
@@ -121,9 +123,9 @@ class TestServing:
             wait_until(
                 lambda: fetch(server.watched, "/livez").status == 503, "a still worker is live"
             )
-            assert fetch(server.watched, "/readyz").status == 503
+            assert fetch(server.watched, "/readyz").status == 200
             # Then it is killed, and another one is started.
-            wait_until(lambda: fetch(server.watched, "/readyz").status == 200, "it stays still")
+            wait_until(lambda: fetch(server.watched, "/livez").status == 200, "it stays still")
             assert "stands still, and is killed" in server.end()[1]
 
     def test_parent_holds_neither_store_nor_model(self, tmp_path: pathlib.Path) -> None:
@@ -268,7 +270,11 @@ class TestEnd:
         self, tmp_path: pathlib.Path, number: signal.Signals
     ) -> None:
         place = ("--store", str(tmp_path / "store"), "--grace", "3600", "--listen")
-        with ServeProcess("--workers", "2", *place, "localhost:0") as server:
+        # What is entered here lives until the streams have stopped.
+        with (
+            contextlib.ExitStack() as after,
+            ServeProcess("--workers", "2", *place, "localhost:0") as server,
+        ):
             pids = server.children()
             replays = Replays(server.address, 6)
             with replays.streaming():
@@ -276,8 +282,8 @@ class TestEnd:
                 status, log = server.end(number)
                 assert (status, "did not end" in log) == (0, False)
                 assert not [pid for pid in pids if is_alive(pid)]
-                with ServeProcess("--workers", "2", *place, server.address):
-                    replays.wait_until_all_moved(5)
+                after.enter_context(ServeProcess("--workers", "2", *place, server.address))
+                replays.wait_until_all_moved(5)
             replays.assert_as_in_the_plain_loop()
 
     def test_worker_that_does_not_drain_is_killed_after_the_grace(
@@ -297,7 +303,7 @@ class TestEnd:
             subject = Subject(caller, Bundle.load())
             with StreamPath(caller) as path:
                 subject.advance(path)
-                server.end(signal.SIGKILL)
+                assert server.wait()[0] == 0
             wait_until(lambda: not [pid for pid in pids if is_alive(pid)], "they live on")
             # Their port is free again, and their store is as they left it.
             again = ("--store", str(tmp_path / "store"), "--listen", server.address)
@@ -365,7 +371,7 @@ def test_systemd_hears_from_the_parent_alone(tmp_path: pathlib.Path) -> None:
     manager = Manager(str(tmp_path / "notify"))
     with contextlib.closing(manager):
         settings = {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "400000"}
-        with ServeProcess(*arguments(tmp_path), **settings) as server:
+        with ServeProcess(*arguments(tmp_path), "--grace", "0", **settings) as server:
             assert server.banner[-1].startswith("  try")
             heard = [manager.hear() for _ in range(4)]
             assert heard.count(["READY=1", "STATUS=2 workers serve"]) == 1
@@ -378,4 +384,4 @@ def test_systemd_hears_from_the_parent_alone(tmp_path: pathlib.Path) -> None:
             while (said := manager.hear()) == ["WATCHDOG=1"]:
                 pass
             assert said == ["STOPPING=1", "STATUS=draining"]
-            server.end(signal.SIGKILL)
+            assert server.wait()[0] == 0

@@ -106,7 +106,8 @@ class Parent:
         working = asyncio.create_task(self._work())
         told = asyncio.create_task(stopping.wait())
         await asyncio.wait((working, told), return_when=asyncio.FIRST_COMPLETED)
-        _log.info("stopping")
+        if told.done():
+            _log.info("stopping")
         self._is_draining = True
         systemd.notify("STOPPING=1\nSTATUS=draining")
         for task in (working, told):
@@ -118,9 +119,9 @@ class Parent:
         if self._port is not None:
             # In a thread, since its own may wait for an answer from this loop.
             await asyncio.to_thread(self._port.close)
-        _log.info("stopped")
         if not working.cancelled():
             working.result()
+        _log.info("stopped")
 
     async def _work(self) -> None:
         """Starts the workers, and has as many until it is cancelled."""
