@@ -354,7 +354,7 @@ class ModelControl:
           StoreError: it cannot be read.
         """
         served, peers = self._catalogue.served, self._store.peers()
-        self._observer.serves(self._catalogue.by_fingerprint.values())
+        self._observer.serves(self._catalogue.everything)
         self._store.announce(served)
         self._catalogue.hear(peers)
         if self.repository is None:
@@ -395,6 +395,7 @@ class ModelControl:
                 del self._unused_since[fingerprint]
                 dropped = [self._catalogue.drop(fingerprint)]
                 _log.info("%s %s is unloaded: nobody needs it any more", *dropped[0].place)
+                self._observer.serves(self._catalogue.everything)
                 # In the thread, since to free much takes long.
                 await self._in_thread(dropped.clear)
 

@@ -63,7 +63,7 @@ def every(
       pinned: the live sessions of the store by version.
     """
     states = {model.pin: State.READY for model in catalogue}
-    for model in catalogue.by_fingerprint.values():
+    for model in catalogue.everything:
         states.setdefault(model.pin, State.RETIRED)
     problems = {}
     for place in {*control.seen, *control.versions}:
