@@ -133,6 +133,17 @@ def test_commands_see_the_sessions_of_their_owner_and_operators_all(
     assert len(as_("robot-7", "sessions list").out.splitlines()) == 1
 
 
+def test_operators_alone_see_how_many_sessions_are_pinned_to_a_version(
+    run: Run, at: list[str]
+) -> None:
+    rows = {
+        token: run("models", "list", *at, "--token-file", f"{token}.token").out.splitlines()[1]
+        for token in ("ops", "robot-7")
+    }
+    assert rows["ops"].split()[:5] == ["drive", "1", "ready", "(default)", "0"]
+    assert rows["robot-7"].split()[:4] == ["drive", "1", "ready", "-"]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["models", "list"], ["models", "show"], ["verify", "--no-keras"], ["agent", "--seconds", "1"]],
