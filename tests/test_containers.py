@@ -163,7 +163,7 @@ class TestImage:
         assert not names & {"tensorflow", "keras"}
 
     def test_plain_text_is_refused_until_it_is_asked_for(self, tmp_path: Path) -> None:
-        assert "--insecure" in complaint(**here(image_settings(), tmp_path))
+        assert "--insecure" in complaint(prefix=(), **here(image_settings(), tmp_path))
 
     def test_its_ports_are_the_servers(self) -> None:
         (exposed,) = re.findall(r"^EXPOSE (.*)$", joined(DOCKERFILE), re.M)

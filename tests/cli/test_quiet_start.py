@@ -38,9 +38,10 @@ def test_no_directory_need_be_writable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     # As in a container whose file system is read-only.
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
-    with held_stderr():
-        os.write(2, b"INFO: all is well\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+        with held_stderr():
+            os.write(2, b"INFO: all is well\n")
     assert capfd.readouterr().err == ""
 
 
