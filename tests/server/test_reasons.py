@@ -204,7 +204,7 @@ def drain(scene: Scene) -> None:
         stream.receive()
 
 
-def load_broken_model(_: Scene) -> None:
+def load_broken_model(scene: Scene) -> None:
     with tempfile.TemporaryDirectory() as directory:
         models = pathlib.Path(directory)
         (models / "drive" / "1").mkdir(parents=True)
@@ -212,6 +212,7 @@ def load_broken_model(_: Scene) -> None:
             InProcessServer([], repository=models, control="explicit") as server,
             Caller(server.address) as caller,
         ):
+            scene.observers.append(server.observer)
             load_model(caller, "drive")
 
 
