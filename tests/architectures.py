@@ -139,6 +139,17 @@ def of_whole_numbers() -> Any:
     return keras.Model(sequence, dense(last(layers.Rescaling(0.1)(sequence))))
 
 
+def of_words() -> Any:
+    return keras.Sequential(
+        [keras.Input((40,), dtype="int32"), layers.Embedding(10, 4), layers.LSTM(3)]
+    )
+
+
+def of_masked_words() -> Any:
+    sequence = keras.Input((None,), dtype="int32")
+    return keras.Model(sequence, dense(last(layers.Embedding(10, 4, mask_zero=True)(sequence))))
+
+
 def within_frames(layer: Any) -> Build:
     """A layer that sees one frame, which is itself a small sequence."""
 
@@ -401,6 +412,8 @@ STREAMED: dict[str, Build] = {
     ),
     "float64": in_float64,
     "whole numbers": of_whole_numbers,
+    "Embedding": of_words,
+    "Embedding, 0 masked": of_masked_words,
     "subclassed": lambda: called(Subclassed()),
     "subclassed, of a dict": lambda: called(OfADict(), "left", "right"),
     "functional inside": FunctionalInside,
@@ -566,11 +579,9 @@ REFUSED: dict[str, tuple[Build, str]] = {
         ),
         r"\(ConvLSTM1D\) .* image; use TimeDistributed",
     ),
-    "Embedding": (
-        lambda: keras.Sequential(
-            [keras.Input((40,), dtype="int32"), layers.Embedding(10, 4), layers.LSTM(3)]
-        ),
-        r"\(Embedding\) .* whole numbers",
+    "Embedding of computed numbers": (
+        of(lambda x: last(layers.Embedding(6, 4)(ops.argmax(x, axis=-1)))),
+        r"\(Embedding\) .* computed, and not readings; give it an input",
     ),
     "no axis of readings": (
         lambda: keras.Model(x := keras.Input((40,)), layers.LSTM(3)(layers.Reshape((40, 1))(x))),

@@ -16,6 +16,7 @@ from tickcell.server.commands import serve
 from tickcell.server.config import Config, Limits
 from tickcell.server.monitoring.metrics import Metrics
 from tickcell.server.observer import Observer
+from tickcell.server.store import Pin
 
 PROJECT = Path(__file__).resolve().parents[1]
 ALERTS = PROJECT / "deploy" / "prometheus" / "alerts.yaml"
@@ -28,6 +29,7 @@ def samples() -> set[str]:
     """Returns the names of all samples that a server exposes."""
     observer = Observer()
     observer.counts_of("aa", "drive", "1")
+    observer.models_are_missing({Pin("drive", "1", "aa"): 1})
     text = Metrics(observer, Limits()).text().decode()
     found = {
         sample.name

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tickcell.model import Card, Cell
+from tickcell.model.card import Output
 from tickcell.server.access import Access
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.config import Config, Limits
@@ -35,11 +36,10 @@ def served(cell: Cell, name: str = "counting", version: str = "1") -> ServedMode
         name=name,
         version=version,
         rate_hz=50.0,
-        output_meaning="The number of the step shows.",
-        threshold=0.5,
+        outputs={
+            head.name: Output("The number of the step shows.") for head in cell.interface.heads
+        },
         warm_up_steps=0,
-        training={},
-        metrics={},
     )
     return ServedModel.of(card, cell, f"{name}-{version}".encode().hex().ljust(64, "0"))
 
@@ -71,6 +71,7 @@ class InProcessServer:
         config = Config(
             listen=options.pop("listen", "localhost:0"),
             durability="none",
+            models=options.pop("repository", None),
             limits=limits or Limits(),
             **options,
         )

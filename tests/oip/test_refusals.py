@@ -158,6 +158,17 @@ def drain(_: Scene) -> None:
         stream.receive()
 
 
+def load_broken_model(_: Scene) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        models = Path(directory)
+        (models / "drive" / "1").mkdir(parents=True)
+        with (
+            InProcessServer([], repository=models, control="explicit") as server,
+            Peer(server.address) as peer,
+        ):
+            peer.ask("RepositoryModelLoad", model_name="drive")
+
+
 @contextlib.contextmanager
 def known_caller(rights: str) -> Iterator[Peer]:
     """A peer that a server knows by its token, and what its callers file says."""
@@ -222,6 +233,7 @@ PROVOCATIONS: list[tuple[str, Callable[[Scene], object]]] = [
     ("STEP_CONFLICT", lambda scene: scene.step(5.0, step=1)),
     ("MODEL_UNKNOWN", lambda scene: scene.peer.infer(7, model="nobody", start=True)),
     ("MODEL_NOT_SERVED", lambda scene: scene.without.infer(7)),
+    ("MODEL_BROKEN", load_broken_model),
     ("NUMERICS_CHANGED", lambda scene: scene.strict.infer(7)),
     ("OUTPUT_NOT_FINITE", lambda scene: scene.step(GIVES_NAN)),
     ("STORE_FULL", fill_store),

@@ -179,6 +179,17 @@ def shows_nothing(request: Message, method: str) -> Callable[[Scene], None]:
     return case
 
 
+def for_operators(request: Message, method: str) -> Callable[[Scene], None]:
+    """Returns the case of a unary call that bob may not make, and an operator may."""
+
+    def case(scene: Scene) -> None:
+        with refused_for("OPERATORS_ONLY") as metadata:
+            scene.bob.call(getattr(scene.bob.models, method), request)
+        assert metadata == {"caller": "token:bob", "role": "client"}
+
+    return case
+
+
 def watch_health(scene: Scene) -> None:
     method: Any = scene.bob.channel.unary_stream("/grpc.health.v1.Health/Watch")
     call = method(health_pb2.HealthCheckRequest().SerializeToString())
@@ -273,6 +284,15 @@ CASES: dict[str, Callable[[Scene], None]] = {
         model_service_pb2.ListModelsRequest(), f"{MODELS}ListModels"
     ),
     f"{MODELS}GetModel": shows_nothing(model_service_pb2.GetModelRequest(), f"{MODELS}GetModel"),
+    f"{MODELS}ListModelVersions": for_operators(
+        model_service_pb2.ListModelVersionsRequest(), "ListModelVersions"
+    ),
+    f"{MODELS}LoadModel": for_operators(
+        model_service_pb2.LoadModelRequest(name="counting"), "LoadModel"
+    ),
+    f"{MODELS}UnloadModel": for_operators(
+        model_service_pb2.UnloadModelRequest(name="counting"), "UnloadModel"
+    ),
     f"{INFERENCE}ModelInfer": infer,
     f"{INFERENCE}ModelStreamInfer": infer_on_a_stream,
     **{

@@ -63,6 +63,7 @@ def exposition() -> str:
     for step in range(3):
         world.run(world.request("a", step, [1.0]))
     world.run(world.request("a", 2, [1.0]))
+    world.server.engine.observer.models_are_missing({world.model.pin: 3})
     return shown(world.server.engine.observer)
 
 
@@ -84,6 +85,14 @@ class TestFormat:
         name = {"model": "other", "version": "7"}
         assert value(exposition, "tickcell_model_info", **name) == 1
         assert value(exposition, "tickcell_steps_applied_total", **name) == 0
+
+    def test_sessions_of_a_version_that_was_removed_are_shown_as_long_as_that_lasts(self) -> None:
+        observer, pin = Observer(), served(MoodyCell()).pin
+        observer.models_are_missing({pin: 3})
+        missing = {"model": "counting", "version": "1", "fingerprint": pin.fingerprint}
+        assert value(shown(observer), "tickcell_sessions_missing_model", **missing) == 3
+        observer.models_are_missing({})
+        assert "tickcell_sessions_missing_model{" not in shown(observer)
 
     def test_no_label_names_a_session_or_owner(self, exposition: str) -> None:
         labels = {

@@ -24,6 +24,7 @@ from protocol.caller import Caller, Refused, StreamPath, UnaryPath
 from tickcell.server import store
 from tickcell.server.config import Limits
 from tickcell.server.observer import Observer
+from tickcell.v1 import model_service_pb2
 from tickcell.v1 import session_service_pb2 as pb
 
 LIMITS = Limits(
@@ -203,6 +204,22 @@ def drain(scene: Scene) -> None:
         stream.receive()
 
 
+def load_broken_model(scene: Scene) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        models = pathlib.Path(directory)
+        (models / "drive" / "1").mkdir(parents=True)
+        with (
+            InProcessServer([], repository=models, control="explicit") as server,
+            Caller(server.address) as caller,
+        ):
+            scene.observers.append(server.observer)
+            load_model(caller, "drive")
+
+
+def load_model(caller: Caller, name: str) -> None:
+    caller.call(caller.models.LoadModel, model_service_pb2.LoadModelRequest(name=name))
+
+
 def send_garbage(scene: Scene) -> None:
     with UnaryPath(scene.caller) as path:
         path.send(b"\xff")
@@ -269,6 +286,8 @@ PROVOCATIONS: list[tuple[str, Callable[[Scene], object]]] = [
     ("STEP_CONFLICT", lambda scene: scene.step(expected_history=bytes(8))),
     ("MODEL_UNKNOWN", lambda scene: scene.create(model="nothing")),
     ("MODEL_NOT_SERVED", lambda scene: scene.step(caller=scene.without)),
+    ("MODEL_BROKEN", load_broken_model),
+    ("MODELS_UNCONTROLLED", lambda scene: load_model(scene.caller, "counting")),
     ("NUMERICS_CHANGED", lambda scene: scene.step(caller=scene.strict)),
     ("OUTPUT_NOT_FINITE", lambda scene: scene.step(GIVES_NAN)),
     ("STORE_FULL", fill_store),

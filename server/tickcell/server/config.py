@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 Durability = Literal["process-crash", "power-loss", "none"]
 Numerics = Literal["serve", "strict"]
+Control = Literal["none", "watch", "explicit"]
 Oip = Literal["auto", "on", "off"]
 
 # Beside nothing else in wide use, and easy to tell from gRPC's usual 50051.
@@ -85,7 +86,13 @@ class Config:
     """One server.
 
     Attributes:
-      bundles: the directories of the bundles to serve; empty for the shipped one.
+      bundles: the directories of the bundles to serve; empty for the shipped one, or for
+        none beside `models`.
+      models: a repository of models to serve, as `repository` describes it; None for none.
+      control: what is done about changes there; see `model_control`. As with Triton, by
+        default nothing.
+      loads: the models to load at a start under `explicit`, each as `NAME`, `NAME:VERSION`
+        or `*`.
       listen: `HOST:PORT`, port 0 for any free one, or `unix:PATH`.
       store: the store's directory; None for memory only.
       durability: what an acknowledged step survives. `process-crash`: the crash of any
@@ -116,6 +123,9 @@ class Config:
     """
 
     bundles: tuple[pathlib.Path, ...] = ()
+    models: pathlib.Path | None = None
+    control: Control = "none"
+    loads: tuple[str, ...] = ()
     listen: str = DEFAULT_LISTEN
     store: pathlib.Path | None = None
     durability: Durability | None = None
@@ -141,12 +151,23 @@ class Config:
         for name, choices in (
             ("durability", get_args(Durability)),
             ("numerics", get_args(Numerics)),
+            ("control", get_args(Control)),
             ("oip", get_args(Oip)),
         ):
             if getattr(self, name) not in (None, *choices):
                 raise ConfigError(
                     name, f"got {getattr(self, name)!r}, expected one of {', '.join(choices)}."
                 )
+        if self.control != "none" and self.models is None:
+            raise ConfigError(
+                "model_control", f"got {self.control}, expected --models DIRECTORY beside it."
+            )
+        if self.loads and self.control != "explicit":
+            raise ConfigError(
+                "load_model",
+                f"got {self.loads[0]}, expected --model-control explicit beside it; all models "
+                "are loaded under the others.",
+            )
         if self.durability == "none" and self.store is not None:
             raise ConfigError(
                 "store",

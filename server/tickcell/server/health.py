@@ -7,8 +7,14 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tickcell.server.store.errors import StoreDamagedError, StorePinnedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tickcell.server.store.contract import Pin
 
 # So long may no commit have been possible.
 _PATIENCE_S = 3.0
@@ -26,11 +32,13 @@ class Health:
     Attributes:
       is_serving: the last judgement.
       is_draining: whether the server stops; it will not serve again.
+      notes: what whoever runs the server should see to although it serves, as sentences.
     """
 
     def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self.is_serving = True
         self.is_draining = False
+        self.notes: list[str] = []
         self._monotonic_s = monotonic_s
         self._last_commit_s = self._last_judged_s = monotonic_s()
         self._is_damaged = self._is_pinned = False
@@ -57,6 +65,13 @@ class Health:
             self.commit_was_possible()
         else:
             self.store_failed(error)
+
+    def models_are_missing(self, missing: Mapping[Pin, int]) -> None:
+        self.notes = [
+            f"{pin.model} {pin.version} ({pin.fingerprint[:12]}) is not in the repository, and "
+            f"live sessions are pinned to it ({count})."
+            for pin, count in sorted(missing.items())
+        ]
 
     def drain(self) -> None:
         """Serves no more, whatever the store does."""

@@ -18,7 +18,7 @@ from tickcell.server.life_requests import Begin, Bury, Create, Delete, End, Rese
 from tickcell.server.store.contract import Counts, Sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from tickcell.server.catalogue import ServedModel
     from tickcell.server.entries import Entry
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tickcell.server.record import Life
     from tickcell.server.rounds import Answers, Computed, Request, Stepped
     from tickcell.server.rules import StepRequest
-    from tickcell.server.store.contract import Key
+    from tickcell.server.store.contract import Key, Pin
 
 # 20 us to 1 s, 1-2-5 in each decade: a tick at 50 Hz may take 20 ms, and should take one.
 TIME_BOUNDS_NS = tuple(
@@ -79,6 +79,7 @@ class Observer:
       served: the models that are served now.
       models: the counts by model, also of models that are served no more.
       refused_counts: the refusals by reason; each reason has one from the start.
+      missing: how many live sessions are pinned to each version that is in no directory.
       load: how long a load took.
       commit: how long it took until the store had judged a commit.
       round_requests, round_rows: of a round that computed and committed, its requests,
@@ -98,6 +99,7 @@ class Observer:
         self.health = health or Health()
         self.spans = spans
         self.served: tuple[ServedModel, ...] = ()
+        self.missing: dict[Pin, int] = {}
         self.refused_counts = dict.fromkeys(errors.REASONS, 0)
         self.load = Histogram(TIME_BOUNDS_NS)
         self.commit = Histogram(TIME_BOUNDS_NS)
@@ -220,6 +222,16 @@ class Observer:
     def store_holds(self, sessions: Counts, sizes: Sizes) -> None:
         """Hears, each second, how much is in the store."""
         self.sessions, self.sizes = sessions, sizes
+
+    # Of models.
+
+    def models_are_missing(self, missing: Mapping[Pin, int]) -> None:
+        """Hears to which versions that are in no directory live sessions are pinned, and how many.
+
+        It does whenever that changes, and with nothing once all is well again.
+        """
+        self.missing = dict(missing)
+        self.health.models_are_missing(missing)
 
     def _of_life(self, life: Life) -> ModelCounts:
         return self.counts_of(life.fingerprint, life.model, life.model_version)

@@ -11,7 +11,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from tickcell.model import Bundle
+from tickcell.model import Bundle, extras
 from tickcell.model.bundle import SHIPPED
 from tickcell.model.extras import MissingExtraError
 from tickcell.server import listening, store
@@ -32,14 +32,16 @@ def run(config: Config) -> None:
 
     Raises:
       BundleError, CatalogueError: a bundle cannot be served.
+      RepositoryError: the directory of models cannot be read.
       StoreError: the store cannot be opened.
       ListenError: an address cannot be listened on, or not in plain text.
       FileError: a certificate, or the file of tokens or callers, cannot be used.
       MissingExtraError: the extra "server" is not installed, or "trace" where it is needed.
     """
-    catalogue = Catalogue(
-        ServedModel.load(Bundle.load(path)) for path in config.bundles or (SHIPPED,)
-    )
+    bundles = config.bundles or (() if config.models else (SHIPPED,))
+    # Imported before anybody is served, since to import it while the loop runs would hold it up.
+    extras.load("ai_edge_litert.interpreter", extra="server")
+    catalogue = Catalogue(ServedModel.load(Bundle.load(path)) for path in bundles)
     access = Access.of(config)
     with (
         contextlib.closing(Monitor(config)) as monitor,
@@ -109,6 +111,8 @@ def _banner(
             f"{model.card.rate_hz:g} Hz, fingerprint {model.fingerprint[:12]}, numerics "
             f"{model.numerics.hex()}"
         )
+    if config.models is not None:
+        lines.append(f"  models {config.models}, model control {config.control}")
     where = "in memory: a restart loses every session" if config.store is None else config.store
     durability = "power-loss" if kept.syncs else config.durability or "process-crash"
     lines.append(f"  store  {where}, {kept.counts().live} sessions, durability {durability}")

@@ -328,7 +328,8 @@ def _decide_life(
     if new is old:
         return new
     encoded = None if new is None else record.encode(key, new)
-    change = Change(key, head.encoded, encoded, lives.is_live(old), lives.is_live(new))
+    pin = lives.new_pin(old, new)
+    change = Change(key, head.encoded, encoded, lives.is_live(old), lives.is_live(new), pin)
     return Computed(change, is_proven, new, new)
 
 

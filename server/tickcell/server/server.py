@@ -78,7 +78,7 @@ class Server:
         lives = SessionServicer(self._gate, config, engine)
         self.services = {
             SESSION_SERVICE: {**lives.methods(), **steps.methods()},
-            MODEL_SERVICE: ModelServicer(self._gate, engine.catalogue).methods(),
+            MODEL_SERVICE: ModelServicer(self._gate, engine).methods(),
             **self._inference(),
         }
         shown = (*self.services, HEALTH_SERVICE)
@@ -109,9 +109,11 @@ class Server:
 
         Raises:
           ListenError: the address cannot be listened on, or not in plain text.
+          RepositoryError: the models cannot be read.
         """
         if self._config.tls_certificate is None and not self._config.insecure:
             listening.require_loopback(self._config.listen)
+        await self._engine.models.begin(self._config.loads)
         port = await self._serve(self._config.listen)
         self._address = listening.bound(self._config.listen, port)
         works = (

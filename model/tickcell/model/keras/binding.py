@@ -116,7 +116,7 @@ class Binder:
             flat.input,
         )
         for tensor, of_model in zip(keras.tree.flatten(tensors), flat.inputs, strict=True):
-            value = self._input(tensor, of_model.name)
+            value = self._input(tensor, of_model.name, _timing(flat, of_model))
             self.inputs.append(value)
             self.input_names[value.index] = of_model.name
         clone = keras.models.clone_model(
@@ -127,19 +127,13 @@ class Binder:
         )
         return [self._values[id(tensor)] for tensor in clone.outputs]
 
-    def _input(self, tensor: Any, name: str) -> Value:
-        if (
-            len(tensor.shape) < 2
-            or None in tensor.shape[2:]
-            or (len(tensor.shape) == 2 and tensor.shape[1] is None)
-            or tensor.dtype == "string"
-        ):
+    def _input(self, tensor: Any, name: str, timing: Timing) -> Value:
+        if len(tensor.shape) < 2 or None in tensor.shape[2:] or tensor.dtype == "string":
             raise UnstreamableError(
                 f"input {name!r}: got {tensor.dtype} {list(tensor.shape)}, expected [B, T, F], or "
                 "[B, F] of what does not change, with a known F, of numbers; single readings are "
                 "keras.Input((None, 1))."
             )
-        timing = Timing.EACH if len(tensor.shape) > 2 else Timing.GIVEN
         return self._value(tensor, timing, 0)
 
     def _value(self, tensor: Any, timing: Timing, lag: int) -> Value:
@@ -205,6 +199,26 @@ class Binder:
             unique = f"{name}_call{number}"
         self._names.add(unique)
         return unique
+
+
+def _timing(flat: Any, tensor: Any) -> Timing:
+    """Tells whether an input is a sequence.
+
+    One of single readings, `[B, T]`, is known by its open length, or by layers of whole
+    numbers alone that look it up; else `[B, F]` comes beside the frames.
+    """
+    if len(tensor.shape) != 2 or tensor.shape[1] is None:
+        return Timing.EACH
+    takers = [
+        operation
+        for operation in flat.operations
+        for node in operation._inbound_nodes
+        if any(tensor is each for each in node.input_tensors)
+    ]
+    are_lookups = bool(takers) and all(
+        isinstance(operation, keras.layers.Embedding) for operation in takers
+    )
+    return Timing.EACH if are_lookups and tensor.shape[1] > 1 else Timing.GIVEN
 
 
 def _head_names(flat: Any) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 
-from tickcell.model.keras import graph
+from tickcell.model.keras import graph, whole
 from tickcell.model.keras.binding import FRAME_COUNT, Binder, Bound, Head
 from tickcell.model.keras.rules.rule import Rule, Timing, UnstreamableError, Value
 
@@ -111,7 +111,7 @@ def read(model: Any) -> Plan:
             f"{model.name}: keeps no state, since it has no recurrent layer and no convolution "
             "over time; it needs no stream: call it on each frame."
         )
-    return Plan(
+    read = Plan(
         bound=tuple(binder.bound),
         arguments=keras.tree.pack_sequence_as(flat.input, binder.inputs),
         inputs=inputs,
@@ -124,3 +124,5 @@ def read(model: Any) -> Plan:
         lag=max(head.value.lag for head in heads),
         mask_value=binder.mask_value(),
     )
+    whole.limits(read)  # Raises where a layer looks up what is no reading.
+    return read

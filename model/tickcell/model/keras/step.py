@@ -87,7 +87,7 @@ def split(plan: Plan, frames: Any) -> dict[int, Any]:
     columns = plan.columns()
     for value, place in columns:
         tensor = frames if len(columns) == 1 else frames[..., place]
-        if len(value.frame_shape) > 1:
+        if len(value.frame_shape) != 1:
             sizes = keras.ops.shape(frames)[:lead]
             tensor = keras.ops.reshape(tensor, (*sizes, *value.frame_shape))
         tensors[value.index] = _typed(tensor, value)

@@ -128,6 +128,15 @@ class Metrics(Collector):
             "Sessions that may be live in the store: --max-sessions.",
             self._limits.max_sessions,
         )
+        yield _gauge(
+            "tickcell_sessions_missing_model",
+            "Live sessions, of all servers, that are pinned to a model that --models has no more.",
+            [
+                ((pin.model, pin.version, pin.fingerprint), count)
+                for pin, count in observer.missing.items()
+            ],
+            (*_MODEL, "fingerprint"),
+        )
         yield _counter(
             "tickcell_sessions_created_total",
             "Sessions that this server created.",

@@ -29,14 +29,14 @@ _SET_AT_START = "logs and traces are set where the server is started, not by cal
 class ModelControl(Protocol):
     """Loads and unloads models by call."""
 
-    async def load(self, name: str) -> None:
+    async def load(self, caller: Caller, name: str) -> object:
         """Serves the newest version of a model.
 
         Raises:
           TickcellError: it cannot be served.
         """
 
-    async def unload(self, name: str) -> None:
+    async def unload(self, caller: Caller, name: str) -> object:
         """Serves a model to no new session.
 
         Raises:
@@ -160,12 +160,12 @@ class ModelServicer:
 
     async def _load(self, caller: Caller, request: Any) -> Any:
         caller.require_operator("loads a model")
-        await self._controlled(request).load(request.model_name)
+        await self._controlled(request).load(caller, request.model_name)
         return pb.RepositoryModelLoadResponse()
 
     async def _unload(self, caller: Caller, request: Any) -> Any:
         caller.require_operator("unloads a model")
-        await self._controlled(request).unload(request.model_name)
+        await self._controlled(request).unload(caller, request.model_name)
         return pb.RepositoryModelUnloadResponse()
 
     def _controlled(self, request: Any) -> ModelControl:

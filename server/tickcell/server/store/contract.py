@@ -20,6 +20,14 @@ class Key(NamedTuple):
     session: str
 
 
+class Pin(NamedTuple):
+    """The model version to which a session is pinned."""
+
+    model: str
+    version: str
+    fingerprint: str
+
+
 class Change(NamedTuple):
     """Replaces one record, if it still is what the caller read.
 
@@ -31,6 +39,7 @@ class Change(NamedTuple):
       replacement: what to store; None removes the record.
       was_live, is_live: whether the session counts as live before and after. Only a
         change from one to the other touches the counts: a step costs nothing.
+      pin: what the session is pinned to from now on; None leaves that as it is.
     """
 
     key: Key
@@ -38,6 +47,7 @@ class Change(NamedTuple):
     replacement: bytes | None
     was_live: bool = True
     is_live: bool = True
+    pin: Pin | None = None
 
 
 class Applied(NamedTuple):
@@ -79,6 +89,18 @@ class Counts(NamedTuple):
 
     live: int
     ended: int
+
+
+class Served(NamedTuple):
+    """What one of the store's servers can run.
+
+    Attributes:
+      loaded: the model versions whose sessions it can advance.
+      offered: those of them that it gives to new sessions.
+    """
+
+    loaded: frozenset[Pin]
+    offered: frozenset[Pin]
 
 
 class Sizes(NamedTuple):
@@ -146,6 +168,21 @@ class EmbeddedStore(Protocol):
 
     def counts(self, owner: str | None = None) -> Counts:
         """Returns the counts kept beside the records: of one owner, or of all together."""
+        ...
+
+    def pinned(self) -> dict[Pin, int]:
+        """Returns how many live sessions are pinned to each model version; those with none not."""
+        ...
+
+    def announce(self, served: Served) -> None:
+        """Tells the store's other servers what this one serves, from the next upkeep on.
+
+        It is heard for as long as this server keeps the store up, and some seconds longer.
+        """
+        ...
+
+    def peers(self) -> list[Served]:
+        """Returns what the store's other servers have announced, as the last upkeep found it."""
         ...
 
     def sizes(self) -> Sizes:
