@@ -13,13 +13,14 @@ from tickcell.model.keras import agreement
 from tickcell.model.keras.plan import Plan
 from tickcell.model.keras.rules.recurrent import Recurrent
 from tickcell.model.keras.rules.so_far import Pooled
+from tickcell.model.ranges import Ranges
 
 LEAST_DEVIATION = 1e-3
 
 # A recurrent layer, and what is taken over all frames, must know what was so many frames ago.
 _REMEMBERED = 3
 
-# So far from its reading a sensor is pushed to see whether the past matters.
+# So far from its reading a sensor is pushed, within its range, to see whether the past matters.
 _PUSH = 8.0
 
 _AT = 60
@@ -50,9 +51,10 @@ def assert_remembers(cell: Cell, frames: NDArray[np.float32], age: int = _REMEMB
     frames = frames[:, : _AT + age + 1]
     outputs = agreement.stream(cell, frames)
     changed = 0.0
+    ranges = Ranges(cell.interface.sensors)
     for push in (-_PUSH, _PUSH):
         pushed = frames.copy()
-        pushed[:, _AT] += np.float32(push)
+        pushed[:, _AT] = ranges.clip(pushed[:, _AT] + np.float32(push))
         later = agreement.stream(cell, pushed)[:, -1]
         changed = max(changed, float(np.abs(later - outputs[:, -1]).max()))
     assert changed > 10 * agreement.TOLERANCE, f"nothing is seen of what was {age} frames ago"
