@@ -12,7 +12,7 @@ from doubles.interrupted_store import InterruptedStore
 from doubles.manual_clock import ManualClock
 from doubles.moody_cell import MoodyCell
 from oip.peer import Peer, PeerStream
-from protocol.caller import Caller
+from tickcell.conformance.caller import Caller
 
 
 @pytest.fixture

@@ -23,7 +23,15 @@ from grpc_reflection.v1alpha import reflection_pb2
 from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, served
 from doubles.known_callers import KnownCallers
-from protocol.caller import PATHS, Caller, Refused, StreamPath, UnaryPath, refusal, refused_for
+from tickcell.conformance.caller import (
+    PATHS,
+    Caller,
+    Refused,
+    StreamPath,
+    UnaryPath,
+    refusal,
+    refused_for,
+)
 from tickcell.server.store import EmbeddedStore, MemoryStore, SqliteStore
 from tickcell.v1 import model_service_pb2
 from tickcell.v1 import session_service_pb2 as pb
