@@ -1,12 +1,13 @@
-"""The store alone and the cell alone, each over and over: what they cost when warm."""
+"""Store, cell and observer, each alone, over and over: what they cost when warm."""
 
 from __future__ import annotations
 
 import functools
 import tempfile
+import time
 import timeit
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
@@ -15,10 +16,16 @@ from tickcell.server import record
 from tickcell.server.caller import ANYBODY
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.clock import Moment
+from tickcell.server.computing import Begun
 from tickcell.server.config import Config
 from tickcell.server.life_requests import Create, Creation
+from tickcell.server.observer import Observer
 from tickcell.server.policy import Policy
+from tickcell.server.record import Record
+from tickcell.server.rounds import Answers, Stepped
+from tickcell.server.rules import StepRequest
 from tickcell.server.store import Change, SqliteStore
+from tickcell.server.store.contract import Key
 from tickcell.wire import history
 
 _ROW_COUNTS = (1, 8, 64, 256)
@@ -35,11 +42,11 @@ class Part(NamedTuple):
 
 def measure(bundle: Bundle) -> list[Part]:
     """Measures the parts, the median of several repeats each."""
-    return [*_store(bundle), *_cell(bundle)]
+    return [*_store(bundle), *_cell(bundle), _observer(bundle)]
 
 
-def _store(bundle: Bundle) -> list[Part]:
-    """Measures on the record of a session whose window is full."""
+def _full(bundle: Bundle) -> tuple[Record, ServedModel]:
+    """Returns the record of a session whose window is full, and its model."""
     policy = Policy.of(Config(durability="none"), Catalogue([ServedModel.load(bundle)]))
     (model,) = policy.catalogue
     now, key = Moment(0, 0), ANYBODY.key("bench")
@@ -54,6 +61,12 @@ def _store(bundle: Bundle) -> list[Part]:
         numerics=model.numerics,
         now=now,
     )
+    return full, model
+
+
+def _store(bundle: Bundle) -> list[Part]:
+    """Measures on the record of a session whose window is full."""
+    key, (full, _) = ANYBODY.key("bench"), _full(bundle)
     encoded = [record.encode(key, full._replace(next_step=step)) for step in range(2)]
     with tempfile.TemporaryDirectory(prefix="tickcell-bench-") as directory:
         store = SqliteStore.open(directory)
@@ -81,6 +94,31 @@ def _cell(bundle: Bundle) -> list[Part]:
         name = f"cell: {count} row" + ("s" if count > 1 else "")
         parts.append(Part(name, _time_us(functools.partial(cell.step_rows, rows))))
     return parts
+
+
+def _observer(bundle: Bundle) -> Part:
+    """Measures all that a tick which has a round to itself has the driver tell the observer."""
+    observer, clock_ns = Observer(), time.perf_counter_ns
+    current, model = _full(bundle)
+    now, key = Moment(0, 0), ANYBODY.key("bench")
+    request = StepRequest(key, current.life.generation, 0, 1, b"")
+    begun = [Begun(request, b"", current, False, now, model, 0, 0, b"")]
+    answer = Stepped(current.life, 0, b"", b"", 0)
+    answers: Answers = [(key, answer)]
+
+    def no_entry(_: Key) -> NoReturn:
+        raise AssertionError("a step's entry is of no interest")
+
+    def tick() -> None:
+        enter_ns = clock_ns()
+        start_ns = clock_ns()
+        observer.computed(model, clock_ns() - start_ns)
+        start_ns = clock_ns()
+        observer.committed(clock_ns() - start_ns)
+        observer.round_ended(begun, answers, (), no_entry)
+        observer.stepped(request, answer, clock_ns() - enter_ns)
+
+    return Part("observer", _time_us(tick))
 
 
 def _time_us(run: Callable[[], object]) -> float:

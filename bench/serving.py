@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import pathlib
 import subprocess
 import sys
 import tempfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bench import echo
 from tickcell.model import Bundle
@@ -20,6 +21,7 @@ from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.config import Config
 from tickcell.server.engine import Engine
 from tickcell.server.health import Health
+from tickcell.server.observer import Observer
 from tickcell.server.server import Server
 from tickcell.server.store import SqliteStore
 
@@ -27,14 +29,46 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+# The source roots of the namespace, in a checkout.
+_ROOTS = ("proto", "server", "client", "model")
+
+
+class Serving(NamedTuple):
+    """A server in a process of its own."""
+
+    address: str
+    pid: int
+
+    def cpu_ns(self) -> int:
+        """Returns the processor time that all its threads have used so far."""
+        found = 0
+        for path in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
+            # A thread that has just ended is none of those that serve.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                found += int((path / "schedstat").read_text().split()[0])
+        return found
+
+
 @contextlib.contextmanager
 def served() -> Iterator[str]:
-    """Runs the server in a process of its own, on a new store; yields its address."""
-    command = [sys.executable, "-m", "bench.serving"]
+    """Runs this checkout's server on a new store; yields its address."""
+    with serving(pathlib.Path(__file__).resolve().parents[1]) as server:
+        yield server.address
+
+
+@contextlib.contextmanager
+def serving(checkout: pathlib.Path) -> Iterator[Serving]:
+    """Runs the server of a checkout in a process of its own, on a new store."""
+    roots = [str(checkout / root) for root in _ROOTS]
     with (
         tempfile.TemporaryDirectory(prefix="tickcell-bench-") as directory,
         subprocess.Popen(
-            [*command, directory], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "bench.serving", directory],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=checkout,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(roots)},
         ) as process,
     ):
         assert process.stdin is not None
@@ -42,7 +76,7 @@ def served() -> Iterator[str]:
         address = process.stdout.readline().strip()
         if not address:
             raise RuntimeError("the server did not start; it says why above.")
-        yield address
+        yield Serving(address, process.pid)
         process.stdin.close()
 
 
@@ -51,7 +85,7 @@ async def _serve(directory: pathlib.Path) -> None:
     catalogue = Catalogue([ServedModel.load(Bundle.load())])
     store = SqliteStore.open(directory)
     health = Health()
-    engine = Engine(config, catalogue, store, health)
+    engine = Engine(config, catalogue, store, Observer(health))
     server = Server(config, engine, health, [echo.handler()])
     sys.stdout.write(await server.start() + "\n")
     sys.stdout.flush()

@@ -139,6 +139,17 @@ def of_whole_numbers() -> Any:
     return keras.Model(sequence, dense(last(layers.Rescaling(0.1)(sequence))))
 
 
+def of_words() -> Any:
+    return keras.Sequential(
+        [keras.Input((40,), dtype="int32"), layers.Embedding(10, 4), layers.LSTM(3)]
+    )
+
+
+def of_masked_words() -> Any:
+    sequence = keras.Input((None,), dtype="int32")
+    return keras.Model(sequence, dense(last(layers.Embedding(10, 4, mask_zero=True)(sequence))))
+
+
 def within_frames(layer: Any) -> Build:
     """A layer that sees one frame, which is itself a small sequence."""
 
@@ -401,6 +412,8 @@ STREAMED: dict[str, Build] = {
     ),
     "float64": in_float64,
     "whole numbers": of_whole_numbers,
+    "Embedding": of_words,
+    "Embedding, 0 masked": of_masked_words,
     "subclassed": lambda: called(Subclassed()),
     "subclassed, of a dict": lambda: called(OfADict(), "left", "right"),
     "functional inside": FunctionalInside,
@@ -409,6 +422,20 @@ STREAMED: dict[str, Build] = {
     "own cell, masked": of(lambda x: dense(layers.RNN(LearntStart())(layers.Masking()(x)))),
     "forecast": of(lambda x: layers.Reshape((24, 1))(dense(layers.LSTM(8)(x), 24))),
     "mixture density": of(mixture),
+    "mean of a matrix": of(
+        lambda x: layers.Flatten()(ops.mean(layers.Reshape((40, 4, 2))(each(x)), axis=1))
+    ),
+    "mean of one reading": of(
+        lambda x: layers.Reshape((1,))(ops.mean(each(layers.Masking()(x))[:, :, 0], axis=1))
+    ),
+    "largest norm": of(lambda x: layers.Reshape((1,))(ops.max(ops.norm(each(x), axis=-1), axis=1))),
+    "largest of a matrix, behind Conv1D valid": of(
+        lambda x: layers.Flatten()(
+            ops.max(layers.Reshape((-1, 4, 2))(layers.Conv1D(8, 3)(x)), axis=1)
+        ),
+        None,
+    ),
+    "last by ...": of(lambda x: each(x)[..., -1, :]),
     "Dropout that always drops": of(
         lambda x: dense(layers.Dropout(0.5)(each(layers.RandomContrast(0.5)(x)), training=True))
     ),
@@ -487,6 +514,10 @@ REFUSED: dict[str, tuple[Build, str]] = {
         of(lambda x: each(layers.ZeroPadding1D((2, 0))(x))),
         r"\(LSTM\) .* not a sequence of frames",
     ),
+    "first frame by ...": (
+        of(lambda x: dense(each(x)[..., 0, :])),
+        r"\(GetItem\) .* part of the sequence",
+    ),
     "first frame": (
         of(lambda x: dense(each(x)[:, 0])),
         r"\(GetItem\) .* part of the sequence",
@@ -539,11 +570,9 @@ REFUSED: dict[str, tuple[Build, str]] = {
         ),
         r"\(ConvLSTM1D\) .* image; use TimeDistributed",
     ),
-    "Embedding": (
-        lambda: keras.Sequential(
-            [keras.Input((40,), dtype="int32"), layers.Embedding(10, 4), layers.LSTM(3)]
-        ),
-        r"\(Embedding\) .* whole numbers",
+    "Embedding of computed numbers": (
+        of(lambda x: last(layers.Embedding(6, 4)(ops.argmax(x, axis=-1)))),
+        r"\(Embedding\) .* computed, and not readings; give it an input",
     ),
     "no axis of readings": (
         lambda: keras.Model(x := keras.Input((40,)), layers.LSTM(3)(layers.Reshape((40, 1))(x))),

@@ -36,6 +36,10 @@ DOORS: dict[str, tuple[str, ...]] = {
     "tqdm": ("tickcell.cli.",),
     "grpc": ("tickcell.client.", "tickcell.conformance.", "tickcell.server."),
     "pytest": ("tickcell.conformance.",),
+    "h11": ("tickcell.server.monitoring.",),
+    "prometheus_client": ("tickcell.server.monitoring.",),
+    # Of an extra of its own: only a server that traces imports its door.
+    "opentelemetry": ("tickcell.server.monitoring.spans.",),
     # Its messages clash with those of other packages: whoever needs them, has them from there.
     "tritonclient": (),
     "ai_edge_litert": (),

@@ -99,7 +99,7 @@ def test_sdist_has_no_strays(sdist: Path) -> None:
     tops = {name.split("/")[1] for name in names if "/" in name}
     assert tops <= {
         *PARTS,
-        *("tests", "bench", "docs"),
+        *("tests", "bench", "docs", "deploy"),
         *("Makefile", "constraints.txt", "conftest.py", "pyproject.toml", "PKG-INFO", ".gitignore"),
         *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md"),
     }

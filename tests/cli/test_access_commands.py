@@ -103,8 +103,8 @@ def at(server: ServeProcess) -> list[str]:
 
 
 def test_banner_says_who_may_call_and_how_to_try(server: ServeProcess) -> None:
-    *_, calls, hint = server.banner
-    assert calls == "  calls  with TLS, from whoever has one of 4 tokens"
+    hint = server.banner[-1]
+    assert "  calls  with TLS, from whoever has one of 4 tokens" in server.banner
     assert hint.endswith(" --tls --token-file FILE")
 
 
@@ -131,6 +131,17 @@ def test_commands_see_the_sessions_of_their_owner_and_operators_all(
     assert as_("ops", "sessions reset drive --owner fleet").status == 0
     assert as_("ops", "sessions delete drive --owner fleet").status == 0
     assert len(as_("robot-7", "sessions list").out.splitlines()) == 1
+
+
+def test_operators_alone_see_how_many_sessions_are_pinned_to_a_version(
+    run: Run, at: list[str]
+) -> None:
+    rows = {
+        token: run("models", "list", *at, "--token-file", f"{token}.token").out.splitlines()[1]
+        for token in ("ops", "robot-7")
+    }
+    assert rows["ops"].split()[:5] == ["drive", "1", "ready", "(default)", "0"]
+    assert rows["robot-7"].split()[:4] == ["drive", "1", "ready", "-"]
 
 
 @pytest.mark.parametrize(

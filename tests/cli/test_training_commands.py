@@ -211,7 +211,7 @@ def test_any_keras_model_is_exported_with_what_the_flags_say(tmp_path: pathlib.P
     assert result.exit_code == 0, result.output
     bundle = Bundle.load(tmp_path / "bundle")
     assert (bundle.card.name, bundle.card.rate_hz) == ("gait", 100)
-    assert bundle.card.output_meaning == "A step is under way."
+    assert bundle.card.outputs["output"].meaning == "A step is under way."
     assert "frames drawn from a normal distribution, which may be far" in result.output
     assert [sensor.name for sensor in bundle.interface.sensors] == [
         "reading_1",
@@ -278,8 +278,8 @@ def test_the_only_further_column_is_taken_for_the_labels_and_said(
     export = run("export", trained / "model.keras", "--out", tmp_path / "bundle")
     evaluated = run("evaluate", tmp_path / "bundle", trips[0])
 
-    assert description["output_name"] == "aggressive"
-    assert description["output_meaning"] == "The label 'aggressive' is 1."
+    assert description["outputs"][0]["name"] == "aggressive"
+    assert description["outputs"][0]["meaning"] == "The label 'aggressive' is 1."
     assert (export.exit_code, evaluated.exit_code) == (0, 0)
     assert f"{trips[0].name}: labels are in the column aggressive\n" in evaluated.output
 

@@ -13,6 +13,7 @@ from tickcell.cli.commands.evaluate import evaluate
 from tickcell.cli.commands.export import export
 from tickcell.cli.commands.train import train
 from tickcell.model.bundle import Bundle
+from tickcell.model.interface import Head
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
@@ -106,7 +107,7 @@ def test_words_are_learnt_as_classes_on_the_first_try(
     assert "those for a phone need acc_x" in said
     assert "at 20 Hz" in said
     bundle = Bundle.load(place / "bundle")
-    assert (bundle.card.kind, bundle.card.classes) == ("classes", ["run", "sit", "walk"])
+    assert bundle.interface.heads == (Head("activity", 3, "classes", ("run", "sit", "walk")),)
     assert bundle.interface.output_names == ("run", "sit", "walk")
     np.testing.assert_allclose(bundle.golden.outputs.sum(axis=1), 1, atol=1e-5)
 
@@ -116,7 +117,7 @@ def test_classes_are_judged_by_confusion_and_by_each_class(
 ) -> None:
     place, _, told = walked
 
-    overall = json.loads((place / "report.json").read_text())["by_output"]["classes"]["overall"]
+    overall = json.loads((place / "report.json").read_text())["by_output"]["activity"]["overall"]
     assert "not scored, without a label: 45 frames" in told
     assert overall["frame_count"] == 900 - 45
     assert np.sum(overall["confusion"]) == 900 - 45
@@ -164,7 +165,8 @@ def test_engines_of_one_file_learn_what_remains_of_each(tmp_path: pathlib.Path) 
 
     assert "3 recordings to train on and 2 to validate on, at 1 frame a cycle" in said
     bundle = Bundle.load(tmp_path / "bundle")
-    assert (bundle.card.kind, bundle.card.unit, bundle.card.rate_hz) == ("number", "cycle", 1)
+    assert bundle.interface.heads == (Head("remaining", 1, "number"),)
+    assert (bundle.card.outputs["remaining"].unit, bundle.card.rate_hz) == ("cycle", 1)
     assert "MAE and RMSE: in cycle" in told
     # The outputs come in cycles, not in deviations of them.
     assert bundle.golden.outputs.max() > 5

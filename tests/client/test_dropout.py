@@ -111,3 +111,46 @@ def test_each_series_holds_its_own_readings() -> None:
 def test_an_unknown_policy_is_refused() -> None:
     with pytest.raises(errors.UsageError, match="on_dropout: got 'drop', expected raise, hold"):
         Dropouts("drop", SENSORS)  # type: ignore[arg-type] # the caller's mistake
+
+
+@pytest.mark.parametrize("policy", ["raise", "hold", "clip"])
+def test_a_masked_frame_is_of_no_sensor(policy: Policy) -> None:
+    dropouts = Dropouts(policy, SENSORS, mask_value=-9.0)
+    masked = frame(-9.0, -9.0)
+    assert dropouts.apply(masked, 0) is masked
+    assert dropouts.count == 0
+
+
+def test_a_reading_like_the_mask_s_is_none_among_others() -> None:
+    with pytest.raises(errors.FrameOutOfRangeError, match="speed: got -9 m/s, expected 0 to 50"):
+        Dropouts("raise", SENSORS, mask_value=-9.0).apply(frame(1.0, -9.0), 0)
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_what_is_held_is_from_before_a_masked_frame(at_once: bool) -> None:
+    dropouts = Dropouts("hold", SENSORS, mask_value=-9.0)
+    frames = [frame(1.0, 20.0), frame(-9.0, -9.0), frame(0.5, math.nan)]
+    if at_once:
+        *_, held = dropouts.mend(frames, 0).frames
+    else:
+        dropouts.apply_all(np.stack(frames[:2]), 0)
+        held = dropouts.apply(frames[2], 2)
+    assert held.tolist() == [0.5, 20.0]
+
+
+def test_each_series_is_masked_by_itself() -> None:
+    dropouts = Dropouts("hold", SENSORS, mask_value=-9.0)
+    both = np.stack([frame(-9.0, -9.0), frame(1.0, -9.0)])
+    dropouts.apply(np.stack([frame(0.0, 3.0), frame(0.0, 4.0)]), 0)
+    assert dropouts.apply(both, 1).tolist() == [[-9.0, -9.0], [1.0, 4.0]]
+
+
+def test_a_fraction_of_a_whole_sensor_drops_out() -> None:
+    words = (Sensor("word", "", 0, 11, whole=True),)
+    with pytest.raises(errors.FrameOutOfRangeError, match=r"got 2\.5, expected a whole"):
+        Dropouts("raise", words).apply(np.array([2.5], np.float32), 0)
+    held = Dropouts("hold", words)
+    held.apply(np.array([7.0], np.float32), 0)
+    assert held.apply(np.array([2.5], np.float32), 1).tolist() == [7.0]
+    with pytest.raises(errors.FrameOutOfRangeError, match="hold would go on"):
+        Dropouts("clip", words).apply(np.array([2.5], np.float32), 0)

@@ -10,11 +10,14 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tickcell.model import Card, Cell
+from tickcell.model.card import Output
 from tickcell.server.access import Access
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.config import Config, Limits
 from tickcell.server.engine import Engine
 from tickcell.server.health import Health
+from tickcell.server.monitoring.spans import Spans
+from tickcell.server.observer import Observer
 from tickcell.server.server import Server
 from tickcell.server.store import EmbeddedStore, MemoryStore
 
@@ -33,11 +36,10 @@ def served(cell: Cell, name: str = "counting", version: str = "1") -> ServedMode
         name=name,
         version=version,
         rate_hz=50.0,
-        output_meaning="The number of the step shows.",
-        threshold=0.5,
+        outputs={
+            head.name: Output("The number of the step shows.") for head in cell.interface.heads
+        },
         warm_up_steps=0,
-        training={},
-        metrics={},
     )
     return ServedModel.of(card, cell, f"{name}-{version}".encode().hex().ljust(64, "0"))
 
@@ -47,6 +49,7 @@ class InProcessServer:
 
     Attributes:
       address: where.
+      observer: hears of what goes on in it.
       records: its store; the caller's, if it gave one, and then the caller's to close.
     """
 
@@ -60,12 +63,15 @@ class InProcessServer:
         models: Iterable[ServedModel],
         records: EmbeddedStore | None = None,
         limits: Limits | None = None,
+        spans: Spans | None = None,
         **options: Any,
     ) -> None:
+        self._spans = spans
         self.records = MemoryStore() if records is None else records
         config = Config(
             listen=options.pop("listen", "localhost:0"),
             durability="none",
+            models=options.pop("repository", None),
             limits=limits or Limits(),
             **options,
         )
@@ -74,7 +80,8 @@ class InProcessServer:
     async def _start(self, config: Config, catalogue: Catalogue) -> str:
         health = Health()
         access = Access.of(config)
-        engine = Engine(config, catalogue, self.records, health, quotas=access.quotas)
+        self.observer = Observer(health, self._spans)
+        engine = Engine(config, catalogue, self.records, self.observer, quotas=access.quotas)
         self._server = Server(config, engine, health, access=access)
         return await self._server.start()
 

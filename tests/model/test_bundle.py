@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -147,7 +148,9 @@ def test_a_rate_must_be_above_zero() -> None:
 
 def test_a_graph_that_does_not_fit_the_interface_names_the_bundle(copy: pathlib.Path) -> None:
     shipped = Bundle.load(copy)
-    interface = dataclasses.replace(shipped.interface, heads=(Head("a", 1), Head("b", 1)))
+    # Two numbers where the graph has one.
+    heads = (Head("aggressive", 2, "probability"),)
+    interface = dataclasses.replace(shipped.interface, heads=heads)
 
     with pytest.raises(BundleError, match="copy"):
         dataclasses.replace(shipped, interface=interface).cell()
@@ -229,11 +232,11 @@ def test_a_changed_text_is_a_warning_and_the_same_fingerprint(
     copy: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     text = (copy / "card.json").read_text()
-    meaning = Bundle.load(copy).card.output_meaning
+    meaning = Bundle.load(copy).card.outputs["aggressive"].meaning
     assert not caplog.messages
     (copy / "card.json").write_text(text.replace(meaning, "Another meaning."))
     changed = Bundle.load(copy)
-    assert changed.card.output_meaning == "Another meaning."
+    assert changed.card.outputs["aggressive"].meaning == "Another meaning."
     assert changed.fingerprint == Bundle.load().fingerprint
     assert caplog.record_tuples == [
         (
@@ -266,13 +269,51 @@ def test_the_sums_are_those_of_sha256sum(copy: pathlib.Path) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("rate_hz", "50"), ("threshold", None), ("warm_up_steps", 1.5), ("metrics", []), ("name", 1)],
+    [("rate_hz", "50"), ("warm_up_steps", 1.5), ("metrics", []), ("name", 1)],
 )
 def test_a_card_of_other_types_is_refused(copy: pathlib.Path, field: str, value: object) -> None:
     card = json.loads((copy / "card.json").read_text())
     (copy / "card.json").write_text(json.dumps({**card, field: value}))
     with pytest.raises(BundleError, match=f"card: got {field} "):
         Bundle.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        ({}, r"got the outputs \[\], expected those of the interface, \['aggressive'\]"),
+        ({"calm": {"threshold": 0.5}}, r"got the outputs \['calm'\]"),
+        ({"aggressive": {}}, "of the kind 'probability' and has the threshold None"),
+        ({"aggressive": {"threshold": "0.5"}}, "card: outputs: got threshold '0.5'"),
+        ({"aggressive": {"threshold": 0.5, "unit": "m/s"}}, "a unit is of a number"),
+        ({"aggressive": {"limit": 0.5}}, "cannot be read"),
+        ([], "cannot be read"),
+    ],
+)
+def test_a_card_speaks_of_the_outputs_that_there_are(
+    copy: pathlib.Path, outputs: object, message: str
+) -> None:
+    card = json.loads((copy / "card.json").read_text())
+    (copy / "card.json").write_text(json.dumps({**card, "outputs": outputs}))
+    with pytest.raises(BundleError, match=f"card.json: .*{message}"):
+        Bundle.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("sensor", "message"),
+    [
+        ({"min_reading": 0.5, "max_reading": 3, "whole": True}, "expected whole numbers"),
+        ({"min_reading": 0, "max_reading": 3, "whole": 1}, "got whole 1, expected a bool"),
+    ],
+)
+def test_a_whole_sensor_has_whole_limits(sensor: dict[str, Any], message: str) -> None:
+    with pytest.raises(InterfaceError, match=message):
+        Sensor("word", "", **sensor)
+
+
+def test_classes_are_two_or_more() -> None:
+    with pytest.raises(InterfaceError, match="is of classes and has one number"):
+        Head("activity", 1, "classes", ("walk",))
 
 
 def test_a_bundle_is_replaced_by_another(copy: pathlib.Path) -> None:

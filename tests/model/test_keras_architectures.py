@@ -47,7 +47,7 @@ def from_file(model: Any, path: pathlib.Path) -> Any:
 
 def exported(model: Any, name: str) -> Bundle:
     read = plan.read(graph.as_float32(model))
-    described = Description(name, "1", sensors_of(read), 50.0, "A test.")
+    described = Description(name, "1", sensors_of(read), 50.0)
     return export.export(model, described, random_step_count=200)
 
 

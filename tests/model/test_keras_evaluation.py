@@ -14,9 +14,11 @@ from sklearn import metrics
 
 from tickcell import drive
 from tickcell.model.bundle import Bundle
+from tickcell.model.card import Output
 from tickcell.model.interface import Head
-from tickcell.model.keras import baselines, evaluation, scores
+from tickcell.model.keras import baselines, evaluation, scored, scores
 from tickcell.model.keras.evaluation import Streamed
+from tickcell.model.outputs import Described
 from tickcell.model.recording import Block, Layout, Recording, open_recording, write_csv
 from tickcell.model.recording.labels import Kind, Labelling
 
@@ -150,6 +152,13 @@ def test_scoring_takes_a_few_bytes_for_each_frame(kind: Kind) -> None:
     assert peak < 8 * count + (1 << 23)  # The rest is what a part takes, however many there are.
 
 
+def measured_of(streamed: list[Streamed], column: int) -> np.ndarray:
+    """One output of the frames with label 1."""
+    [part] = streamed
+    assert part.labels is not None
+    return np.asarray(part.outputs[part.labels == 1, column])
+
+
 def test_each_of_several_outputs_is_scored_under_its_name(recorded: Recording) -> None:
     shipped = Bundle.load()
     cell = shipped.cell()
@@ -158,7 +167,8 @@ def test_each_of_several_outputs_is_scored_under_its_name(recorded: Recording) -
         """Gives the shipped output, and beside it its reverse."""
 
         interface = dataclasses.replace(
-            shipped.interface, heads=(Head("harsh", 1), Head("calm", 1))
+            shipped.interface,
+            heads=(Head("harsh", 1, "probability"), Head("calm", 1, "probability")),
         )
 
         def step(self, frame: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -169,18 +179,27 @@ def test_each_of_several_outputs_is_scored_under_its_name(recorded: Recording) -
             return getattr(cell, name)
 
     class TwoHeaded:
-        card, interface = shipped.card, Doubled.interface
+        card = dataclasses.replace(
+            shipped.card,
+            outputs={"harsh": Output(threshold=0.5), "calm": Output(threshold=0.9)},
+        )
+        interface = Doubled.interface
 
         def cell(self) -> Doubled:
             return Doubled()
 
-    measured, _ = evaluation.evaluate(TwoHeaded(), [recorded])  # type: ignore[arg-type]
+    measured, streamed = evaluation.evaluate(TwoHeaded(), [recorded])  # type: ignore[arg-type]
 
     harsh, calm = measured.by_output["harsh"].overall, measured.by_output["calm"].overall
     assert isinstance(harsh, scores.BinaryScores)
     assert isinstance(calm, scores.BinaryScores)
     assert harsh.roc_auc == pytest.approx(1 - calm.roc_auc)
     assert harsh.roc_auc > 0.5
+    # Each at its own threshold.
+    assert (harsh.true_positive, calm.true_positive) == (
+        int((measured_of(streamed, 0) >= 0.5).sum()),
+        int((measured_of(streamed, 1) >= 0.9).sum()),
+    )
 
 
 def test_evaluation_streams_frame_by_frame(recorded: Recording) -> None:
@@ -270,7 +289,8 @@ def test_streamed_outputs_are_drawn(recorded: Recording, tmp_path: pathlib.Path)
 
     streamed = Streamed(recorded.name, recorded.times, recorded.labels, recorded.frames[:, :1])
 
-    plots.outputs([streamed], Labelling(), 0.5, tmp_path / "outputs.png")
+    chosen = scored.learnt(Described("harsh"), Labelling())
+    plots.outputs([streamed], chosen, tmp_path / "outputs.png")
 
     assert (tmp_path / "outputs.png").read_bytes().startswith(b"\x89PNG")
 
@@ -291,12 +311,13 @@ def test_classes_and_numbers_are_drawn(
     labels = np.array([0, np.nan, 2, 1] * 10, np.float32)
     streamed = Streamed("a", np.arange(40.0), labels, np.array(outputs * 20, np.float32))
 
-    plots.outputs([streamed], labelling, 0.5, tmp_path / "outputs.png")
+    chosen = scored.learnt(Described("output"), labelling)
+    plots.outputs([streamed], chosen, tmp_path / "outputs.png")
     if labelling.kind == "classes":
         overall = scores.score_classes(streamed.outputs, labels, labelling.classes)
         plots.confusion(overall, labelling.classes, tmp_path / "more.png")
     else:
-        plots.truth([streamed], labelling.unit, tmp_path / "more.png")
+        plots.truth([streamed], chosen, tmp_path / "more.png")
 
     for name in ("outputs.png", "more.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

@@ -19,6 +19,7 @@ from tickcell.client import Session
 from tickcell.model import recording as recordings_of
 from tickcell.model.bundle import Bundle
 from tickcell.model.cell import BATCH_SHAPES
+from tickcell.model.interface import InterfaceError
 from tickcell.model.keras import agreement, archive, conversion, export, sequence
 from tickcell.model.keras.description import Description
 from tickcell.model.keras.models import RNNModel, UnrolledRNN
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
 )
 
-DESCRIPTION = Description("model", "1", drive.SENSORS, 50.0, "A test.")
+DESCRIPTION = Description("model", "1", drive.SENSORS, 50.0)
 
 
 def sequential(*inner: Any) -> Any:
@@ -325,7 +326,5 @@ def test_how_long_a_number_is_remembered_does_not_hang_on_its_unit(unit: float) 
 def test_sensors_must_be_as_many_as_readings() -> None:
     model = small(lambda: RNNModel(4, 5, sensor_count=3, return_sequences=True))
 
-    with pytest.raises(
-        agreement.AgreementError, match="takes 3 readings, and the description names 10 sensors"
-    ):
+    with pytest.raises(InterfaceError, match="takes 3 readings, and 10 sensors are named"):
         export.export(model, DESCRIPTION)

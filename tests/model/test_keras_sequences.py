@@ -89,7 +89,7 @@ def test_sequences_with_one_label_are_trained_on_whole_unless_flags_differ(
     whole, chosen = windowing_of(tmp_path / "whole"), windowing_of(tmp_path / "a")
     assert (whole["step_count"], whole["each_step"], whole["burn_in"]) == (6, False, 0)
     assert (chosen["step_count"], chosen["each_step"]) == (4, True)
-    assert description_of(tmp_path / "whole")["output_meaning"] == "The label is 1."
+    assert description_of(tmp_path / "whole")["outputs"][0]["meaning"] == "The label is 1."
 
 
 def test_the_rate_flag_is_that_of_a_file_without_times(tmp_path: pathlib.Path) -> None:
@@ -204,7 +204,9 @@ def test_a_sequence_with_one_label_is_scored_at_its_last_frame() -> None:
 
     measured, streamed = evaluation.evaluate(bundle, recordings)
 
-    above = [part.outputs[-1, 0] >= bundle.card.threshold for part in streamed]
+    threshold = bundle.card.outputs["aggressive"].threshold
+    assert threshold is not None
+    above = [part.outputs[-1, 0] >= threshold for part in streamed]
     right = [got == (number % 2 == 1) for number, got in enumerate(above)]
     assert measured.first.overall.frame_count == 6
     assert isinstance(measured.first.overall, BinaryScores)

@@ -11,8 +11,9 @@ import tensorflow as tf
 from keras import layers, ops
 
 from tickcell.model.bundle import Bundle
+from tickcell.model.interface import unnamed_sensors
 from tickcell.model.keras import agreement, export, plan
-from tickcell.model.keras.description import Description, unnamed_sensors
+from tickcell.model.keras.description import Description
 from tickcell.model.keras.rules.so_far import MeanSoFar
 
 pytestmark = pytest.mark.filterwarnings(
@@ -32,7 +33,7 @@ def model() -> Any:
 
 @pytest.fixture(scope="module")
 def bundle(model: Any) -> Bundle:
-    described = Description("so-far", "1", unnamed_sensors(SENSORS), 50.0, "A test.")
+    described = Description("so-far", "1", unnamed_sensors(SENSORS), 50.0)
     return export.export(model, described, random_step_count=200)
 
 

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from tickcell import drive
+from tickcell.model.interface import Head, unnamed_sensors
 from tickcell.model.keras import export, models, training, windows
 from tickcell.model.keras.augmentation import Augmentation, AugmentationError
-from tickcell.model.keras.description import Description, unnamed_sensors
+from tickcell.model.keras.description import Description
 from tickcell.model.keras.history import History
 from tickcell.model.keras.recipe import NOISE, Recipe
 from tickcell.model.keras.windows import WindowError, Windowing, Windows
+from tickcell.model.outputs import Described
 from tickcell.model.recording import Recording
 
 pytestmark = pytest.mark.filterwarnings(
@@ -135,7 +137,9 @@ def test_the_mean_of_members_is_streamed_like_any_model() -> None:
         models.RNNModel(4, 5, sensor_count=3, return_sequences=True, projection_scale=0.3)
         for _ in range(2)
     ]
-    description = Description("mean", "1", unnamed_sensors(3), 10.0, "The label is 1.")
+    description = Description(
+        "mean", "1", unnamed_sensors(3), 10.0, (Described("harsh", "probability"),)
+    )
     frames = np.random.default_rng(0).standard_normal((300, 3)).astype(np.float32)
 
     bundle = export.export(models.mean(members), description, frames, random_step_count=200)
@@ -144,6 +148,8 @@ def test_the_mean_of_members_is_streamed_like_any_model() -> None:
     np.testing.assert_allclose(bundle.golden.outputs, np.mean(by_member, axis=0), atol=1e-6)
     # Two members of 4 + 5 recurrent units each.
     assert bundle.interface.state_size == 18
+    # The mean of probabilities is one, though its last layer has no activation.
+    assert bundle.interface.heads == (Head("harsh", 1, "probability"),)
 
 
 def test_a_run_leaves_history_curves_and_checkpoints(

@@ -8,9 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-from tickcell.model.interface import Sensor
+from tickcell.model.interface import Sensor, unnamed_sensors
 from tickcell.model.keras import typical
-from tickcell.model.keras.description import unnamed_sensors
 from tickcell.model.keras.typical import Typical
 
 pytestmark = pytest.mark.filterwarnings(

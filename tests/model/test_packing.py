@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pathlib
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tickcell.cli import command_line
-from tickcell.model.bundle import Bundle
+from tickcell.model.bundle import Bundle, cell_of
 from tickcell.model.cell import BATCH_SHAPES, CellError
+from tickcell.model.interface import Head, Interface, unnamed_sensors
 from tickcell.model.packing import Wiring, pack
 
 SENSORS, FIRST, SECOND = 3, 4, 4
@@ -21,28 +23,59 @@ FRAMES = _DRAWN.standard_normal((300, SENSORS)).astype(np.float32)
 WIRING = Wiring("frame", {"low": ("a", "b"), "high": ("b", "a")}, {"sum": "sum", "both": "both"})
 
 
-def graph(batch: int | None) -> bytes:
-    """Two recurrent layers, whose next states have each other's names."""
+def step(batch: int | None, axis: int = 0) -> Any:
+    """Two recurrent layers, whose next states have each other's names.
 
-    class Model(tf.Module):  # type: ignore[misc]  # TensorFlow comes without types
-        @tf.function(
-            input_signature=[
-                tf.TensorSpec((batch, SENSORS), name="frame"),
-                tf.TensorSpec((batch, FIRST), name="a"),
-                tf.TensorSpec((batch, 1, SECOND), name="b"),
-            ]
-        )
-        def step(self, frame, a, b):  # type: ignore[no-untyped-def]
-            low = tf.tanh(tf.concat([frame, a], 1) @ W1)
-            high = tf.tanh(tf.concat([low, b[:, 0]], 1) @ W2)
-            total = tf.reduce_sum(high, axis=1, keepdims=True)
-            return {"sum": total, "both": low + high, "b": low, "a": high[:, None]}
+    The second state has another axis beside that of series: behind it, or before it as torch
+    has its layers.
+    """
+    second = (batch, 1, SECOND) if axis == 0 else (1, batch, SECOND)
 
-    model = Model()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions(
-        [model.step.get_concrete_function()], model
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((batch, SENSORS), name="frame"),
+            tf.TensorSpec((batch, FIRST), name="a"),
+            tf.TensorSpec(second, name="b"),
+        ]
     )
+    def run(frame, a, b):  # type: ignore[no-untyped-def]
+        low = tf.tanh(tf.concat([frame, a], 1) @ W1)
+        high = tf.tanh(tf.concat([low, tf.squeeze(b, 1 - axis)], 1) @ W2)
+        total = tf.reduce_sum(high, axis=1, keepdims=True)
+        turned = tf.expand_dims(high, 1 - axis)
+        return {"sum": total, "both": low + high, "b": low, "a": turned}
+
+    return run.get_concrete_function()
+
+
+def graph(steps: dict[str, Any], place: pathlib.Path) -> bytes:
+    """Converts a step, or several as signatures of one file."""
+    if list(steps) == [""]:
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([*steps.values()], tf.Module())
+        return bytes(converter.convert())
+    tf.saved_model.save(tf.Module(), str(place), signatures=steps)
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(place), signature_keys=[*steps])
     return bytes(converter.convert())
+
+
+GRAPHS: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
+    "any": ({"": lambda: step(None)}, BATCH_SHAPES),
+    "one": ({"": lambda: step(1)}, (1,)),
+    "one, state turned": ({"": lambda: step(1, 1)}, (1,)),
+    "eight": ({"step_8": lambda: step(8)}, (8,)),
+    "one and six": ({"step": lambda: step(1), "step_6": lambda: step(6)}, (1, 6)),
+    "one, four and nine, state turned": (
+        {
+            f"step_{batch}" if batch > 1 else "serve": (lambda b=batch: step(b, 1))
+            for batch in (1, 4, 9)
+        },
+        (1, 4, 9),
+    ),
+    "any and six": (
+        {"step": lambda: step(None), "step_6": lambda: step(6)},
+        tuple(sorted([*BATCH_SHAPES, 6])),
+    ),
+}
 
 
 def expected() -> np.ndarray:
@@ -58,20 +91,24 @@ def expected() -> np.ndarray:
 @pytest.fixture(scope="module")
 def graphs(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     directory = tmp_path_factory.mktemp("graphs")
-    (directory / "any.tflite").write_bytes(graph(None))
-    (directory / "one.tflite").write_bytes(graph(1))
+    for name, (steps, _) in GRAPHS.items():
+        made = {key: build() for key, build in steps.items()}
+        content = graph(made, directory / name)
+        (directory / f"{name}.tflite").write_bytes(content)
+    (directory / "eight of no name.tflite").write_bytes(graph({"": step(8)}, directory))
     np.savez(directory / "golden.npz", frames=FRAMES, outputs=expected())
     np.savez(directory / "frames.npz", frames=FRAMES)
     return directory
 
 
 def arguments(graphs: pathlib.Path, name: str, out: pathlib.Path, *more: str) -> list[str]:
-    named = names(graphs / f"{name}.tflite")
+    named = names()
     return [
         "bundle",
         str(graphs / f"{name}.tflite"),
         f"--out={out}",
         "--rate-hz=50",
+        "--name=made",
         f"--frame={named['frame']}",
         f"--state=low={named['a']}:{named['b out']}",
         f"--state=high={named['b']}:{named['a out']}",
@@ -81,7 +118,7 @@ def arguments(graphs: pathlib.Path, name: str, out: pathlib.Path, *more: str) ->
     ]
 
 
-def names(path: pathlib.Path) -> dict[str, str]:
+def names() -> dict[str, str]:
     """What the converter calls the tensors; it keeps the names that they were given."""
     return {
         **{name: name for name in ("frame", "a", "b", "sum", "both")},
@@ -90,7 +127,7 @@ def names(path: pathlib.Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("name", ["any", "one"])
+@pytest.mark.parametrize("name", GRAPHS)
 def test_a_graph_becomes_a_bundle_that_computes_what_it_was_made_of(
     name: str, graphs: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
@@ -101,12 +138,72 @@ def test_a_graph_becomes_a_bundle_that_computes_what_it_was_made_of(
     bundle = Bundle.load(tmp_path / "bundle")
     cell = bundle.cell()
     assert bundle.interface.output_names == ("sum", "both_1", "both_2", "both_3", "both_4")
-    assert cell.batch_shapes == (BATCH_SHAPES if name == "any" else (1,))
+    # Which shapes have the same bits, the machine's kernels decide; none has to be dropped here.
+    assert cell.batch_shapes == GRAPHS[name][1]
+    assert bundle.card.metrics["batch_shapes"] == list(cell.batch_shapes)
     assert bundle.card.keras_max_delta is None
-    state = cell.initial_state(2)
-    for frame, output in zip(FRAMES, expected(), strict=True):
-        outputs, state = cell.step(np.stack([frame, frame]), state)
-        assert np.abs(outputs - output).max() <= 1e-5
+    # Series of different frames, in an order of their own, as many as no shape is for.
+    starts = np.arange(23) * 7 % 20
+    state = cell.initial_state(len(starts))
+    for index in range(len(FRAMES) - 20):
+        outputs, state = cell.step(FRAMES[index + starts], state)
+        if index == 0:
+            first = outputs.copy()
+    alone, right = cell.initial_state(), expected()
+    for index in range(len(FRAMES) - 20):
+        output, alone = cell.step(FRAMES[index], alone)
+        assert np.abs(output - right[index]).max() <= 1e-5
+    assert output.tobytes() == outputs[starts == 0][0].tobytes()
+    assert len(np.unique(first[:, 0])) == 20
+
+
+@pytest.mark.parametrize("batch", [8, 1])
+def test_a_batch_that_is_not_said_is_asked_for(
+    graphs: pathlib.Path,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+    batch: int,
+) -> None:
+    given = arguments(graphs, "eight of no name", tmp_path / "bundle")
+
+    assert command_line.main(given) == 1
+    assert "begin with 8; say with --batch 8 that it takes 8" in capsys.readouterr().err
+
+    assert command_line.main([*given, f"--batch={batch}"]) == 0
+    bundle = Bundle.load(tmp_path / "bundle")
+    assert bundle.cell().batch_shapes == (batch,)
+    assert bundle.interface.sensor_count == SENSORS * 8 // batch
+    assert ("takes 8 series at a time" in capsys.readouterr().out) == (batch == 8)
+
+
+def test_an_axis_of_series_that_cannot_be_told_is_refused(tmp_path: pathlib.Path) -> None:
+    square = graph({f"step_{FIRST}": step(FIRST)}, tmp_path)
+
+    with pytest.raises(CellError, match=r"'a' has the shape \[4, 4\], in which the axis of 4"):
+        pack(square, WIRING)
+
+
+def test_signatures_of_other_steps_are_refused(tmp_path: pathlib.Path) -> None:
+    other = graph({"step": step(1), "other": step(None)}, tmp_path)
+
+    with pytest.raises(CellError, match="got 2 signatures, expected one of a step, and others"):
+        pack(other, WIRING)
+
+
+def test_rows_that_depend_on_each_other_are_refused(tmp_path: pathlib.Path) -> None:
+    @tf.function(
+        input_signature=[tf.TensorSpec((4, 2), name="frame"), tf.TensorSpec((4, 3), name="a")]
+    )
+    def run(frame, a):  # type: ignore[no-untyped-def]
+        mixed = tf.tanh(a + tf.reduce_sum(frame))
+        return {"sum": mixed, "b": mixed}
+
+    mixing = graph({"step_4": run.get_concrete_function()}, tmp_path)
+    packed = pack(mixing, Wiring("frame", {"low": ("a", "b")}, {"sum": "sum"}))
+    interface = Interface(unnamed_sensors(2), packed.state_tensors, (Head("sum", 3),))
+
+    with pytest.raises(CellError, match="a row of its batch of 4 depends on the others"):
+        cell_of(packed.graph, interface)
 
 
 def test_states_that_are_paired_wrongly_are_caught_by_the_golden(

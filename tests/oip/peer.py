@@ -45,7 +45,7 @@ class Refused(Exception):
             status = status_pb2.Status.FromString(details)
             assert (status.code, status.message) == (error.code().value[0], error.details())
             info = error_details_pb2.ErrorInfo()
-            (detail,) = status.details
+            detail = status.details[0]
             assert detail.Unpack(info)
             reason = info.reason
         return cls(error.details(), error.code().name, reason)
@@ -103,8 +103,11 @@ class Peer:
       stub: of the service.
     """
 
-    def __init__(self, address: str) -> None:
-        self.channel = grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)])
+    def __init__(self, address: str = "", channel: grpc.Channel | None = None) -> None:
+        """Opens a channel to an address, or takes one that is open."""
+        self.channel = channel or grpc.insecure_channel(
+            address, [("grpc.use_local_subchannel_pool", 1)]
+        )
         self.stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(self.channel)
 
     def __enter__(self) -> Self:
@@ -136,10 +139,12 @@ class Peer:
 class PeerStream:
     """A stream of inference requests, each sent once the one before is answered."""
 
-    def __init__(self, peer: Peer, *metadata: tuple[str, str]) -> None:
+    def __init__(
+        self, peer: Peer, *metadata: tuple[str, str], patience_s: float = PATIENCE_S
+    ) -> None:
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         method: Any = peer.channel.stream_stream(f"/{SERVICE}/ModelStreamInfer")
-        self._call = method(self._each(), metadata=metadata, timeout=PATIENCE_S)
+        self._call = method(self._each(), metadata=metadata, timeout=patience_s)
 
     def __enter__(self) -> Self:
         return self

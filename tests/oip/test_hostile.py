@@ -156,7 +156,7 @@ def test_every_call_is_answered(peer: Peer, method: str, count: int) -> None:
 def test_every_request_of_a_stream_is_answered_in_it(peer: Peer, count: int) -> None:
     chance = random.Random(count)
     refusals = []
-    with PeerStream(peer) as stream:
+    with PeerStream(peer, patience_s=PATIENCE_S + count / 100) as stream:
         for _ in range(count):
             try:
                 stream.exchange(hostile(chance, "ModelStreamInfer"))

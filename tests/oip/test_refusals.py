@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import struct
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, served
 from doubles.interrupted_store import InterruptedStore
+from doubles.known_callers import KnownCallers
 from doubles.manual_clock import ManualClock
 from doubles.moody_cell import GIVES_NAN, RAISES, MoodyCell
 from oip.peer import Peer, PeerStream, Refused, request
@@ -156,6 +158,56 @@ def drain(_: Scene) -> None:
         stream.receive()
 
 
+def load_broken_model(_: Scene) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        models = Path(directory)
+        (models / "drive" / "1").mkdir(parents=True)
+        with (
+            InProcessServer([], repository=models, control="explicit") as server,
+            Peer(server.address) as peer,
+        ):
+            peer.ask("RepositoryModelLoad", model_name="drive")
+
+
+@contextlib.contextmanager
+def known_caller(rights: str) -> Iterator[Peer]:
+    """A peer that a server knows by its token, and what its callers file says."""
+    with tempfile.TemporaryDirectory(prefix="tickcell-") as directory:
+        known = KnownCallers(Path(directory), rights)
+        token = known.draw("me")
+        with (
+            InProcessServer([served(CountingCell())], **known.options) as server,
+            Caller(server.address, authorization=f"Bearer {token}") as caller,
+        ):
+            yield Peer(channel=caller.channel)
+
+
+def call_as_nobody(_: Scene) -> None:
+    with tempfile.TemporaryDirectory(prefix="tickcell-") as directory:
+        options = KnownCallers(Path(directory)).options
+        with (
+            InProcessServer([served(CountingCell())], **options) as server,
+            Peer(server.address) as peer,
+        ):
+            peer.infer(7, start=True)
+
+
+def load_a_model(_: Scene) -> None:
+    with known_caller("") as peer:
+        peer.ask("RepositoryModelLoad", model_name="counting")
+
+
+def start_one_too_many(_: Scene) -> None:
+    with known_caller("limits.max_sessions = 0") as peer:
+        peer.infer(7, start=True)
+
+
+def step_too_often(_: Scene) -> None:
+    with known_caller("limits.max_ticks_per_s = 0.01") as peer:
+        peer.infer(7, start=True)
+        peer.infer(7)
+
+
 def send_garbage(scene: Scene) -> None:
     method: Any = scene.peer.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
     try:
@@ -181,6 +233,7 @@ PROVOCATIONS: list[tuple[str, Callable[[Scene], object]]] = [
     ("STEP_CONFLICT", lambda scene: scene.step(5.0, step=1)),
     ("MODEL_UNKNOWN", lambda scene: scene.peer.infer(7, model="nobody", start=True)),
     ("MODEL_NOT_SERVED", lambda scene: scene.without.infer(7)),
+    ("MODEL_BROKEN", load_broken_model),
     ("NUMERICS_CHANGED", lambda scene: scene.strict.infer(7)),
     ("OUTPUT_NOT_FINITE", lambda scene: scene.step(GIVES_NAN)),
     ("STORE_FULL", fill_store),
@@ -193,6 +246,10 @@ PROVOCATIONS: list[tuple[str, Callable[[Scene], object]]] = [
     ("STORE_BUSY", lambda scene: scene.in_trouble(store.Contended())),
     ("STORE_AWAY", lambda scene: scene.in_trouble(store.StoreAwayError("store: is away."))),
     ("STORE_DAMAGED", lambda scene: scene.in_trouble(store.StoreDamagedError("store: is torn."))),
+    ("CALLER_UNKNOWN", call_as_nobody),
+    ("OPERATORS_ONLY", load_a_model),
+    ("OWNER_SESSIONS_FULL", start_one_too_many),
+    ("OWNER_RATE_EXCEEDED", step_too_often),
     ("OUTCOME_UNKNOWN", lambda scene: scene.in_trouble(store.Unknown("the disk failed"))),
 ]
 

@@ -23,6 +23,7 @@ class ServeProcess:
     Attributes:
       banner: the lines it wrote when it began to serve.
       address: where it says that it serves.
+      watched: where it says that it shows metrics; "" for nowhere.
       pid: of the process.
     """
 
@@ -46,6 +47,8 @@ class ServeProcess:
         if not self.banner:
             raise AssertionError(f"it does not serve: {self.end(signal.SIGKILL)[1]}")
         self.address = self.banner[0].rpartition(" serving on ")[2]
+        watched = [line for line in self.banner if line.startswith("  watch ")]
+        self.watched = watched[0].split("/")[2] if watched else ""
 
     def __enter__(self) -> Self:
         return self

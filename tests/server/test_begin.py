@@ -34,8 +34,9 @@ def test_each_life_that_is_replaced_is_counted_once() -> None:
     for request_id, generation in (("one", 1), ("one", 1), ("two", 2), ("two", 2), ("three", 3)):
         begun, output = begin(world, request_id, generation)
         assert (begun.life.generation, output) == (generation, 1.0)
-        counts.append(world.server.engine.replaced_count)
-    assert counts == [0, 0, 1, 1, 2]
+        (model,) = world.server.engine.observer.models
+        counts.append((model.created, model.replaced))
+    assert counts == [(1, 0), (1, 0), (2, 1), (2, 1), (3, 2)]
 
 
 def test_life_that_has_ended_is_not_replaced_but_followed() -> None:
@@ -46,7 +47,8 @@ def test_life_that_has_ended_is_not_replaced_but_followed() -> None:
     world.clock.advance(1.0)
     begun, _ = begin(world, "three", 3)
     assert begun.life.labels == {"follows": "two"}
-    assert world.server.engine.replaced_count == 0
+    (model,) = world.server.engine.observer.models
+    assert (model.created, model.deleted, model.expired, model.replaced) == (3, 1, 1, 0)
 
 
 @pytest.mark.parametrize("reading", [float("nan"), 501.0])

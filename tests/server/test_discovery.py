@@ -32,14 +32,21 @@ def test_model_is_shown_as_its_bundle_has_it(caller: Caller, bundle: Bundle) -> 
     wanted = pb.GetModelRequest(name=card.name, version=card.version)
     model = caller.call(caller.models.GetModel, wanted).model
     assert (model.name, model.version, model.rate_hz) == (card.name, card.version, card.rate_hz)
-    assert (model.output_meaning, model.threshold) == (card.output_meaning, card.threshold)
+    shown = [(each.name, each.size, tuple(each.classes)) for each in model.outputs]
+    assert shown == [(head.name, head.size, head.classes) for head in interface.heads]
+    for output, head in zip(model.outputs, interface.heads, strict=True):
+        said = card.outputs[head.name]
+        assert pb.OutputKind.Name(output.kind) == f"OUTPUT_KIND_{head.kind.upper()}"
+        assert (output.unit, output.meaning) == (said.unit, said.meaning)
+        assert (output.threshold if output.HasField("threshold") else None) == said.threshold
+    assert (model.mask_value if model.HasField("mask_value") else None) == interface.mask_value
     assert model.warm_up_step_count == card.warm_up_steps
     assert tuple(model.output_names) == interface.output_names
     assert [
-        (sensor.name, sensor.unit, sensor.min_reading, sensor.max_reading)
+        (sensor.name, sensor.unit, sensor.min_reading, sensor.max_reading, sensor.whole)
         for sensor in model.sensors
     ] == [
-        (sensor.name, sensor.unit, sensor.min_reading, sensor.max_reading)
+        (sensor.name, sensor.unit, sensor.min_reading, sensor.max_reading, sensor.whole)
         for sensor in interface.sensors
     ]
     assert [

@@ -18,7 +18,7 @@ from doubles.in_process_server import served
 from doubles.interrupted_store import InterruptedStore
 from server.world import Asked, World, assert_counted, in_loop
 from tickcell.server import errors, rounds
-from tickcell.server.health import Health
+from tickcell.server.observer import Observer
 from tickcell.server.pace import Pace
 from tickcell.server.store import (
     Change,
@@ -339,8 +339,8 @@ class TestStoreInTrouble:
 
 class TestFaultsOfOurs:
     def test_observer_that_fails_leaves_no_request_unanswered(self) -> None:
-        class Failing(Health):
-            def commit_was_possible(self) -> None:
+        class Failing(Observer):
+            def committed(self, taken_ns: int) -> None:
                 raise ArithmeticError("a fault of ours")
 
         world = World()

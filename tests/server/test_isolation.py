@@ -19,10 +19,13 @@ from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
+from tritonclient.grpc import service_pb2 as oip_pb
 
 from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, served
 from doubles.known_callers import KnownCallers
+from oip.peer import SERVICE, Peer, PeerStream
+from oip.peer import Refused as NotInferred
 from tickcell.conformance.caller import (
     PATHS,
     Caller,
@@ -184,6 +187,17 @@ def shows_nothing(request: Message, method: str) -> Callable[[Scene], None]:
     return case
 
 
+def for_operators(request: Message, method: str) -> Callable[[Scene], None]:
+    """Returns the case of a unary call that bob may not make, and an operator may."""
+
+    def case(scene: Scene) -> None:
+        with refused_for("OPERATORS_ONLY") as metadata:
+            scene.bob.call(getattr(scene.bob.models, method), request)
+        assert metadata == {"caller": "token:bob", "role": "client"}
+
+    return case
+
+
 def watch_health(scene: Scene) -> None:
     method: Any = scene.bob.channel.unary_stream("/grpc.health.v1.Health/Watch")
     call = method(health_pb2.HealthCheckRequest().SerializeToString())
@@ -200,7 +214,65 @@ def reflect(scene: Scene) -> None:
     assert b"robot" not in answer
 
 
+# What bob does with ann's sequence of the Open Inference Protocol.
+
+SEQUENCE, LIFE = 7, "00000000-0000-0000-0000-000000000007"
+
+
+@contextlib.contextmanager
+def sequence_of_ann(scene: Scene) -> Iterator[None]:
+    """A sequence that goes on afterwards as if nothing had been."""
+    ann = Peer(channel=scene.ann.channel)
+    ann.infer(SEQUENCE, start=True, life=LIFE, step=0)
+    yield
+    assert ann.infer(SEQUENCE, [5.0], life=LIFE, step=1) == [1005.0]
+
+
+def infer(scene: Scene) -> None:
+    """The same correlation id, and even the same life, is a sequence of bob's own."""
+    with sequence_of_ann(scene):
+        meddle(Peer(channel=scene.bob.channel))
+
+
+def infer_on_a_stream(scene: Scene) -> None:
+    with sequence_of_ann(scene), PeerStream(Peer(channel=scene.bob.channel)) as stream:
+        meddle(stream)
+
+
+def meddle(bob: Peer | PeerStream) -> None:
+    """Tries to go on with a sequence and to end it, then starts one of that name."""
+    ways: tuple[dict[str, Any], ...] = ({}, {"life": LIFE, "step": 0}, {"life": LIFE, "step": 1})
+    for options in ways:
+        for end in (False, True):
+            with pytest.raises(NotInferred, match="SESSION_UNKNOWN"):
+                bob.infer(SEQUENCE, end=end, **options)
+    assert bob.infer(SEQUENCE, [9.0], start=True, life=LIFE, step=0) == [9.0]
+    assert bob.infer(SEQUENCE, [9.0], end=True, life=LIFE, step=1) == [1009.0]
+
+
+def not_for_clients(request: Message, method: str) -> Callable[[Scene], None]:
+    """Returns the case of a call that only an operator may make."""
+
+    def case(scene: Scene) -> None:
+        with pytest.raises(NotInferred, match="which is for operators, and token:bob is a client"):
+            Peer(channel=scene.bob.channel).call(method, request)
+
+    return case
+
+
+def not_served(method: str) -> Callable[[Scene], None]:
+    """Returns the case of a method that is served to nobody."""
+
+    def case(scene: Scene) -> None:
+        with pytest.raises(NotInferred) as refused:
+            Peer(channel=scene.bob.channel).ask(method)
+        assert refused.value.code == "UNIMPLEMENTED"
+
+    return case
+
+
 SESSIONS, MODELS = "/tickcell.v1.SessionService/", "/tickcell.v1.ModelService/"
+INFERENCE = f"/{SERVICE}/"
 CASES: dict[str, Callable[[Scene], None]] = {
     f"{SESSIONS}CreateSession": create,
     f"{SESSIONS}GetSession": unknown(lambda scene: scene.bob.get("robot")),
@@ -220,6 +292,47 @@ CASES: dict[str, Callable[[Scene], None]] = {
         model_service_pb2.ListModelsRequest(), f"{MODELS}ListModels"
     ),
     f"{MODELS}GetModel": shows_nothing(model_service_pb2.GetModelRequest(), f"{MODELS}GetModel"),
+    f"{MODELS}ListModelVersions": for_operators(
+        model_service_pb2.ListModelVersionsRequest(), "ListModelVersions"
+    ),
+    f"{MODELS}LoadModel": for_operators(
+        model_service_pb2.LoadModelRequest(name="counting"), "LoadModel"
+    ),
+    f"{MODELS}UnloadModel": for_operators(
+        model_service_pb2.UnloadModelRequest(name="counting"), "UnloadModel"
+    ),
+    f"{INFERENCE}ModelInfer": infer,
+    f"{INFERENCE}ModelStreamInfer": infer_on_a_stream,
+    **{
+        f"{INFERENCE}{method}": shows_nothing(
+            getattr(oip_pb, f"{method}Request")(**fields), f"{INFERENCE}{method}"
+        )
+        for method, fields in {
+            "ServerLive": {},
+            "ServerReady": {},
+            "ServerMetadata": {},
+            "ModelReady": {"name": "counting"},
+            "ModelMetadata": {"name": "counting"},
+            "ModelConfig": {"name": "counting"},
+            "ModelStatistics": {},
+            "RepositoryIndex": {},
+        }.items()
+    },
+    **{
+        f"{INFERENCE}{method}": not_for_clients(
+            getattr(oip_pb, f"{method}Request")(model_name="counting"), method
+        )
+        for method in ("RepositoryModelLoad", "RepositoryModelUnload")
+    },
+    **{
+        f"{INFERENCE}{method}": not_served(method)
+        for method in (
+            *("SystemSharedMemoryStatus", "SystemSharedMemoryRegister"),
+            *("SystemSharedMemoryUnregister", "CudaSharedMemoryStatus"),
+            *("CudaSharedMemoryRegister", "CudaSharedMemoryUnregister"),
+            *("TraceSetting", "LogSettings"),
+        )
+    },
     "/grpc.health.v1.Health/Check": shows_nothing(
         health_pb2.HealthCheckRequest(), "/grpc.health.v1.Health/Check"
     ),
@@ -228,7 +341,10 @@ CASES: dict[str, Callable[[Scene], None]] = {
 }
 
 # Who is nobody may ask these alone: what probes and tools look at before they know anything.
-OPEN_TO_ALL = ("/grpc.health.v1.", "/grpc.reflection.v1alpha.")
+OPEN_TO_ALL = (
+    *("/grpc.health.v1.", "/grpc.reflection.v1alpha."),
+    *(f"{INFERENCE}ServerLive", f"{INFERENCE}ServerReady"),
+)
 
 
 def described(service: str) -> set[str]:

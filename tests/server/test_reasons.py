@@ -23,6 +23,8 @@ from tickcell.conformance import documented
 from tickcell.conformance.caller import Caller, Refused, StreamPath, UnaryPath
 from tickcell.server import store
 from tickcell.server.config import Limits
+from tickcell.server.observer import Observer
+from tickcell.v1 import model_service_pb2
 from tickcell.v1 import session_service_pb2 as pb
 
 LIMITS = Limits(
@@ -48,6 +50,7 @@ class Scene:
     Attributes:
       records: the store.
       clock: of all servers.
+      observers: theirs.
       caller: of a server that serves two models.
       strict: of one that serves the session's model, as it is computed elsewhere.
       without: of one that does not serve the session's model.
@@ -57,11 +60,12 @@ class Scene:
         self,
         records: InterruptedStore,
         clock: ManualClock,
+        observers: list[Observer],
         caller: Caller,
         strict: Caller,
         without: Caller,
     ) -> None:
-        self.records, self.clock = records, clock
+        self.records, self.clock, self.observers = records, clock, observers
         self.caller, self.strict, self.without = caller, strict, without
         self.session = self.create(window_step_count=2)
         for _ in range(4):
@@ -111,7 +115,8 @@ def new_scene() -> Iterator[Scene]:
         Caller(strict.address) as strict_caller,
         Caller(without.address) as without_caller,
     ):
-        yield Scene(records, clock, caller, strict_caller, without_caller)
+        observers = [each.observer for each in (server, strict, without)]
+        yield Scene(records, clock, observers, caller, strict_caller, without_caller)
 
 
 def damaged(encoded: bytes) -> bytes:
@@ -186,16 +191,33 @@ def list_from_an_upset_store(scene: Scene) -> None:
     scene.caller.call(scene.caller.sessions.ListSessions, pb.ListSessionsRequest())
 
 
-def drain(_: Scene) -> None:
+def drain(scene: Scene) -> None:
     with (
         InProcessServer([served(CountingCell())]) as server,
         Caller(server.address) as caller,
         StreamPath(caller) as stream,
     ):
+        scene.observers.append(server.observer)
         with pytest.raises(Refused):
             stream.send(b"\xff")
         server.stop()
         stream.receive()
+
+
+def load_broken_model(scene: Scene) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        models = pathlib.Path(directory)
+        (models / "drive" / "1").mkdir(parents=True)
+        with (
+            InProcessServer([], repository=models, control="explicit") as server,
+            Caller(server.address) as caller,
+        ):
+            scene.observers.append(server.observer)
+            load_model(caller, "drive")
+
+
+def load_model(caller: Caller, name: str) -> None:
+    caller.call(caller.models.LoadModel, model_service_pb2.LoadModelRequest(name=name))
 
 
 def send_garbage(scene: Scene) -> None:
@@ -204,7 +226,7 @@ def send_garbage(scene: Scene) -> None:
 
 
 @contextlib.contextmanager
-def known_caller(callers: str, *, authorization: str = "") -> Iterator[Caller]:
+def known_caller(scene: Scene, callers: str, *, authorization: str = "") -> Iterator[Caller]:
     """Gives a caller whom a server knows as robot-7, or another authorization."""
     with tempfile.TemporaryDirectory() as directory:
         known = KnownCallers(pathlib.Path(directory), callers)
@@ -213,27 +235,28 @@ def known_caller(callers: str, *, authorization: str = "") -> Iterator[Caller]:
             InProcessServer([served(CountingCell())], **known.options) as server,
             Caller(server.address, authorization=shown) as caller,
         ):
+            scene.observers.append(server.observer)
             yield caller
 
 
-def call_as_nobody(_: Scene) -> None:
-    with known_caller("", authorization="Bearer tickcell_nothing") as caller:
+def call_as_nobody(scene: Scene) -> None:
+    with known_caller(scene, "", authorization="Bearer tickcell_nothing") as caller:
         caller.create()
 
 
-def look_at_another_owner(_: Scene) -> None:
-    with known_caller("") as caller:
+def look_at_another_owner(scene: Scene) -> None:
+    with known_caller(scene, "") as caller:
         request = pb.GetSessionRequest(session="a", owner="another")
         caller.call(caller.sessions.GetSession, request)
 
 
-def create_one_too_many(_: Scene) -> None:
-    with known_caller("limits.max_sessions = 0") as caller:
+def create_one_too_many(scene: Scene) -> None:
+    with known_caller(scene, "limits.max_sessions = 0") as caller:
         caller.create()
 
 
-def step_too_often(_: Scene) -> None:
-    with known_caller("limits.max_ticks_per_s = 0.01") as caller, UnaryPath(caller) as path:
+def step_too_often(scene: Scene) -> None:
+    with known_caller(scene, "limits.max_ticks_per_s = 0.01") as caller, UnaryPath(caller) as path:
         step = pb.StepSessionRequest(session=caller.create().id, step_count=1, frames=[1.0])
         path.send(step.SerializeToString())
         path.send(step.SerializeToString())
@@ -263,6 +286,8 @@ PROVOCATIONS: list[tuple[str, Callable[[Scene], object]]] = [
     ("STEP_CONFLICT", lambda scene: scene.step(expected_history=bytes(8))),
     ("MODEL_UNKNOWN", lambda scene: scene.create(model="nothing")),
     ("MODEL_NOT_SERVED", lambda scene: scene.step(caller=scene.without)),
+    ("MODEL_BROKEN", load_broken_model),
+    ("MODELS_UNCONTROLLED", lambda scene: load_model(scene.caller, "counting")),
     ("NUMERICS_CHANGED", lambda scene: scene.step(caller=scene.strict)),
     ("OUTPUT_NOT_FINITE", lambda scene: scene.step(GIVES_NAN)),
     ("STORE_FULL", fill_store),
@@ -286,12 +311,13 @@ PROVOCATIONS: list[tuple[str, Callable[[Scene], object]]] = [
 ]
 
 
-def test_every_reason_carries_the_metadata_of_its_comment_and_no_other() -> None:
+def test_every_reason_is_counted_and_carries_the_metadata_of_its_comment() -> None:
     seen = collections.defaultdict[str, list[set[str]]](list)
     for reason, provoke in PROVOCATIONS:
         with new_scene() as scene, pytest.raises(Refused) as caught:
             provoke(scene)
         assert caught.value.reason == reason, caught.value
+        assert sum(each.refused_counts[reason] for each in scene.observers) == 1, caught.value
         seen[reason].append({*caught.value.metadata} - documented.BESIDE)
     always = {reason: set.intersection(*names) for reason, names in seen.items()}
     ever = {reason: set.union(*names) for reason, names in seen.items()}

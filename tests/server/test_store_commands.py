@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import re
 import subprocess
 import sys
 
+import apsw
 import pytest
 from click.testing import CliRunner, Result
 
 from server import store_records
 from server.store_process import StoreProcess
-from tickcell.server.store import Change, SqliteStore, commands
+from tickcell.server.store import Change, Pin, SqliteStore, checking, commands
 
 
 def _run(*arguments: object) -> Result:
@@ -119,6 +121,21 @@ def test_check_shows_the_first_problems_and_fails(directory: pathlib.Path) -> No
     assert len(re.findall(r"^problem  0000\d\d: .+$", result.output, re.MULTILINE)) == 8
     assert "and 4 more" in result.output
     assert "12 records, 12 problems" in result.output
+
+
+def test_check_counts_the_sessions_of_each_version_again(directory: pathlib.Path) -> None:
+    pin = Pin("drive", "2", 64 * "2")
+    store = SqliteStore.open(directory)
+    store.commit([store_records.step(store_records.key(n), None)._replace(pin=pin) for n in (1, 2)])
+    store.close()
+    with contextlib.closing(apsw.Connection(str(directory / "store.db"))) as connection:
+        assert checking.check_all(connection, store_records.problem) == (2, [], [])
+        connection.execute("UPDATE pin SET live = 7")
+        assert checking.check_all(connection, store_records.problem) == (
+            2,
+            ["the count of drive 2 is 7 live, and the records 2"],
+            [],
+        )
 
 
 def test_backup_and_restore_say_what_they_did(

@@ -19,11 +19,14 @@ from tickcell.server.store import (
     Key,
     Lost,
     MemoryStore,
+    Pin,
+    Served,
     SqliteStore,
     Verdict,
 )
 
 A, B, C = (Key("", name) for name in "abc")
+ONE, TWO = (Pin("drive", version, 64 * version) for version in "12")
 SECOND_NS = 1_000_000_000
 
 
@@ -176,6 +179,33 @@ def test_change_that_is_lost_leaves_the_counts_alone(store: EmbeddedStore) -> No
     assert store.counts() == store.counts(A.owner) == Counts(1, 0)
 
 
+def test_live_records_are_counted_for_what_they_are_pinned_to(store: EmbeddedStore) -> None:
+    assert store.pinned() == {}
+    store.commit([Change(A, None, b"1", pin=ONE), Change(B, None, b"1", pin=ONE)])
+    store.commit([Change(C, None, b"1", pin=TWO)])
+    assert store.pinned() == {ONE: 2, TWO: 1}
+    # A step leaves it as it is, the end of a life does not count, the next life may move.
+    store.commit([Change(A, b"1", b"2"), Change(B, b"1", b"2", True, False)])
+    assert store.pinned() == {ONE: 1, TWO: 1}
+    store.commit([Change(A, b"2", b"3", pin=TWO), Change(B, b"2", b"3", False, True, TWO)])
+    assert store.pinned() == {TWO: 3}
+    store.commit([Change(C, b"1", None, True, False)])
+    assert store.pinned() == {TWO: 2}
+
+
+def test_change_that_is_lost_pins_nothing(store: EmbeddedStore) -> None:
+    store.commit([Change(A, None, b"1", pin=ONE)])
+    store.commit([Change(A, b"0", b"2", pin=TWO), Change(B, b"0", b"2", pin=TWO)])
+    store.commit([Change(A, None, b"1", pin=ONE)])
+    assert store.pinned() == {ONE: 1}
+
+
+def test_server_alone_on_a_store_has_no_peers(store: EmbeddedStore) -> None:
+    store.announce(Served(frozenset([ONE, TWO]), frozenset([TWO])))
+    store.upkeep()
+    assert store.peers() == []
+
+
 def test_clock_of_a_new_store_begins_at_its_creation(store: EmbeddedStore, time: Time) -> None:
     assert store.now_ns() == 0
     time.pass_s(0.5)
@@ -204,39 +234,50 @@ OWNERS = ["", "a", "aé"]
 KEYS = st.builds(Key, st.sampled_from(OWNERS), st.sampled_from(["a", "a\x00", "b", "k" * 128]))
 # The larger ones lie on pages of their own.
 VALUES = st.builds(bytes.__mul__, st.sampled_from([b"x", b"y"]), st.sampled_from([1, 400, 20000]))
-DRAFTS = st.tuples(KEYS, st.booleans(), st.none() | VALUES, st.none() | VALUES, st.booleans())
-Draft = tuple[Key, bool, bytes | None, bytes | None, bool]
+DRAFTS = st.tuples(
+    KEYS,
+    st.booleans(),
+    st.none() | VALUES,
+    st.none() | VALUES,
+    st.booleans(),
+    st.sampled_from([None, ONE, TWO]),
+)
+Draft = tuple[Key, bool, bytes | None, bytes | None, bool, Pin | None]
 
 
 class Plain:
-    """The contract once more, on a dictionary of values and whether they are live."""
+    """The contract once more, on a dictionary of values, whether they are live, and their pins."""
 
     def __init__(self) -> None:
-        self.records: dict[Key, tuple[bytes, bool]] = {}
+        self.records: dict[Key, tuple[bytes, bool, Pin | None]] = {}
 
     def value(self, key: Key) -> bytes | None:
         return self.records[key][0] if key in self.records else None
 
     def change(self, draft: Draft) -> Change:
-        key, is_right, guess, replacement, is_live = draft
+        key, is_right, guess, replacement, is_live, pin = draft
         was_live = self.records[key][1] if key in self.records else is_live
         expected = self.value(key) if is_right else guess
-        return Change(key, expected, replacement, was_live, is_live)
+        return Change(key, expected, replacement, was_live, is_live, pin)
 
     def commit(self, change: Change) -> Verdict:
         found = self.value(change.key)
         if found == change.expected:
-            self.records.pop(change.key, None)
+            _, _, pin = self.records.pop(change.key, (b"", False, None))
             if change.replacement is not None:
-                self.records[change.key] = change.replacement, change.is_live
+                self.records[change.key] = change.replacement, change.is_live, change.pin or pin
             return Applied()
         return Applied() if found == change.replacement else Lost(found)
 
     def counts(self, owner: str | None = None) -> Counts:
         lives = [
-            is_live for key, (_, is_live) in self.records.items() if owner in (None, key.owner)
+            is_live for key, (_, is_live, _) in self.records.items() if owner in (None, key.owner)
         ]
         return Counts(sum(lives), len(lives) - sum(lives))
+
+    def pinned(self) -> dict[Pin, int]:
+        pins = [pin for _, is_live, pin in self.records.values() if is_live]
+        return {pin: pins.count(pin) for pin in pins if pin is not None}
 
 
 class StoresAgree(RuleBasedStateMachine):
@@ -284,6 +325,7 @@ class StoresAgree(RuleBasedStateMachine):
         for owner in (None, *OWNERS):
             expected = self.plain.counts(owner)
             assert self.memory.counts(owner) == self.sqlite.counts(owner) == expected
+        assert self.memory.pinned() == self.sqlite.pinned() == self.plain.pinned()
 
     def teardown(self) -> None:
         self.sqlite.close()

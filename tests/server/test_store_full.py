@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pathlib
 import time
@@ -265,6 +266,29 @@ def test_reserve_is_given_up_before_the_disk_is_full(disk: pathlib.Path) -> None
     (disk / "logs").unlink()
     reserve.tend()
     assert reserve.is_held
+
+
+def test_reserve_that_did_not_do_is_noted_until_it_is_back(
+    disk: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    SqliteStore.open(disk / "store").close()
+    reserve, another = Reserve(disk / "store"), Reserve(disk / "store")
+    reserve.give_up()
+    assert not another.is_used_up()
+    reserve.note_used_up()
+    another.give_up()
+    with monkeypatch.context() as patch:
+        # Others were quicker to take the room.
+        patch.setattr(os, "posix_fallocate", refuse)
+        another.tend()
+    assert not another.is_held
+    assert reserve.is_used_up()
+    another.tend()
+    assert another.is_held
+    assert not reserve.is_used_up()
 
 
 def _keep_up(store: SqliteStore) -> None:

@@ -14,6 +14,7 @@ from tickcell.server.config import Config
 from tickcell.server.driver import Driver
 from tickcell.server.heads import Head, Heads
 from tickcell.server.health import Health
+from tickcell.server.observer import Observer
 from tickcell.server.policy import Policy
 from tickcell.server.store import (
     Key,
@@ -59,8 +60,9 @@ def keep_up(
     async def run() -> None:
         policy = Policy.of(Config(durability="none"), World().catalogue)
         kept = heads or Heads()
-        driver = Driver(store, kept, policy, health, lambda: 0)
-        upkeep = Upkeep(store, kept, sweep_of(store, driver, policy), health)
+        observer = Observer(health)
+        driver = Driver(store, kept, policy, observer, lambda: 0)
+        upkeep = Upkeep(store, kept, sweep_of(store, driver, policy), observer)
         running = asyncio.create_task(upkeep.run(0.001))
         while store.troubles or store.success_count < 2:
             await asyncio.sleep(0.001)
@@ -156,14 +158,14 @@ def test_sweep_of_very_many_does_not_keep_the_clock_waiting() -> None:
     async def run() -> int:
         health = Health()
         policy = Policy.of(Config(durability="none"), World().catalogue)
-        driver = Driver(store, Heads(), policy, health, lambda: 0)
+        driver = Driver(store, Heads(), policy, Observer(health), lambda: 0)
 
         class EndlessSweep(Sweep):
             async def run(self) -> int:
                 await asyncio.sleep(3600.0)
                 return 0
 
-        upkeep = Upkeep(store, Heads(), EndlessSweep(store, driver, policy), health)
+        upkeep = Upkeep(store, Heads(), EndlessSweep(store, driver, policy), Observer(health))
         running = asyncio.create_task(upkeep.run(0.001))
         while store.success_count < 5:
             await asyncio.sleep(0.001)

@@ -102,19 +102,21 @@ def test_refused_sync_ends_acknowledging_until_a_restart(tmp_path: pathlib.Path)
     again.close()
 
 
-def test_commit_in_which_the_disk_fails_is_unknown_and_ends_with_it(tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("count", [1, 3])
+def test_commit_in_which_the_disk_fails_is_unknown_and_ends_with_it(
+    tmp_path: pathlib.Path, count: int
+) -> None:
     recording = Recording()
-    key = store_records.key(0)
+    keys = [store_records.key(index) for index in range(count)]
     store = SqliteStore.open(tmp_path, disk=recording.disk)
-    first = store_records.step(key, None)
-    second = store_records.step(key, first.replacement)
-    assert store.commit([first]) == [Applied()]
+    first = [store_records.step(key, None) for key in keys]
+    second = [store_records.step(change.key, change.replacement) for change in first]
+    assert store.commit(first) == [Applied()] * count
     recording.refuses_writes = True
-    (verdict,) = store.commit([second])
-    assert isinstance(verdict, Unknown)
-    assert store.load([key]) == [first.replacement]
+    assert [type(verdict) for verdict in store.commit(second)] == [Unknown] * count
+    assert store.load(keys) == [change.replacement for change in first]
     recording.refuses_writes = False
-    assert store.commit([second]) == [Applied()]
+    assert store.commit(second) == [Applied()] * count
     store.close()
     recording.close()
 
@@ -139,6 +141,26 @@ def test_answer_waits_for_the_disk_only_where_a_power_cut_must_be_survived(
         store.make_durable()
         assert synced == expected
         store.close()
+
+
+def test_upkeep_syncs_the_log_though_another_process_has_the_store_locked(
+    tmp_path: pathlib.Path,
+) -> None:
+    synced = list[str]()
+
+    def sync(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        os.fdatasync(descriptor)
+
+    store = SqliteStore.open(tmp_path, disk=Disk(sync=sync))
+    with StoreProcess(tmp_path) as writer:
+        assert writer.ask("open") == "open"
+        writer.tell("begin")
+        writer.wait_until_stopped()
+        with pytest.raises(StoreAwayError, match="locked"):
+            store.upkeep()
+        assert synced == [str(tmp_path / "store.db-wal")]
+    store.close()
 
 
 def test_server_makes_what_another_has_committed_durable_before_it_shows_it(

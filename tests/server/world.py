@@ -27,7 +27,6 @@ from tickcell.server.config import Config, Limits
 from tickcell.server.driver import Driver
 from tickcell.server.engine import Engine
 from tickcell.server.heads import Heads
-from tickcell.server.health import Health
 from tickcell.server.life_requests import Create, Creation, Delete, Get, Reset, Touch
 from tickcell.server.observer import Observer
 from tickcell.server.pace import Pace
@@ -123,7 +122,7 @@ class LoopedServer:
         quotas: Quotas | None = None,
     ) -> None:
         self.engine = Engine(
-            config, catalogue, store, observer or Health(), lambda: WALL_NS, quotas=quotas
+            config, catalogue, store, observer or Observer(), lambda: WALL_NS, quotas=quotas
         )
         self.sessions = Sessions(self)
 
@@ -260,7 +259,7 @@ class World:
         self.sessions = self.server.sessions
         self.other = self.other_of(self.catalogue)
         policy = Policy.of(self._config(is_strict=False), self.catalogue)
-        driver = Driver(self.store, Heads(), policy, Health(), lambda: WALL_NS)
+        driver = Driver(self.store, Heads(), policy, Observer(), lambda: WALL_NS)
         self.sweeper = Sweep(self.store, driver, policy)
 
     def server_of(

@@ -63,7 +63,7 @@ COMMANDS = {
     "agent": Command(f"{_OURS}.agent", "", "Drives the simulated car in closed loop."),
     "sample": Command(f"{_OURS}.sample", "", "Writes the sample recording as CSV."),
     "sessions": Command(f"{_OURS}.sessions", "", "Shows, resets and deletes sessions."),
-    "models": Command(f"{_OURS}.models", "", "Shows what a server serves."),
+    "models": Command(f"{_OURS}.models", "", "Shows, loads and unloads what a server serves."),
     "serve": Command(f"{_SERVER}.commands", "server", "Serves recurrent cells over gRPC."),
     "conform": Command(f"{_OURS}.conform", "conform", "Tests a server against the contract."),
     "token": Command(f"{_OURS}.token", "", "Draws a token for a caller."),

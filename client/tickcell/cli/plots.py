@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from tickcell.client.resources import Model
+    from tickcell.client.resources import Model, Output
     from tickcell.drive.agent import Trace
     from tickcell.model.recording import Recording
 
@@ -35,17 +35,20 @@ def check_installed() -> None:
 def replay(
     path: str | os.PathLike[str], recording: Recording, outputs: NDArray[np.float32], model: Model
 ) -> None:
-    """Draws the sensors, and below them the output over the label.
+    """Draws the sensors, and below them the outputs over the label.
+
+    Probabilities share a row; numbers have a row for each unit.
 
     Args:
       path: of the PNG.
       recording: at least as long as the outputs.
       outputs: `[T, O]`.
-      model: names units and threshold.
+      model: names units and thresholds.
     """
     times = recording.times[: len(outputs)]
     units = list(dict.fromkeys(sensor.unit for sensor in model.sensors))
-    figure, axes = _figure(len(units) + 1)
+    scales = list(dict.fromkeys(map(_scale, model.outputs)))
+    figure, axes = _figure(len(units) + len(scales))
     for axis, unit in zip(axes, units, strict=False):
         for index, sensor in enumerate(model.sensors):
             if sensor.unit == unit:
@@ -53,17 +56,13 @@ def replay(
                 axis.plot(times, readings, linewidth=0.6, label=sensor.name)
         axis.set_ylabel(unit)
         _legend(axis)
-    last = axes[-1]
-    for index, name in enumerate(model.output_names):
-        last.plot(times, outputs[:, index], linewidth=0.9, label=name)
-    last.axhline(model.threshold, color="grey", linestyle=":", linewidth=0.8)
-    if recording.labels is not None:
-        labels = recording.labels[: len(outputs)] > 0.5
-        _shade(last, times, labels, _LABEL_COLOUR, "label")
-    last.set_ylim(-0.02, 1.02)
-    last.set_ylabel("output")
-    _legend(last)
-    last.set_xlabel("s")
+    for axis, scale in zip(axes[len(units) :], scales, strict=True):
+        _outputs(axis, times, outputs, model, scale)
+        if recording.labels is not None:
+            labels = recording.labels[: len(outputs)] > 0.5
+            _shade(axis, times, labels, _LABEL_COLOUR, "label")
+        _legend(axis)
+    axes[-1].set_xlabel("s")
     figure.suptitle(f"{recording.name} through {model.name} {model.version}")
     _save(figure, path)
 
@@ -87,6 +86,29 @@ def agent(path: str | os.PathLike[str], uneased: Trace, eased: Trace, threshold:
     _save(figure, path)
 
 
+def _scale(output: Output) -> str:
+    """Returns what the numbers of an output are measured in."""
+    return (output.unit or "number") if output.kind == "number" else "probability"
+
+
+def _outputs(axis: Any, times: Any, outputs: NDArray[np.float32], model: Model, scale: str) -> None:
+    """Draws the outputs of one scale, and their thresholds."""
+    column = 0
+    for output in model.outputs:
+        columns = range(column, column + output.size)
+        column += output.size
+        if _scale(output) != scale:
+            continue
+        for index in columns:
+            name = model.output_names[index]
+            axis.plot(times, outputs[:, index], linewidth=0.9, label=name)
+        if output.threshold is not None:
+            axis.axhline(output.threshold, color="grey", linestyle=":", linewidth=0.8)
+    if scale == "probability":
+        axis.set_ylim(-0.02, 1.02)
+    axis.set_ylabel(scale)
+
+
 def _figure(rows: int) -> tuple[Any, Any]:
     figures = extras.load("matplotlib.figure", extra="plot")
     # Not pyplot: no window, no state that is left behind.
@@ -100,9 +122,12 @@ def _legend(axis: Any) -> None:
 
 
 def _shade(axis: Any, times: Any, where: NDArray[np.bool_], colour: str, name: str) -> None:
+    # Over the whole height, whatever the scale is.
+    height = axis.get_xaxis_transform()
     axis.fill_between(
-        times, 0, 1, where=where, color=colour, alpha=0.2, linewidth=0, step="mid", label=name
-    )
+        times, 0, 1, where=where, color=colour, alpha=0.2, linewidth=0, step="mid", label=name,
+        transform=height,
+    )  # fmt: skip
 
 
 def _save(figure: Any, path: str | os.PathLike[str]) -> None:

@@ -8,19 +8,16 @@ from typing import TYPE_CHECKING
 from tickcell.cli import tables
 
 if TYPE_CHECKING:
-    from tickcell.model.bundle import Card
     from tickcell.model.keras.evaluation import Evaluation, OutputScores
+    from tickcell.model.keras.scored import Part, Scored
     from tickcell.model.keras.scores import ClassScores, Scores
 
 
-def lines(measured: Evaluation, card: Card) -> Iterator[str]:
+def lines(measured: Evaluation, chosen: Scored) -> Iterator[str]:
     """Yields the tables of an evaluation, line by line, and says which output each is of."""
-    for name, of in measured.by_output.items():
-        if card.kind == "classes":
-            yield f"outputs: the probabilities of {len(card.classes)} classes"
-        else:
-            yield f"output: {name}"
-        yield from _output(of, card)
+    for part in chosen.parts:
+        yield _title(part, chosen)
+        yield from _output(measured.by_output[part.name], part, chosen)
     if measured.unlabelled_count:
         yield f"not scored, without a label: {measured.unlabelled_count} frames"
     if measured.forgetting_s is None:
@@ -29,7 +26,17 @@ def lines(measured: Evaluation, card: Card) -> Iterator[str]:
         yield f"a hard push to the state is forgotten after {measured.forgetting_s:.1f} s"
 
 
-def _output(of: OutputScores, card: Card) -> Iterator[str]:
+def _title(part: Part, chosen: Scored) -> str:
+    labelling = chosen.labelling
+    kind = {
+        "probability": "a probability",
+        "classes": f"the probabilities of {len(labelling.classes)} classes",
+        "number": f"a number in {labelling.unit}" if labelling.unit else "a number",
+    }[labelling.kind]
+    return f"output {part.name}, {kind}" + (f": {part.meaning}" if part.meaning else "")
+
+
+def _output(of: OutputScores, part: Part, chosen: Scored) -> Iterator[str]:
     from tickcell.model.keras import scores
     from tickcell.model.keras.scores import BinaryScores, ClassScores
 
@@ -37,15 +44,15 @@ def _output(of: OutputScores, card: Card) -> Iterator[str]:
     titles = [scores.TITLES[name] for name in scores.marks(of.overall)]
     if isinstance(of.overall, BinaryScores):
         yield from _table(["label 1", "accuracy", *titles, "TP", "FP", "TN", "FN"], rows)
-        yield f"TP, FP, TN, FN: frames with label and output, threshold {card.threshold:g}"
+        yield f"TP, FP, TN, FN: frames with label and output, threshold {part.threshold:g}"
     elif isinstance(of.overall, ClassScores):
         yield from _table(["accuracy", *titles], rows)
         yield "ROC AUC and AP: the means over the classes, each against all others"
-        yield from _classes(of.overall, card.classes)
+        yield from _classes(of.overall, chosen.labelling.classes)
     else:
         yield from _table(titles, rows)
-        if card.unit:
-            yield f"MAE and RMSE: in {card.unit}"
+        if chosen.labelling.unit:
+            yield f"MAE and RMSE: in {chosen.labelling.unit}"
     ages = ", ".join(f"{age}: {mark:.3f}" for age, mark in of.by_stream_age.items())
     if ages:
         yield f"{titles[0]} by age of the stream: {ages}"

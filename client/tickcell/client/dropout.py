@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 import numpy as np
 
 from tickcell.client import errors
+from tickcell.model.ranges import Ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,18 +39,20 @@ class Dropouts:
       counts: the readings that dropped out, by sensor; those of `raise` are not counted.
     """
 
-    def __init__(self, policy: Policy, sensors: Sequence[Sensor]) -> None:
+    def __init__(
+        self, policy: Policy, sensors: Sequence[Sensor], mask_value: float | None = None
+    ) -> None:
         """Begins with no good reading yet.
 
         Args:
           policy: `raise` an error; `hold` the sensor's last good reading; or `clip` the
             reading to the sensor's range, which cannot be done for a NaN.
           sensors: of a frame, in order.
+          mask_value: what all readings of a masked frame are, which drops out of nothing.
         """
         self.policy = check_policy(policy)
         self._sensors = tuple(sensors)
-        self._lowest = np.array([sensor.min_reading for sensor in sensors], np.float32)
-        self._highest = np.array([sensor.max_reading for sensor in sensors], np.float32)
+        self._ranges = Ranges(sensors, mask_value)
         self._last_good: NDArray[np.float32] = np.full(len(self._sensors), np.nan, np.float32)
         self.counts: dict[str, int] = {}
 
@@ -82,9 +85,8 @@ class Dropouts:
         Raises:
           FrameError: as `apply`; the frames before the one that it names are noted.
         """
-        if self._is_good(frames).all():
-            if len(frames):
-                self._last_good = frames[-1].copy()
+        if self._ranges.are_good(frames).all():
+            self._last_good = self._after(frames, self._last_good).copy()
             return frames
         return np.stack([self.apply(frame, step + index) for index, frame in enumerate(frames)])
 
@@ -105,13 +107,14 @@ class Dropouts:
         dropped: dict[str, int] = {}
         last_good = self._last_good
         for frame in frames:
-            is_good = self._is_good(frame)
-            last_good = frame if is_good.all() else self._mended(frame, is_good, last_good)
-            if not self._is_good(last_good).all():
+            is_good = self._ranges.are_good(frame)
+            good = frame if is_good.all() else self._mended(frame, is_good, last_good)
+            if not self._ranges.are_good(good).all():
                 if mended:
                     break
-                raise self._error(frame, last_good, step)
-            mended.append(last_good)
+                raise self._error(frame, good, step)
+            mended.append(good)
+            last_good = self._after([good], last_good)
             for index in np.argwhere(~is_good)[:, -1]:
                 name = self._sensors[index].name
                 dropped[name] = dropped.get(name, 0) + 1
@@ -122,7 +125,19 @@ class Dropouts:
         for name, count in mended.dropped.items():
             self.counts[name] = self.counts.get(name, 0) + count
         # The caller may fill the same array again.
-        self._last_good = mended.frames[-1].copy()
+        self._last_good = self._after(mended.frames, self._last_good).copy()
+
+    def _after(
+        self,
+        frames: Sequence[NDArray[np.float32]] | NDArray[np.float32],
+        last_good: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """Returns the last good readings after some good frames; a masked one has none."""
+        if len(frames) and not self._ranges.has_mask:
+            return frames[-1]
+        for frame in frames:
+            last_good = np.where(self._ranges.are_masked(frame), last_good, frame)
+        return last_good
 
     def _mended(
         self,
@@ -133,17 +148,13 @@ class Dropouts:
         if self.policy == "hold":
             return np.where(is_good, frame, last_good)
         if self.policy == "clip":
-            return np.clip(frame, self._lowest, self._highest)
+            return self._ranges.clip(frame)
         return frame
-
-    def _is_good(self, frame: NDArray[np.float32]) -> NDArray[np.bool_]:
-        # A NaN compares false with both ends.
-        return (frame >= self._lowest) & (frame <= self._highest)
 
     def _error(
         self, frame: NDArray[np.float32], mended: NDArray[np.float32], step: int
     ) -> errors.FrameError:
-        at = np.argwhere(~self._is_good(mended))[0].tolist()
+        at = np.argwhere(~self._ranges.are_good(mended))[0].tolist()
         sensor, reading = self._sensors[at[-1]], float(frame[tuple(at)])
         series = at[0] if len(at) > 1 else 0
         metadata = {
@@ -159,8 +170,9 @@ class Dropouts:
         }[self.policy]
         of_series = f"series {series}, " if len(at) > 1 else ""
         text = (
-            f"step {step}: {of_series}{sensor.name}: got {reading:g} {sensor.unit}, expected "
-            f"{sensor.min_reading:g} to {sensor.max_reading:g}; {way_out}."
+            f"step {step}: {of_series}{sensor.name}: got "
+            + f"{reading:g} {sensor.unit}".rstrip()
+            + f", expected {sensor.expected}; {way_out}."
         )
         if np.isfinite(reading):
             return errors.FrameOutOfRangeError(text, metadata)

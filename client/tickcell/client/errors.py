@@ -10,6 +10,7 @@
     │  ├─ SessionExistsError, SessionRestartedError
     │  ├─ StepStaleError, StepGapError, StepConflictError
     │  ├─ ModelUnknownError, ModelNotServedError, NumericsChangedError, OutputNotFiniteError
+    │  ├─ ModelBrokenError, ModelsUncontrolledError
     │  ├─ StoreFullError, SessionsFullError, StreamsFullError, DrainingError
     │  ├─ OwnerSessionsFullError, OwnerRateExceededError
     │  ├─ CallerUnknownError, OperatorsOnlyError
@@ -160,6 +161,18 @@ class ModelNotServedError(RefusedError):
     """The model to which the session is pinned is not served here."""
 
     reason = "MODEL_NOT_SERVED"
+
+
+class ModelBrokenError(RefusedError):
+    """A bundle of the server's repository cannot be served."""
+
+    reason = "MODEL_BROKEN"
+
+
+class ModelsUncontrolledError(RefusedError):
+    """The server's models are not loaded and unloaded by calls."""
+
+    reason = "MODELS_UNCONTROLLED"
 
 
 class NumericsChangedError(RefusedError):

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
+    from tickcell.client.resources import Model
     from tickcell.client.shapes import Shapes
-    from tickcell.model import Sensor
 
 
 class Frames:
@@ -25,19 +25,19 @@ class Frames:
     """
 
     def __init__(
-        self, shapes: Shapes, on_dropout: dropout.Policy, sensors: Callable[[], tuple[Sensor, ...]]
+        self, shapes: Shapes, on_dropout: dropout.Policy, model: Callable[[], Model]
     ) -> None:
         """Begins with no good reading to hold.
 
         Args:
           shapes: of the session.
           on_dropout: what to do with a reading that dropped out.
-          sensors: asks for the sensors, where that cannot be told without their ranges.
+          model: asks for the model, where that cannot be told without its sensors' ranges.
         """
         self._shapes = shapes
         self._mends = dropout.check_policy(on_dropout) != "raise"
         self._on_dropout = on_dropout
-        self._ask_sensors = sensors
+        self._ask_model = model
         self.sensor_names: list[str] | None = None
 
     @property
@@ -105,4 +105,5 @@ class Frames:
 
     @functools.cached_property
     def _dropouts(self) -> dropout.Dropouts:
-        return dropout.Dropouts(self._on_dropout, self._ask_sensors())
+        model = self._ask_model()
+        return dropout.Dropouts(self._on_dropout, model.sensors, model.mask_value)

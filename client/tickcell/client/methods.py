@@ -43,6 +43,9 @@ RESET_SESSION = _session("ResetSession")
 DELETE_SESSION = _session("DeleteSession")
 LIST_MODELS = _model("ListModels")
 GET_MODEL = _model("GetModel")
+LIST_MODEL_VERSIONS = _model("ListModelVersions")
+LOAD_MODEL = _model("LoadModel")
+UNLOAD_MODEL = _model("UnloadModel")
 
 STEP_SESSION = Method(
     "/tickcell.v1.SessionService/StepSession",

@@ -7,9 +7,17 @@ import datetime
 from typing import TYPE_CHECKING
 
 from tickcell.model import Sensor, TensorSpec
+from tickcell.v1 import model_service_pb2
 
 if TYPE_CHECKING:
-    from tickcell.v1 import model_service_pb2, session_service_pb2
+    from tickcell.v1 import session_service_pb2
+
+# One that only a newer server knows is taken for a number, as the contract says.
+_KINDS = {
+    model_service_pb2.OUTPUT_KIND_PROBABILITY: "probability",
+    model_service_pb2.OUTPUT_KIND_CLASSES: "classes",
+    model_service_pb2.OUTPUT_KIND_NUMBER: "number",
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,8 +57,32 @@ class SessionInfo:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Output:
+    """What some numbers of an output row are; the fields are those of the wire's Output.
+
+    Attributes:
+      kind: "probability", "classes" or "number".
+      threshold: of a probability; None for the other kinds.
+    """
+
+    name: str
+    size: int
+    kind: str
+    classes: tuple[str, ...]
+    unit: str
+    meaning: str
+    threshold: float | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Model:
-    """A model that is served; the fields are those of the wire's Model."""
+    """A model that is served; the fields are those of the wire's Model.
+
+    Attributes:
+      output_names: of the numbers of an output row.
+      outputs: what they are.
+      mask_value: what all readings of a masked frame are; None where the model has no mask.
+    """
 
     name: str
     version: str
@@ -60,9 +92,27 @@ class Model:
     sensors: tuple[Sensor, ...]
     state_tensors: tuple[TensorSpec, ...]
     output_names: tuple[str, ...]
-    output_meaning: str
-    threshold: float
+    outputs: tuple[Output, ...]
+    mask_value: float | None
     warm_up_step_count: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """A version of a model as a server knows it; the fields are those of the wire's ModelVersion.
+
+    Attributes:
+      state: how it stands: "ready", "retired", "available", "loading", "broken" or "missing";
+        one that this client does not know yet is its number.
+    """
+
+    name: str
+    version: str
+    fingerprint: str
+    state: str
+    session_count: int
+    is_default: bool
+    problem: str
 
 
 def session_info(session: session_service_pb2.Session) -> SessionInfo:
@@ -93,6 +143,21 @@ def session_info(session: session_service_pb2.Session) -> SessionInfo:
     )
 
 
+def model_version(known: model_service_pb2.ModelVersion) -> ModelVersion:
+    """Returns the wire's ModelVersion as a value."""
+    states = model_service_pb2.ModelVersionState
+    name = states.Name(known.state) if known.state in states.values() else str(known.state)
+    return ModelVersion(
+        name=known.name,
+        version=known.version,
+        fingerprint=known.fingerprint,
+        state=name.removeprefix("MODEL_VERSION_STATE_").lower(),
+        session_count=known.session_count,
+        is_default=known.is_default,
+        problem=known.problem,
+    )
+
+
 def model(served: model_service_pb2.Model) -> Model:
     """Returns the wire's Model as a value."""
     return Model(
@@ -102,7 +167,13 @@ def model(served: model_service_pb2.Model) -> Model:
         numerics_digest=served.numerics_digest,
         rate_hz=served.rate_hz,
         sensors=tuple(
-            Sensor(sensor.name, sensor.unit, sensor.min_reading, sensor.max_reading)
+            Sensor(
+                sensor.name,
+                sensor.unit,
+                sensor.min_reading,
+                sensor.max_reading,
+                whole=sensor.whole,
+            )
             for sensor in served.sensors
         ),
         state_tensors=tuple(
@@ -110,7 +181,19 @@ def model(served: model_service_pb2.Model) -> Model:
             for tensor in served.state_tensors
         ),
         output_names=tuple(served.output_names),
-        output_meaning=served.output_meaning,
-        threshold=served.threshold,
+        outputs=tuple(map(_output, served.outputs)),
+        mask_value=served.mask_value if served.HasField("mask_value") else None,
         warm_up_step_count=served.warm_up_step_count,
+    )
+
+
+def _output(output: model_service_pb2.Output) -> Output:
+    return Output(
+        name=output.name,
+        size=output.size,
+        kind=_KINDS.get(output.kind, "number"),
+        classes=tuple(output.classes),
+        unit=output.unit,
+        meaning=output.meaning,
+        threshold=output.threshold if output.HasField("threshold") else None,
     )

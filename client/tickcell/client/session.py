@@ -67,7 +67,7 @@ class Session:
         self._is_closed = False
         self._unanswered = Unanswered(info.id)
         self._begin(info)
-        self._frames = Frames(self._shapes, on_dropout, lambda: self.model.sensors)
+        self._frames = Frames(self._shapes, on_dropout, lambda: self.model)
         if on_dropout != "raise":
             self._frames.ask_ranges()
 
@@ -94,7 +94,7 @@ class Session:
           address: of the server, `HOST:PORT` or `unix:PATH`.
           session: the session's id; empty for one that the server derives.
           model: the model's name; may be empty where only one is served.
-          model_version: its version; may be empty where only one is served.
+          model_version: its version; empty for the newest that all servers of the store have.
           series_count: B, the number of series that advance in lockstep.
           window: W, the number of steps of which the server keeps the outputs, and the
             most that are in flight; 0 for the server's default.

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tickcell.client.life import Chunk, Life
     from tickcell.client.link import Link
     from tickcell.client.methods import Method
-    from tickcell.client.resources import Model, SessionInfo
+    from tickcell.client.resources import Model, ModelVersion, SessionInfo
 
 
 def create_session(
@@ -157,7 +157,7 @@ def step_session(link: Link, life: Life, chunk: Chunk) -> tuple[bytes, bytes]:
 
 
 def get_model(link: Link, name: str = "", version: str = "") -> Model:
-    """Gets a model; the name and the version may be empty where only one is served.
+    """Gets a model; without its name the only one, without its version the newest.
 
     Raises:
       ModelUnknownError: it is not served.
@@ -170,6 +170,47 @@ def list_models(link: Link) -> Iterator[Model]:
     """Lists the models that are served, by name, then version."""
     for page in _pages(link, methods.LIST_MODELS, model_service_pb2.ListModelsRequest):
         yield from map(resources.model, page.models)
+
+
+def list_model_versions(link: Link) -> Iterator[ModelVersion]:
+    """Lists every version that a server knows of, by name, then version."""
+    request = model_service_pb2.ListModelVersionsRequest
+    for page in _pages(link, methods.LIST_MODEL_VERSIONS, request):
+        yield from map(resources.model_version, page.model_versions)
+
+
+def load_model(link: Link, name: str, version: str = "") -> ModelVersion:
+    """Has a version of the repository loaded, and given to new sessions.
+
+    Args:
+      link: the way to the server.
+      name: of the model.
+      version: empty for the newest in the repository.
+
+    Raises:
+      ModelUnknownError: the repository does not have it.
+      ModelBrokenError: it cannot be served.
+      ModelsUncontrolledError: the server does not run with explicit model control.
+    """
+    request = model_service_pb2.LoadModelRequest(name=name, version=version)
+    return resources.model_version(link.call(methods.LOAD_MODEL, request).model_version)
+
+
+def unload_model(link: Link, name: str, version: str = "") -> list[ModelVersion]:
+    """Has versions given to no new session any more; those that have them go on.
+
+    Args:
+      link: the way to the server.
+      name: of the model.
+      version: empty for all that are given to new sessions.
+
+    Raises:
+      ModelUnknownError: no such version is given to new sessions.
+      ModelsUncontrolledError: the server does not run with explicit model control.
+    """
+    request = model_service_pb2.UnloadModelRequest(name=name, version=version)
+    response = link.call(methods.UNLOAD_MODEL, request)
+    return list(map(resources.model_version, response.model_versions))
 
 
 def _pages(link: Link, method: Method, request: Callable[..., Message]) -> Iterator[Any]:

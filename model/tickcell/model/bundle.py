@@ -2,7 +2,7 @@
 
     interface.json   sensors, state tensors and outputs: what a program must agree with
     step.tflite      one time step, raw sensor units in
-    card.json        name, version, rate, what the output means, how it was trained
+    card.json        name, version, rate, what each output means, how it was trained
     golden.npz       frames and the outputs of the Keras model over the whole sequence
     model.keras      the trained model, to resume from and to cross-check (optional)
     SHA256SUMS       of the other files, as `sha256sum --check` reads them
@@ -19,16 +19,16 @@ import hashlib
 import io
 import json
 import logging
-import math
 import os
 import pathlib
 import re
-from types import NoneType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tickcell.model import directory_exchange, ids, probe
+from tickcell.model import directory_exchange, probe
+from tickcell.model.card import BundleError as BundleError
+from tickcell.model.card import Card as Card
 from tickcell.model.cell import CellError, LiteRTCell
 from tickcell.model.interface import Interface, InterfaceError
 
@@ -42,77 +42,6 @@ SUMS = "SHA256SUMS"
 _SUM = re.compile(r"([0-9a-f]{64})  (\S+)")
 
 _log = logging.getLogger(__name__)
-
-
-class BundleError(ValueError):
-    """A bundle is missing, incomplete, damaged or tampered with."""
-
-
-# By the annotation of a card's field.
-_KINDS: dict[str, tuple[type[Any] | tuple[type[Any], ...], str]] = {
-    "str": (str, "a text"),
-    "int": (int, "an integer"),
-    "float": ((int, float), "a finite number"),
-    "float | None": ((int, float, NoneType), "a finite number"),
-    "int | None": ((int, NoneType), "an integer"),
-    "dict[str, Any]": (dict, "an object"),
-    "list[str]": (list, "a list of texts"),
-}
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Card:
-    """What a person should know of a model.
-
-    Attributes:
-      name: names the model.
-      version: tells versions of one name apart.
-      rate_hz: the rate of frames at which it was trained.
-      output_meaning: what the output means, as a sentence.
-      threshold: the output at and above which that is taken to hold; of a probability.
-      warm_up_steps: steps after a zero state whose outputs are not to be trusted yet.
-      keras_max_delta: the largest |delta| measured between the streamed outputs and
-        those of Keras over the whole sequence; None where there is no Keras model.
-      keras_max_delta_steps: over how many steps that was measured.
-      training: how the model was trained: data, seed, versions.
-      metrics: how it does, by name.
-      kind: what an output is: "probability", "classes" (each output is the probability of
-        one class, the highest tells it) or "number".
-      classes: the names of the classes, in the order of the outputs.
-      unit: of a number.
-    """
-
-    name: str
-    version: str
-    rate_hz: float
-    output_meaning: str
-    threshold: float
-    warm_up_steps: int
-    training: dict[str, Any]
-    metrics: dict[str, Any]
-    keras_max_delta: float | None = None
-    keras_max_delta_steps: int | None = None
-    kind: str = "probability"
-    classes: list[str] = dataclasses.field(default_factory=list)
-    unit: str = ""
-
-    def __post_init__(self) -> None:
-        self._check_types()
-        for field in ("name", "version"):
-            if not ids.is_id(getattr(self, field)):
-                raise BundleError(
-                    f"card: got the {field} {getattr(self, field)!r}, expected {ids.EXPECTED}."
-                )
-        if not self.rate_hz > 0:
-            raise BundleError(f"card: got rate_hz {self.rate_hz}, expected a rate above 0.")
-
-    def _check_types(self) -> None:
-        for field in dataclasses.fields(self):
-            got = getattr(self, field.name)
-            kinds, expected = _KINDS[str(field.type)]
-            is_number = isinstance(got, int | float)
-            if not isinstance(got, kinds) or (is_number and not math.isfinite(got)):
-                raise BundleError(f"card: got {field.name} {got!r}, expected {expected}.")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -132,13 +61,19 @@ class Golden:
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Bundle:
-    """One version of a model, as read from a directory or about to be written to one."""
+    """One version of a model, as read from a directory or about to be written to one.
+
+    Raises BundleError where the card speaks of other outputs than the interface has.
+    """
 
     interface: Interface
     card: Card
     step_graph: bytes
     golden: Golden
     path: pathlib.Path | None = None
+
+    def __post_init__(self) -> None:
+        self.card.check(self.interface.heads)
 
     @property
     def fingerprint(self) -> str:
@@ -160,8 +95,7 @@ class Bundle:
           MissingExtraError: LiteRT is not installed.
         """
         try:
-            frames = probe.frames(self.fingerprint, self.interface)
-            return LiteRTCell(self.step_graph, self.interface, frames)
+            return cell_of(self.step_graph, self.interface)
         except CellError as error:
             raise BundleError(f"{self.path or self.card.name}: {error}") from error
 
@@ -195,7 +129,10 @@ class Bundle:
             )
         golden = _read_golden(directory / "golden.npz", interface)
         _compare_sums(directory)
-        return cls(interface, card, step_graph, golden, directory)
+        try:
+            return cls(interface, card, step_graph, golden, directory)
+        except BundleError as error:
+            raise BundleError(f"{directory / 'card.json'}: {error}") from error
 
     def write(
         self,
@@ -230,9 +167,7 @@ class Bundle:
         np.savez_compressed(directory / "golden.npz", allow_pickle=False, **arrays)
         if keras_model is not None:
             (directory / "model.keras").write_bytes(keras_model)
-        stated = dataclasses.asdict(self.card)
-        known = {name: value for name, value in stated.items() if value is not None}
-        card = {**known, "fingerprint": self.fingerprint}
+        card = {**self.card.to_fields(), "fingerprint": self.fingerprint}
         (directory / "card.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
         sums = [f"{_sum(file)}  {file.name}\n" for file in sorted(directory.iterdir())]
         (directory / SUMS).write_text("".join(sums), encoding="utf-8")
@@ -240,7 +175,21 @@ class Bundle:
 
 def fingerprint(step_graph: bytes, interface_json: bytes) -> str:
     """Returns SHA-256 in hexadecimal over the step's graph, then the interface."""
-    return hashlib.sha256(step_graph + interface_json).hexdigest()
+    # One after the other: to join them would copy a graph, with all others waiting for it.
+    digest = hashlib.sha256(step_graph)
+    digest.update(interface_json)
+    return digest.hexdigest()
+
+
+def cell_of(step_graph: bytes, interface: Interface) -> LiteRTCell:
+    """Builds the cell that runs a graph, proven on the frames that follow from both.
+
+    Raises:
+      CellError: the graph does not fit the interface.
+      MissingExtraError: LiteRT is not installed.
+    """
+    frames = probe.frames(fingerprint(step_graph, interface.to_json()), interface)
+    return LiteRTCell(step_graph, interface, frames)
 
 
 def _read(path: pathlib.Path) -> bytes:
@@ -281,11 +230,11 @@ def _read_card(path: pathlib.Path) -> tuple[Card, str]:
     try:
         fields = json.loads(_read(path))
         expected = fields.pop("fingerprint")
-        return Card(**fields), expected
+        return Card.from_fields(fields), expected
     except BundleError as error:
         raise BundleError(f"{path}: {error}") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BundleError(f"{path}: cannot be read: {error!r}.") from error
+        raise BundleError(f"{path}: cannot be read: {error!r}; export the bundle again.") from error
 
 
 def _read_golden(path: pathlib.Path, interface: Interface) -> Golden:

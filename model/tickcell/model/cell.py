@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import abc
 import hashlib
-import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tickcell.model.interface import Interface
+from tickcell.model.kernel import BATCH_SHAPES as BATCH_SHAPES
+from tickcell.model.kernel import CellError as CellError
+from tickcell.model.kernel import Kernel, batches
+from tickcell.model.ranges import Ranges
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,17 +29,9 @@ if TYPE_CHECKING:
 
 _F4 = np.dtype("<f4")
 
-# One padded call costs about as much as it has rows, and a call of its own about
-# as much as 20 rows, so powers of two lose little and few shapes must be proven.
-BATCH_SHAPES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-
 
 class FrameShapeError(ValueError):
     """A frame or state has the wrong shape or type."""
-
-
-class CellError(ValueError):
-    """A graph is not a step of the interface it comes with."""
 
 
 class Cell(abc.ABC):
@@ -116,9 +111,10 @@ class LiteRTCell(Cell):
     S in both, those that the interface's order gives it: no pairing that could go
     wrong, and one array each way, which is what a call costs most.
 
-    The graph runs in a few fixed batch shapes, padded. Kernels differ by shape, and
-    so may their last bits: each shape is probed against a batch of one, and dropped
-    if any row at any position differs.
+    The graph runs in a few fixed batch shapes, padded: those of `BATCH_SHAPES` where B is
+    open, else the one that it was made for; and those B for which it has a signature
+    "step_<B>" of its own. Kernels differ by shape, and so may their last bits: each shape
+    is probed against the smallest, and dropped if any row at any position differs.
     """
 
     def __init__(self, graph: bytes, interface: Interface, probe: Frames) -> None:
@@ -135,18 +131,26 @@ class LiteRTCell(Cell):
           MissingExtraError: LiteRT is not installed.
         """
         self._interface = interface
+        self._ranges = Ranges(interface.sensors, interface.mask_value)
         self._row_size = 4 * (interface.sensor_count + interface.state_size)
-        self._single = _Kernel(graph, interface, 1)
-        self._kernels = [self._single]
+        sizes = batches(graph)
+        self._kernels: list[Kernel] = []
+        for size in sorted(sizes):
+            try:
+                self._kernels.append(Kernel(graph, interface, sizes[size], size))
+            except CellError:
+                # A graph may say that it takes any batch, and not be able to.
+                if not self._kernels or sizes[size] != "step":
+                    raise
+        self._smallest = self._kernels[0]
         rows, next_rows = self._trace(probe)
         self._numerics_digest = hashlib.sha256(next_rows.tobytes()).hexdigest()[:16]
-        for size in BATCH_SHAPES[1:]:
-            try:
-                kernel = _Kernel(graph, interface, size)
-            except CellError:
-                continue  # A graph may be made for a batch of one alone.
-            if _agrees(kernel, rows, next_rows):
-                self._kernels.append(kernel)
+        self._kernels = [kernel for kernel in self._kernels if _agrees(kernel, rows, next_rows)]
+        if self._smallest not in self._kernels:
+            raise CellError(
+                f"graph: a row of its batch of {self._smallest.size} depends on the others, or on "
+                "its place among them."
+            )
 
     @property
     def interface(self) -> Interface:
@@ -164,10 +168,22 @@ class LiteRTCell(Cell):
     def initial_state(self, series_count: int = 1) -> State:
         return np.tile(self._interface.initial_state, (series_count, 1))
 
+    def step(self, frame: Frames, state: State) -> tuple[Outputs, State]:
+        """Advances by one frame; see `Cell.step`.
+
+        Raises:
+          FrameShapeError: the shapes do not fit.
+          ReadingError: the graph would cut a reading to a whole number, or look up one that
+            it does not know.
+        """
+        if self._ranges.has_whole:
+            self._ranges.check_whole(frame)
+        return super().step(frame, state)
+
     def step_rows(self, rows: bytes) -> bytes:
         size = self._row_size
         if len(rows) == size:
-            return self._single.step(rows)
+            return self._smallest.step(rows)
         count, rest = divmod(len(rows), size)
         if rest or not count:
             raise FrameShapeError(f"rows: got {len(rows)} bytes, expected rows of {size}.")
@@ -179,7 +195,7 @@ class LiteRTCell(Cell):
             start += kernel.size
         return b"".join(parts)
 
-    def _kernel_for(self, rows: int) -> _Kernel:
+    def _kernel_for(self, rows: int) -> Kernel:
         """Returns the smallest kernel that takes all rows, or else the largest."""
         for kernel in self._kernels:
             if kernel.size >= rows:
@@ -187,7 +203,7 @@ class LiteRTCell(Cell):
         return self._kernels[-1]
 
     def _trace(self, probe: Frames) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Runs the probe through the batch of one; returns each step's row in and row out."""
+        """Runs the probe through the smallest batch; returns each step's row in and row out."""
         sensor_count, output_count = self._interface.sensor_count, self._interface.output_count
         rows = np.empty((BATCH_SHAPES[-1], sensor_count + self._interface.state_size), np.float32)
         rows[:, :sensor_count] = np.resize(probe, (len(rows), sensor_count))
@@ -195,13 +211,15 @@ class LiteRTCell(Cell):
         state = self.initial_state()[0]
         for row, next_row in zip(rows, next_rows, strict=True):
             row[sensor_count:] = state
-            next_row[:] = np.frombuffer(self._single.step(row.tobytes()), _F4)
+            next_row[:] = np.frombuffer(self._smallest.step(row.tobytes()), _F4)
             state = next_row[output_count:]
         return rows, next_rows
 
 
-def _agrees(kernel: _Kernel, rows: NDArray[np.float32], next_rows: NDArray[np.float32]) -> bool:
-    """Says whether the kernel gives, at each of its rows, the bits of the batch of one."""
+def _agrees(kernel: Kernel, rows: NDArray[np.float32], next_rows: NDArray[np.float32]) -> bool:
+    """Says whether the kernel gives, at each of its rows, the bits of a row that is alone."""
+    if kernel.size == 1:
+        return True
     # An odd stride puts different rows next to each other, and each position to
     # several of them.
     stride = max(1, kernel.size // 2 - 1)
@@ -210,79 +228,3 @@ def _agrees(kernel: _Kernel, rows: NDArray[np.float32], next_rows: NDArray[np.fl
         if kernel.step(rows[chosen].tobytes()) != next_rows[chosen].tobytes():
             return False
     return True
-
-
-class _Kernel:
-    """The graph, allocated for one batch shape."""
-
-    def __init__(self, graph: bytes, interface: Interface, size: int) -> None:
-        self.size = size
-        self._interpreter = _interpreter(graph)
-        self._input, self._output = _signature(self._interpreter)
-        shape = (size, interface.sensor_count + interface.state_size)
-        self._interpreter.resize_tensor_input(self._input, shape)
-        try:
-            self._interpreter.allocate_tensors()
-            # An output whose size is only known once it is computed has its place then.
-            self._interpreter.invoke()
-        except (RuntimeError, ValueError) as error:
-            raise CellError(f"the graph does not take the interface's shapes: {error}") from error
-        got = self._interpreter.get_tensor(self._output).shape
-        if got != (size, interface.output_count + interface.state_size):
-            raise CellError(
-                f"graph output: got shape {list(got)}, expected "
-                f"[{size}, {interface.output_count} + {interface.state_size}]."
-            )
-        # Filled anew at each step; what is left there of other rows is computed in vain,
-        # and changes no bit of these.
-        self._rows = np.zeros(shape, np.float32)
-        self._bytes = self._rows.data.cast("B")
-        # Each call makes a view of where the output is then.
-        self._view_output = self._interpreter.tensor(self._output)
-        # The graph runs without Python's lock, and its tensors and the rows above are the
-        # same for every caller.
-        self._running = threading.Lock()
-
-    def step(self, rows: bytes) -> bytes:
-        """Steps up to `size` rows; the rest of the batch is padding."""
-        size = len(rows)
-        with self._running:
-            self._bytes[:size] = rows
-            # A graph may move its tensors when it runs, and only the interpreter knows
-            # where they are: no view of them outlives this block.
-            self._interpreter.set_tensor(self._input, self._rows)
-            self._interpreter.invoke()
-            stepped: bytes = self._view_output().tobytes()
-        if size == len(self._bytes):
-            return stepped
-        return stepped[: size * len(stepped) // len(self._bytes)]
-
-
-def _interpreter(graph: bytes) -> Any:
-    from tickcell.model import extras
-
-    litert = extras.load("ai_edge_litert.interpreter", extra="server")
-    try:
-        # One thread: a second is slower up to 256 rows, and may round otherwise.
-        return litert.Interpreter(model_content=graph, num_threads=1)
-    except (RuntimeError, ValueError) as error:
-        raise CellError(f"the graph is not a LiteRT model: {error}") from error
-
-
-def _signature(interpreter: Any) -> tuple[int, int]:
-    """Returns the tensor indices of the signature's input and output."""
-    signatures = interpreter.get_signature_list()
-    if "step" not in signatures:
-        raise CellError(f"graph: got the signatures {sorted(signatures)}, expected 'step'.")
-    runner = interpreter.get_signature_runner("step")
-    indices = []
-    for kind, details, name in (
-        ("input", runner.get_input_details(), "frame_and_state"),
-        ("output", runner.get_output_details(), "output_and_state"),
-    ):
-        if list(details) != [name]:
-            raise CellError(f"graph {kind}: got {sorted(details)}, expected {name!r} alone.")
-        indices.append(int(details[name]["index"]))
-    # The interpreter refuses to allocate for other shapes while a runner lives.
-    del runner
-    return indices[0], indices[1]

@@ -17,18 +17,31 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+# A reading without known limits may be any float32.
+_FLOAT32_MAX = 3.4028234e38
+
+
 class InterfaceError(ValueError):
     """An interface file says something that cannot be served."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Sensor:
-    """One reading of a frame and the physical limits of the sensor behind it."""
+    """One reading of a frame and the limits of the sensor behind it, inclusive.
+
+    Attributes:
+      name: names it.
+      unit: of its readings.
+      min_reading: the lowest.
+      max_reading: the highest.
+      whole: whether its readings are whole numbers, such as places in a vocabulary.
+    """
 
     name: str
     unit: str
     min_reading: float
     max_reading: float
+    whole: bool = False
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -39,6 +52,27 @@ class Sensor:
                 f"sensor {self.name!r}: got the range {list(limits)}, expected two finite numbers, "
                 "the lower one first."
             )
+        if not isinstance(self.whole, bool):
+            raise InterfaceError(
+                f"sensor {self.name!r}: got whole {self.whole!r}, expected a bool."
+            )
+        if self.whole and not all(float(limit).is_integer() for limit in limits):
+            raise InterfaceError(
+                f"sensor {self.name!r}: got the range {list(limits)}, expected whole numbers, as "
+                "its readings are."
+            )
+
+    @classmethod
+    def unlimited(cls, name: str) -> Sensor:
+        """Returns a sensor of which nothing is known but a name."""
+        return cls(name, "", -_FLOAT32_MAX, _FLOAT32_MAX)
+
+    @property
+    def expected(self) -> str:
+        """What a reading must be, for a sentence."""
+        if self.whole:
+            return f"a whole number from {int(self.min_reading)} to {int(self.max_reading)}"
+        return f"{self.min_reading:g} to {self.max_reading:g}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -92,7 +126,7 @@ class Head:
       size: how many numbers it has.
       kind: "probability" of what it means; "classes", of which each number is the
         probability of one and the highest tells which; or "number".
-      classes: their names, in order; of classes alone.
+      classes: their names, in order, if they have any; of classes alone.
     """
 
     name: str
@@ -105,6 +139,11 @@ class Head:
             raise InterfaceError(
                 f"output {self.name!r}: got size {self.size} and kind {self.kind!r}, expected a "
                 f"name, a size of at least 1 and one of {', '.join(KINDS)}."
+            )
+        if self.kind == "classes" and self.size < 2:
+            raise InterfaceError(
+                f"output {self.name!r}: is of classes and has one number, expected one for each of "
+                "two or more; a number that tells one from none is a probability."
             )
         if self.classes and (self.kind != "classes" or len(self.classes) != self.size):
             raise InterfaceError(
@@ -167,6 +206,15 @@ class Interface:
             for name in head.output_names
         )
 
+    def columns(self, name: str) -> range:
+        """Returns which numbers of an output row a head has."""
+        start = 0
+        for head in self.heads:
+            if head.name == name:
+                return range(start, start + head.size)
+            start += head.size
+        raise KeyError(name)
+
     @property
     def initial_state(self) -> NDArray[np.float32]:
         """One series' state before the first frame, `[S]`."""
@@ -204,6 +252,11 @@ class Interface:
             raise
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InterfaceError(f"interface: cannot be read: {error!r}.") from error
+
+
+def unnamed_sensors(count: int) -> tuple[Sensor, ...]:
+    """Returns sensors of which nothing is known but their number."""
+    return tuple(Sensor.unlimited(f"reading_{number}") for number in range(1, count + 1))
 
 
 def _tensor_spec(fields: dict[str, Any]) -> TensorSpec:

@@ -43,5 +43,7 @@ def frames(fingerprint: str, interface: Interface) -> NDArray[np.float32]:
     spans_zero = (lowest <= 0) & (highest >= 0)
     anchors = np.where(spans_zero, 0.0, lowest / 2 + highest / 2)
     readings = anchors + shares * np.where(shares < 0, anchors - lowest, highest - anchors)
+    whole = [sensor.whole for sensor in interface.sensors]
+    readings = np.where(whole, np.rint(readings), readings)
     probe: NDArray[np.float32] = np.clip(readings, lowest, highest).astype(np.float32)
     return probe

@@ -24,27 +24,47 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftickcell/v1/model_service.proto\x12\x0btickcell.v1\"\x98\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\x17\n\x0fnumerics_digest\x18\x04 \x01(\t\x12\x0f\n\x07rate_hz\x18\x05 \x01(\x01\x12$\n\x07sensors\x18\x06 \x03(\x0b\x32\x13.tickcell.v1.Sensor\x12.\n\rstate_tensors\x18\x07 \x03(\x0b\x32\x17.tickcell.v1.TensorSpec\x12\x14\n\x0coutput_names\x18\x08 \x03(\t\x12\x16\n\x0eoutput_meaning\x18\t \x01(\t\x12\x11\n\tthreshold\x18\n \x01(\x01\x12\x1a\n\x12warm_up_step_count\x18\x0b \x01(\x05\"N\n\x06Sensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\x12\x13\n\x0bmin_reading\x18\x03 \x01(\x01\x12\x13\n\x0bmax_reading\x18\x04 \x01(\x01\"=\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ndimensions\x18\x02 \x03(\x05\x12\r\n\x05\x64type\x18\x03 \x01(\t\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Q\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.tickcell.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"0\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"5\n\x10GetModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.tickcell.v1.Model2\xa6\x01\n\x0cModelService\x12M\n\nListModels\x12\x1e.tickcell.v1.ListModelsRequest\x1a\x1f.tickcell.v1.ListModelsResponse\x12G\n\x08GetModel\x12\x1c.tickcell.v1.GetModelRequest\x1a\x1d.tickcell.v1.GetModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ftickcell/v1/model_service.proto\x12\x0btickcell.v1\"\xbb\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\x17\n\x0fnumerics_digest\x18\x04 \x01(\t\x12\x0f\n\x07rate_hz\x18\x05 \x01(\x01\x12$\n\x07sensors\x18\x06 \x03(\x0b\x32\x13.tickcell.v1.Sensor\x12.\n\rstate_tensors\x18\x07 \x03(\x0b\x32\x17.tickcell.v1.TensorSpec\x12\x14\n\x0coutput_names\x18\x08 \x03(\t\x12$\n\x07outputs\x18\t \x03(\x0b\x32\x13.tickcell.v1.Output\x12\x17\n\nmask_value\x18\n \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\x12warm_up_step_count\x18\x0b \x01(\x05\x42\r\n\x0b_mask_value\"]\n\x06Sensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04unit\x18\x02 \x01(\t\x12\x13\n\x0bmin_reading\x18\x03 \x01(\x01\x12\x13\n\x0bmax_reading\x18\x04 \x01(\x01\x12\r\n\x05whole\x18\x05 \x01(\x08\"\xa1\x01\n\x06Output\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04size\x18\x02 \x01(\x05\x12%\n\x04kind\x18\x03 \x01(\x0e\x32\x17.tickcell.v1.OutputKind\x12\x0f\n\x07\x63lasses\x18\x04 \x03(\t\x12\x0c\n\x04unit\x18\x05 \x01(\t\x12\x0f\n\x07meaning\x18\x06 \x01(\t\x12\x16\n\tthreshold\x18\x07 \x01(\x01H\x00\x88\x01\x01\x42\x0c\n\n_threshold\"=\n\nTensorSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ndimensions\x18\x02 \x03(\x05\x12\r\n\x05\x64type\x18\x03 \x01(\t\"\xad\x01\n\x0cModelVersion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12-\n\x05state\x18\x04 \x01(\x0e\x32\x1e.tickcell.v1.ModelVersionState\x12\x15\n\rsession_count\x18\x05 \x01(\x03\x12\x12\n\nis_default\x18\x06 \x01(\x08\x12\x0f\n\x07problem\x18\x07 \x01(\t\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Q\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.tickcell.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"0\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"5\n\x10GetModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.tickcell.v1.Model\"A\n\x18ListModelVersionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"g\n\x19ListModelVersionsResponse\x12\x31\n\x0emodel_versions\x18\x01 \x03(\x0b\x32\x19.tickcell.v1.ModelVersion\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"1\n\x10LoadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"E\n\x11LoadModelResponse\x12\x30\n\rmodel_version\x18\x01 \x01(\x0b\x32\x19.tickcell.v1.ModelVersion\"3\n\x12UnloadModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"H\n\x13UnloadModelResponse\x12\x31\n\x0emodel_versions\x18\x01 \x03(\x0b\x32\x19.tickcell.v1.ModelVersion*w\n\nOutputKind\x12\x1b\n\x17OUTPUT_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17OUTPUT_KIND_PROBABILITY\x10\x01\x12\x17\n\x13OUTPUT_KIND_CLASSES\x10\x02\x12\x16\n\x12OUTPUT_KIND_NUMBER\x10\x03*\xfd\x01\n\x11ModelVersionState\x12#\n\x1fMODEL_VERSION_STATE_UNSPECIFIED\x10\x00\x12\x1d\n\x19MODEL_VERSION_STATE_READY\x10\x01\x12\x1f\n\x1bMODEL_VERSION_STATE_RETIRED\x10\x02\x12!\n\x1dMODEL_VERSION_STATE_AVAILABLE\x10\x03\x12\x1f\n\x1bMODEL_VERSION_STATE_LOADING\x10\x04\x12\x1e\n\x1aMODEL_VERSION_STATE_BROKEN\x10\x05\x12\x1f\n\x1bMODEL_VERSION_STATE_MISSING\x10\x06\x32\xa8\x03\n\x0cModelService\x12M\n\nListModels\x12\x1e.tickcell.v1.ListModelsRequest\x1a\x1f.tickcell.v1.ListModelsResponse\x12G\n\x08GetModel\x12\x1c.tickcell.v1.GetModelRequest\x1a\x1d.tickcell.v1.GetModelResponse\x12\x62\n\x11ListModelVersions\x12%.tickcell.v1.ListModelVersionsRequest\x1a&.tickcell.v1.ListModelVersionsResponse\x12J\n\tLoadModel\x12\x1d.tickcell.v1.LoadModelRequest\x1a\x1e.tickcell.v1.LoadModelResponse\x12P\n\x0bUnloadModel\x12\x1f.tickcell.v1.UnloadModelRequest\x1a .tickcell.v1.UnloadModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'tickcell.v1.model_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_OUTPUTKIND']._serialized_start=1533
+  _globals['_OUTPUTKIND']._serialized_end=1652
+  _globals['_MODELVERSIONSTATE']._serialized_start=1655
+  _globals['_MODELVERSIONSTATE']._serialized_end=1908
   _globals['_MODEL']._serialized_start=49
-  _globals['_MODEL']._serialized_end=329
-  _globals['_SENSOR']._serialized_start=331
-  _globals['_SENSOR']._serialized_end=409
-  _globals['_TENSORSPEC']._serialized_start=411
-  _globals['_TENSORSPEC']._serialized_end=472
-  _globals['_LISTMODELSREQUEST']._serialized_start=474
-  _globals['_LISTMODELSREQUEST']._serialized_end=532
-  _globals['_LISTMODELSRESPONSE']._serialized_start=534
-  _globals['_LISTMODELSRESPONSE']._serialized_end=615
-  _globals['_GETMODELREQUEST']._serialized_start=617
-  _globals['_GETMODELREQUEST']._serialized_end=665
-  _globals['_GETMODELRESPONSE']._serialized_start=667
-  _globals['_GETMODELRESPONSE']._serialized_end=720
-  _globals['_MODELSERVICE']._serialized_start=723
-  _globals['_MODELSERVICE']._serialized_end=889
+  _globals['_MODEL']._serialized_end=364
+  _globals['_SENSOR']._serialized_start=366
+  _globals['_SENSOR']._serialized_end=459
+  _globals['_OUTPUT']._serialized_start=462
+  _globals['_OUTPUT']._serialized_end=623
+  _globals['_TENSORSPEC']._serialized_start=625
+  _globals['_TENSORSPEC']._serialized_end=686
+  _globals['_MODELVERSION']._serialized_start=689
+  _globals['_MODELVERSION']._serialized_end=862
+  _globals['_LISTMODELSREQUEST']._serialized_start=864
+  _globals['_LISTMODELSREQUEST']._serialized_end=922
+  _globals['_LISTMODELSRESPONSE']._serialized_start=924
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1005
+  _globals['_GETMODELREQUEST']._serialized_start=1007
+  _globals['_GETMODELREQUEST']._serialized_end=1055
+  _globals['_GETMODELRESPONSE']._serialized_start=1057
+  _globals['_GETMODELRESPONSE']._serialized_end=1110
+  _globals['_LISTMODELVERSIONSREQUEST']._serialized_start=1112
+  _globals['_LISTMODELVERSIONSREQUEST']._serialized_end=1177
+  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_start=1179
+  _globals['_LISTMODELVERSIONSRESPONSE']._serialized_end=1282
+  _globals['_LOADMODELREQUEST']._serialized_start=1284
+  _globals['_LOADMODELREQUEST']._serialized_end=1333
+  _globals['_LOADMODELRESPONSE']._serialized_start=1335
+  _globals['_LOADMODELRESPONSE']._serialized_end=1404
+  _globals['_UNLOADMODELREQUEST']._serialized_start=1406
+  _globals['_UNLOADMODELREQUEST']._serialized_end=1457
+  _globals['_UNLOADMODELRESPONSE']._serialized_start=1459
+  _globals['_UNLOADMODELRESPONSE']._serialized_end=1531
+  _globals['_MODELSERVICE']._serialized_start=1911
+  _globals['_MODELSERVICE']._serialized_end=2335
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,21 @@ class ModelServiceStub:
                 request_serializer=tickcell_dot_v1_dot_model__service__pb2.GetModelRequest.SerializeToString,
                 response_deserializer=tickcell_dot_v1_dot_model__service__pb2.GetModelResponse.FromString,
                 _registered_method=True)
+        self.ListModelVersions = channel.unary_unary(
+                '/tickcell.v1.ModelService/ListModelVersions',
+                request_serializer=tickcell_dot_v1_dot_model__service__pb2.ListModelVersionsRequest.SerializeToString,
+                response_deserializer=tickcell_dot_v1_dot_model__service__pb2.ListModelVersionsResponse.FromString,
+                _registered_method=True)
+        self.LoadModel = channel.unary_unary(
+                '/tickcell.v1.ModelService/LoadModel',
+                request_serializer=tickcell_dot_v1_dot_model__service__pb2.LoadModelRequest.SerializeToString,
+                response_deserializer=tickcell_dot_v1_dot_model__service__pb2.LoadModelResponse.FromString,
+                _registered_method=True)
+        self.UnloadModel = channel.unary_unary(
+                '/tickcell.v1.ModelService/UnloadModel',
+                request_serializer=tickcell_dot_v1_dot_model__service__pb2.UnloadModelRequest.SerializeToString,
+                response_deserializer=tickcell_dot_v1_dot_model__service__pb2.UnloadModelResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer:
@@ -52,14 +67,45 @@ class ModelServiceServicer:
     """
 
     def ListModels(self, request, context):
-        """Lists the models that are served, by name, then version. Changes nothing.
+        """Lists the models that new sessions may get, by name, then version, words
+        before whole numbers. Changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetModel(self, request, context):
-        """Gets one model. MODEL_UNKNOWN where it is not served. Changes nothing.
+        """Gets one model; also one that takes no new sessions, if its version is
+        named. MODEL_UNKNOWN where it is not served. Changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListModelVersions(self, request, context):
+        """Lists every version that this server knows of, by name, then version, then
+        fingerprint: served, on its way in or out, broken, or missing. It counts
+        the sessions of all owners, so it is for operators. Changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoadModel(self, request, context):
+        """Loads a version of the repository and gives it to new sessions, as it lies
+        there now. Idempotent, and for operators. MODELS_UNCONTROLLED where the
+        server does not run with explicit model control, MODEL_UNKNOWN where the
+        repository has no such version, MODEL_BROKEN where that cannot be served.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnloadModel(self, request, context):
+        """Gives a version to no new session any more; for operators. It goes on for
+        the sessions that are pinned to it, and its memory is given back once they
+        have ended. MODELS_UNCONTROLLED where the server does not run with explicit
+        model control, MODEL_UNKNOWN where no such version is given to new ones.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -77,6 +123,21 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.GetModel,
                     request_deserializer=tickcell_dot_v1_dot_model__service__pb2.GetModelRequest.FromString,
                     response_serializer=tickcell_dot_v1_dot_model__service__pb2.GetModelResponse.SerializeToString,
+            ),
+            'ListModelVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModelVersions,
+                    request_deserializer=tickcell_dot_v1_dot_model__service__pb2.ListModelVersionsRequest.FromString,
+                    response_serializer=tickcell_dot_v1_dot_model__service__pb2.ListModelVersionsResponse.SerializeToString,
+            ),
+            'LoadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadModel,
+                    request_deserializer=tickcell_dot_v1_dot_model__service__pb2.LoadModelRequest.FromString,
+                    response_serializer=tickcell_dot_v1_dot_model__service__pb2.LoadModelResponse.SerializeToString,
+            ),
+            'UnloadModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnloadModel,
+                    request_deserializer=tickcell_dot_v1_dot_model__service__pb2.UnloadModelRequest.FromString,
+                    response_serializer=tickcell_dot_v1_dot_model__service__pb2.UnloadModelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +195,87 @@ class ModelService:
             '/tickcell.v1.ModelService/GetModel',
             tickcell_dot_v1_dot_model__service__pb2.GetModelRequest.SerializeToString,
             tickcell_dot_v1_dot_model__service__pb2.GetModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListModelVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tickcell.v1.ModelService/ListModelVersions',
+            tickcell_dot_v1_dot_model__service__pb2.ListModelVersionsRequest.SerializeToString,
+            tickcell_dot_v1_dot_model__service__pb2.ListModelVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tickcell.v1.ModelService/LoadModel',
+            tickcell_dot_v1_dot_model__service__pb2.LoadModelRequest.SerializeToString,
+            tickcell_dot_v1_dot_model__service__pb2.LoadModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnloadModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tickcell.v1.ModelService/UnloadModel',
+            tickcell_dot_v1_dot_model__service__pb2.UnloadModelRequest.SerializeToString,
+            tickcell_dot_v1_dot_model__service__pb2.UnloadModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from tickcell.server.access import Access
     from tickcell.server.caller import Caller
+    from tickcell.server.observer import Observer
 
     Context = grpc.aio.ServicerContext[bytes, bytes]
     Handler = grpc.RpcMethodHandler[bytes, bytes]
@@ -38,8 +39,9 @@ _log = logging.getLogger(__name__)
 class Gate:
     """Open while the server serves; once closed, new calls are refused."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, observer: Observer) -> None:
         self._access = access
+        self._observer = observer
         self.is_open = True
         self._refused_count = 0
 
@@ -58,6 +60,29 @@ class Gate:
             self._refused_count += 1
             raise draining()
         return self._access.caller_of(context)
+
+    async def refuse(
+        self,
+        context: grpc.aio.ServicerContext[Any, Any],
+        error: errors.TickcellError,
+        status: status_pb2.Status | None = None,
+    ) -> NoReturn:
+        """Ends a call with a typed error, which is counted.
+
+        Args:
+          context: the call's.
+          error: why.
+          status: how another protocol puts it; None as it is.
+        """
+        self._observer.refused(error)
+        if status is None:
+            status = messages.status(error)
+        await context.abort(
+            grpc.StatusCode[code_pb2.Code.Name(status.code)],
+            status.message,
+            (("grpc-status-details-bin", status.SerializeToString()),),
+        )
+        raise AssertionError("abort does not return")
 
     async def wait_until_quiet(self, limit_s: float) -> None:
         """Waits until no more calls come to be refused, but no longer than that.
@@ -111,25 +136,9 @@ def unary(
             answered = await answer(caller, parse(request_class, encoded))
             return answered if isinstance(answered, bytes) else answered.SerializeToString()
         except errors.TickcellError as error:
-            await abort(context, error)
+            await gate.refuse(context, error)
         except Exception:  # noqa: BLE001 - the edge: logged here, answered without the traceback.
             _log.exception("%s failed", request_class.DESCRIPTOR.name)
-            await abort(context, errors.internal(request_class.DESCRIPTOR.name))
+            await gate.refuse(context, errors.internal(request_class.DESCRIPTOR.name))
 
     return grpc.unary_unary_rpc_method_handler(handle)
-
-
-async def abort(
-    context: grpc.aio.ServicerContext[Any, Any],
-    error: errors.TickcellError,
-    status: status_pb2.Status | None = None,
-) -> NoReturn:
-    """Ends a call with a typed error, as it is or as another protocol's `status` has it."""
-    if status is None:
-        status = messages.status(error)
-    await context.abort(
-        grpc.StatusCode[code_pb2.Code.Name(status.code)],
-        status.message,
-        (("grpc-status-details-bin", status.SerializeToString()),),
-    )
-    raise AssertionError("abort does not return")

@@ -36,6 +36,26 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
     type=click.Path(path_type=pathlib.Path),
     help="A bundle to serve; may be given again. [default: the one that ships with tickcell]",
 )
+@_option(
+    "--models",
+    type=click.Path(path_type=pathlib.Path),
+    help="A directory of models to serve: NAME/VERSION/ is a bundle, VERSION a whole number.",
+)
+@_option(
+    "--model-control",
+    "control",
+    type=click.Choice(get_args(config_module.Control)),
+    default=_CONFIG.control,
+    help="What is done about changes in that directory. none: nothing; watch: what comes is "
+    "served, what goes is withdrawn; explicit: what 'tickcell models load' and 'unload' say.",
+)
+@_option(
+    "--load-model",
+    "loads",
+    multiple=True,
+    metavar="NAME[:VERSION]",
+    help="A model to load at the start under explicit; '*' for all. May be given again.",
+)
 @_option("--listen", default=_CONFIG.listen, help="HOST:PORT (port 0: any free one) or unix:PATH.")
 @_option(
     "--store",
@@ -101,6 +121,15 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
     help="The longest request, and the longest answer to a step.",
 )
 @_option("--max-streams", type=int, default=_LIMITS.max_streams, help="Streams open at once.")
+@_option(
+    "--metrics",
+    help="HOST:PORT for metrics and probes over HTTP, such as localhost:9464. [default: none]",
+)
+@_option(
+    "--trace",
+    is_flag=True,
+    help="Trace each request with OpenTelemetry, set by its OTEL_... variables.",
+)
 @_option(
     "--allow-network-filesystem",
     is_flag=True,
@@ -175,6 +204,7 @@ def serve(
 
     \b
     tickcell serve
+    tickcell serve --models /srv/models --model-control watch
     tickcell serve --bundle my-model --durability power-loss
     tickcell serve --listen [::]:50061 --tls-certificate tls.crt --tls-key tls.key --tokens tokens
     tickcell serve --durability none --listen unix:/run/tickcell.sock
@@ -214,6 +244,7 @@ def _run(config: Config) -> None:
         # Here, so that `--help` works where the extra is not installed.
         from tickcell.server import files, listening, process, store
         from tickcell.server.catalogue import CatalogueError
+        from tickcell.server.repository import RepositoryError
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("tickcell"):
             raise
@@ -226,6 +257,7 @@ def _run(config: Config) -> None:
         MissingExtraError,
         files.FileError,
         listening.ListenError,
+        RepositoryError,
         store.StoreError,
     ) as error:
         raise click.ClickException(str(error)) from error

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 Durability = Literal["process-crash", "power-loss", "none"]
 Numerics = Literal["serve", "strict"]
+Control = Literal["none", "watch", "explicit"]
 Oip = Literal["auto", "on", "off"]
 
 # Beside nothing else in wide use, and easy to tell from gRPC's usual 50051.
@@ -85,7 +86,13 @@ class Config:
     """One server.
 
     Attributes:
-      bundles: the directories of the bundles to serve; empty for the shipped one.
+      bundles: the directories of the bundles to serve; empty for the shipped one, or for
+        none beside `models`.
+      models: a repository of models to serve, as `repository` describes it; None for none.
+      control: what is done about changes there; see `model_control`. As with Triton, by
+        default nothing.
+      loads: the models to load at a start under `explicit`, each as `NAME`, `NAME:VERSION`
+        or `*`.
       listen: `HOST:PORT`, port 0 for any free one, or `unix:PATH`.
       store: the store's directory; None for memory only.
       durability: what an acknowledged step survives. `process-crash`: the crash of any
@@ -97,6 +104,9 @@ class Config:
         outlives a night's pause; what ends sooner surprises.
       retention_s: how long the end of a session is remembered.
       grace_s: how long a stopping server waits for its streams.
+      metrics: `HOST:PORT` where metrics and probes are shown, port 0 for any free one; None
+        for nowhere.
+      trace: whether each request is traced, and sent where OpenTelemetry's variables say.
       allow_network_filesystem: whether the store may lie on a network file system.
       tls_certificate, tls_key: the server's certificate and its key, for TLS; see `tls`.
       tls_client_ca: the authorities that sign client certificates, which each connection
@@ -113,6 +123,9 @@ class Config:
     """
 
     bundles: tuple[pathlib.Path, ...] = ()
+    models: pathlib.Path | None = None
+    control: Control = "none"
+    loads: tuple[str, ...] = ()
     listen: str = DEFAULT_LISTEN
     store: pathlib.Path | None = None
     durability: Durability | None = None
@@ -121,6 +134,8 @@ class Config:
     idle_ttl_s: float = 86_400.0
     retention_s: float = 3_600.0
     grace_s: float = 10.0
+    metrics: str | None = None
+    trace: bool = False
     allow_network_filesystem: bool = False
     tls_certificate: pathlib.Path | None = None
     tls_key: pathlib.Path | None = None
@@ -136,12 +151,23 @@ class Config:
         for name, choices in (
             ("durability", get_args(Durability)),
             ("numerics", get_args(Numerics)),
+            ("control", get_args(Control)),
             ("oip", get_args(Oip)),
         ):
             if getattr(self, name) not in (None, *choices):
                 raise ConfigError(
                     name, f"got {getattr(self, name)!r}, expected one of {', '.join(choices)}."
                 )
+        if self.control != "none" and self.models is None:
+            raise ConfigError(
+                "model_control", f"got {self.control}, expected --models DIRECTORY beside it."
+            )
+        if self.loads and self.control != "explicit":
+            raise ConfigError(
+                "load_model",
+                f"got {self.loads[0]}, expected --model-control explicit beside it; all models "
+                "are loaded under the others.",
+            )
         if self.durability == "none" and self.store is not None:
             raise ConfigError(
                 "store",

@@ -31,7 +31,7 @@ from tickcell.server.contention import Contention
 from tickcell.server.entries import Entries, Entry
 from tickcell.server.pace import SLICE_S
 from tickcell.server.room import Count
-from tickcell.server.rounds import Answer, Commit, Computed, Load
+from tickcell.server.rounds import Answer, Commit, Computed, Load, Stepped
 from tickcell.server.rules import StepRequest
 from tickcell.server.store.contract import Contended
 from tickcell.server.store.errors import StoreError
@@ -118,6 +118,8 @@ class Driver:
 
     def enter(self, request: Request) -> Entry:
         """Lets a request take part in a round; it may be answered before this returns."""
+        if self._observer.spans is not None:
+            self._observer.spans.describe(request)
         entry = Entry(request)
         if self._entries.add(entry):
             if self._lone_turns < _LONE_TURNS or self._has_run or self._arrived:
@@ -270,6 +272,7 @@ class Driver:
         except Exception as error:  # noqa: BLE001 - the edge: logged, and answered.
             self._abandon([self._entries.first(item.key) for item in begun], error)
             return
+        self._observer.round_ended(begun, answers, again, self._entries.first)
         if again:
             self._arrived.extendleft(self._entries.first(key) for key in reversed(again))
             self._wake()
@@ -305,19 +308,26 @@ class Driver:
         if answers and self._store.syncs:
             self._sync.then(functools.partial(self._give_synced, answers, failed))
             return
-        for key, answer in answers:
-            self._remove(key).settle(answer)
+        self._answer_all(answers)
 
     def _give_synced(
         self, answers: Sequence[tuple[Key, Answer]], failed: _Failed, error: Exception | None
     ) -> None:
         if error is not None:
             self._observer.store_failed(error)
-        for key, answer in answers:
-            if error is not None:
+            for key, _ in answers:
                 self._heads.forget(key)
-                answer = failed(key.session, error)
-            self._remove(key).settle(answer)
+            answers = [(key, failed(key.session, error)) for key, _ in answers]
+        self._answer_all(answers)
+
+    def _answer_all(self, answers: Sequence[tuple[Key, Answer]]) -> None:
+        now_ns = time.perf_counter_ns()
+        for key, answer in answers:
+            entry = self._remove(key)
+            entry.settle(answer)
+            if isinstance(answer, Stepped):
+                request: Any = entry.request
+                self._observer.stepped(request, answer, now_ns - entry.enter_ns)
 
     def _remove(self, key: Key) -> Entry:
         entry, following = self._entries.remove(key)
@@ -359,29 +369,49 @@ class Driver:
         """Does what a job needs, and returns what came of it or `_LATER`."""
         if isinstance(need, Call):
             if not need.model.pace.is_slow:
-                return need.model.cell.step_rows(need.rows)
+                start_ns = time.perf_counter_ns()
+                rows = need.model.cell.step_rows(need.rows)
+                self._observer.computed(need.model, time.perf_counter_ns() - start_ns)
+                return rows
             return self._call_in_thread(job, need)
         if isinstance(need, Commit):
+            start_ns = time.perf_counter_ns()
             verdicts = self._commit(need.changes)
             if _is_any_open(verdicts):
-                self._contention.wait(need.changes, verdicts, functools.partial(self._settle, job))
+                settle = functools.partial(self._settle, job, start_ns)
+                self._contention.wait(need.changes, verdicts, settle)
+                self._observer.commit_waits()
                 return _LATER
-            self._observer.commit_was_possible()
+            self._observer.committed(time.perf_counter_ns() - start_ns)
             return verdicts
         try:
             if isinstance(need, Load):
-                return self._store.load(need.keys)
+                return self._load(need.keys)
             return self._store.counts(need.owner)
         except StoreError as error:
             self._observer.store_failed(error)
             raise
 
     def _call_in_thread(self, job: _Job, call: Call) -> object:
+        start_ns = time.perf_counter_ns()
+
+        def resume(done: asyncio.Future[bytes]) -> None:
+            error = done.exception()
+            if error is None:
+                self._observer.computed(call.model, time.perf_counter_ns() - start_ns)
+            self._resume(job, error or done.result())
+
         called = asyncio.get_running_loop().run_in_executor(
             self._cells, call.model.cell.step_rows, call.rows
         )
-        called.add_done_callback(lambda done: self._resume(job, done.exception() or done.result()))
+        called.add_done_callback(resume)
         return _LATER
+
+    def _load(self, keys: list[Key]) -> list[bytes | None]:
+        start_ns = time.perf_counter_ns()
+        loaded = self._store.load(keys)
+        self._observer.loaded(len(keys), time.perf_counter_ns() - start_ns)
+        return loaded
 
     def _commit(self, changes: Sequence[Change]) -> list[Verdict]:
         try:
@@ -390,10 +420,10 @@ class Driver:
             self._observer.store_failed(error)
             raise
 
-    def _settle(self, job: _Job, verdicts: Sequence[Verdict | StoreError]) -> None:
+    def _settle(self, job: _Job, start_ns: int, verdicts: Sequence[Verdict | StoreError]) -> None:
         """Goes on with a round whose commit had to wait."""
         if not _is_any_open(verdicts):
-            self._observer.commit_was_possible()
+            self._observer.committed(time.perf_counter_ns() - start_ns)
         self._resume(job, verdicts)
 
 

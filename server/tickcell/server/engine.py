@@ -15,12 +15,14 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tickcell.server import errors, lives, record, rounds
+from tickcell.server import errors, lives, model_versions, record, rounds
 from tickcell.server.driver import Driver
 from tickcell.server.heads import Heads
 from tickcell.server.life_requests import Begin, Create, Delete, End, Get, Recall, Reset, Touch
+from tickcell.server.model_control import ModelControl
 from tickcell.server.pieces import Pieces
 from tickcell.server.policy import Policy
+from tickcell.server.repository import Repository
 from tickcell.server.store.contract import Key
 from tickcell.server.store.errors import StoreError
 from tickcell.server.sweep import Sweep
@@ -33,10 +35,11 @@ if TYPE_CHECKING:
     from tickcell.server.catalogue import Catalogue, ServedModel
     from tickcell.server.config import Config
     from tickcell.server.life_requests import Creation
+    from tickcell.server.model_versions import ModelVersion
     from tickcell.server.observer import Observer
     from tickcell.server.quotas import Quotas
     from tickcell.server.record import Record
-    from tickcell.server.rounds import Stepped
+    from tickcell.server.rounds import Request, Stepped
     from tickcell.server.rules import StepRequest
     from tickcell.server.store import EmbeddedStore
 
@@ -61,7 +64,8 @@ class Engine:
 
     Attributes:
       catalogue: the models that are served.
-      replaced_count: lives that ended because the next one of their session began.
+      models: what loads and unloads them.
+      observer: hears of everything.
     """
 
     def __init__(
@@ -74,15 +78,17 @@ class Engine:
         quotas: Quotas | None = None,
     ) -> None:
         self.catalogue = catalogue
-        self.replaced_count = 0
         self._store = store
-        self._observer = observer
+        self.observer = observer
+        observer.serves(catalogue)
+        repository = None if config.models is None else Repository(config.models)
+        self.models = ModelControl(repository, config.control, catalogue, store, observer)
         policy = Policy.of(config, catalogue, quotas)
         self._quotas = policy.quotas
         heads = Heads()
         self._driver = Driver(store, heads, policy, observer, wall_ns)
         sweep = Sweep(store, self._driver, policy)
-        self._upkeep = Upkeep(store, heads, sweep, observer)
+        self._upkeep = Upkeep(store, heads, sweep, observer, models=self.models.keep_up)
 
     @property
     def store_id(self) -> str:
@@ -104,7 +110,9 @@ class Engine:
         """
         if self._quotas.have_rates:
             self._quotas.take(request)
-        return self._driver.enter(request)
+        if self.models.repository is None:
+            return self._driver.enter(request)
+        return self._with_its_model(request)
 
     async def create(self, caller: Caller, model: ServedModel, wanted: Creation) -> Record:
         """Creates a session, or returns the one that the same request created.
@@ -149,8 +157,6 @@ class Engine:
         beginning, stepping = self._driver.enter(request), self._driver.enter(first)
         begun: Record = await beginning
         has_begun = begun is request.made
-        if has_begun and request.has_replaced:
-            self.replaced_count += 1
         try:
             return begun, await stepping
         except (errors.StoreBusy, errors.StoreAway, errors.StoreFull) as error:
@@ -187,7 +193,7 @@ class Engine:
           ModelNotServed: its model, which gives the initial state, is not served.
         """
         request = Reset(caller.key(session), generation, request_id)
-        begun: Record = await self._driver.enter(request)
+        begun: Record = await self._with_its_model(request)
         return begun
 
     async def delete(self, caller: Caller, session: str, generation: int) -> None:
@@ -218,6 +224,11 @@ class Engine:
         """
         recalled: Record = await self._driver.enter(Recall(caller.key(session)))
         return recalled
+
+    async def list_model_versions(self) -> list[ModelVersion]:
+        """Returns what is known of every version of the models, by name, then version."""
+        pinned = await self._read(self._store.pinned)
+        return model_versions.every(self.models, self.catalogue, pinned)
 
     async def list_live(
         self,
@@ -277,14 +288,24 @@ class Engine:
     def close(self) -> None:
         """Waits for the threads to end; the store can be closed then."""
         self._upkeep.close()
+        self.models.close()
         self._driver.close()
+
+    async def _with_its_model(self, request: Request) -> Any:
+        """Answers a request, which begins again if the session's model had to be looked for."""
+        try:
+            return await self._driver.enter(request)
+        except errors.ModelNotServed as error:
+            if not await self.models.search(error.metadata["model_fingerprint"]):
+                raise
+        return await self._driver.enter(request)
 
     async def _read(self, read: Callable[[], _Result]) -> _Result:
         """Reads from the store in a slice; what fails is a refusal."""
         try:
             return await self._driver.in_slice(read)
         except StoreError as error:
-            self._observer.store_failed(error)
+            self.observer.store_failed(error)
             raise rounds.refusal(_LIST, error) from error
 
     async def _read_durable(self) -> None:
@@ -292,7 +313,7 @@ class Engine:
         try:
             await self._driver.durable()
         except StoreError as error:
-            self._observer.store_failed(error)
+            self.observer.store_failed(error)
             raise rounds.refusal(_LIST, error) from error
 
     def _live(self, found: list[tuple[Key, bytes]]) -> list[tuple[Key, Record]]:

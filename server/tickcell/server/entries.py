@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +21,15 @@ class Entry:
     Attributes:
       request: what is asked.
       has_begun: whether a round has begun with it.
+      enter_ns: when it was made, by a clock of no known beginning.
     """
 
-    __slots__ = ("_answers", "_caller", "has_begun", "request")
+    __slots__ = ("_answers", "_caller", "enter_ns", "has_begun", "request")
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.has_begun = False
+        self.enter_ns = time.perf_counter_ns()
         self._answers: tuple[Answer, ...] = ()
         # Waits for the answer; none if there was nothing to wait for.
         self._caller: asyncio.Future[None] | None = None

@@ -9,7 +9,7 @@
     ├─ SessionRestarted, StepConflict                          ABORTED
     ├─ StepStale, StepGap                                      OUT_OF_RANGE
     ├─ ModelNotServed, NumericsChanged, OutputNotFinite        FAILED_PRECONDITION
-    ├─ RecordNewer                                             FAILED_PRECONDITION
+    ├─ ModelBroken, ModelsUncontrolled, RecordNewer            FAILED_PRECONDITION
     ├─ StoreFull, SessionsFull, StreamsFull                    RESOURCE_EXHAUSTED
     ├─ OwnerSessionsFull, OwnerRateExceeded                    RESOURCE_EXHAUSTED
     ├─ CallerUnknown                                           UNAUTHENTICATED
@@ -74,7 +74,7 @@ class FrameNotFinite(TickcellError):
 
 
 class FrameOutOfRange(TickcellError):
-    """A reading lies outside what its sensor can measure."""
+    """A reading lies outside what its sensor can measure, or is not whole where it must be."""
 
     code = "INVALID_ARGUMENT"
     reason = "FRAME_OUT_OF_RANGE"
@@ -148,6 +148,20 @@ class ModelNotServed(TickcellError):
 
     code = "FAILED_PRECONDITION"
     reason = "MODEL_NOT_SERVED"
+
+
+class ModelBroken(TickcellError):
+    """A bundle of the repository cannot be served."""
+
+    code = "FAILED_PRECONDITION"
+    reason = "MODEL_BROKEN"
+
+
+class ModelsUncontrolled(TickcellError):
+    """The server's models are not loaded and unloaded by calls."""
+
+    code = "FAILED_PRECONDITION"
+    reason = "MODELS_UNCONTROLLED"
 
 
 class NumericsChanged(TickcellError):
@@ -281,6 +295,22 @@ def caller_unknown(problem: str) -> CallerUnknown:
       problem: what is wrong with what it shows, and the way out.
     """
     return CallerUnknown(f"the caller is not known: {problem}", problem=problem)
+
+
+def model_broken(model: str, version: str, problem: str) -> ModelBroken:
+    """Returns the answer to who wants a model whose bundle is broken.
+
+    Args:
+      model: its name.
+      version: its version.
+      problem: what is wrong with it, as a sentence.
+    """
+    return ModelBroken(
+        f"{model} {version} is not loaded: {problem}",
+        model=model,
+        model_version=version,
+        problem=problem,
+    )
 
 
 def store_full(session: str, why: str) -> StoreFull:

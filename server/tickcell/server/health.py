@@ -7,8 +7,14 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from tickcell.server.store.errors import StoreDamagedError, StorePinnedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tickcell.server.store.contract import Pin
 
 # So long may no commit have been possible.
 _PATIENCE_S = 3.0
@@ -21,16 +27,18 @@ _log = logging.getLogger(__name__)
 
 
 class Health:
-    """Hears of the store (see `Observer`), and judges.
+    """Hears of the store, and judges.
 
     Attributes:
       is_serving: the last judgement.
       is_draining: whether the server stops; it will not serve again.
+      notes: what whoever runs the server should see to although it serves, as sentences.
     """
 
     def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self.is_serving = True
         self.is_draining = False
+        self.notes: list[str] = []
         self._monotonic_s = monotonic_s
         self._last_commit_s = self._last_judged_s = monotonic_s()
         self._is_damaged = self._is_pinned = False
@@ -38,22 +46,32 @@ class Health:
         self._changed = asyncio.Event()
 
     def commit_was_possible(self) -> None:
+        """Hears that the store has judged changes."""
         self._last_commit_s = self._monotonic_s()
         if not self.is_serving:
             self._has_news.set()
 
     def store_failed(self, error: Exception) -> None:
+        """Hears that the store could not do what it was asked."""
         if isinstance(error, StoreDamagedError) and not self._is_damaged:
             _log.error("the store is damaged: %s", error)
             self._is_damaged = True
             self._has_news.set()
 
     def store_was_kept_up(self, error: Exception | None) -> None:
+        """Hears what came of the store's upkeep, each second."""
         self._is_pinned = isinstance(error, StorePinnedError)
         if error is None:
             self.commit_was_possible()
         else:
             self.store_failed(error)
+
+    def models_are_missing(self, missing: Mapping[Pin, int]) -> None:
+        self.notes = [
+            f"{pin.model} {pin.version} ({pin.fingerprint[:12]}) is not in the repository, and "
+            f"live sessions are pinned to it ({count})."
+            for pin, count in sorted(missing.items())
+        ]
 
     def drain(self) -> None:
         """Serves no more, whatever the store does."""

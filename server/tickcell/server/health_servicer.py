@@ -26,13 +26,15 @@ HEALTH_SERVICE = health.SERVICE_NAME
 class HealthServicer:
     """Says of each service whether it is served; they stand and fall together."""
 
-    def __init__(self, judge: Health, services: Iterable[str]) -> None:
+    def __init__(self, gate: calls.Gate, judge: Health, services: Iterable[str]) -> None:
         """Makes the servicer.
 
         Args:
+          gate: refuses what is no message; it need not be open.
           judge: knows whether the server serves.
           services: whose health may be asked for; "" for the whole server's is known too.
         """
+        self._gate = gate
         self._health = judge
         self._services = {"", *services}
 
@@ -65,7 +67,7 @@ class HealthServicer:
         try:
             service: str = calls.parse(health_pb2.HealthCheckRequest, encoded).service
         except errors.TickcellError as error:
-            await calls.abort(context, error)
+            await self._gate.refuse(context, error)
         return service
 
     def _answer(self, service: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import os
@@ -11,6 +12,14 @@ import stat
 from typing import Any
 
 _UNIX = "unix:"
+# Of the addresses that are proposed.
+_PORTS = {"--listen": 50061, "--metrics": 9464}
+# Why an address that other machines reach is refused, and the way out.
+_PLAIN_TEXT = {
+    "--listen": "where plain text can be read and changed on its way; give --tls-certificate and "
+    "--tls-key, or --insecure if that is meant.",
+    "--metrics": "where all who reach it can read the metrics; give --insecure if that is meant.",
+}
 
 
 class ListenError(OSError):
@@ -32,23 +41,23 @@ def check_free(address: str) -> None:
         _check_tcp(address)
 
 
-def require_loopback(address: str) -> None:
+def require_loopback(address: str, flag: str = "--listen") -> None:
     """Raises unless the address is reached from this machine alone.
+
+    Args:
+      address: to be listened on.
+      flag: names the address in what is raised.
 
     Raises:
       ListenError: it is malformed, or others reach it.
     """
     if address.startswith(_UNIX):
         return
-    for *_, where in _found(address):
+    for *_, where in _found(address, flag):
         # Of an address that is bound to an interface, as in fe80::1%eth0.
         host = str(where[0]).partition("%")[0]
         if not ipaddress.ip_address(host).is_loopback:
-            raise ListenError(
-                f"--listen: other machines reach {address}, where plain text can be read and "
-                "changed on its way; give --tls-certificate and --tls-key, or --insecure if that "
-                "is meant."
-            )
+            raise ListenError(f"{flag}: other machines reach {address}, {_PLAIN_TEXT[flag]}")
 
 
 def bound(address: str, port: int) -> str:
@@ -57,6 +66,34 @@ def bound(address: str, port: int) -> str:
         return address
     host, _, _ = address.rpartition(":")
     return f"{host}:{port}"
+
+
+def listen(address: str, flag: str) -> list[socket.socket]:
+    """Listens on all that `HOST:PORT` stands for, on one port; port 0 for any free one.
+
+    Args:
+      address: where.
+      flag: names the address in what is raised.
+
+    Raises:
+      ListenError: it cannot be listened on.
+    """
+    with contextlib.ExitStack() as undo:
+        listeners: list[socket.socket] = []
+        found = _found(address, flag)
+        for family, *_, where in found:
+            port = listeners[0].getsockname()[1] if listeners else where[1]
+            try:
+                listener = socket.create_server((where[0], port), family=family)
+            except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL and len(found) > 1:
+                    continue
+                raise ListenError(_refused(address, error, flag)) from error
+            listeners.append(undo.enter_context(listener))
+        if not listeners:
+            raise ListenError(f"{flag}: {address} is no address of this machine.")
+        undo.pop_all()
+    return listeners
 
 
 def as_called(address: str) -> str:
@@ -72,20 +109,20 @@ def as_called(address: str) -> str:
     return f"localhost:{port}" if is_every else address
 
 
-def _found(address: str) -> list[tuple[Any, ...]]:
+def _found(address: str, flag: str = "--listen") -> list[tuple[Any, ...]]:
     """Returns what a TCP address stands for, as `socket.getaddrinfo` does."""
     host, colon, port = address.rpartition(":")
     if not (colon and host and port.isdecimal() and int(port) < 2**16):
         raise ListenError(
-            f"--listen: got {address!r}, expected HOST:PORT such as localhost:50061 or [::]:50061, "
-            "or unix:PATH."
+            f"{flag}: got {address!r}, expected HOST:PORT such as localhost:{_PORTS[flag]} or "
+            f"[::]:{_PORTS[flag]}{', or unix:PATH' if flag == '--listen' else ''}."
         )
     try:
         return socket.getaddrinfo(
             host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except OSError as error:
-        raise ListenError(f"--listen: the host {host!r} is not known: {error.strerror}.") from error
+        raise ListenError(f"{flag}: the host {host!r} is not known: {error.strerror}.") from error
 
 
 def _check_tcp(address: str) -> None:
@@ -104,10 +141,10 @@ def _check_tcp(address: str) -> None:
                 raise ListenError(_refused(address, error)) from error
 
 
-def _refused(address: str, error: OSError) -> str:
+def _refused(address: str, error: OSError, flag: str = "--listen") -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"--listen: {address} is taken by another process; stop it, or choose another port."
-    return f"--listen: {address} cannot be listened on: {error.strerror}."
+        return f"{flag}: {address} is taken by another process; stop it, or choose another port."
+    return f"{flag}: {address} cannot be listened on: {os.strerror(error.errno or 0)}."
 
 
 def _check_unix(path: pathlib.Path) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tickcell.server import errors
 from tickcell.server.record import Life, Record
+from tickcell.server.store.contract import Pin
 from tickcell.wire import history
 
 if TYPE_CHECKING:
@@ -88,6 +89,18 @@ def is_live(record: Record | None) -> bool:
     An expired one does until its end is noticed, and it becomes a tombstone.
     """
     return record is not None and record.life.state_size != 0
+
+
+def new_pin(old: Record | None, new: Record | None) -> Pin | None:
+    """Returns the model version to which a session is pinned; None where that is as it was."""
+    if new is None:
+        return None
+    pin = _pin(new.life)
+    return None if old is not None and _pin(old.life) == pin else pin
+
+
+def _pin(life: Life) -> Pin:
+    return Pin(life.model, life.model_version, life.fingerprint)
 
 
 def has_ended(record: Record, now_ns: int) -> bool:

@@ -13,6 +13,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from tickcell import wire
 from tickcell.model import ids
 from tickcell.server import errors, owners
+from tickcell.server.catalogue import MAX_ORDER
 from tickcell.server.config import NANOSECONDS
 from tickcell.server.life_requests import Creation
 from tickcell.v1 import model_service_pb2, session_service_pb2
@@ -22,6 +23,7 @@ from tickcell.wire.stream_codec import StepFields
 if TYPE_CHECKING:
     from tickcell.server.catalogue import ServedModel
     from tickcell.server.config import Config
+    from tickcell.server.model_versions import ModelVersion
     from tickcell.server.record import Record
     from tickcell.server.rounds import Stepped
     from tickcell.server.store.contract import Key
@@ -35,8 +37,8 @@ _MAX_LABEL_VALUE_BYTES = 255
 _DEFAULT_WINDOW = 32
 _DEFAULT_PAGE_SIZE = 50
 _MAX_PAGE_SIZE = 1000
-# Where a page begins: an owner and a session's id, or a model's name and version.
-_MAX_PLACE = owners.MAX_BYTES + 1 + ids.MAX_LENGTH
+# Where a page begins: an owner and a session's id, or what orders a model's versions.
+_MAX_PLACE = max(owners.MAX_BYTES + 1 + ids.MAX_LENGTH, MAX_ORDER)
 
 
 def status(error: errors.TickcellError) -> status_pb2.Status:
@@ -270,6 +272,7 @@ def model(served: ServedModel) -> model_service_pb2.Model:
                 unit=sensor.unit,
                 min_reading=sensor.min_reading,
                 max_reading=sensor.max_reading,
+                whole=sensor.whole,
             )
             for sensor in interface.sensors
         ],
@@ -280,9 +283,33 @@ def model(served: ServedModel) -> model_service_pb2.Model:
             for tensor in interface.state_tensors
         ],
         output_names=interface.output_names,
-        output_meaning=card.output_meaning,
-        threshold=card.threshold,
+        outputs=[
+            model_service_pb2.Output(
+                name=head.name,
+                size=head.size,
+                kind=f"OUTPUT_KIND_{head.kind.upper()}",
+                classes=head.classes,
+                unit=card.outputs[head.name].unit,
+                meaning=card.outputs[head.name].meaning,
+                threshold=card.outputs[head.name].threshold,
+            )
+            for head in interface.heads
+        ],
+        mask_value=interface.mask_value,
         warm_up_step_count=card.warm_up_steps,
+    )
+
+
+def model_version(known: ModelVersion) -> model_service_pb2.ModelVersion:
+    """Returns a model's version as callers see it."""
+    return model_service_pb2.ModelVersion(
+        name=known.pin.model,
+        version=known.pin.version,
+        fingerprint=known.pin.fingerprint,
+        state=f"MODEL_VERSION_STATE_{known.state.name}",
+        session_count=known.session_count,
+        is_default=known.is_default,
+        problem=known.problem,
     )
 
 

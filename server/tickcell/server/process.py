@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import importlib.metadata
 import logging
@@ -10,14 +11,14 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
-from tickcell.model import Bundle
+from tickcell.model import Bundle, extras
 from tickcell.model.bundle import SHIPPED
 from tickcell.model.extras import MissingExtraError
 from tickcell.server import listening, store
 from tickcell.server.access import Access
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.engine import Engine
-from tickcell.server.health import Health
+from tickcell.server.monitoring.monitor import Monitor
 from tickcell.server.server import Server
 
 if TYPE_CHECKING:
@@ -31,20 +32,22 @@ def run(config: Config) -> None:
 
     Raises:
       BundleError, CatalogueError: a bundle cannot be served.
+      RepositoryError: the directory of models cannot be read.
       StoreError: the store cannot be opened.
-      ListenError: the address cannot be listened on, or not in plain text.
+      ListenError: an address cannot be listened on, or not in plain text.
       FileError: a certificate, or the file of tokens or callers, cannot be used.
-      MissingExtraError: the extra "server" is not installed.
+      MissingExtraError: the extra "server" is not installed, or "trace" where it is needed.
     """
-    catalogue = Catalogue(
-        ServedModel.load(Bundle.load(path)) for path in config.bundles or (SHIPPED,)
-    )
+    bundles = config.bundles or (() if config.models else (SHIPPED,))
+    # Imported before anybody is served, since to import it while the loop runs would hold it up.
+    extras.load("ai_edge_litert.interpreter", extra="server")
+    catalogue = Catalogue(ServedModel.load(Bundle.load(path)) for path in bundles)
     access = Access.of(config)
-    kept = open_store(config)
-    try:
-        asyncio.run(_serve(config, catalogue, kept, access))
-    finally:
-        kept.close()
+    with (
+        contextlib.closing(Monitor(config)) as monitor,
+        contextlib.closing(open_store(config)) as kept,
+    ):
+        asyncio.run(_serve(config, catalogue, kept, access, monitor))
 
 
 def open_store(config: Config) -> store.EmbeddedStore:
@@ -63,23 +66,29 @@ def open_store(config: Config) -> store.EmbeddedStore:
 
 
 async def _serve(
-    config: Config, catalogue: Catalogue, kept: store.EmbeddedStore, access: Access
+    config: Config,
+    catalogue: Catalogue,
+    kept: store.EmbeddedStore,
+    access: Access,
+    monitor: Monitor,
 ) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
-    health = Health()
-    engine = Engine(config, catalogue, kept, health, quotas=access.quotas)
-    server = Server(config, engine, health, access=access)
+    engine = Engine(config, catalogue, kept, monitor.observer, quotas=access.quotas)
+    server = Server(config, engine, monitor.observer.health, access=access)
     address = await server.start()
+    monitor.start(address)
     # What lives as long as the process is not looked through again: a full collection
     # takes longer than a tick at 50 Hz (25 ms here, 2 us after this).
     gc.freeze()
-    sys.stdout.write(_banner(config, catalogue, kept, access, address, server.lacks_oip))
+    banner = _banner(config, catalogue, kept, access, address, monitor.address, server.lacks_oip)
+    sys.stdout.write(banner)
     sys.stdout.flush()
     await stopping.wait()
     _log.info("stopping")
+    monitor.stop()
     await server.stop()
     _log.info("stopped")
 
@@ -90,6 +99,7 @@ def _banner(
     kept: store.EmbeddedStore,
     access: Access,
     address: str,
+    metrics: str,
     lacks_oip: MissingExtraError | None,
 ) -> str:
     """Says what is served, where, on which store, and the one line to try it."""
@@ -101,11 +111,15 @@ def _banner(
             f"{model.card.rate_hz:g} Hz, fingerprint {model.fingerprint[:12]}, numerics "
             f"{model.numerics.hex()}"
         )
+    if config.models is not None:
+        lines.append(f"  models {config.models}, model control {config.control}")
     where = "in memory: a restart loses every session" if config.store is None else config.store
     durability = "power-loss" if kept.syncs else config.durability or "process-crash"
     lines.append(f"  store  {where}, {kept.counts().live} sessions, durability {durability}")
     if kept.note:
         lines.append(f"  note   {kept.note}")
+    if metrics:
+        lines.append(f"  watch  http://{listening.as_called(metrics)}/metrics")
     if config.tls_certificate or config.tokens or config.insecure:
         lines.append(f"  calls  {access}")
     if lacks_oip is None and config.oip != "off":

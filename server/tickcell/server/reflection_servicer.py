@@ -18,7 +18,8 @@ REFLECTION_SERVICE = reflection.SERVICE_NAME
 class ReflectionServicer:
     """Shows the contracts of some services to tools that have no copy of them."""
 
-    def __init__(self, services: Iterable[str]) -> None:
+    def __init__(self, gate: calls.Gate, services: Iterable[str]) -> None:
+        self._gate = gate
         self._reflection = reflection.aio.ReflectionServicer((*services, REFLECTION_SERVICE))
 
     def methods(self) -> dict[str, calls.Handler]:
@@ -32,7 +33,7 @@ class ReflectionServicer:
             async for response in self._reflection.ServerReflectionInfo(_parsed(requests), context):
                 yield response.SerializeToString()
         except errors.TickcellError as error:
-            await calls.abort(context, error)
+            await self._gate.refuse(context, error)
 
 
 async def _parsed(

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from tickcell.server.clock import Moment
     from tickcell.server.heads import Heads
     from tickcell.server.policy import Policy
+    from tickcell.server.record import Life
 
 _log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ class Stepped(NamedTuple):
     """The answer to a step request.
 
     Attributes:
-      generation: the session's.
+      life: the session's.
       first_step: the index of the request's first step.
       outputs: `[T, B, O]` float32.
       history: after the request's last step.
@@ -99,11 +100,16 @@ class Stepped(NamedTuple):
         rest were computed.
     """
 
-    generation: int
+    life: Life
     first_step: int
     outputs: bytes
     history: bytes
-    stored: int = 0
+    stored: int
+
+    @property
+    def generation(self) -> int:
+        """The session's."""
+        return self.life.generation
 
 
 # A life request is answered with the record that is there then.
@@ -297,7 +303,7 @@ def _decide_step(
     if stored == request.step_count:
         outputs = rules.stored_outputs(found, first_step, stored)
         last = found.history_before(first_step + stored)
-        return Stepped(found.life.generation, first_step, outputs, last, stored)
+        return Stepped(found.life, first_step, outputs, last, stored)
     model = policy.catalogue.pinned_to(found, session)
     if model.numerics != found.numerics:
         if policy.is_strict:
@@ -322,7 +328,8 @@ def _decide_life(
     if new is old:
         return new
     encoded = None if new is None else record.encode(key, new)
-    change = Change(key, head.encoded, encoded, lives.is_live(old), lives.is_live(new))
+    pin = lives.new_pin(old, new)
+    change = Change(key, head.encoded, encoded, lives.is_live(old), lives.is_live(new), pin)
     return Computed(change, is_proven, new, new)
 
 
@@ -367,7 +374,7 @@ def _advance(begun: Begun, new_outputs: bytes, state: bytes) -> Computed | error
         Change(request.key, encoded, record.encode(request.key, new)),
         is_proven,
         new,
-        Stepped(found.life.generation, first_step, outputs, histories[-history.SIZE :], stored),
+        Stepped(found.life, first_step, outputs, histories[-history.SIZE :], stored),
     )
 
 

@@ -247,7 +247,7 @@ def numerics_changed(record: Record, numerics: bytes, session: str) -> errors.Nu
 
 
 def check_ranges(record: Record, request: StepRequest, stored: int, model: ServedModel) -> None:
-    """Raises FrameOutOfRange unless the new frames lie within the sensors' hard ranges."""
+    """Raises FrameOutOfRange unless the sensors can give all readings of the new frames."""
     frames = request.frames
     if stored:
         frames = frames[stored * record.life.frame_size :]
@@ -260,8 +260,8 @@ def check_ranges(record: Record, request: StepRequest, stored: int, model: Serve
     step = record.next_step + wrong.frame
     raise errors.FrameOutOfRange(
         f"{request.session}: step {step}, series {wrong.series}, {sensor.name}: got "
-        f"{wrong.reading:g} {sensor.unit}, expected {sensor.min_reading:g} to "
-        f"{sensor.max_reading:g}.",
+        f"{wrong.reading:g} {sensor.unit}".rstrip()
+        + f", expected {sensor.expected}.",
         session=request.session,
         step=step,
         series=wrong.series,
@@ -270,6 +270,7 @@ def check_ranges(record: Record, request: StepRequest, stored: int, model: Serve
         reading=wrong.reading,
         min_reading=sensor.min_reading,
         max_reading=sensor.max_reading,
+        whole=str(sensor.whole).lower(),
     )
 
 

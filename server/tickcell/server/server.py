@@ -72,18 +72,20 @@ class Server:
         self._health = health
         self._access = access or Access()
         self.lacks_oip: MissingExtraError | None = None
-        self._gate = calls.Gate(self._access)
-        self._streams = Streams(self._gate, config.limits.max_streams)
+        self._gate = calls.Gate(self._access, engine.observer)
+        self._streams = Streams(self._gate, engine.observer, config.limits.max_streams)
         steps = StepServicer(self._gate, self._streams, engine)
         lives = SessionServicer(self._gate, config, engine)
         self.services = {
             SESSION_SERVICE: {**lives.methods(), **steps.methods()},
-            MODEL_SERVICE: ModelServicer(self._gate, engine.catalogue).methods(),
+            MODEL_SERVICE: ModelServicer(self._gate, engine).methods(),
             **self._inference(),
         }
         shown = (*self.services, HEALTH_SERVICE)
-        self.services[HEALTH_SERVICE] = HealthServicer(health, shown).methods()
-        self.services[REFLECTION_SERVICE] = ReflectionServicer(shown).methods()
+        self.services[HEALTH_SERVICE] = HealthServicer(self._gate, health, shown).methods()
+        self.services[REFLECTION_SERVICE] = ReflectionServicer(self._gate, shown).methods()
+        if engine.observer.spans is not None:
+            self.services = engine.observer.spans.traced(self.services)
         self._handlers = [
             *(grpc.method_handlers_generic_handler(*each) for each in self.services.items()),
             *extra_handlers,
@@ -107,9 +109,11 @@ class Server:
 
         Raises:
           ListenError: the address cannot be listened on, or not in plain text.
+          RepositoryError: the models cannot be read.
         """
         if self._config.tls_certificate is None and not self._config.insecure:
             listening.require_loopback(self._config.listen)
+        await self._engine.models.begin(self._config.loads)
         port = await self._serve(self._config.listen)
         self._address = listening.bound(self._config.listen, port)
         works = (

@@ -50,14 +50,14 @@ class StepServicer:
                 asked, await self._engine.step(_request(caller.key(asked.session), asked))
             )
         except errors.TickcellError as error:
-            await calls.abort(context, error)
+            await self._gate.refuse(context, error)
 
     async def _stream(self, _: object, context: calls.Context) -> None:
         try:
             with self._streams.opened(context) as stream:
                 await self._answer_all(stream)
         except errors.TickcellError as error:
-            await calls.abort(context, error)
+            await self._gate.refuse(context, error)
 
     async def _answer_all(self, stream: Stream) -> None:
         """Answers request after request.
@@ -89,6 +89,7 @@ class StepServicer:
                     key = caller.key(asked.session)
                 answered = await self._engine.step(_request(key, asked))
             except errors.TickcellError as error:
+                self._engine.observer.refused(error)
                 await context.write(_refusal(asked or message, error))
                 continue
             outputs, last_history = answered.outputs, answered.history

@@ -12,6 +12,7 @@ from tickcell.server import calls, errors
 
 if TYPE_CHECKING:
     from tickcell.server.caller import Caller
+    from tickcell.server.observer import Observer
 
 _log = logging.getLogger(__name__)
 
@@ -50,8 +51,9 @@ class Stream:
 class Streams:
     """The streams that are open."""
 
-    def __init__(self, gate: calls.Gate, max_streams: int) -> None:
+    def __init__(self, gate: calls.Gate, observer: Observer, max_streams: int) -> None:
         self._gate = gate
+        self._observer = observer
         self._max_streams = max_streams
         self._open: set[Stream] = set()
         self._none_open = asyncio.Event()
@@ -75,11 +77,13 @@ class Streams:
         assert task is not None
         stream = Stream(caller, context, task)
         self._open.add(stream)
+        self._observer.open_streams = len(self._open)
         self._none_open.clear()
         try:
             yield stream
         finally:
             self._open.discard(stream)
+            self._observer.open_streams = len(self._open)
             if not self._open:
                 self._none_open.set()
 

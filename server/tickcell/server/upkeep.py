@@ -25,12 +25,27 @@ class Upkeep:
     """Keeps the store up in a thread, and sweeps it."""
 
     def __init__(
-        self, store: EmbeddedStore, heads: Heads, sweep: Sweep, observer: Observer
+        self,
+        store: EmbeddedStore,
+        heads: Heads,
+        sweep: Sweep,
+        observer: Observer,
+        **others: Callable[[], Awaitable[None]],
     ) -> None:
+        """Prepares it.
+
+        Args:
+          store: to be kept up.
+          heads: to be forgotten where the store was put back.
+          sweep: of the store.
+          observer: hears what came of the store's upkeep.
+          **others: what else is due each second, by its name in the log.
+        """
         self._store = store
         self._heads = heads
         self._sweep = sweep
         self._observer = observer
+        self._others = others
         # A thread of its own: a slow disk must hold up nothing else.
         self._thread = futures.ThreadPoolExecutor(1, "upkeep")
         self._said = dict[str, str]()
@@ -41,6 +56,7 @@ class Upkeep:
         await asyncio.gather(
             self._repeat("store", self._keep_store_up, period_s),
             self._repeat("sweep", self._sweep_store, period_s),
+            *(self._repeat(what, work, period_s) for what, work in self._others.items()),
         )
 
     def close(self) -> None:
@@ -61,6 +77,8 @@ class Upkeep:
             self._observer.store_was_kept_up(error)
             raise
         self._observer.store_was_kept_up(None)
+        sizes = await loop.run_in_executor(self._thread, self._store.sizes)
+        self._observer.store_holds(self._store.counts(), sizes)
 
     async def _sweep_store(self) -> None:
         removed = await self._sweep.run()

@@ -70,6 +70,12 @@ def agent(
                 f"{served.name} {served.version} has other sensors than the simulated car; name "
                 "a model by --model."
             )
+        threshold = served.outputs[0].threshold
+        if threshold is None:
+            raise click.ClickException(
+                f"{served.name} {served.version}: its first output is no probability, so nothing "
+                "says when to ease the car; name a model by --model."
+            )
         created = Session.create(
             server, model=served.name, model_version=served.version, credentials=credentials
         )
@@ -77,7 +83,7 @@ def agent(
         advance = stack.enter_context(
             progress.bar(f"drive {seed}", round(seconds * drive.RATE_HZ), "tick")
         )
-        supervisor = Agent(session, served.threshold, on_tick=advance)
+        supervisor = Agent(session, threshold, on_tick=advance)
         if realtime:
             trace = supervisor.drive_in_real_time(seed, seconds, hz)
         else:
@@ -87,7 +93,7 @@ def agent(
     click.echo(_drives({"never eased": never, "agent": trace, "always eased": always}))
     click.echo(_latencies(trace, hz if realtime else None))
     if plot:
-        plots.agent(plot, never, trace, served.threshold)
+        plots.agent(plot, never, trace, threshold)
 
 
 @contextlib.contextmanager

@@ -16,8 +16,9 @@ from tickcell.cli.commands.training_errors import expected_trouble
 
 if TYPE_CHECKING:
     from tickcell.model.keras.evaluation import Evaluation, Streamed
+    from tickcell.model.keras.scored import Scored
     from tickcell.model.recording import Layout
-    from tickcell.model.recording.labels import Labelling, Labels
+    from tickcell.model.recording.labels import Labels
     from tickcell.model.recording.mending import Policy
 
 _File = click.Path(path_type=pathlib.Path, dir_okay=False)
@@ -28,6 +29,7 @@ _MOST_DRAWN = 20
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=pathlib.Path, file_okay=False))
 @click.argument("recordings", nargs=-1, required=True)
+@click.option("--output", help="The output to score.  [default: all, where one label is of all]")
 @click.option("--plot", type=_File, help="Draws output over label to a PNG.")
 @click.option("--json", "report", type=_File, help="Writes all numbers to a JSON file.")
 @layouts.layout()
@@ -35,6 +37,7 @@ _MOST_DRAWN = 20
 def evaluate(
     bundle: pathlib.Path,
     recordings: tuple[str, ...],
+    output: str | None,
     plot: pathlib.Path | None,
     report: pathlib.Path | None,
     layout: Layout,
@@ -46,8 +49,9 @@ def evaluate(
     Recordings of another rate are brought to the bundle's, which is that of a file without
     times. Where a sequence has one label, the output at its last frame is scored. What the
     labels are, the bundle says: 0 and 1, against which each output is scored, one of its
-    classes, or numbers; an empty label is not scored. 'drive'
-    is eight simulated drives that the shipped model was not trained on.
+    classes, or numbers; an empty label is not scored. Of a bundle with outputs of several
+    kinds, --output says which the labels are of. 'drive' is eight simulated drives that
+    the shipped model was not trained on.
 
     \b
     tickcell evaluate bundle trip17.csv trip20.csv --plot outputs.png
@@ -56,13 +60,16 @@ def evaluate(
         from tickcell.drive.keras.datasets import DRIVE, held_out
         from tickcell.model.bundle import Bundle
         from tickcell.model.keras import evaluation
+        from tickcell.model.keras.scored import scored
         from tickcell.model.recording import open_recording
         from tickcell.model.recording.mending import Mending
 
         loaded = Bundle.load(bundle)
         sensors, rate_hz = loaded.interface.sensors, loaded.card.rate_hz
         mending = None if on_dropout is None else Mending(on_dropout)
-        labelling = evaluation.labelling_of(loaded, labels.null_class)
+        chosen = scored(loaded, output, labels.null_class)
+        for note in chosen.notes:
+            click.echo(f"tickcell: {note}", err=True)
         if not labels.are_of_column:
             layout = dataclasses.replace(layout, label=None)
         readers = []
@@ -79,7 +86,7 @@ def evaluate(
                 dropouts=mending is not None,
                 labelled=labels.are_of_column,
                 sequences=True,
-                labelling=labelling,
+                labelling=chosen.labelling,
             )
             for note in reader.notes():
                 click.echo(f"tickcell: {reader.name}: {note}", err=True)
@@ -88,7 +95,7 @@ def evaluate(
         total = None if None in lengths else sum(filter(None, lengths))
         with progress.bar("streaming", total) as advance:
             measured, streamed = evaluation.evaluate(
-                loaded, readers, advance, labels=labels, mending=mending
+                loaded, readers, advance, chosen=chosen, labels=labels, mending=mending
             )
         for reader in readers:
             for note in reader.closing_notes():
@@ -97,10 +104,10 @@ def evaluate(
             click.echo(f"tickcell: {note}", err=True)
         if any(part.one_label for part in streamed):
             click.echo("of a recording with one label, the output at its last frame is scored")
-        for line in score_tables.lines(measured, loaded.card):
+        for line in score_tables.lines(measured, chosen):
             click.echo(line)
         if plot is not None:
-            _plot(streamed, measured, labelling, loaded.card.threshold, plot)
+            _plot(streamed, measured, chosen, plot)
         if report is not None:
             report.write_text(json.dumps(measured.to_dict(), indent=2) + "\n")
 
@@ -108,8 +115,7 @@ def evaluate(
 def _plot(
     streamed: Sequence[Streamed],
     measured: Evaluation,
-    labelling: Labelling,
-    threshold: float,
+    chosen: Scored,
     path: pathlib.Path,
 ) -> None:
     """Draws outputs over time; of classes and numbers, and of many recordings, over labels."""
@@ -117,8 +123,11 @@ def _plot(
     from tickcell.model.keras.scores import ClassScores
 
     written = []
+    labelling = chosen.labelling
+    if labelling.kind == "classes" and len(chosen.parts) > 1:
+        raise click.UsageError("--plot draws one output of classes; name it with --output.")
     if len(streamed) <= _MOST_DRAWN:
-        plots.outputs(streamed, labelling, threshold, path)
+        plots.outputs(streamed, chosen, path)
         written.append(path)
     elif labelling.kind == "probability":
         raise click.UsageError(
@@ -129,5 +138,5 @@ def _plot(
         plots.confusion(overall, labelling.classes, written[-1])
     if labelling.kind == "number":
         written.append(path.with_name(f"{path.stem}-truth{path.suffix}"))
-        plots.truth(streamed, labelling.unit, written[-1])
+        plots.truth(streamed, chosen, written[-1])
     click.echo("drawn: " + ", ".join(map(str, written)))

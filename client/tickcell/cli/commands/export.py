@@ -10,12 +10,16 @@ import click
 import numpy as np
 
 from tickcell.cli.commands import layouts
+from tickcell.cli.commands import outputs as outputs_of
 from tickcell.cli.commands.places import check_place
 from tickcell.cli.commands.training_errors import expected_trouble, read_sensors
+from tickcell.model.outputs import Described
 from tickcell.model.recording import Layout, RecordingError, open_recording, read_all
 from tickcell.model.recording.mending import Mending
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tickcell.model.bundle import Bundle
     from tickcell.model.keras.description import Description
     from tickcell.model.recording import Recording
@@ -24,7 +28,7 @@ _File = click.Path(path_type=pathlib.Path, exists=True, dir_okay=False)
 _Model = click.Path(path_type=pathlib.Path, exists=True)
 _SEED = 0
 _TYPICAL_STEP_COUNT = 1000
-_DESCRIBED = ("name", "version", "rate_hz", "output_meaning", "output_name", "threshold")
+_DESCRIBED = ("name", "version", "rate_hz")
 
 
 @click.command()
@@ -38,9 +42,14 @@ _DESCRIBED = ("name", "version", "rate_hz", "output_meaning", "output_name", "th
 @click.option("--name", help="Names the model.")
 @click.option("--version", help="Tells versions of one name apart.")
 @click.option("--rate-hz", type=float, help="Rate of frames that the model was trained at.")
-@click.option("--meaning", "output_meaning", help="What the output means, as a sentence.")
-@click.option("--output-name", help="Names the output.")
-@click.option("--threshold", type=float, help="From which output on that is taken to hold.")
+@click.option(
+    "--output",
+    "outputs",
+    multiple=True,
+    metavar="NAME",
+    help="Names an output, or one of their numbers; once for each, in the model's order.",
+)
+@outputs_of.described
 @click.option(
     "--custom",
     multiple=True,
@@ -55,13 +64,18 @@ def export(model: pathlib.Path, out: pathlib.Path, replace: bool, **options: Any
 
     MODEL is a .keras file, an .h5 file of Keras 2 or 3, or a SavedModel of Keras 2. No
     code in it is run; its own layers come from --custom. What cannot be streamed is
-    refused, with the layer, the reason and the way out. The gate 'drive'
-    is for a model trained on simulated drives: it must tell aggressive driving on drives
-    that it has not seen, and better than a network that sees one frame at a time.
+    refused, with the layer, the reason and the way out. What an output is shows in its
+    last activation (sigmoid: a probability, softmax: classes, else a number), if --kind
+    and --class say nothing else. The gate 'drive' is for a model trained on simulated
+    drives: it must tell aggressive driving on drives that it has not seen, and better than
+    a network that sees one frame at a time.
 
     \b
     tickcell export run/model.keras --out bundle
     tickcell export lstm.keras --out bundle --rate-hz 100 --golden walk.csv --sensors imu.json
+    tickcell export gait.keras --out bundle --rate-hz 100 \
+      --output speed --unit speed=m/s \
+      --output activity --class activity=sit --class activity=walk
     tickcell serve --bundle bundle
     """
     with expected_trouble():
@@ -103,25 +117,42 @@ def _export(model: pathlib.Path, out: pathlib.Path, replace: bool, options: dict
 def _describe(path: pathlib.Path, model: Any, options: dict[str, Any]) -> Description:
     """Joins the description beside the model, if there is one, with what the flags say."""
     from tickcell.model.keras import description as descriptions
-    from tickcell.model.keras import graph, plan
+    from tickcell.model.keras import graph, heads, plan, whole
 
+    read = plan.read(graph.as_float32(model))
     beside = options["description"] or path.parent / descriptions.FILE_NAME
     given = {key: options[key] for key in _DESCRIBED if options[key] is not None}
     if options["sensors"]:
         given["sensors"] = read_sensors(options["sensors"])
     if beside.is_file():
-        return dataclasses.replace(descriptions.Description.read(beside), **given)
-    if "rate_hz" not in given:
+        described = dataclasses.replace(descriptions.Description.read(beside), **given)
+    elif "rate_hz" in given:
+        defaults = {"name": path.stem, "version": "1", "sensors": descriptions.sensors_of(read)}
+        described = descriptions.Description(**{**defaults, **given})
+    else:
         raise click.UsageError(
             f"{path}: has no {descriptions.FILE_NAME} beside it; name the rate with --rate-hz."
         )
-    defaults = {
-        "name": path.stem,
-        "version": "1",
-        "output_meaning": f"The output of {path.name}.",
-        "sensors": descriptions.sensors_of(plan.read(graph.as_float32(model))),
-    }
-    return descriptions.Description(**{**defaults, **given})
+    return dataclasses.replace(
+        described,
+        sensors=whole.sensors(read, described.sensors),
+        outputs=_outputs(described.outputs, [head.name for head in heads.of(read)], options),
+    )
+
+
+def _outputs(
+    described: tuple[Described, ...], own: Sequence[str], options: dict[str, Any]
+) -> tuple[Described, ...]:
+    """Joins what is known of the outputs with what the flags say."""
+    named = [Described(name) for name in options["outputs"]]
+    if len(named) == len(described):
+        # What the description says of an output stays, under its new name.
+        named = [
+            dataclasses.replace(one, name=new.name)
+            for one, new in zip(described, named, strict=True)
+        ]
+    named = named or list(described) or [Described(name) for name in own]
+    return outputs_of.told(named, options)
 
 
 def _golden(golden: str | None, description: Description, layout: Layout) -> Recording | None:
@@ -162,6 +193,8 @@ def _say(bundle: Bundle, out: pathlib.Path) -> None:
     card = bundle.card
     agreement = card.metrics["keras_agreement"]
     click.echo(f"{out}: {card.name} version {card.version}, fingerprint {bundle.fingerprint[:12]}")
+    for line in outputs_of.lines(bundle):
+        click.echo(line)
     click.echo(
         f"max |delta| to Keras over the whole sequence: {card.keras_max_delta:.2g} "
         f"over {card.keras_max_delta_steps} steps"

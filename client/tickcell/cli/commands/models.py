@@ -2,47 +2,83 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from tickcell.cli.commands import connection, options
 from tickcell.cli.tables import columns
-from tickcell.client import unary_calls
+from tickcell.client import errors, unary_calls
 
 if TYPE_CHECKING:
     from tickcell.client.credentials import Credentials
+    from tickcell.client.resources import Model, ModelVersion, Output
+    from tickcell.model import Sensor
 
 
 @click.group()
 def models() -> None:
-    """Shows what a server serves."""
+    """Shows what a server serves, and has models loaded and unloaded."""
 
 
 @models.command("list")
 @options.server
 @options.credentials
 def list_models(server: str, credentials: Credentials) -> None:
-    r"""Lists the models, by name, then version.
+    r"""Lists every version of every model, and how many sessions are pinned to it.
+
+    Below them stands what is wrong with any of them. Where callers are told apart, only
+    operators see more than what new sessions may get.
+
+    \b
+    ready      new sessions get it, the default one if they name no version
+    retired    it goes on for the sessions that are pinned to it
+    available  it lies in the repository, not loaded
+    loading    it has come to the repository, and is served once it has settled
+    broken     it lies there and cannot be served
+    missing    sessions are pinned to it, and it is not there
 
     \b
     tickcell models list
     """
-    rows = [("MODEL", "VERSION", "RATE", "SENSORS", "OUTPUTS", "FINGERPRINT", "NUMERICS")]
+    rows = [
+        ("MODEL", "VERSION", "STATE", "SESSIONS", "RATE", "SENSORS", "OUTPUTS", "FINGERPRINT",
+         "NUMERICS"),
+    ]  # fmt: skip
     with connection.link(server, credentials) as link:
-        rows += [
-            (
-                model.name,
-                model.version,
-                f"{model.rate_hz:g} Hz",
-                str(len(model.sensors)),
-                str(len(model.output_names)),
-                model.fingerprint[:12],
-                model.numerics_digest,
-            )
+        served = {
+            (model.name, model.version, model.fingerprint): model
             for model in unary_calls.list_models(link)
-        ]
+        }
+        try:
+            versions = list(unary_calls.list_model_versions(link))
+        except errors.OperatorsOnlyError:
+            rows += [(*place[:2], "ready", "-", *_facts(model)) for place, model in served.items()]
+            versions = []
+    for version in versions:
+        model = served.get((version.name, version.version, version.fingerprint))
+        rows.append(
+            (
+                version.name,
+                version.version,
+                version.state + (" (default)" if version.is_default else ""),
+                str(version.session_count),
+                *(_facts(model) if model else ("-", "-", "-", version.fingerprint[:12], "-")),
+            )
+        )
     click.echo(columns(rows))
+    _echo_problems(versions)
+
+
+def _facts(model: Model) -> tuple[str, str, str, str, str]:
+    return (
+        f"{model.rate_hz:g} Hz",
+        str(len(model.sensors)),
+        str(len(model.output_names)),
+        model.fingerprint[:12],
+        model.numerics_digest,
+    )
 
 
 @models.command("show")
@@ -53,7 +89,7 @@ def list_models(server: str, credentials: Credentials) -> None:
 def show_model(name: str, version: str, server: str, credentials: Credentials) -> None:
     r"""Shows one model: what it expects, and what it answers.
 
-    NAME and VERSION may be left out where only one is served.
+    NAME may be left out where only one is served, and VERSION for the newest.
 
     \b
     tickcell models show
@@ -66,15 +102,92 @@ def show_model(name: str, version: str, server: str, credentials: Credentials) -
         ("fingerprint", model.fingerprint),
         ("numerics digest", model.numerics_digest),
         ("rate", f"{model.rate_hz:g} Hz"),
-        ("output", f"{', '.join(model.output_names)}: {model.output_meaning}"),
-        ("threshold", f"{model.threshold:g}"),
         ("warm-up", f"{model.warm_up_step_count} steps"),
         ("state", ", ".join(f"{each.name} {list(each.shape)}" for each in model.state_tensors)),
     ]
-    sensors = [("SENSOR", "UNIT", "LOWEST", "HIGHEST")] + [
-        (sensor.name, sensor.unit, f"{sensor.min_reading:g}", f"{sensor.max_reading:g}")
-        for sensor in model.sensors
+    if model.mask_value is not None:
+        facts.append(("mask", f"a frame of which all readings are {model.mask_value:g}"))
+    tables = (facts, _outputs(model.outputs), _sensors(model.sensors))
+    click.echo("\n\n".join(columns(table) for table in tables))
+
+
+def _outputs(outputs: Sequence[Output]) -> Sequence[Sequence[str]]:
+    rows = [("OUTPUT", "KIND", "CLASSES", "UNIT", "THRESHOLD", "MEANING")]
+    for output in outputs:
+        classes = ", ".join(output.classes)
+        if output.kind == "classes" and not classes:
+            classes = f"{output.size} without names"
+        threshold = "-" if output.threshold is None else f"{output.threshold:g}"
+        name = (
+            output.name
+            if output.kind == "classes" or output.size == 1
+            else (f"{output.name} ({output.size} numbers)")
+        )
+        rows.append(
+            (
+                name,
+                output.kind,
+                classes or "-",
+                output.unit or "-",
+                threshold,
+                output.meaning or "-",
+            )
+        )
+    return rows
+
+
+def _sensors(sensors: Sequence[Sensor]) -> Sequence[Sequence[str]]:
+    return [("SENSOR", "UNIT", "READINGS")] + [
+        (sensor.name, sensor.unit or "-", sensor.expected) for sensor in sensors
     ]
-    click.echo(columns(facts))
-    click.echo()
-    click.echo(columns(sensors))
+
+
+@models.command("load")
+@click.argument("name")
+@click.argument("version", default="")
+@options.server
+@options.credentials
+def load_model(name: str, version: str, server: str, credentials: Credentials) -> None:
+    r"""Loads a version of the server's repository and gives it to new sessions.
+
+    Without VERSION it is the newest that lies there. The server must run with
+    --model-control explicit.
+
+    \b
+    tickcell models load drive
+    tickcell models load drive 2
+    """
+    with connection.link(server, credentials) as link:
+        loaded = unary_calls.load_model(link, name, version)
+    click.echo(f"{loaded.name} {loaded.version}: new sessions get it ({loaded.fingerprint[:12]})")
+
+
+@models.command("unload")
+@click.argument("name")
+@click.argument("version", default="")
+@options.server
+@options.credentials
+def unload_model(name: str, version: str, server: str, credentials: Credentials) -> None:
+    r"""Gives a version to no new session any more; without VERSION, none of the model.
+
+    The sessions that are pinned to it go on, and it is unloaded once they have
+    ended. The server must run with --model-control explicit.
+
+    \b
+    tickcell models unload drive 1
+    """
+    with connection.link(server, credentials) as link:
+        unloaded = unary_calls.unload_model(link, name, version)
+    for each in unloaded:
+        click.echo(
+            f"{each.name} {each.version}: takes no new sessions; live ones that go on: "
+            f"{each.session_count}"
+        )
+
+
+def _echo_problems(versions: list[ModelVersion]) -> None:
+    problems = [version for version in versions if version.problem]
+    if problems:
+        click.echo()
+    for version in problems:
+        click.echo(f"{version.name} {version.version}: {version.problem}")

@@ -170,7 +170,7 @@ class _Run:
             if not self._is_through(error):
                 raise
             return
-        dropouts = dropout.Dropouts(asked.on_dropout, model.sensors)
+        dropouts = dropout.Dropouts(asked.on_dropout, model.sensors, model.mask_value)
         played = self._source(model, dropouts)
         for note in played.notes():
             click.echo(f"tickcell: {note}", err=True)

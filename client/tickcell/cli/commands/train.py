@@ -146,7 +146,7 @@ def _train(options: dict[str, Any]) -> None:
 
 def _leave_one_out(options: dict[str, Any]) -> None:
     from tickcell.model.keras import leave_one_out as leaving
-    from tickcell.model.keras import plots, provenance
+    from tickcell.model.keras import plots, provenance, scored
 
     training_flags.refuse_with_leave_one_out()
     directory = options["out"]
@@ -174,9 +174,8 @@ def _leave_one_out(options: dict[str, Any]) -> None:
     report = directory / "leave_one_out.json"
     report.write_text(json.dumps([left.to_dict() for left, _ in results], indent=2) + "\n")
     streamed = [outputs for _, outputs in results]
-    plots.outputs(
-        streamed, dataset.labelling, description.threshold, directory / "leave_one_out.png"
-    )
+    chosen = scored.learnt(description.outputs[0], dataset.labelling)
+    plots.outputs(streamed, chosen, directory / "leave_one_out.png")
     click.echo(f"{report}, {report.with_suffix('.png')}")
 
 

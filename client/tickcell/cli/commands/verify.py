@@ -75,7 +75,7 @@ def _verify(
     if path is None:
         whole = samples.golden(bundle)
     else:
-        dropouts = dropout.Dropouts("raise", model.sensors)
+        dropouts = dropout.Dropouts("raise", model.sensors, model.mask_value)
         read = source.open_source(path, model, dropouts, layout)
         for note in read.notes():
             click.echo(f"tickcell: {note}", err=True)

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from tickcell.model import recording as recordings_of
-from tickcell.model.interface import Sensor
+from tickcell.model.interface import Sensor, unnamed_sensors
 from tickcell.model.keras import windows
-from tickcell.model.keras.description import unnamed_sensors
 from tickcell.model.recording import Layout, Recording, RecordingError, open_recording
 from tickcell.model.recording.labels import Labelling, Labels
 from tickcell.model.recording.mending import Mending, Policy

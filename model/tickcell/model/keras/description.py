@@ -12,16 +12,14 @@ import os
 import pathlib
 from typing import TYPE_CHECKING, Any, cast
 
-from tickcell.model.interface import InterfaceError, Sensor
+from tickcell.model.interface import InterfaceError, Sensor, unnamed_sensors
+from tickcell.model.outputs import Described
 from tickcell.model.recording.labels import Kind, Labelling
 
 if TYPE_CHECKING:
     from tickcell.model.keras.plan import Plan
 
 FILE_NAME = "description.json"
-
-# A reading without known limits may be any float32.
-_FLOAT32_MAX = 3.4028234e38
 
 
 class DescriptionError(ValueError):
@@ -30,25 +28,26 @@ class DescriptionError(ValueError):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Description:
-    """What a person says of a model; see `Card` for the fields of the same names."""
+    """What a person says of a model; see `Card` for the fields of the same names.
+
+    Attributes:
+      sensors: of a frame, in order.
+      outputs: what is said of them; see `outputs.described`.
+    """
 
     name: str
     version: str
     sensors: tuple[Sensor, ...]
     rate_hz: float
-    output_meaning: str
-    output_name: str = "output"
-    threshold: float = 0.5
+    outputs: tuple[Described, ...] = ()
     training: dict[str, Any] = dataclasses.field(default_factory=dict)
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
-    kind: str = "probability"
-    classes: list[str] = dataclasses.field(default_factory=list)
-    unit: str = ""
 
     def labelling(self, null_class: str | None = None) -> Labelling:
-        """Returns what labels are that the outputs can be compared with."""
-        kind = cast("Kind", self.kind)  # It is checked where it becomes part of a labelling.
-        return Labelling(kind, tuple(self.classes), null_class, self.unit)
+        """Returns what labels are that can stand beside the first output."""
+        first = self.outputs[0] if self.outputs else Described("output")
+        kind = cast("Kind", first.kind or "probability")  # It is checked by the labelling.
+        return Labelling(kind, first.classes, null_class, first.unit)
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Writes the description as JSON."""
@@ -64,7 +63,9 @@ class Description:
         try:
             fields = json.loads(pathlib.Path(path).read_text())
             return cls(
-                sensors=tuple(Sensor(**sensor) for sensor in fields.pop("sensors")), **fields
+                sensors=tuple(Sensor(**sensor) for sensor in fields.pop("sensors")),
+                outputs=tuple(map(_output, fields.pop("outputs"))),
+                **fields,
             )
         except (OSError, InterfaceError) as error:
             raise DescriptionError(f"{path}: {error}") from error
@@ -77,15 +78,11 @@ def sensors_of(plan: Plan) -> tuple[Sensor, ...]:
     if len(plan.inputs) == 1:
         return unnamed_sensors(plan.sensor_count)
     return tuple(
-        Sensor(f"{name}_{number}", "", -_FLOAT32_MAX, _FLOAT32_MAX)
+        Sensor.unlimited(f"{name}_{number}")
         for name, (_, columns) in zip(plan.input_names, plan.columns(), strict=True)
         for number in range(1, columns.stop - columns.start + 1)
     )
 
 
-def unnamed_sensors(count: int) -> tuple[Sensor, ...]:
-    """Returns sensors for a model of which only the width of a frame is known."""
-    return tuple(
-        Sensor(f"reading_{number}", "", -_FLOAT32_MAX, _FLOAT32_MAX)
-        for number in range(1, count + 1)
-    )
+def _output(fields: dict[str, Any]) -> Described:
+    return Described(**{**fields, "classes": tuple(fields.get("classes", ()))})

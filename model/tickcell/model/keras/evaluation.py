@@ -6,16 +6,18 @@ import array
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tickcell.model.bundle import Bundle
 from tickcell.model.cell import Cell
 from tickcell.model.keras import agreement, scores
+from tickcell.model.keras.scored import Part, Scored, scored
 from tickcell.model.keras.scores import ScoreError, Scores
+from tickcell.model.ranges import ReadingError
 from tickcell.model.recording import Block, Reader, Recording
-from tickcell.model.recording.labels import Kind, Labelling, Labels
+from tickcell.model.recording.labels import Labels
 from tickcell.model.recording.mending import Mending
 
 if TYPE_CHECKING:
@@ -28,9 +30,6 @@ _SAME = 1e-3
 # So many frames of the first recording are kept, to see a push to the state forgotten.
 _START_FRAMES = 30_000
 
-# What the outputs of classes are scored as, together.
-ALL_OUTPUTS = "classes"
-
 _OF_COLUMN = Labels()
 
 
@@ -42,7 +41,7 @@ class Streamed:
       name: of the recording.
       times: `[T]` float64, seconds.
       labels: `[T]` float32, NaN where a frame has none; or None.
-      outputs: `[T, O]` float32, of its frames.
+      outputs: `[T, O]` float32, of its frames; those that are scored.
       one_label: whether the label is one for the whole recording.
     """
 
@@ -91,7 +90,8 @@ class Evaluation:
     """How a bundle does.
 
     Attributes:
-      by_output: by the output's name; of classes, all outputs together under "classes".
+      by_output: by the output's name, or the number's of an output that has several; the
+        numbers of classes are scored together.
       unlabelled_count: the frames without a label, which are not scored.
       forgetting_s: seconds until outputs are the same to 0.001 after the state was pushed
         hard, at the worst of some places at the start of the first recording; None if half
@@ -112,23 +112,12 @@ class Evaluation:
         return dataclasses.asdict(self)
 
 
-def labelling_of(bundle: Bundle, null_class: str | None = None) -> Labelling:
-    """Returns what the labels must be that a bundle's outputs are compared with."""
-    card = bundle.card
-    kind = cast("Kind", card.kind)  # It is checked where it becomes part of a labelling.
-    if kind == "classes" and len(card.classes) != bundle.interface.output_count:
-        raise ScoreError(
-            f"{card.name}: its card names {len(card.classes)} classes, and it has "
-            f"{bundle.interface.output_count} outputs."
-        )
-    return Labelling(kind, tuple(card.classes), null_class, card.unit)
-
-
 def stream(
     cell: Cell,
     reader: Reader,
     watch: Callable[[Block], object] = lambda _: None,
     mending: Mending | None = None,
+    columns: Sequence[int] | None = None,
 ) -> Iterator[Streamed]:
     """Steps through each recording of a file from the initial state.
 
@@ -137,7 +126,12 @@ def stream(
       reader: of the file; its frames are not kept.
       watch: is given each block of frames once it is streamed.
       mending: what is done with readings that drop out, if the reader lets them.
+      columns: those of an output row that are kept; all without them.
+
+    Raises:
+      ScoreError: a reading must be a whole number that the model knows, and is not.
     """
+    chosen = slice(None) if columns is None else list(columns)
     kept, recording = _Kept(), None
     state = cell.initial_state()
     for block in reader.blocks(None if mending is None else mending.blocks):
@@ -147,8 +141,11 @@ def stream(
         recording = block.recording
         outputs = np.empty((len(block.frames), cell.interface.output_count), np.float32)
         for index, frame in enumerate(block.frames):
-            outputs[index], state = cell.step(frame, state)
-        kept.add(block, outputs)
+            try:
+                outputs[index], state = cell.step(frame, state)
+            except ReadingError as error:
+                raise ScoreError(f"{reader.name}: at {block.times[index]:g} s: {error}") from error
+        kept.add(block, outputs[:, chosen])
         watch(block)
     if recording is not None:
         yield kept.streamed(reader)
@@ -159,6 +156,7 @@ def evaluate(
     recordings: Sequence[Recording | Reader],
     advance: Callable[[int], object] = lambda _: None,
     *,
+    chosen: Scored | None = None,
     labels: Labels = _OF_COLUMN,
     mending: Mending | None = None,
 ) -> tuple[Evaluation, list[Streamed]]:
@@ -166,8 +164,9 @@ def evaluate(
 
     Args:
       bundle: of the network.
-      recordings: whole ones, or files as they are read, with labels as `labelling_of` says.
+      recordings: whole ones, or files as they are read, with labels as `chosen` says.
       advance: is told of the number of steps that were done.
+      chosen: what is scored; all outputs without it.
       labels: where the labels come from.
       mending: what is done with readings that drop out; without it they are refused.
 
@@ -182,6 +181,7 @@ def evaluate(
                 f"{reader.name}: has no labels to compare the outputs with; name their column with "
                 "--label."
             )
+    chosen = chosen or scored(bundle, null_class=labels.null_class)
     cell = bundle.cell()
     start: list[NDArray[np.float32]] = []
 
@@ -193,20 +193,15 @@ def evaluate(
 
     streamed: list[Streamed] = []
     for reader in readers:
-        streamed += stream(cell, reader, watch, mending)
-    labelling = labelling_of(bundle, labels.null_class)
+        streamed += stream(cell, reader, watch, mending, chosen.columns)
     if not labels.are_of_column:
-        assigned = labels.assigned([part.times for part in streamed], labelling)
+        assigned = labels.assigned([part.times for part in streamed], chosen.labelling)
         streamed = [
             dataclasses.replace(part, labels=found, one_label=bool(labels.file))
             for part, found in zip(streamed, assigned, strict=True)
         ]
-    score = functools.partial(scores.score, labelling=labelling, threshold=bundle.card.threshold)
     evaluation = Evaluation(
-        by_output={
-            name: _output_scores(streamed, columns, score)
-            for name, columns in _scored_outputs(bundle).items()
-        },
+        by_output={part.name: _output_scores(streamed, part, chosen) for part in chosen.parts},
         unlabelled_count=sum(int(np.isnan(_labels([part])).sum()) for part in streamed),
         forgetting_s=_forgetting_s(cell, np.concatenate(start), readers[0].rate_hz),
     )
@@ -252,15 +247,9 @@ def _forgetting_s(cell: Cell, frames: NDArray[np.float32], rate_hz: float) -> fl
 _Score = Callable[["NDArray[np.float32]", "NDArray[np.float32]"], Scores]
 
 
-def _scored_outputs(bundle: Bundle) -> dict[str, slice]:
-    """Returns what is scored, by name: its columns of the outputs."""
-    if bundle.card.kind == "classes":
-        return {ALL_OUTPUTS: slice(None)}
-    names = bundle.interface.output_names
-    return {name: slice(column, column + 1) for column, name in enumerate(names)}
-
-
-def _output_scores(streamed: Sequence[Streamed], columns: slice, score: _Score) -> OutputScores:
+def _output_scores(streamed: Sequence[Streamed], of: Part, chosen: Scored) -> OutputScores:
+    columns = of.columns
+    score = functools.partial(scores.score, labelling=chosen.labelling, threshold=of.threshold)
     by_name: dict[str, list[Streamed]] = {}
     for part in streamed:
         by_name.setdefault(part.name, []).append(part)

@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tickcell.model import probe
-from tickcell.model.bundle import Bundle, Card, Golden, fingerprint
-from tickcell.model.cell import LiteRTCell
+from tickcell.model import outputs
+from tickcell.model.bundle import Bundle, Card, Golden, cell_of
 from tickcell.model.interface import Interface
-from tickcell.model.keras import agreement, checks, conversion, graph, heads
+from tickcell.model.keras import agreement, checks, conversion, graph, heads, whole
 from tickcell.model.keras import frames as frames_of
-from tickcell.model.keras.agreement import Agreement, AgreementError
+from tickcell.model.keras.agreement import AgreementError
 from tickcell.model.keras.step import Step
+from tickcell.model.ranges import Ranges, ReadingError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from tickcell.model.card import Output
+    from tickcell.model.cell import LiteRTCell
     from tickcell.model.keras.description import Description
 
 RANDOM_STEP_COUNT = 10_000
@@ -52,22 +54,22 @@ def export(
 
     Raises:
       UnstreamableError: the model has a layer that cannot be streamed.
+      InterfaceError: the model has other sensors or outputs than are described.
       ConversionError: the graph is not sound.
-      AgreementError: the step does not give the outputs of the model.
+      AgreementError: the step does not give the outputs of the model, or the golden has
+        frames that the model does not take.
     """
     rebuilt = graph.as_float32(model)
     step = Step(rebuilt)
-    if len(description.sensors) != step.plan.sensor_count:
-        raise AgreementError(
-            f"{model.name}: takes {step.plan.sensor_count} readings, and the description names "
-            f"{len(description.sensors)} sensors; name them with --sensors."
-        )
+    sensors = whole.sensors(step.plan, description.sensors)
+    own_heads, said = outputs.described(description.outputs, heads.of(step.plan), model.name)
+    mask_value = step.plan.mask_value if len(step.plan.inputs) == 1 else None
+    interface = Interface(sensors, step.state_tensors, own_heads, mask_value)
+
     # A model of sequences of one length is called on one as it was trained.
     random_step_count = max(random_step_count, step.plan.step_count or 0)
     generator = np.random.default_rng(0)
-    if golden_frames is None:
-        golden_frames = frames_of.standard(step.plan, generator, _GOLDEN_STEP_COUNT)
-    golden_frames = np.ascontiguousarray(golden_frames, np.float32)
+    golden_frames = _golden_frames(step, interface, golden_frames, generator)
     frames = frames_of.random(step.plan, generator, golden_frames, random_step_count)
     expected = checks.expected(step, frames, "random frames")
     golden_outputs = checks.expected(step, golden_frames[np.newaxis], "golden frames")
@@ -75,60 +77,82 @@ def export(
     checks.check_keras_step(step, frames, expected)
 
     step_graph = conversion.convert(step)
-    mask_value = step.plan.mask_value if len(step.plan.inputs) == 1 else None
-    interface = Interface(
-        description.sensors, step.state_tensors, heads.of(step.plan, description), mask_value
-    )
-    probed = probe.frames(fingerprint(step_graph, interface.to_json()), interface)
-    cell = LiteRTCell(step_graph, interface, probed)
+    cell = cell_of(step_graph, interface)
     streamed = agreement.stream(cell, golden_frames[np.newaxis])
-    measured = {
-        "random_frames": agreement.compare(agreement.stream(cell, frames), expected),
-        "golden_frames": agreement.compare(streamed, golden_outputs),
-    }
-    growth = agreement.amplification(cell, frames[:, :_PUSHED_STEP_COUNT])
-    for name, on_frames in measured.items():
-        checks.check_graph(model, name.replace("_", " "), on_frames, growth)
-    card = _card(description, measured, growth, cell, golden_frames, step.plan.lag)
+    measured = _measured(model, cell, (frames, expected), (streamed, golden_outputs))
     if rebuilt is not model:
         delta = checks.delta_in_own_precision(model, step, frames, expected)
-        card = dataclasses.replace(card, metrics={**card.metrics, "delta_to_own_precision": delta})
+        measured["delta_to_own_precision"] = delta
+    warm_up = max(step.plan.lag, agreement.forgetting_steps(cell, golden_frames))
+    card = _card(description, said, measured, warm_up)
     # Before the model's first output there is the cell's.
     golden_outputs = np.where(np.isnan(golden_outputs), streamed, golden_outputs)
     golden = Golden(golden_frames, golden_outputs[0], golden_labels)
     return Bundle(interface, card, step_graph, golden)
 
 
-def _card(
-    description: Description,
-    measured: dict[str, Agreement],
-    growth: float,
-    cell: LiteRTCell,
-    golden_frames: NDArray[np.float32],
-    lag: int,
-) -> Card:
-    """Joins what a person says of the model with what was measured."""
+def _golden_frames(
+    step: Step,
+    interface: Interface,
+    given: NDArray[np.float32] | None,
+    generator: np.random.Generator,
+) -> NDArray[np.float32]:
+    if given is None:
+        given = frames_of.standard(step.plan, generator, _GOLDEN_STEP_COUNT)
+    frames = np.ascontiguousarray(given, np.float32)
+    try:
+        Ranges(interface.sensors, interface.mask_value).check_whole(frames)
+    except ReadingError as error:
+        raise AgreementError(
+            f"{step.model.name}: golden, step {error.index[0]}: {error}"
+        ) from error
+    return frames
+
+
+_Pair = tuple["NDArray[np.float32]", "NDArray[np.float32]"]
+
+
+def _measured(model: Any, cell: LiteRTCell, random: _Pair, golden: _Pair) -> dict[str, Any]:
+    """Compares the graph with Keras, and returns what the card's metrics say of it.
+
+    Args:
+      model: for its name.
+      cell: runs the graph.
+      random: frames `[B, T, F]`, and what Keras makes of them.
+      golden: what the graph and what Keras make of the golden, each `[1, T, O]`.
+
+    Raises:
+      AgreementError: the graph differs, and not because its recurrence amplifies.
+    """
+    frames, expected = random
+    measured = {
+        "random_frames": agreement.compare(agreement.stream(cell, frames), expected),
+        "golden_frames": agreement.compare(*golden),
+    }
+    growth = agreement.amplification(cell, frames[:, :_PUSHED_STEP_COUNT])
+    for name, on_frames in measured.items():
+        checks.check_graph(model, name.replace("_", " "), on_frames, growth)
     keras_agreement = {
         **{name: dataclasses.asdict(on_frames) for name, on_frames in measured.items()},
         "push_after_1000_steps": growth,
         "amplifies": growth > checks.AMPLIFIES,
     }
+    return {"keras_agreement": keras_agreement, "batch_shapes": list(cell.batch_shapes)}
+
+
+def _card(
+    description: Description, said: dict[str, Output], measured: dict[str, Any], warm_up: int
+) -> Card:
+    """Joins what a person says of the model with what was measured."""
+    found = [measured["keras_agreement"][name] for name in ("random_frames", "golden_frames")]
     return Card(
         name=description.name,
         version=description.version,
         rate_hz=description.rate_hz,
-        output_meaning=description.output_meaning,
-        threshold=description.threshold,
-        warm_up_steps=max(lag, agreement.forgetting_steps(cell, golden_frames)),
-        keras_max_delta=max(on_frames.max_delta for on_frames in measured.values()),
-        keras_max_delta_steps=max(on_frames.step_count for on_frames in measured.values()),
+        outputs=said,
+        warm_up_steps=warm_up,
         training=description.training,
-        metrics={
-            **description.metrics,
-            "keras_agreement": keras_agreement,
-            "batch_shapes": list(cell.batch_shapes),
-        },
-        kind=cell.interface.heads[0].kind,
-        classes=description.classes,
-        unit=description.unit,
+        metrics={**description.metrics, **measured},
+        keras_max_delta=max(each["max_delta"] for each in found),
+        keras_max_delta_steps=max(each["step_count"] for each in found),
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tickcell.model.keras import whole
 from tickcell.model.keras.rules.rule import Timing
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ _SERIES_COUNT = 4
 
 def standard(plan: Plan, generator: np.random.Generator, count: int) -> NDArray[np.float32]:
     """Returns `[T, F]` standard normal frames: a golden for want of a recording."""
-    return _allowed(plan, generator.standard_normal((count, plan.sensor_count), np.float32))
+    frames = generator.standard_normal((count, plan.sensor_count), np.float32)
+    return _allowed(plan, generator, frames)
 
 
 def random(
@@ -35,21 +37,30 @@ def random(
     deviations = golden.std(axis=0)
     deviations[deviations == 0] = 1.0
     scaled = np.asarray(frames * deviations + golden.mean(axis=0), np.float32)
-    scaled = _allowed(plan, scaled)
+    scaled = _allowed(plan, generator, scaled)
     if plan.mask_value is not None:
         scaled[_masked(generator, step_count)] = plan.mask_value
     return scaled
 
 
-def _allowed(plan: Plan, frames: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rounds what a model takes as whole numbers, and repeats what it takes once."""
+def _allowed(
+    plan: Plan, generator: np.random.Generator, frames: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Makes whole what a model takes as whole numbers, and repeats what it takes once.
+
+    Of a vocabulary all words are drawn alike.
+    """
+    for column, limits in enumerate(whole.limits(plan)):
+        if limits is None:
+            continue
+        lowest, highest, is_vocabulary = limits
+        if is_vocabulary:
+            frames[..., column] = generator.integers(lowest, highest + 1, frames.shape[:-1])
+        else:
+            frames[..., column] = np.clip(np.rint(frames[..., column]), lowest, highest)
     for value, columns in plan.columns():
         if value.timing is Timing.GIVEN:
             frames[..., columns] = frames[..., :1, columns]
-        if "int" in value.dtype:
-            frames[..., columns] = np.round(frames[..., columns])
-        if value.dtype.startswith("uint"):  # What becomes of less than 0 nothing says.
-            frames[..., columns] = np.abs(frames[..., columns])
     return frames
 
 

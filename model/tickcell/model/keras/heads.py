@@ -1,4 +1,4 @@
-"""What a model's outputs are, from its layers and from what a person says of it."""
+"""What a Keras model's outputs are, as its layers show it."""
 
 from __future__ import annotations
 
@@ -9,34 +9,30 @@ import keras
 from tickcell.model.interface import Head
 
 if TYPE_CHECKING:
-    from tickcell.model.keras.description import Description
     from tickcell.model.keras.plan import Plan
 
 
-def of(plan: Plan, description: Description) -> tuple[Head, ...]:
+def of(plan: Plan) -> tuple[Head, ...]:
     """Returns the heads of a model in the order of an output row.
 
-    One head is as the description says; several are named as in the model, and what each
-    is shows in its last activation.
+    Several are named as in the model, a single one "output"; what each is shows in its
+    last activation.
     """
-    if len(plan.heads) > 1:
-        return tuple(
-            Head(head.name, head.size, kind(plan, number)) for number, head in enumerate(plan.heads)
-        )
-    size = plan.output_count
-    if len(description.classes) == size > 1:
-        return (Head(description.output_name, size, "classes", tuple(description.classes)),)
-    return (Head(description.output_name, size, kind(plan, 0)),)
+    names = [head.name for head in plan.heads] if len(plan.heads) > 1 else ["output"]
+    return tuple(
+        Head(name, head.size, _kind(plan, number))
+        for number, (name, head) in enumerate(zip(names, plan.heads, strict=True))
+    )
 
 
-def kind(plan: Plan, number: int) -> str:
+def _kind(plan: Plan, number: int) -> str:
     """Returns the kind that a head's last activation makes of it."""
     head = plan.heads[number]
     activation = None
     for bound in plan.bound:
         if head.value in bound.outputs:
             activation = _activation(bound.rule.call.operation)
-    if activation in ("softmax", "log_softmax") and head.size > 1:
+    if activation == "softmax" and len(head.value.frame_shape) == 1 and head.size > 1:
         return "classes"
     return "probability" if activation == "sigmoid" else "number"
 

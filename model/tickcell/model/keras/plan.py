@@ -8,46 +8,16 @@ where a model that cannot be streamed is refused.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator
 from typing import Any
 
 import keras
 
-from tickcell.model.keras import graph
-from tickcell.model.keras.rules import registry
-from tickcell.model.keras.rules.rule import (
-    Call,
-    Rule,
-    Timing,
-    UnstreamableError,
-    Value,
-    naming,
-    refusal,
-    takes,
-)
+from tickcell.model.keras import graph, whole
+from tickcell.model.keras.binding import FRAME_COUNT, Binder, Bound, Head
+from tickcell.model.keras.rules.rule import Rule, Timing, UnstreamableError, Value
 
 __all__ = ["FRAME_COUNT", "Bound", "Head", "Plan", "UnstreamableError", "read"]
-
-# The state that says how many frames there were, as long as another is held until there are more.
-FRAME_COUNT = "frame_count"
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Bound:
-    """A rule, and the values that its call gives."""
-
-    rule: Rule
-    outputs: tuple[Value, ...]
-
-
-@dataclasses.dataclass(frozen=True, slots=True, eq=False)
-class Head:
-    """One output of a model: its name, its value, and how many numbers it has."""
-
-    name: str
-    value: Value
-    size: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +54,7 @@ class Plan:
     @property
     def sensor_count(self) -> int:
         """F, the readings of a frame: those of all inputs side by side."""
-        return sum(map(_size, self.inputs))
+        return sum(value.size for value in self.inputs)
 
     @property
     def output_count(self) -> int:
@@ -108,8 +78,8 @@ class Plan:
         """Returns the inputs, each with the columns that it has of a frame."""
         columns, start = [], 0
         for value in self.inputs:
-            columns.append((value, slice(start, start + _size(value))))
-            start += _size(value)
+            columns.append((value, slice(start, start + value.size)))
+            start += value.size
         return columns
 
 
@@ -121,9 +91,9 @@ def read(model: Any) -> Plan:
         reason and the way out.
     """
     flat = graph.flatten(model)
-    reader = _Reader(model, flat)
-    heads, gives_heads = reader.heads()
-    inputs = tuple(value for value in reader.inputs if value.index not in reader.carried)
+    binder = Binder(model, flat)
+    heads, gives_heads = binder.heads()
+    inputs = tuple(value for value in binder.inputs if value.index not in binder.carried)
     timed = [value for value in inputs if value.timing is Timing.EACH]
     lengths = {value.shape[1] for value in timed}
     if not timed:
@@ -136,209 +106,23 @@ def read(model: Any) -> Plan:
             f"{model.name}: takes sequences of different lengths {sorted(lengths, key=str)}; give "
             "all sensors one rate."
         )
-    if not any(rule.initial_states for rule in (bound.rule for bound in reader.bound)):
+    if not any(rule.initial_states for rule in (bound.rule for bound in binder.bound)):
         raise UnstreamableError(
             f"{model.name}: keeps no state, since it has no recurrent layer and no convolution "
             "over time; it needs no stream: call it on each frame."
         )
-    return Plan(
-        bound=tuple(reader.bound),
-        arguments=keras.tree.pack_sequence_as(flat.input, reader.inputs),
+    read = Plan(
+        bound=tuple(binder.bound),
+        arguments=keras.tree.pack_sequence_as(flat.input, binder.inputs),
         inputs=inputs,
-        input_names=tuple(reader.input_names[value.index] for value in inputs),
-        carried=tuple(value for value in reader.inputs if value.index in reader.carried),
+        input_names=tuple(binder.input_names[value.index] for value in inputs),
+        carried=tuple(value for value in binder.inputs if value.index in binder.carried),
         heads=tuple(heads),
         gives_heads=tuple(gives_heads),
         step_count=lengths.pop(),
         series_count=timed[0].shape[0],
         lag=max(head.value.lag for head in heads),
-        mask_value=reader.mask_value(),
+        mask_value=binder.mask_value(),
     )
-
-
-class _Reader:
-    """Binds a rule to each call of a flat model, in order."""
-
-    def __init__(self, model: Any, flat: Any) -> None:
-        self.bound: list[Bound] = []
-        self.inputs: list[Value] = []
-        self.input_names: dict[int, str] = {}
-        self.carried: dict[int, str] = {}
-        self._model = model
-        self._flat = flat
-        self._returned: dict[int, str] = {}
-        self._count = 0
-        self._names: set[str] = set()
-        self._states = {FRAME_COUNT}
-        self._values: dict[int, Value] = {}
-        self._kept: list[Any] = []  # A tensor's id is only its own while the tensor lives.
-        self._outputs = self._follow(flat)
-
-    def heads(self) -> tuple[list[Head], list[bool]]:
-        """Returns the outputs of the model, but for states that are carried by hand."""
-        given_back = {name for value in self._outputs if (name := self._returned.get(value.index))}
-        if missing := sorted(set(self.carried.values()) - given_back):
-            raise UnstreamableError(
-                f"layer {missing[0]!r}: starts from an input that the model does not give back as "
-                "an output; give its state back (return_state=True), or start from zeros."
-            )
-        hand_made = set(self.carried.values())
-        is_head = [
-            self._returned.get(value.index) not in hand_made or value.index not in self._returned
-            for value in self._outputs
-        ]
-        shown = [value for value, shown in zip(self._outputs, is_head, strict=True) if shown]
-        names = [
-            name for name, shown in zip(_head_names(self._flat), is_head, strict=True) if shown
-        ]
-        heads = []
-        for name, value in zip(names, shown, strict=True):
-            if None in value.frame_shape or value.lag < 0:
-                raise UnstreamableError(
-                    f"{self._model.name}: got the output {list(value.shape)}, expected "
-                    "[B, T, ...] or [B, ...]; give each frame an output of one size."
-                )
-            heads.append(Head(name, value, _size(value)))
-        return heads, is_head
-
-    def mask_value(self) -> float | None:
-        """Returns what masks a frame.
-
-        Raises:
-          UnstreamableError: it is not told by the frame's own readings.
-        """
-        masks = [
-            bound.rule.call
-            for bound in self.bound
-            if isinstance(bound.rule.call.operation, keras.layers.Masking)
-        ]
-        for call in masks:
-            if call.inputs[0] not in self.inputs:
-                raise refusal(
-                    call,
-                    "what it masks was computed before, and could round",
-                    "put it right behind the input",
-                )
-        values = {float(call.operation.mask_value) for call in masks}
-        if len(values) > 1:
-            raise refusal(masks[0], f"frames are masked by {sorted(values)}", "use one mask_value")
-        return values.pop() if values else None
-
-    def _follow(self, flat: Any) -> list[Value]:
-        tensors = keras.tree.map_structure(
-            lambda tensor: keras.Input(
-                batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name
-            ),
-            flat.input,
-        )
-        for tensor, of_model in zip(keras.tree.flatten(tensors), flat.inputs, strict=True):
-            value = self._input(tensor, of_model.name)
-            self.inputs.append(value)
-            self.input_names[value.index] = of_model.name
-        clone = keras.models.clone_model(
-            flat,
-            input_tensors=tensors,
-            clone_function=lambda layer: layer,
-            call_function=self._call,
-        )
-        return [self._values[id(tensor)] for tensor in clone.outputs]
-
-    def _input(self, tensor: Any, name: str) -> Value:
-        if (
-            len(tensor.shape) < 2
-            or None in tensor.shape[2:]
-            or (len(tensor.shape) == 2 and tensor.shape[1] is None)
-            or tensor.dtype == "string"
-        ):
-            raise UnstreamableError(
-                f"input {name!r}: got {tensor.dtype} {list(tensor.shape)}, expected [B, T, F], or "
-                "[B, F] of what does not change, with a known F, of numbers; single readings are "
-                "keras.Input((None, 1))."
-            )
-        timing = Timing.EACH if len(tensor.shape) > 2 else Timing.GIVEN
-        return self._value(tensor, timing, 0)
-
-    def _value(self, tensor: Any, timing: Timing, lag: int) -> Value:
-        value = Value(self._count, tuple(tensor.shape), tensor.dtype, timing, lag)
-        self._count += 1
-        self._values[id(tensor)] = value
-        self._kept.append(tensor)
-        return value
-
-    def _call(self, operation: Any, *arguments: Any, **keywords: Any) -> Any:
-        """Binds one call, and goes on with what it gives."""
-        if isinstance(operation, keras.layers.Layer) and takes(operation, "training"):
-            # As a model that predicts has its layers, whatever each was built with.
-            keywords["training"] = False
-        with naming(operation):
-            result = operation(*arguments, **keywords)
-        if isinstance(operation, keras.layers.InputLayer):
-            return result
-
-        def valued(leaf: Any) -> Any:
-            return self._values.get(id(leaf), leaf)
-
-        given = keras.tree.map_structure(valued, (arguments, keywords))
-        results = keras.tree.flatten(result)
-        shapes = tuple(tuple(tensor.shape) for tensor in results)
-        rule = self._rule(Call(operation, given[0], given[1], shapes, operation.name))
-        outputs = [
-            self._value(tensor, *when) for tensor, when in zip(results, rule.gives, strict=True)
-        ]
-        self.bound.append(Bound(rule, tuple(outputs)))
-        if isinstance(operation, keras.layers.RNN):
-            self._returned |= {value.index: rule.call.name for value in outputs[1:]}
-        return result
-
-    def _rule(self, call: Call) -> Rule:
-        """Returns a call's rule, under a name that keeps its states apart from all others.
-
-        The layer "rnn" of two cells has a state "rnn_1_h", and so has the layer "rnn_1".
-        """
-        while True:
-            named = dataclasses.replace(call, name=self._unique(call.name))
-            if isinstance(call.operation, keras.layers.RNN):
-                named = self._without_hand_made_state(named)
-            rule = registry.rule(named)
-            if self._states.isdisjoint(rule.initial_states):
-                self._states |= rule.initial_states.keys()
-                return rule
-
-    def _without_hand_made_state(self, call: Call) -> Call:
-        """Takes off an initial state that is an input of the model, which the stream keeps."""
-        states = keras.tree.flatten(call.keywords.get("initial_state"))
-        values = [each for each in states if isinstance(each, Value)]
-        if not values or not all(each in self.inputs for each in values):
-            return call
-        self.carried |= {each.index: call.name for each in values}
-        return dataclasses.replace(call, keywords={**call.keywords, "initial_state": None})
-
-    def _unique(self, name: str) -> str:
-        unique, number = name, 1
-        while unique in self._names:
-            number += 1
-            unique = f"{name}_call{number}"
-        self._names.add(unique)
-        return unique
-
-
-def _head_names(flat: Any) -> list[str]:
-    """Returns the names of a model's outputs: its own in a dict, else its layers'."""
-    given = [
-        "_".join(map(str, path)) if any(isinstance(key, str) for key in path) else name
-        for (path, _), name in zip(
-            keras.tree.flatten_with_path(flat.output), flat.output_names, strict=True
-        )
-    ]
-    names: list[str] = []
-    for name in given:
-        unique, number = name, 1
-        while unique in names or (number > 1 and unique in given):
-            number += 1
-            unique = f"{name}_{number}"
-        names.append(unique)
-    return names
-
-
-def _size(value: Value) -> int:
-    return math.prod(size or 0 for size in value.frame_shape)
+    whole.limits(read)  # Raises where a layer looks up what is no reading.
+    return read

@@ -14,6 +14,7 @@ from tickcell.model import extras
 if TYPE_CHECKING:
     from tickcell.model.keras.evaluation import Streamed
     from tickcell.model.keras.history import History
+    from tickcell.model.keras.scored import Scored
     from tickcell.model.keras.scores import ClassScores
     from tickcell.model.recording.labels import Labelling
 
@@ -52,14 +53,14 @@ def _figure(
     figure.savefig(path, dpi=120)
 
 
-def outputs(
-    streamed: Sequence[Streamed], labelling: Labelling, threshold: float, path: pathlib.Path
-) -> None:
-    """Draws each recording's outputs over time, in rows of two minutes.
+def outputs(streamed: Sequence[Streamed], chosen: Scored, path: pathlib.Path) -> None:
+    """Draws each recording's scored outputs over time, in rows of two minutes.
 
     With labels 0 and 1 events are shaded; of classes a band shows the label over the class
     that was said; numbers are drawn over their labels.
     """
+    labelling = chosen.labelling
+    thresholds = {part.threshold for part in chosen.parts if part.threshold is not None}
     longest_s = max(part.times[-1] - part.times[0] for part in streamed)
     # Longer than the longest by so little that its last frame is still in its row.
     row_s = min(_ROW_S, max(1.001 * longest_s, 1.0))
@@ -80,11 +81,11 @@ def outputs(
                 None if labels is None else labels[shown],
                 labelling,
             )
-            if labelling.kind == "probability":
+            for threshold in thresholds:
                 axis.axhline(threshold, color="grey", lw=0.6, ls="--")
             axis.set(xlim=(start, start + row_s), ylabel=part.name)
         axes[-1].set_xlabel("cycles" if labelling.unit == "cycle" else "seconds")
-        _legend(axes[0], labelling)
+        _legend(axes[0], chosen)
 
 
 def confusion(of: ClassScores, classes: Sequence[str], path: pathlib.Path) -> None:
@@ -108,18 +109,19 @@ def confusion(of: ClassScores, classes: Sequence[str], path: pathlib.Path) -> No
         axes[0].figure.colorbar(image, ax=axes[0], label="share of the label's frames")
 
 
-def truth(streamed: Sequence[Streamed], unit: str, path: pathlib.Path) -> None:
-    """Draws the scored outputs over their labels, and the line on which they would be right."""
+def truth(streamed: Sequence[Streamed], chosen: Scored, path: pathlib.Path) -> None:
+    """Draws the scored numbers over their labels, and the line on which they would be right."""
     labels = np.concatenate(
         [part.labels[part.scored] for part in streamed if part.labels is not None]
     )
-    outputs = np.concatenate([part.outputs[part.scored, 0] for part in streamed])
+    outputs = np.concatenate([part.outputs[part.scored] for part in streamed])
     labels, outputs = labels[~np.isnan(labels)], outputs[~np.isnan(labels)]
     ends = [min(labels.min(), outputs.min()), max(labels.max(), outputs.max())]
     with _figure(path, rows=1, columns=1, size=(5.5, 5)) as axes:
-        axes[0].plot(labels, outputs, ".", ms=3, alpha=0.4, label="frame")
+        for column, part in enumerate(chosen.parts):
+            axes[0].plot(labels, outputs[:, column], ".", ms=3, alpha=0.4, label=part.name)
         axes[0].plot(ends, ends, color="grey", lw=0.8, ls="--", label="output = label")
-        suffix = f" ({unit})" if unit else ""
+        suffix = f" ({chosen.labelling.unit})" if chosen.labelling.unit else ""
         axes[0].set(xlabel=f"label{suffix}", ylabel=f"output{suffix}", aspect="equal")
         axes[0].grid(alpha=0.3)
         axes[0].legend(loc="upper left")
@@ -156,20 +158,23 @@ def _classes(axis: Any, times: Any, outputs: Any, labels: Any, labelling: Labell
 def _number(axis: Any, times: Any, outputs: Any, labels: Any, _: Labelling) -> None:
     if labels is not None:
         axis.plot(times, labels, lw=1.2, color="tab:orange")
-    axis.plot(times, outputs[:, 0], lw=0.8, color="C0")
+    for column in range(outputs.shape[1]):
+        axis.plot(times, outputs[:, column], lw=0.8, color=f"C{column}")
 
 
 def _class_color(place: int) -> str:
     return f"C{place % 10}"
 
 
-def _legend(axis: Any, labelling: Labelling) -> None:
+def _legend(axis: Any, chosen: Scored) -> None:
     """Names what is drawn, above the first row."""
     patches = extras.load("matplotlib.patches", extra="plot")
+    labelling = chosen.labelling
     if labelling.kind == "classes":
         named = {_class_color(place): name for place, name in enumerate(labelling.classes)}
     else:
         label = "event" if labelling.kind == "probability" else "label"
-        named = {"tab:orange": label, "C0": "output"}
+        named = {"tab:orange": label}
+        named |= {f"C{column}": part.name for column, part in enumerate(chosen.parts)}
     handles = [patches.Patch(color=color, label=name) for color, name in named.items()]
     axis.legend(handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=8, frameon=False)

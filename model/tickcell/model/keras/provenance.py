@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from tickcell.model.keras.datasets import Dataset
 from tickcell.model.keras.description import Description
 from tickcell.model.keras.recipe import Recipe
+from tickcell.model.outputs import Described
 
 
 class Source(Protocol):
@@ -25,11 +26,15 @@ def describe(name: str, source: Source, recipe: Recipe, dataset: Dataset) -> Des
         version=str(recipe.seed + 1),
         sensors=dataset.sensors,
         rate_hz=dataset.rate_hz,
-        output_meaning=dataset.output_meaning,
-        output_name=dataset.output_name,
-        kind=labelling.kind,
-        classes=list(labelling.classes),
-        unit=labelling.unit,
+        outputs=(
+            Described(
+                dataset.output_name,
+                labelling.kind,
+                labelling.classes,
+                labelling.unit,
+                dataset.output_meaning,
+            ),
+        ),
         training={
             "source": source.to_dict(),
             "label": dataset.label_name,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from tickcell.model.card import THRESHOLD
 from tickcell.model.recording.labels import Labelling
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ Scores: TypeAlias = BinaryScores | ClassScores | NumberScores
 
 
 def score_binary(
-    outputs: NDArray[Any], labels: NDArray[Any], threshold: float = 0.5
+    outputs: NDArray[Any], labels: NDArray[Any], threshold: float = THRESHOLD
 ) -> BinaryScores:
     """Scores outputs `[N]` against labels `[N]` of 0 and 1.
 
@@ -274,9 +275,15 @@ def score(
     outputs: NDArray[Any],
     labels: NDArray[Any],
     labelling: Labelling,
-    threshold: float = 0.5,
+    threshold: float | None = None,
 ) -> Scores:
     """Scores outputs `[N, O]` against labels `[N]` as the kind of the labels asks.
+
+    Args:
+      outputs: of classes one for each, else the first is scored.
+      labels: as the labelling encodes them.
+      labelling: what they are.
+      threshold: of a probability; 0.5 without it.
 
     Raises:
       ScoreError: see the three functions above.
@@ -285,4 +292,4 @@ def score(
         return score_classes(outputs, labels, labelling.classes)
     if labelling.kind == "number":
         return score_numbers(outputs[:, 0], labels)
-    return score_binary(outputs[:, 0], labels, threshold)
+    return score_binary(outputs[:, 0], labels, THRESHOLD if threshold is None else threshold)

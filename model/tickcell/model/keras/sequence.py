@@ -54,7 +54,8 @@ def outputs(read: Plan, frames: NDArray[np.float32]) -> NDArray[np.float32]:
     def run(rows: Any) -> list[Any]:
         values = split(read, rows)
         for bound in read.bound:
-            given = bound.rule.whole(values)
+            with naming(bound.rule.call.operation):
+                given = bound.rule.whole(values)
             values |= zip((value.index for value in bound.outputs), given, strict=True)
         return [keras.ops.cast(values[head.value.index], "float32") for head in read.heads]
 

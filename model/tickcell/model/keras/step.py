@@ -18,7 +18,7 @@ import numpy as np
 from tickcell.model.interface import TensorSpec
 from tickcell.model.keras import plan
 from tickcell.model.keras.plan import FRAME_COUNT, Plan
-from tickcell.model.keras.rules.rule import Value
+from tickcell.model.keras.rules.rule import Value, naming
 
 
 class Step:
@@ -70,7 +70,8 @@ class Step:
             own = {name: states[name] for name in rule.initial_states}
             lag = max([0, *(value.lag for value in rule.call.inputs)])
             held = states[FRAME_COUNT] < lag if own and lag else None
-            given, following = rule.step(values, own, held)
+            with naming(rule.call.operation):
+                given, following = rule.step(values, own, held)
             values |= zip((value.index for value in bound.outputs), given, strict=True)
             next_states |= following
         if self.plan.largest_hold:
@@ -86,7 +87,7 @@ def split(plan: Plan, frames: Any) -> dict[int, Any]:
     columns = plan.columns()
     for value, place in columns:
         tensor = frames if len(columns) == 1 else frames[..., place]
-        if len(value.frame_shape) > 1:
+        if len(value.frame_shape) != 1:
             sizes = keras.ops.shape(frames)[:lead]
             tensor = keras.ops.reshape(tensor, (*sizes, *value.frame_shape))
         tensors[value.index] = _typed(tensor, value)

@@ -12,17 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import keras
 import numpy as np
 
+from tickcell.model import walks
 from tickcell.model.interface import Sensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-# Readings of sensors follow each other: so much of one is left in the next.
-_KEPT = 0.9
-# A range is so many deviations to either side of its middle.
-_DEVIATIONS = 4.0
-# Limits so wide are not known.
-_WIDEST = 1e30
 
 
 class Typical(NamedTuple):
@@ -45,25 +39,12 @@ def draw(
     Returns:
       None where the model has no normalisation and its sensors no ranges.
     """
-    lowest, highest = (
-        np.array([getattr(sensor, limit) for sensor in sensors], np.float64)
-        for limit in ("min_reading", "max_reading")
-    )
     normalisation = _normalisation(model, len(sensors))
-    if normalisation is not None:
-        (mean, deviation), origin = normalisation, "the model's normalisation"
-    elif (highest - lowest < _WIDEST).all():
-        mean, deviation = (lowest + highest) / 2, (highest - lowest) / (2 * _DEVIATIONS)
-        origin = "the sensors' ranges"
-    else:
+    scale = normalisation or walks.scale_of(sensors)
+    if scale is None:
         return None
-    noise = generator.standard_normal((step_count, len(sensors)))
-    walk = np.empty_like(noise)
-    walk[0] = noise[0]
-    for step in range(1, step_count):
-        walk[step] = _KEPT * walk[step - 1] + np.sqrt(1 - _KEPT**2) * noise[step]
-    frames = np.clip(mean + deviation * walk, lowest, highest)
-    return Typical(np.asarray(frames, np.float32), origin)
+    origin = "the model's normalisation" if normalisation else "the sensors' ranges"
+    return Typical(walks.draw(sensors, *scale, generator, step_count), origin)
 
 
 def _normalisation(

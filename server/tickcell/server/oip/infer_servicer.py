@@ -83,12 +83,12 @@ class InferServicer:
         try:
             caller = self._gate.admit(context)
         except errors.TickcellError as error:
-            await calls.abort(context, error)
+            await self._gate.refuse(context, error)
         response = pb.ModelInferResponse()
         try:
             await self._answer(caller, encoded, response, is_stream=False)
         except _Refused as refused:
-            await calls.abort(context, refused.error, refused.status)
+            await self._gate.refuse(context, refused.error, refused.status)
         answered: bytes = response.SerializeToString()
         return answered
 
@@ -97,16 +97,16 @@ class InferServicer:
             with self._streams.opened(context) as stream:
                 await self._answer_all(stream)
         except errors.TickcellError as error:
-            await calls.abort(context, error)
+            await self._gate.refuse(context, error)
         except _Refused as refused:
-            await calls.abort(context, refused.error, refused.status)
+            await self._gate.refuse(context, refused.error, refused.status)
 
     async def _answer_all(self, stream: Stream) -> None:
         """Answers the requests of a stream, in order.
 
         Raises:
-          _Refused: one was refused, and the stream's header says that it ends with that.
           TickcellError: the stream is to end for this.
+          _Refused: one was refused, and the stream's header says that it ends with that.
         """
         caller, context = stream.caller, stream.context
         ends_refused = (_ERROR_HEADER, "true") in [*(context.invocation_metadata() or ())]
@@ -128,6 +128,7 @@ class InferServicer:
             except _Refused as refused:
                 if ends_refused:
                     raise
+                self._engine.observer.refused(refused.error)
                 response = pb.ModelStreamInferResponse(error_message=refused.status.message)
                 response.infer_response.id = refused.request_id
             encoded = None

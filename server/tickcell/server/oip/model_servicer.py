@@ -23,23 +23,24 @@ EXTENSIONS = ("sequence", "statistics", "model_configuration")
 _PLATFORM = "tickcell"
 
 _TENSORS_IN_MESSAGES = "tensors come within the messages; shared memory is not served."
+_SET_AT_START = "logs and traces are set where the server is started, not by call."
 
 
 class ModelControl(Protocol):
-    """Loads and unloads models by call, for those who may."""
+    """Loads and unloads models by call."""
 
-    async def load(self, caller: Caller, name: str) -> None:
+    async def load(self, caller: Caller, name: str) -> object:
         """Serves the newest version of a model.
 
         Raises:
-          TickcellError: it cannot be served, or the caller may not ask for it.
+          TickcellError: it cannot be served.
         """
 
-    async def unload(self, caller: Caller, name: str) -> None:
+    async def unload(self, caller: Caller, name: str) -> object:
         """Serves a model to no new session.
 
         Raises:
-          TickcellError: the caller may not ask for it, or the model is not served.
+          TickcellError: the model is not served.
         """
 
 
@@ -86,13 +87,23 @@ class ModelServicer:
     # The first two are asked also while the server drains.
 
     async def _server_live(self, encoded: bytes, context: calls.Context) -> bytes:
-        return await _probed(
+        return await self._probed(
             pb.ServerLiveRequest, encoded, context, pb.ServerLiveResponse(live=True)
         )
 
     async def _server_ready(self, encoded: bytes, context: calls.Context) -> bytes:
         response = pb.ServerReadyResponse(ready=self._health.is_serving)
-        return await _probed(pb.ServerReadyRequest, encoded, context, response)
+        return await self._probed(pb.ServerReadyRequest, encoded, context, response)
+
+    async def _probed(
+        self, request_class: Any, encoded: bytes, context: calls.Context, response: Any
+    ) -> bytes:
+        try:
+            calls.parse(request_class, encoded)
+        except errors.TickcellError as error:
+            await self._gate.refuse(context, error)
+        answered: bytes = response.SerializeToString()
+        return answered
 
     async def _server_metadata(self, _: Caller, _request: Any) -> Any:
         version = importlib.metadata.version("tickcell")
@@ -148,10 +159,12 @@ class ModelServicer:
         )
 
     async def _load(self, caller: Caller, request: Any) -> Any:
+        caller.require_operator("loads a model")
         await self._controlled(request).load(caller, request.model_name)
         return pb.RepositoryModelLoadResponse()
 
     async def _unload(self, caller: Caller, request: Any) -> Any:
+        caller.require_operator("unloads a model")
         await self._controlled(request).unload(caller, request.model_name)
         return pb.RepositoryModelUnloadResponse()
 
@@ -174,36 +187,27 @@ class ModelServicer:
         return self._control
 
 
-def refused_methods(served: set[str]) -> dict[str, calls.Handler]:
+def refused_methods(gate: calls.Gate, served: set[str]) -> dict[str, calls.Handler]:
     """Returns handlers that refuse, with a sentence, what the service has and we do not serve."""
 
-    async def refuse(_: bytes, context: calls.Context) -> bytes:
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, _TENSORS_IN_MESSAGES)
-        raise AssertionError("abort does not return")
+    def refusing(sentence: str) -> calls.Handler:
+        async def refuse(_: bytes, context: calls.Context) -> bytes:
+            try:
+                gate.admit(context)
+            except errors.TickcellError as error:
+                await gate.refuse(context, error)
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, sentence)
+            raise AssertionError("abort does not return")
 
-    async def refuse_setting(_: bytes, context: calls.Context) -> bytes:
-        sentence = "logs and traces are set where the server is started, not by call."
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, sentence)
-        raise AssertionError("abort does not return")
+        return grpc.unary_unary_rpc_method_handler(refuse)
 
     return {
-        method.name: grpc.unary_unary_rpc_method_handler(
-            refuse if "SharedMemory" in method.name else refuse_setting
+        method.name: refusing(
+            _TENSORS_IN_MESSAGES if "SharedMemory" in method.name else _SET_AT_START
         )
         for method in SERVICE.methods
         if method.name not in served
     }
-
-
-async def _probed(
-    request_class: Any, encoded: bytes, context: calls.Context, response: Any
-) -> bytes:
-    try:
-        calls.parse(request_class, encoded)
-    except errors.TickcellError as error:
-        await calls.abort(context, error)
-    answered: bytes = response.SerializeToString()
-    return answered
 
 
 def _check_repository(name: str) -> None:

@@ -81,14 +81,15 @@ class Repository:
         return sorted(found, key=lambda each: int(each.model.card.version))
 
     def find(self, name: str, version: str) -> Version:
-        """Returns a version of a model; the newest for "".
+        """Returns a version of a model; for "" the newest, as `Catalogue.find` means it.
 
         Raises:
           ModelUnknown: it is not served.
         """
         versions = self.versions(name)
         if not version:
-            return versions[-1]
+            newest = self._catalogue.newest([each.model for each in versions])
+            return next(each for each in versions if each.model is newest)
         for each in versions:
             if each.model.card.version == version:
                 return each

@@ -145,7 +145,7 @@ class Sequences:
             return await self._recall(caller, asked, message, session, error)
         if begun.life.fingerprint != version.model.fingerprint:
             # It was sent again, and there is a newer version meanwhile.
-            version = self._repository.pinned_to(begun, session)
+            version = await self._pinned_to(begun, session)
         self._remember(caller, asked.sequence, _Known(session, generation, version))
         return Inferred(version, frames, ports, stepped, read_ns)
 
@@ -224,7 +224,7 @@ class Sequences:
         record = await self._engine.recall(caller, session)
         if record.life.generation != identity.generation(asked.life):
             raise ended
-        version = self._repository.pinned_to(record, session)
+        version = await self._pinned_to(record, session)
         self._check_version(asked, version)
         frames, ports = version.layout.read(message), version.layout.requested(message)
         read_ns = time.perf_counter_ns()
@@ -240,17 +240,25 @@ class Sequences:
             raise ended
         outputs = rules.stored_outputs(record, first_step, stored)
         last = record.history_before(first_step + stored)
-        stepped = Stepped(record.life.generation, first_step, outputs, last, stored)
+        stepped = Stepped(record.life, first_step, outputs, last, stored)
         return Inferred(version, frames, ports, stepped, read_ns)
 
     async def _look_up(self, caller: Caller, sequence: Sequence, session: str) -> _Known:
-        # Of a model that nobody serves there is nothing to say of its sequences.
-        self._repository.versions(sequence.model)
-        found: Record = await self._engine.get(caller, session)
-        version = self._repository.pinned_to(found, session)
+        try:
+            found: Record = await self._engine.get(caller, session)
+        except errors.SessionUnknown:
+            # Of a model that nobody serves there is nothing to say of its sequences.
+            self._repository.versions(sequence.model)
+            raise
+        version = await self._pinned_to(found, session)
         known = _Known(session, found.life.generation, version)
         self._remember(caller, sequence, known)
         return known
+
+    async def _pinned_to(self, record: Record, session: str) -> Version:
+        """Returns the version that a session is pinned to, which is looked for once."""
+        await self._engine.models.search(record.life.fingerprint)
+        return self._repository.pinned_to(record, session)
 
     def _remember(self, caller: Caller, sequence: Sequence, known: _Known) -> None:
         self._known[caller.owner, sequence] = known

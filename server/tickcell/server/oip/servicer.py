@@ -33,6 +33,13 @@ def methods(
         engine, repository, idle_ttl_ns=idle_ttl_ns, max_window=config.limits.max_window
     )
     infer = InferServicer(gate, engine, sequences, statistics, streams)
-    models = ModelServicer(gate, repository, statistics, health, idle_ttl_ns=idle_ttl_ns)
+    models = ModelServicer(
+        gate,
+        repository,
+        statistics,
+        health,
+        idle_ttl_ns=idle_ttl_ns,
+        control=engine.models if config.control == "explicit" else None,
+    )
     served = infer.methods() | models.methods()
-    return served | refused_methods({*served})
+    return served | refused_methods(gate, {*served})

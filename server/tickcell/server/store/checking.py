@@ -45,6 +45,7 @@ def check_all(connection: apsw.Connection, check: RecordCheck) -> Checked:
             if problem is not None:
                 record_problems.append(f"{'/'.join(filter(None, key))}: {problem}")
         page_problems.extend(_miscounts(connection))
+        page_problems.extend(_mispinned(connection))
     except apsw.Error as error:
         page_problems.append(str(error))
     return Checked(record_count, page_problems, record_problems)
@@ -93,4 +94,15 @@ def _miscounts(connection: apsw.Connection) -> list[str]:
         f"the counts of owner {_text(owner)!r} are {live} live and {ended} ended, and its "
         f"records {lives} and {ends}"
         for owner, live, ended, lives, ends in rows
+    ]
+
+
+def _mispinned(connection: apsw.Connection) -> list[str]:
+    rows = connection.execute(
+        "SELECT CAST(model AS BLOB), CAST(version AS BLOB), live, (SELECT count(*) FROM record "
+        "WHERE record.pin = pin.id AND is_live) AS lives FROM pin WHERE live <> lives"
+    ).fetchall()
+    return [
+        f"the count of {_text(model)} {_text(version)} is {live} live, and the records {lives}"
+        for model, version, live, lives in rows
     ]

@@ -20,6 +20,14 @@ class Key(NamedTuple):
     session: str
 
 
+class Pin(NamedTuple):
+    """The model version to which a session is pinned."""
+
+    model: str
+    version: str
+    fingerprint: str
+
+
 class Change(NamedTuple):
     """Replaces one record, if it still is what the caller read.
 
@@ -31,6 +39,7 @@ class Change(NamedTuple):
       replacement: what to store; None removes the record.
       was_live, is_live: whether the session counts as live before and after. Only a
         change from one to the other touches the counts: a step costs nothing.
+      pin: what the session is pinned to from now on; None leaves that as it is.
     """
 
     key: Key
@@ -38,6 +47,7 @@ class Change(NamedTuple):
     replacement: bytes | None
     was_live: bool = True
     is_live: bool = True
+    pin: Pin | None = None
 
 
 class Applied(NamedTuple):
@@ -81,11 +91,30 @@ class Counts(NamedTuple):
     ended: int
 
 
+class Served(NamedTuple):
+    """What one of the store's servers can run.
+
+    Attributes:
+      loaded: the model versions whose sessions it can advance.
+      offered: those of them that it gives to new sessions.
+    """
+
+    loaded: frozenset[Pin]
+    offered: frozenset[Pin]
+
+
+class Sizes(NamedTuple):
+    """How many bytes the store's files have: all sessions, and what is logged of them."""
+
+    database: int
+    log: int
+
+
 class EmbeddedStore(Protocol):
     """Keeps records; the only holder of state in a server.
 
-    One thread loads, commits and scans; `make_durable` and `upkeep` may run in others
-    meanwhile. Every method may raise StoreDamagedError (pages do not check out, files
+    One thread loads, commits and scans; `make_durable`, `sizes` and `upkeep` may run in
+    others meanwhile. Every method may raise StoreDamagedError (pages do not check out, files
     are gone) and StoreAwayError (it cannot be reached or written for now).
 
     Attributes:
@@ -139,6 +168,25 @@ class EmbeddedStore(Protocol):
 
     def counts(self, owner: str | None = None) -> Counts:
         """Returns the counts kept beside the records: of one owner, or of all together."""
+        ...
+
+    def pinned(self) -> dict[Pin, int]:
+        """Returns how many live sessions are pinned to each model version; those with none not."""
+        ...
+
+    def announce(self, served: Served) -> None:
+        """Tells the store's other servers what this one serves, from the next upkeep on.
+
+        It is heard for as long as this server keeps the store up, and some seconds longer.
+        """
+        ...
+
+    def peers(self) -> list[Served]:
+        """Returns what the store's other servers have announced, as the last upkeep found it."""
+        ...
+
+    def sizes(self) -> Sizes:
+        """Returns how large its files are; 0 where it has none."""
         ...
 
     def upkeep(self) -> None:

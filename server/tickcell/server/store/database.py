@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import apsw
 
 from tickcell.server.store import directory as directories
-from tickcell.server.store.contract import Counts
+from tickcell.server.store.contract import Counts, Pin
 from tickcell.server.store.directory import DATABASE, NEW_DATABASE
 from tickcell.server.store.durability import Durability
 from tickcell.server.store.errors import NewerSchemaError, NotAStoreError, StoreStartError, damaged
@@ -32,15 +32,25 @@ _APPLICATION_ID = 0x7469636B
 _OLDEST_SQLITE = (3, 51, 3)
 
 # The records have a rowid: without one, those above about 1,000 bytes would overflow
-# their page, at twice the time. The counts, of all and of each owner that has records,
-# follow the column `is_live` by themselves; a step does not name it, so no trigger runs.
+# their page, at twice the time. The counts, of all, of each owner that has records and of
+# each model version, follow the columns `is_live` and `pin` by themselves; a step does not
+# name them, so no trigger runs.
 _TABLES = """
 CREATE TABLE record (
   owner TEXT NOT NULL,
   session TEXT NOT NULL,
   is_live INTEGER NOT NULL,
+  pin INTEGER,
   value BLOB NOT NULL,
   UNIQUE (owner, session)
+);
+CREATE TABLE pin (
+  id INTEGER PRIMARY KEY,
+  model TEXT NOT NULL,
+  version TEXT NOT NULL,
+  fingerprint TEXT NOT NULL,
+  live INTEGER NOT NULL DEFAULT 0,
+  UNIQUE (model, version, fingerprint)
 );
 CREATE TABLE counts (live INTEGER NOT NULL, ended INTEGER NOT NULL);
 INSERT INTO counts VALUES (0, 0);
@@ -55,20 +65,29 @@ CREATE TRIGGER record_added AFTER INSERT ON record BEGIN
     WHERE NOT EXISTS (SELECT 1 FROM owner_counts WHERE owner = NEW.owner);
   UPDATE owner_counts SET live = live + NEW.is_live, ended = ended + 1 - NEW.is_live
     WHERE owner = NEW.owner;
+  UPDATE pin SET live = live + NEW.is_live WHERE id = NEW.pin;
 END;
 CREATE TRIGGER record_removed AFTER DELETE ON record BEGIN
   UPDATE counts SET live = live - OLD.is_live, ended = ended - 1 + OLD.is_live;
   UPDATE owner_counts SET live = live - OLD.is_live, ended = ended - 1 + OLD.is_live
     WHERE owner = OLD.owner;
   DELETE FROM owner_counts WHERE owner = OLD.owner AND live = 0 AND ended = 0;
+  UPDATE pin SET live = live - OLD.is_live WHERE id = OLD.pin;
 END;
-CREATE TRIGGER record_turned AFTER UPDATE OF is_live ON record BEGIN
+CREATE TRIGGER record_turned AFTER UPDATE OF is_live, pin ON record BEGIN
   UPDATE counts SET
     live = live + NEW.is_live - OLD.is_live, ended = ended + OLD.is_live - NEW.is_live;
   UPDATE owner_counts SET
     live = live + NEW.is_live - OLD.is_live, ended = ended + OLD.is_live - NEW.is_live
     WHERE owner = NEW.owner;
+  UPDATE pin SET live = live - OLD.is_live WHERE id = OLD.pin;
+  UPDATE pin SET live = live + NEW.is_live WHERE id = NEW.pin;
 END;
+CREATE TABLE server (
+  id TEXT PRIMARY KEY NOT NULL,
+  renew_ns INTEGER NOT NULL,
+  served TEXT NOT NULL
+);
 CREATE TABLE store (
   id TEXT NOT NULL,
   durability TEXT NOT NULL,
@@ -207,6 +226,27 @@ def read_counts(
         case [(int(live), int(ended))]:
             return Counts(live, ended)
     raise damaged(directory, "its counts do not check out")
+
+
+def read_pinned(directory: pathlib.Path, connection: apsw.Connection) -> dict[Pin, int]:
+    """Reads how many live sessions are pinned to each model version.
+
+    Raises:
+      StoreDamagedError: a row holds something else.
+    """
+    pinned = {}
+    try:
+        for row in connection.execute(
+            "SELECT model, version, fingerprint, live FROM pin WHERE live <> 0"
+        ).fetchall():
+            match row:
+                case (str(model), str(version), str(fingerprint), int(live)):
+                    pinned[Pin(model, version, fingerprint)] = live
+                case _:
+                    raise damaged(directory, "its counts by model do not check out")
+    except UnicodeDecodeError as error:
+        raise damaged(directory, f"its counts by model hold no text ({error})") from error
+    return pinned
 
 
 def require_counted(directory: pathlib.Path, connection: apsw.Connection) -> None:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import bisect
+import collections
 import itertools
 import secrets
 import time
 from typing import TYPE_CHECKING
 
-from tickcell.server.store.contract import Applied, Change, Counts, Key, Lost, Verdict
+from tickcell.server.store.contract import (
+    Applied,
+    Change,
+    Counts,
+    Key,
+    Lost,
+    Pin,
+    Served,
+    Sizes,
+    Verdict,
+)
 from tickcell.server.store.store_clock import Kept, Monotonic, StoreClock
 
 if TYPE_CHECKING:
@@ -30,6 +41,9 @@ class MemoryStore:
         self._ended: set[Key] = set()
         # Of those owners that have records.
         self._counts: dict[str, Counts] = {}
+        self._pins: dict[Key, Pin] = {}
+        # Of the live ones.
+        self._pinned: collections.Counter[Pin] = collections.Counter()
         self._clock = StoreClock(Kept(0, monotonic_ns()), monotonic_ns)
 
     def now_ns(self) -> int:
@@ -56,6 +70,18 @@ class MemoryStore:
             return self._counts.get(owner, _NONE)
         return Counts(len(self._records) - len(self._ended), len(self._ended))
 
+    def sizes(self) -> Sizes:
+        return Sizes(0, 0)
+
+    def pinned(self) -> dict[Pin, int]:
+        return {pin: count for pin, count in self._pinned.items() if count}
+
+    def announce(self, served: Served) -> None:
+        """Does nothing: no other process can serve this store."""
+
+    def peers(self) -> list[Served]:
+        return []
+
     def upkeep(self) -> None:
         self._clock.confirm(self._clock.next())
 
@@ -64,6 +90,8 @@ class MemoryStore:
         self._keys.clear()
         self._ended.clear()
         self._counts.clear()
+        self._pins.clear()
+        self._pinned.clear()
 
     def _apply(self, change: Change) -> Verdict:
         found = self._records.get(change.key)
@@ -75,7 +103,9 @@ class MemoryStore:
 
     def _put(self, change: Change) -> None:
         before = self._count_of(change.key)
+        self._count_pin(change.key, -1)
         if change.replacement is None:
+            self._pins.pop(change.key, None)
             if self._records.pop(change.key, None) is not None:
                 del self._keys[bisect.bisect_left(self._keys, change.key)]
         else:
@@ -86,6 +116,9 @@ class MemoryStore:
             self._ended.discard(change.key)
         else:
             self._ended.add(change.key)
+        if change.pin is not None and change.replacement is not None:
+            self._pins[change.key] = change.pin
+        self._count_pin(change.key, 1)
         self._count(change.key.owner, before, self._count_of(change.key))
 
     def _count_of(self, key: Key) -> Counts:
@@ -101,3 +134,8 @@ class MemoryStore:
         counts = Counts(live + after.live - before.live, ended + after.ended - before.ended)
         if counts != _NONE:
             self._counts[owner] = counts
+
+    def _count_pin(self, key: Key, sign: int) -> None:
+        """Counts a record for what it is pinned to, if it is live."""
+        if key in self._pins and key not in self._ended:
+            self._pinned[self._pins[key]] += sign

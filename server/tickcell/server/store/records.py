@@ -11,13 +11,22 @@ from tickcell.server.store.errors import damaged
 
 # As bytes: of a damaged row, the type may be another.
 _FIND = "SELECT CAST(value AS BLOB) FROM record WHERE owner = ? AND session = ?"
-_ADD = (
-    "INSERT INTO record (value, is_live, owner, session) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
-)
+_KNOW_PIN = "INSERT INTO pin (model, version, fingerprint) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+_ADD = """
+INSERT INTO record (value, is_live, pin, owner, session) VALUES
+  (?, ?, (SELECT id FROM pin WHERE (model, version, fingerprint) = (?, ?, ?)), ?, ?)
+ON CONFLICT DO NOTHING
+"""
 _STEP = "UPDATE record SET value = ? WHERE owner = ? AND session = ? AND value = ?"
-_TURN = "UPDATE record SET value = ?, is_live = ? WHERE owner = ? AND session = ? AND value = ?"
+# With no pin, with NULL for its parts, the old one stays.
+_TURN = """
+UPDATE record SET value = ?, is_live = ?,
+  pin = coalesce((SELECT id FROM pin WHERE (model, version, fingerprint) = (?, ?, ?)), pin)
+WHERE owner = ? AND session = ? AND value = ?
+"""
 # Of no record, with NULL for its value, it removes none.
 _REMOVE = "DELETE FROM record WHERE owner = ? AND session = ? AND value = ?"
+_NO_PIN = (None, None, None)
 _SCAN = "SELECT owner, session, value FROM record {where} ORDER BY owner, session LIMIT ?"
 
 
@@ -58,16 +67,20 @@ class Records:
           change: what to apply.
           may_add: whether there is room for a record that was not there.
         """
-        (owner, session), expected, replacement, was_live, is_live = change
+        (owner, session), expected, replacement, was_live, is_live, pin = change
         is_tried = True
+        if pin is not None and (may_add or expected is not None):
+            self._execute(_KNOW_PIN, pin)
         if replacement is None:
             self._execute(_REMOVE, (owner, session, expected))
-        elif expected is not None and was_live == is_live:
+        elif expected is not None and was_live == is_live and pin is None:
             self.replace(change.key, expected, replacement)
         elif expected is not None:
-            self._execute(_TURN, (replacement, is_live, owner, session, expected))
+            self._execute(
+                _TURN, (replacement, is_live, *(pin or _NO_PIN), owner, session, expected)
+            )
         elif may_add:
-            self._execute(_ADD, (replacement, is_live, owner, session))
+            self._execute(_ADD, (replacement, is_live, *(pin or _NO_PIN), owner, session))
         else:
             is_tried = False
         if is_tried and self._connection.changes():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import apsw
 
-from tickcell.server.store import database, opening
+from tickcell.server.store import database, directory, opening
 from tickcell.server.store.contract import (
     APPLIED,
     Change,
@@ -17,6 +17,9 @@ from tickcell.server.store.contract import (
     Counts,
     Full,
     Key,
+    Pin,
+    Served,
+    Sizes,
     Unknown,
     Verdict,
 )
@@ -29,6 +32,7 @@ from tickcell.server.store.errors import (
     StorePutBackError,
     damaged,
 )
+from tickcell.server.store.peers import Peers
 from tickcell.server.store.records import Records
 from tickcell.server.store.reserve import Reserve
 from tickcell.server.store.store_clock import Monotonic, StoreClock
@@ -70,6 +74,7 @@ class SqliteStore:
         self._reserve = Reserve(self._directory)
         self._reserve.tend()
         self._clock = StoreClock(opened.identity.clock, monotonic_ns)
+        self._peers = Peers(self._directory)
         with contextlib.ExitStack() as undo:
             self._upkeep_connection = database.connect(self._directory, disk.vfs)
             undo.callback(self._upkeep_connection.close)
@@ -117,10 +122,10 @@ class SqliteStore:
           StoreStartError: it cannot be opened; the class says why.
           StoreDamagedError: it is not whole.
         """
-        directory = pathlib.Path(path)
-        with opening.errors_of(directory):
+        place = pathlib.Path(path)
+        with opening.errors_of(place):
             opened = opening.open_to_serve(
-                directory,
+                place,
                 durability,
                 disk.vfs,
                 allow_network_filesystem=allow_network_filesystem,
@@ -193,6 +198,25 @@ class SqliteStore:
         with self._errors():
             return database.read_counts(self._directory, self._connection, owner)
 
+    def sizes(self) -> Sizes:
+        # By name: who opens and closes the database, drops the process's locks on it.
+        with self._errors():
+            return Sizes(
+                (self._directory / directory.DATABASE).stat().st_size,
+                (self._directory / directory.LOG).stat().st_size,
+            )
+
+    def pinned(self) -> dict[Pin, int]:
+        self._require_sound()
+        with self._errors():
+            return database.read_pinned(self._directory, self._connection)
+
+    def announce(self, served: Served) -> None:
+        self._peers.announce(served)
+
+    def peers(self) -> list[Served]:
+        return self._peers.served
+
     def upkeep(self) -> None:
         complaint = self._watch.complaint()
         if complaint is not None:
@@ -211,6 +235,9 @@ class SqliteStore:
 
     def close(self) -> None:
         try:
+            # The row of a server that cannot write it away is aged by the others.
+            with contextlib.suppress(apsw.Error):
+                self._peers.leave(self._upkeep_connection)
             if self._log.failure is None:
                 self._log.sync()
         finally:
@@ -226,8 +253,8 @@ class SqliteStore:
         Returns:
           What became of it; None where nothing did, and why is still to be seen.
         """
-        key, expected, replacement, was_live, is_live = change
-        if expected is None or replacement is None or was_live != is_live:
+        key, expected, replacement, was_live, is_live, pin = change
+        if expected is None or replacement is None or was_live != is_live or pin is not None:
             return None
         try:
             return APPLIED if self._records.replace(key, expected, replacement) else None
@@ -264,11 +291,13 @@ class SqliteStore:
                 self._clock.follow(identity.clock)
                 kept = self._clock.next()
                 database.write_identity(connection, identity._replace(clock=kept))
+                others = self._peers.renew(connection, kept.now_ns)
                 commit()
         except apsw.FullError:
             self._want_room()
             raise
         self._clock.confirm(kept)
+        self._peers.served = others
         if not is_used_up:
             self._clock.go_on()
         if self._is_put_back:

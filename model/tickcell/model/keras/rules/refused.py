@@ -19,10 +19,6 @@ REASONS: dict[type[Any], tuple[str, str]] = {
     keras.layers.AdditiveAttention: (_ALL_FRAMES, _RECURRENT),
     keras.layers.MultiHeadAttention: (_ALL_FRAMES, _RECURRENT),
     keras.layers.GroupQueryAttention: (_ALL_FRAMES, _RECURRENT),
-    keras.layers.Embedding: (
-        "it takes whole numbers of a vocabulary, and a frame is made of readings",
-        "train a Dense layer on one-hot readings",
-    ),
     keras.layers.Discretization: (
         "it gives whole numbers of a vocabulary, and a step computes with readings",
         "train on the readings themselves",

@@ -7,7 +7,15 @@ from typing import Any
 
 import keras
 
-from tickcell.model.keras.rules import per_frame, recurrent, refused, so_far, windowed
+from tickcell.model.keras.rules import (
+    lookup,
+    per_frame,
+    recurrent,
+    refused,
+    slices,
+    so_far,
+    windowed,
+)
 from tickcell.model.keras.rules.rule import Call, Rule, refusal
 from tickcell.model.keras.rules.tried import Tried
 
@@ -53,6 +61,7 @@ _LAYERS: dict[type[Any], Any] = {
     keras.layers.Conv1D: windowed.Convolution,
     keras.layers.Cropping1D: windowed.Shifted,
     keras.layers.DepthwiseConv1D: windowed.DepthwiseConvolution,
+    keras.layers.Embedding: lookup.Lookup,
     keras.layers.EinsumDense: per_frame.Einsum,
     keras.layers.Flatten: per_frame.Reshaped,
     keras.layers.GlobalAveragePooling1D: so_far.MeanSoFar,
@@ -100,7 +109,7 @@ _OPERATIONS: dict[str, Any] = {
     "Mean": so_far.reduction(so_far.MeanSoFar),
     "Min": so_far.reduction(so_far.MinSoFar),
     "Dot": per_frame.Product,
-    "GetItem": so_far.item,
+    "GetItem": slices.item,
     "Matmul": per_frame.Product,
     "Reshape": per_frame.Reshaped,
 }

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import enum
 import inspect
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -61,6 +62,11 @@ class Value:
         """Its shape at one frame, without the axis of series."""
         return self.shape[2:] if self.timing is Timing.EACH else self.shape[1:]
 
+    @property
+    def size(self) -> int:
+        """How many numbers it has at one frame; an unknown axis has none."""
+        return math.prod(size or 0 for size in self.frame_shape)
+
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Call:
@@ -93,8 +99,7 @@ class Call:
             return tensors[leaf.index] if isinstance(leaf, Value) else leaf
 
         arguments, keywords = keras.tree.map_structure(fill, (self.arguments, self.keywords))
-        with naming(self.operation):
-            return self.operation(*arguments, **keywords)
+        return self.operation(*arguments, **keywords)
 
 
 class Rule:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
-from tickcell.model.keras.rules.per_frame import AlongAxis, PerFrame
+from tickcell.model.keras.rules.per_frame import AlongAxis
 from tickcell.model.keras.rules.rule import (
     Call,
     Rule,
@@ -50,7 +49,7 @@ class Pooled(Rule):
             skipped = masked if held is None else keras.ops.logical_or(held, masked)
         if skipped is not None:
             following = {
-                name: keras.ops.where(skipped, states[name], each)
+                name: keras.ops.where(_beside(skipped, each), states[name], each)
                 for name, each in following.items()
             }
         return [self.output(following)], following
@@ -87,7 +86,7 @@ class MeanSoFar(Pooled):
         carries = ones >= _BASE
         ones = keras.ops.where(carries, ones - _BASE, ones)
         more = keras.ops.where(carries, count[:, 1:] + 1.0, count[:, 1:])
-        share = (frame - mean) / (more * _BASE + ones) + states[self._rest]
+        share = (frame - mean) / _beside(more * _BASE + ones, mean) + states[self._rest]
         following = mean + share
         return {
             self._mean: following,
@@ -100,9 +99,11 @@ class MeanSoFar(Pooled):
 
     def whole(self, tensors: Tensors) -> list[Any]:
         frames = keras.ops.cast(tensors[self._input], "float64")
-        counted = keras.ops.ones_like(frames[..., :1])
+        lead = keras.ops.shape(frames)[:2]
+        counted = keras.ops.ones(lead, "float64")
         if self._mask is not None:
-            counted = keras.ops.cast(keras.ops.expand_dims(tensors[self._mask], -1), "float64")
+            counted = keras.ops.cast(tensors[self._mask], "float64")
+        counted = keras.ops.reshape(counted, (*lead, *[1] * len(self._shape)))
         count = keras.ops.maximum(keras.ops.cumsum(counted, axis=1), 1.0)
         mean = keras.ops.cumsum(frames * counted, axis=1) / count
         return [keras.ops.cast(mean, "float32")]
@@ -151,47 +152,6 @@ def reduction(over_time: type[Pooled]) -> Callable[[Call], Rule]:
     return reduced
 
 
-def item(call: Call) -> Rule:
-    """Makes the rule of a slice: of the readings of each frame, or of the last frame."""
-    value, key = call.arguments
-    if isinstance(key, list):  # A model that was saved has the tuple of its slices as a list.
-        key = tuple(key)
-    call = dataclasses.replace(call, arguments=(value, key))
-    rest = _last_frame(value, key)
-    return Readings(call) if rest is None else Last(call, rest)
-
-
-class Readings(PerFrame):
-    """Some of the readings of each frame."""
-
-    def check(self) -> None:
-        value, key = self.call.arguments
-        keys = key if isinstance(key, tuple) else (key,)
-        kept = 2 if value.timing is Timing.EACH else 1
-        if keys[0] is not Ellipsis and any(each != slice(None) for each in keys[:kept]):
-            raise refusal(
-                self.call,
-                "it takes a part of the sequence",
-                "take the last frame, [:, -1], or readings of each, [:, :, :3]",
-            )
-
-
-class Last(Rule):
-    """The last frame: at each step, this one."""
-
-    def __init__(self, call: Call, rest: tuple[Any, ...]) -> None:
-        super().__init__(call)
-        value = call.arguments[0]
-        self._input, self._rest = value.index, rest
-        self.gives = [(Timing.SO_FAR, value.lag)]
-
-    def step(self, tensors: Tensors, states: States, held: Any) -> tuple[list[Any], States]:  # noqa: ARG002 - of the base
-        return [tensors[self._input][(slice(None), *self._rest)]], {}
-
-    def whole(self, tensors: Tensors) -> list[Any]:
-        return [tensors[self._input][(slice(None), slice(None), *self._rest)]]
-
-
 class Repeated(Rule):
     """`RepeatVector` of a static input: at each frame, what came with it."""
 
@@ -214,17 +174,11 @@ class Repeated(Rule):
         return [tensors[self._input]]
 
 
+def _beside(column: Any, tensor: Any) -> Any:
+    """Shapes `[B, 1]` so that it goes with each element of `[B, ...]`."""
+    return keras.ops.reshape(column, (-1, *[1] * (len(tensor.shape) - 1)))
+
+
 def _larger(most: Any, frame: Any) -> tuple[Any, Any]:
     most = keras.ops.maximum(most, frame)
     return most, most
-
-
-def _last_frame(value: Any, key: Any) -> tuple[Any, ...] | None:
-    """Returns the rest of a key that takes the last frame, or None."""
-    if not isinstance(value, Value) or value.timing is not Timing.EACH:
-        return None
-    if not isinstance(key, tuple) or len(key) < 2 or key[0] != slice(None):
-        return None
-    step_count = value.shape[1]
-    is_last = key[1] == -1 or (step_count is not None and key[1] == step_count - 1)
-    return key[2:] if isinstance(key[1], int) and is_last else None

@@ -1,0 +1,110 @@
+"""What a tick costs the server in processor time, here and in another checkout, in turns.
+
+Two trees that differ in one thing tell what that thing costs, on a shared machine too:
+both serve all the time, and are asked one after the other in blocks of a few tenths of a
+second, so that what slows one down slows the other down as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import pathlib
+
+import click
+import grpc
+import numpy as np
+
+from bench import caller, machine, serving
+from tickcell.model import Bundle
+
+_HERE = pathlib.Path(__file__).resolve().parents[1]
+# So that nothing is still cold for the first time.
+_WARM_UP = 50
+
+
+class _Load:
+    """So many streams of ticks on one server, one in flight on each."""
+
+    def __init__(self, server: serving.Serving, channel: grpc.aio.Channel) -> None:
+        self._server = server
+        self._channel = channel
+        self._streams: list[tuple[caller.Session, caller.Stream]] = []
+        self._step = 0
+
+    async def open(self, bundle: Bundle, stream_count: int) -> None:
+        """Opens the streams, and warms them up."""
+        for _ in range(stream_count):
+            session = await caller.Session.create(self._channel, bundle.golden.frames)
+            self._streams.append((session, caller.Stream(self._channel, caller.TICKS)))
+        await self.tick_us(_WARM_UP)
+
+    async def tick_us(self, count: int) -> float:
+        """Ticks so often on each stream; returns the server's processor time a tick."""
+        begin_ns = self._server.cpu_ns()
+        await asyncio.gather(*[self._tick(*each, count) for each in self._streams])
+        self._step += count
+        return (self._server.cpu_ns() - begin_ns) / 1e3 / (count * len(self._streams))
+
+    async def close(self) -> None:
+        """Ends the streams."""
+        for _, stream in self._streams:
+            await stream.close()
+
+    async def _tick(self, session: caller.Session, stream: caller.Stream, count: int) -> None:
+        response = b""
+        for step in range(self._step, self._step + count):
+            response = await stream.exchange(session.request(step))
+        # A refusal would be followed by refusals.
+        caller.output(response)
+
+
+async def measure(
+    servers: tuple[serving.Serving, serving.Serving], stream_count: int, blocks: int, count: int
+) -> np.ndarray:
+    """Returns the processor time a tick of both servers in each block, `[N, 2]`, in us."""
+    bundle = Bundle.load()
+    times = []
+    async with contextlib.AsyncExitStack() as stack:
+        loads = []
+        for server in servers:
+            channel = await stack.enter_async_context(grpc.aio.insecure_channel(server.address))
+            loads.append(_Load(server, channel))
+            await loads[-1].open(bundle, stream_count)
+        for block in range(blocks):
+            # Each goes first as often as the other.
+            order = (0, 1) if block % 2 == 0 else (1, 0)
+            found = [0.0, 0.0]
+            for index in order:
+                found[index] = await loads[index].tick_us(count)
+            times.append(found)
+        for load in loads:
+            await load.close()
+    return np.array(times)
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--beside",
+    type=click.Path(exists=True, file_okay=False, path_type=pathlib.Path),
+    default=_HERE,
+    help="The other checkout. [default: this one, which shows how exact the ratio is]",
+)
+@click.option("--streams", default=32, show_default=True, help="Streams on each server.")
+@click.option("--blocks", default=40, show_default=True, help="Blocks on each server.")
+@click.option("--ticks", default=60, show_default=True, help="Ticks of a stream in a block.")
+def main(beside: pathlib.Path, streams: int, blocks: int, ticks: int) -> None:
+    """Measures what a tick costs the server in processor time, beside another checkout."""
+    click.echo(f"{machine.describe()}\nload before: {machine.load()}\n")
+    with serving.serving(_HERE) as here, serving.serving(beside.resolve()) as other:
+        times = asyncio.run(measure((here, other), streams, blocks, ticks))
+    ratios = times[:, 0] / times[:, 1]
+    low, middle, high = np.percentile(ratios, (25, 50, 75))
+    click.echo(f"here    {np.median(times[:, 0]):8.1f} us of the server a tick")
+    click.echo(f"beside  {np.median(times[:, 1]):8.1f}")
+    click.echo(f"ratio   {middle:8.3f}, half of the blocks from {low:.3f} to {high:.3f}")
+    click.echo(f"\nload after: {machine.load()}")
+
+
+if __name__ == "__main__":
+    main()
