@@ -10,7 +10,7 @@ from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, served
 from doubles.interrupted_store import InterruptedStore
 from doubles.manual_clock import ManualClock
-from oip.peer import MUST_START, Peer, PeerStream, Refused
+from tickcell.conformance.peer import MUST_START, Peer, PeerStream, Refused
 
 Path = Peer | PeerStream
 

@@ -13,9 +13,9 @@ from doubles.in_process_server import InProcessServer, served
 from doubles.interrupted_store import InterruptedStore
 from doubles.manual_clock import ManualClock
 from doubles.moody_cell import GIVES_NAN
-from oip.peer import MUST_START, Peer, PeerStream, Refused, request
 from tickcell.conformance.caller import Caller
 from tickcell.conformance.caller import Refused as NativeRefused
+from tickcell.conformance.peer import MUST_START, Peer, PeerStream, Refused, request
 from tickcell.v1 import session_service_pb2 as native_pb
 
 Path = Peer | PeerStream

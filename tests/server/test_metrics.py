@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import Metric
 import documents
 import tools
 from doubles.in_process_server import served
+from doubles.looped import looped
 from doubles.moody_cell import MoodyCell
 from server.http_client import fetch
 from server.serve_process import ServeProcess
@@ -179,7 +180,7 @@ def test_real_server_shows_what_it_did(durability: str, tmp_path: Path) -> None:
         ServeProcess(*IN_MEMORY[2:], "--durability", durability, *place) as server,
         Caller(server.address) as caller,
     ):
-        subject = Subject(caller, bundle)
+        subject = Subject(caller, looped(bundle, caller))
         with StreamPath(caller) as path:
             for _ in range(5):
                 subject.advance(path)
