@@ -149,13 +149,21 @@ def test_what_the_server_does_not_allow_is_skipped_by_name() -> None:
         done = conform(server.address, *areas("create"))
     assert done.status == 0, done.out + done.err
     skipped = [line.strip() for line in done.out.splitlines() if "skipped: " in line]
-    assert any(
-        line.startswith(
-            "skipped: labels beyond their bounds are refused [huge key]: wants a longer message "
-            "than the server allows: "
-        )
-        for line in skipped
+    assert any("labels beyond their bounds are refused [huge key]" in line for line in skipped)
+    assert all("wants a longer message than the server allows: " in line for line in skipped)
+
+
+def test_protocol_that_is_not_served_is_skipped_by_name() -> None:
+    with ServeProcess("--listen", "localhost:0", *QUIET, "--oip", "off") as server:
+        alone = conform(server.address, *areas("sequences"))
+        beside = conform(server.address, *areas("models", "sequences"))
+    skipped = (
+        r"skipped: \d+ tests: wants the Open Inference Protocol; the server does not serve it\."
     )
+    for done, status in ((alone, 2), (beside, 0)):
+        assert done.status == status, done.out + done.err
+        assert re.search(skipped, done.out)
+    assert alone.err == "tickcell: nothing was tested: all tests were skipped.\n"
 
 
 def notices(model: ServedModel, records: ForgetfulStore | None, *arguments: str) -> None:

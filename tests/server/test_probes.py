@@ -180,10 +180,12 @@ class TestProcess:
             "--metrics: got '9464', expected HOST:PORT such as localhost:9464 or [::]:9464."
         )
 
-    def test_port_is_open_to_other_machines_where_that_is_meant(self) -> None:
-        with ServeProcess(*IN_MEMORY, "--metrics", "0.0.0.0:0", "--insecure") as server:
+    @pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
+    def test_port_is_open_to_other_machines_where_that_is_meant(self, host: str) -> None:
+        with ServeProcess(*IN_MEMORY, "--metrics", f"{host}:0", "--insecure") as server:
             assert server.watched.startswith("localhost:")
-            assert fetch(server.watched, "/readyz").status == 200
+            _, _, port = server.watched.rpartition(":")
+            assert fetch(f"127.0.0.1:{port}", "/readyz").status == 200
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,13 @@ import pathlib
 
 import pytest
 
+from doubles.bundle_variant import variant
 from doubles.looped import looped
 from server.serve_process import ServeProcess
 from tickcell.conformance.caller import Caller, StreamPath
 from tickcell.conformance.subject import Subject, refused
 from tickcell.model import Bundle
 from tickcell.model.bundle import SHIPPED
-from tickcell.model.interface import Head
 from tickcell.server import record
 from tickcell.server.store import Applied, Change, Key, SqliteStore
 from tickcell.v1 import model_service_pb2
@@ -35,9 +35,7 @@ def test_session_whose_model_is_not_served_can_be_seen_and_deleted(
     store: pathlib.Path, tmp_path: pathlib.Path, bundle: Bundle
 ) -> None:
     other = dataclasses.replace(
-        bundle,
-        card=dataclasses.replace(bundle.card, name="other"),
-        interface=dataclasses.replace(bundle.interface, heads=(Head("other", 1),)),
+        variant(bundle, "1"), card=dataclasses.replace(bundle.card, name="other")
     )
     other.write(tmp_path / "other")
     arguments = (*ANY_PORT, "--store", str(store))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING
@@ -22,6 +23,8 @@ _BOUNDED = {"series_count", "window_step_count", "idle_ttl_duration"}
 # After one of these, each further test would only wait to fail.
 _LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 _WIDTH = 10
+# More names than these nobody reads.
+_MANY = 8
 
 
 class Findings:
@@ -46,6 +49,7 @@ class Findings:
         self._areas, self._target, self._write = areas, target, write
         self._session: pytest.Session | None = None
         self._area, self._of_area, self._lines = "", Counter[str](), list[str]()
+        self._skipped: dict[str, list[str]] = {}
         self._compared: tuple[str, str] | None = None
 
     @pytest.fixture(scope="session")
@@ -114,7 +118,7 @@ class Findings:
             self._lines.append(str(report.longrepr))
         elif report.skipped and isinstance(report.longrepr, tuple):
             reason = report.longrepr[2].removeprefix("Skipped: ")
-            self._lines.append(f"skipped: {_claim(report.nodeid)}: {reason}.")
+            self._skipped.setdefault(reason, []).append(_claim(report.nodeid))
         if report.when == "call" or not report.passed:
             self._of_area[report.outcome] += 1
 
@@ -130,10 +134,10 @@ class Findings:
                 if self._of_area[outcome] or outcome == "passed"
             ]
             self._say(f"{self._area:{_WIDTH}} {', '.join(numbers)}")
-        for line in self._lines:
+        for line in [*self._lines, *itertools.starmap(_skips, self._skipped.items())]:
             self._say(f"{'':{_WIDTH}} {line}")
         self.counts += self._of_area
-        self._of_area, self._lines = Counter(), []
+        self._of_area, self._lines, self._skipped = Counter(), [], {}
 
     def _say(self, line: str) -> None:
         try:
@@ -178,6 +182,12 @@ def _claim(nodeid: str) -> str:
     name, bracket, parameters = nodeid.rpartition("::")[2].partition("[")
     words = name.removeprefix("test_").replace("_s_", "'s ").replace("_", " ")
     return f"{words} {bracket}{parameters}" if bracket else words
+
+
+def _skips(reason: str, claims: list[str]) -> str:
+    """Returns which tests were skipped for a reason; a whole area of them by their number."""
+    named = "; ".join(claims) if len(claims) <= _MANY else f"{len(claims)} tests"
+    return f"skipped: {named}: {reason}."
 
 
 def _area(nodeid: str) -> str:

@@ -118,7 +118,6 @@ class Peer:
 
     Attributes:
       stub: of the service.
-      sent: the last request, for people.
     """
 
     def __init__(self, address: str = "", channel: grpc.Channel | None = None) -> None:
@@ -126,7 +125,6 @@ class Peer:
         self.channel = channel or grpc.insecure_channel(
             address, [("grpc.use_local_subchannel_pool", 1)]
         )
-        self.sent: Any = b""
         self.stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(self.channel)
 
     def __enter__(self) -> Self:
@@ -137,7 +135,6 @@ class Peer:
 
     def call(self, method: str, message: Any) -> Any:
         """Calls a method; a refusal is raised."""
-        self.sent = message
         try:
             return getattr(self.stub, method)(message, timeout=PATIENCE_S)
         except grpc.RpcError as error:
@@ -162,7 +159,6 @@ class PeerStream:
     def __init__(
         self, peer: Peer, *metadata: tuple[str, str], patience_s: float = PATIENCE_S
     ) -> None:
-        self._peer = peer
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         method: Any = peer.channel.stream_stream(f"/{SERVICE}/ModelStreamInfer")
         self._call = method(self._each(), metadata=metadata, timeout=patience_s)
@@ -181,7 +177,6 @@ class PeerStream:
     def exchange(self, message: Any) -> Any:
         """Sends a request, and returns its response; a refusal is raised."""
         encoded = message if isinstance(message, bytes) else message.SerializeToString()
-        self._peer.sent = message
         self._requests.put(encoded)
         return self.receive()
 

@@ -33,8 +33,11 @@ class Sequence:
       frames: `[N, F]`.
     """
 
-    def __init__(self, peer: Peer, path: Peer | PeerStream, course: Course, metadata: Any) -> None:
-        self._peer, self._path, self._name = peer, path, course.model.name
+    def __init__(
+        self, caller: Caller, path: Peer | PeerStream, peer: Peer, course: Course, metadata: Any
+    ) -> None:
+        self._caller, self._path, self._peer = caller, path, peer
+        self._name = course.model.name
         self._input = metadata.inputs[0].name
         # The axes behind batch and time.
         self._axes = [each for each in metadata.inputs[0].shape if each > 0] or [-1]
@@ -46,7 +49,10 @@ class Sequence:
         """Sends some steps, and holds the answer to the loop, bit for bit."""
         from tickcell.conformance import peer
 
-        answer = self.exchange(self.request(step, count, **options))
+        try:
+            answer = self.exchange(self.request(step, count, **options))
+        except peer.Refused as refusal:
+            raise Unmet(f"the refusal {str(refusal)!r}", "an answer") from refusal
         got = b"".join(answer.raw_output_contents)
         expected = self._outputs[step : step + count].astype("<f4").tobytes()
         if len(answer.raw_output_contents) > 1:
@@ -56,6 +62,7 @@ class Sequence:
 
     def exchange(self, message: Any) -> Any:
         """Sends a request; returns the answer, or raises the peer's Refused."""
+        self._caller.sent = message
         if self._path is self._peer:
             return self._peer.call("ModelInfer", message)
         return self._path.exchange(message)  # type: ignore[union-attr]  # the other of two
@@ -146,10 +153,10 @@ def way(request: pytest.FixtureRequest, peer: Peer) -> Iterator[Peer | PeerStrea
 
 @pytest.fixture
 def sequence(
-    peer: Peer, way: Peer | PeerStream, course: Course, metadata: Any
+    caller: Caller, way: Peer | PeerStream, peer: Peer, course: Course, metadata: Any
 ) -> Iterator[Sequence]:
     """A sequence that has not started."""
-    begun = Sequence(peer, way, course, metadata)
+    begun = Sequence(caller, way, peer, course, metadata)
     yield begun
     begun.end()
 

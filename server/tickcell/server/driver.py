@@ -252,6 +252,7 @@ class Driver:
             now = Moment(self._store.now_ns(), self._wall_ns())
             begun, to_load = rounds.begin(requests, self._heads, self._policy, now)
             answers: rounds.Answers = []
+            self._observer.head_hits += len(begun)
             if to_load:
                 loaded = rounds.begin_loaded(to_load, self._heads, self._policy, now)
                 more, answers = yield from loaded

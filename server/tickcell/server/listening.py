@@ -84,7 +84,12 @@ def listen(address: str, flag: str) -> list[socket.socket]:
         for family, *_, where in found:
             port = listeners[0].getsockname()[1] if listeners else where[1]
             try:
-                listener = socket.create_server((where[0], port), family=family)
+                listener = socket.create_server(
+                    (where[0], port),
+                    family=family,
+                    # "::" stands for all addresses, as it does for gRPC.
+                    dualstack_ipv6=where[0] == "::" and socket.has_dualstack_ipv6(),
+                )
             except OSError as error:
                 if error.errno == errno.EADDRNOTAVAIL and len(found) > 1:
                     continue

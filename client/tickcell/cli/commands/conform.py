@@ -153,4 +153,6 @@ def _status(findings: Findings) -> int:
         raise _CannotTell(f"the tests had to end: {findings.hindrance}.")
     if counts["failed"] or left:
         return 1
-    return 0 if counts["passed"] else 2
+    if not counts["passed"]:
+        raise _CannotTell("nothing was tested: all tests were skipped.")
+    return 0
