@@ -13,8 +13,8 @@ from tritonclient.grpc import service_pb2 as pb
 
 from doubles.bundle_variant import variant
 from doubles.in_process_server import InProcessServer
-from oip.peer import Peer, Refused, outputs
 from tickcell.cli import comparison
+from tickcell.conformance.peer import Peer, Refused, outputs
 from tickcell.model import Bundle
 from tickcell.server.store import MemoryStore
 

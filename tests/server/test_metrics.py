@@ -14,13 +14,14 @@ from prometheus_client.metrics_core import Metric
 import documents
 import tools
 from doubles.in_process_server import served
+from doubles.looped import looped
 from doubles.moody_cell import MoodyCell
-from protocol import documented
-from protocol.caller import Caller, Refused, StreamPath, UnaryPath, refused_for
-from protocol.subject import Subject
 from server.http_client import fetch
 from server.serve_process import ServeProcess
 from server.world import World
+from tickcell.conformance import documented
+from tickcell.conformance.caller import Caller, Refused, StreamPath, UnaryPath, refused_for
+from tickcell.conformance.subject import Subject
 from tickcell.model import Bundle
 from tickcell.server.config import Limits
 from tickcell.server.monitoring.metrics import Metrics
@@ -179,7 +180,7 @@ def test_real_server_shows_what_it_did(durability: str, tmp_path: Path) -> None:
         ServeProcess(*IN_MEMORY[2:], "--durability", durability, *place) as server,
         Caller(server.address) as caller,
     ):
-        subject = Subject(caller, bundle)
+        subject = Subject(caller, looped(bundle, caller))
         with StreamPath(caller) as path:
             for _ in range(5):
                 subject.advance(path)

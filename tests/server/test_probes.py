@@ -20,9 +20,9 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from hypothesis import strategies as st
 
 from doubles.manual_clock import ManualClock
-from protocol.caller import Caller
 from server.http_client import Answer, connect, fetch, status_of
 from server.serve_process import ServeProcess, complaint
+from tickcell.conformance.caller import Caller
 from tickcell.server import listening
 from tickcell.server.config import Limits
 from tickcell.server.health import Health

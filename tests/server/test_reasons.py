@@ -19,8 +19,8 @@ from doubles.interrupted_store import InterruptedStore
 from doubles.known_callers import KnownCallers
 from doubles.manual_clock import ManualClock
 from doubles.moody_cell import GIVES_NAN, RAISES, MoodyCell
-from protocol import documented
-from protocol.caller import Caller, Refused, StreamPath, UnaryPath
+from tickcell.conformance import documented
+from tickcell.conformance.caller import Caller, Refused, StreamPath, UnaryPath
 from tickcell.server import store
 from tickcell.server.config import Limits
 from tickcell.server.observer import Observer

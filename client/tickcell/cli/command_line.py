@@ -49,7 +49,7 @@ class Command:
         """
         if self.extra == "train":
             quiet_start.tensorflow()
-        if self.extra:
+        if self.extra in {"server", "train"}:
             quiet_start.litert(self.extra)
 
 
@@ -65,6 +65,7 @@ COMMANDS = {
     "sessions": Command(f"{_OURS}.sessions", "", "Shows, resets and deletes sessions."),
     "models": Command(f"{_OURS}.models", "", "Shows, loads and unloads what a server serves."),
     "serve": Command(f"{_SERVER}.commands", "server", "Serves recurrent cells over gRPC."),
+    "conform": Command(f"{_OURS}.conform", "conform", "Tests a server against the contract."),
     "token": Command(f"{_OURS}.token", "", "Draws a token for a caller."),
     "store": Command(f"{_SERVER}.store.commands", "server", "Inspects, checks and copies a store."),
     "train": Command(f"{_OURS}.train", "train", "Trains a model on recordings."),
@@ -133,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except click.ClickException as error:
-        return _fail(error.message)
+        return _fail(error.message, error.exit_code)
     except (errors.TickcellError, BundleError, MissingExtraError, RecordingError) as error:
         return _fail(str(error))
     except OSError as error:
@@ -145,9 +146,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status if isinstance(status, int) else 0
 
 
-def _fail(sentence: str) -> int:
+def _fail(sentence: str, status: int = 1) -> int:
     click.echo(f"tickcell: {sentence}", err=True)
-    return 1
+    return status
 
 
 def _load(name: str) -> click.Command:
