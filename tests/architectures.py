@@ -469,6 +469,15 @@ STREAMED: dict[str, Build] = {
     "longer than what is drawn": of(lambda x: dense(last(x)), 12_000),
 }
 
+# Where nothing reads the output that a masked frame gives again: what is behind is masked as
+# well, or Keras joins masks so that no frame is masked.
+UNREAD = {
+    "masking, Sequential": "gru_output",
+    "masking, mean": "lstm_output",
+    "masking, beside": "lstm_output",
+    "masking, nested": "gru_output",
+}
+
 REFUSED: dict[str, tuple[Build, str]] = {
     "Bidirectional": (
         of(lambda x: layers.Bidirectional(layers.LSTM(3), name="both")(x)),

@@ -21,7 +21,9 @@ DIRECTIONS = {
     "client": {"v1", "wire", "model"},
     # The example: no part of the product knows of it but the commands.
     "drive": {"client", "model"},
-    "cli": {"client", "drive", "model", "server"},
+    # The compliance suite, of whoever wrote the server.
+    "conformance": {"v1", "wire", "client"},
+    "cli": {"client", "conformance", "drive", "model", "server"},
 }
 # The only modules that may import a package, by the beginning of their name.
 # LiteRT and Matplotlib are loaded by `extras.load`, which names the missing extra.
@@ -32,7 +34,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     # What a robot imports needs neither.
     "click": ("tickcell.cli.", "tickcell.server."),
     "tqdm": ("tickcell.cli.",),
-    "grpc": ("tickcell.client.", "tickcell.server."),
+    "grpc": ("tickcell.client.", "tickcell.conformance.", "tickcell.server."),
+    "pytest": ("tickcell.conformance.",),
     "h11": ("tickcell.server.monitoring.",),
     "prometheus_client": ("tickcell.server.monitoring.",),
     # Of an extra of its own: only a server that traces imports its door.

@@ -54,7 +54,9 @@ def test_wheel_holds_the_files_of_the_four_parts_and_no_others(project: Path, wh
     assert {name for name in _contents(wheel) if ".dist-info/" not in name} == expected
 
 
-@pytest.mark.parametrize("package", ["v1", "wire", "server", "client", "model", "cli", "drive"])
+@pytest.mark.parametrize(
+    "package", ["v1", "wire", "server", "client", "model", "cli", "conformance", "drive"]
+)
 def test_wheel_says_that_each_package_is_typed(package: str, wheel: Path) -> None:
     assert f"tickcell/{package}/py.typed" in _contents(wheel)
 
@@ -84,7 +86,7 @@ def test_sdist_has_what_a_person_needs_to_check_and_test(sdist: Path) -> None:
     assert {"Makefile", "constraints.txt", "LICENSE", "README.md", "CHANGELOG.md"} <= files
     assert "SECURITY.md" in files
     assert {
-        "tests/conftest.py",
+        "conftest.py",
         "proto/generate.py",
         "proto/tickcell/v1/session_service.proto",
     } < files
@@ -98,7 +100,7 @@ def test_sdist_has_no_strays(sdist: Path) -> None:
     assert tops <= {
         *PARTS,
         *("tests", "bench", "docs", "deploy"),
-        *("Makefile", "constraints.txt", "pyproject.toml", "PKG-INFO", ".gitignore"),
+        *("Makefile", "constraints.txt", "conftest.py", "pyproject.toml", "PKG-INFO", ".gitignore"),
         *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md"),
     }
 
@@ -114,7 +116,8 @@ def test_metadata_bounds_protobuf_by_what_the_generated_code_loads_on(
 def test_metadata_names_the_extras_the_licence_and_the_pythons(
     metadata: email.message.Message,
 ) -> None:
-    assert {"cli", "server", "train", "plot"} <= {*(metadata.get_all("Provides-Extra") or [])}
+    extras = {*(metadata.get_all("Provides-Extra") or [])}
+    assert {"cli", "conform", "server", "train", "plot"} <= extras
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == "<3.14,>=3.11"
 

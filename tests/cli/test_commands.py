@@ -21,7 +21,6 @@ from tickcell.cli.server_process import ServerProcess
 from tickcell.client import Session, unary_calls
 from tickcell.client.link import Link
 from tickcell.model import Bundle, LiteRTCell, recording
-from tickcell.model.interface import Head
 from tickcell.server.catalogue import ServedModel
 
 TRAINING = [name for name, place in command_line.COMMANDS.items() if place.extra == "train"]
@@ -227,7 +226,9 @@ def test_another_machine_s_bits_are_compared_by_tolerance(
 def test_another_model_of_the_same_name_is_not_verified(
     run: Run, server: ServerProcess, bundle: Bundle, tmp_path: Path
 ) -> None:
-    interface = dataclasses.replace(bundle.interface, heads=(Head("other", 1),))
+    (first, *others) = bundle.interface.sensors
+    sensors = (dataclasses.replace(first, name="other"), *others)
+    interface = dataclasses.replace(bundle.interface, sensors=sensors)
     dataclasses.replace(bundle, interface=interface).write(tmp_path / "other")
     status, _, err = run("verify", "--bundle", tmp_path / "other", "--server", server.address)
     assert status == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,17 @@ def test_an_exception_loses_no_line(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(RuntimeError):
         fail()
     assert capfd.readouterr().err == "why it failed\n"
+
+
+def test_no_directory_need_be_writable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # As in a container whose file system is read-only.
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+        with held_stderr():
+            os.write(2, b"INFO: all is well\n")
+    assert capfd.readouterr().err == ""
 
 
 def test_no_library_takes_standard_error_away(project: Path) -> None:

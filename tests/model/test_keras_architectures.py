@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import streaming_proof
-from architectures import REFUSED, STREAMED
+from architectures import REFUSED, STREAMED, UNREAD
 from tickcell.cli import server_process
 from tickcell.client import Session
 from tickcell.model.bundle import Bundle
@@ -157,7 +157,8 @@ def test_each_is_served_as_keras_computes_it(
     deviation = streaming_proof.assert_moves(expected, bundle.interface.output_names)
     age = streaming_proof.oldest(read)
     streaming_proof.assert_remembers(bundle.cell(), frames, age)
-    streaming_proof.assert_each_state_matters(bundle.cell(), frames, expected)
+    unread = UNREAD.get(name, "")
+    streaming_proof.assert_each_state_matters(bundle.cell(), frames, expected, unread)
     print(
         f"{name}: max |delta| {measured.max_delta:.2g}, deviation {deviation:.2g}, "
         f"the oldest frame {age} steps ago"

@@ -11,8 +11,8 @@ from doubles.in_process_server import InProcessServer, served
 from doubles.interrupted_store import InterruptedStore
 from doubles.manual_clock import ManualClock
 from doubles.moody_cell import MoodyCell
-from oip.peer import Peer, PeerStream
-from protocol.caller import Caller
+from tickcell.conformance.caller import Caller
+from tickcell.conformance.peer import Peer, PeerStream
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, served
 from doubles.interrupted_store import InterruptedStore
 from doubles.manual_clock import ManualClock
-from oip.peer import SERVICE, Peer, Refused, request
 from server.serve_process import ServeProcess, resident_bytes
+from tickcell.conformance.peer import SERVICE, Peer, Refused, request
 from tickcell.server.config import Limits
 
 

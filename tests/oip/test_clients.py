@@ -17,10 +17,10 @@ import tritonclient.grpc.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
 import documents
-from oip.peer import MUST_START, PATIENCE_S
 from tickcell.cli import comparison
 from tickcell.cli.server_process import ServerProcess
 from tickcell.client import Session
+from tickcell.conformance.peer import MUST_START, PATIENCE_S
 from tickcell.model import Bundle
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "triton.md"

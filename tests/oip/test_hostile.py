@@ -19,7 +19,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from doubles.in_process_server import InProcessServer
 from doubles.interrupted_store import InterruptedStore
-from oip.peer import PATIENCE_S, SERVICE, Peer, PeerStream, Refused, request
+from tickcell.conformance.peer import PATIENCE_S, SERVICE, Peer, PeerStream, Refused, request
 from tickcell.server import errors
 
 LIFE = "00000000-0000-0000-0000-000000000001"

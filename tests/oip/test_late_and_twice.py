@@ -12,7 +12,7 @@ import pytest
 from doubles.in_process_server import InProcessServer, served
 from doubles.interrupted_store import InterruptedStore
 from doubles.moody_cell import MoodyCell
-from oip.peer import Peer, Refused, request
+from tickcell.conformance.peer import Peer, Refused, request
 
 LIVES = [str(uuid.UUID(int=number)) for number in range(1, 7)]
 STEPS = 12

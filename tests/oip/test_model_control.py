@@ -13,8 +13,8 @@ from tritonclient.grpc import service_pb2 as pb
 
 from doubles.bundle_variant import variant
 from doubles.in_process_server import InProcessServer
-from oip.peer import Peer, Refused, outputs
 from tickcell.cli import comparison
+from tickcell.conformance.peer import Peer, Refused, outputs
 from tickcell.model import Bundle
 from tickcell.server.store import MemoryStore
 
@@ -61,6 +61,20 @@ def infer(peer: Peer, frame: NDArray[np.float32], *, start: bool = False, **fiel
     message.parameters["sequence_id"].int64_param = 7
     message.parameters["sequence_start"].bool_param = start
     return peer.call("ModelInfer", message)
+
+
+def test_index_has_what_lies_there_and_why_it_is_not_served(
+    peer: Peer, models: pathlib.Path
+) -> None:
+    def listed(**fields: Any) -> list[tuple[str, str]]:
+        return [(each.version, each.state) for each in peer.ask("RepositoryIndex", **fields).models]
+
+    assert listed() == [("1", "UNAVAILABLE"), ("2", "UNAVAILABLE")]
+    peer.ask("RepositoryModelLoad", model_name="drive")
+    assert listed() == [("2", "READY"), ("1", "UNAVAILABLE")]
+    assert listed(ready=True) == [("2", "READY")]
+    (unloaded,) = [each for each in peer.ask("RepositoryIndex").models if each.version == "1"]
+    assert unloaded.reason == "available"
 
 
 def test_load_serves_the_newest_and_unload_no_new_sequence(

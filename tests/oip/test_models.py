@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 from tritonclient.grpc import service_pb2 as pb
 
-from oip.peer import SERVICE, Peer, Refused, request
+from tickcell.conformance.peer import SERVICE, Peer, Refused, request
 
 LIFE = "00000000-0000-0000-0000-000000000001"
 METHODS = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from doubles.in_process_server import InProcessServer, served
-from oip.peer import Peer, Refused, request
 from oip.test_tensors import TwoHeadedCell
+from tickcell.conformance.peer import Peer, Refused, request
 from tickcell.server.catalogue import ServedModel
 from tickcell.server.oip import naming
 

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, served
-from oip.peer import SERVICE, Peer, PeerStream, Refused
+from tickcell.conformance.peer import SERVICE, Peer, PeerStream, Refused
 from tickcell.server.monitoring.spans import Spans
 
 

@@ -20,8 +20,8 @@ from doubles.interrupted_store import InterruptedStore
 from doubles.known_callers import KnownCallers
 from doubles.manual_clock import ManualClock
 from doubles.moody_cell import GIVES_NAN, RAISES, MoodyCell
-from oip.peer import Peer, PeerStream, Refused, request
-from protocol.caller import Caller
+from tickcell.conformance.caller import Caller
+from tickcell.conformance.peer import Peer, PeerStream, Refused, request
 from tickcell.server import errors, store
 from tickcell.server.config import Limits
 from tickcell.server.oip.identity import Sequence

@@ -10,7 +10,7 @@ from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, served
 from doubles.interrupted_store import InterruptedStore
 from doubles.manual_clock import ManualClock
-from oip.peer import MUST_START, Peer, PeerStream, Refused
+from tickcell.conformance.peer import MUST_START, Peer, PeerStream, Refused
 
 Path = Peer | PeerStream
 
@@ -24,13 +24,6 @@ def test_robot_at_rest_starts_again_and_again_and_is_applied_once(path: Path) ->
     # The first answer was lost after all.
     assert path.infer(7, [0.0], start=True, life=LIFE, step=0) == [0.0]
     assert path.infer(7, [0.0], life=LIFE, step=2) == [2000.0]
-
-
-def test_step_that_is_sent_again_has_its_first_answer(path: Path) -> None:
-    path.infer(7, start=True, life=LIFE, step=0)
-    for _ in range(3):
-        assert path.infer(7, [0.0, 0.0], life=LIFE, step=1) == [1000.0, 2000.0]
-    assert path.infer(7, [0.0, 0.0], life=LIFE, step=2) == [2000.0, 3000.0]
 
 
 def test_end_that_is_sent_again_has_its_first_answer(path: Path, clock: ManualClock) -> None:
@@ -63,16 +56,6 @@ def test_step_behind_the_end_is_refused_in_tritons_words(path: Path) -> None:
 def test_start_and_end_in_one_request_may_be_sent_again(path: Path) -> None:
     for _ in range(3):
         assert path.infer(7, [5.0], start=True, end=True, life=LIFE, step=0) == [5.0]
-
-
-def test_late_step_of_a_life_never_touches_the_next(path: Path) -> None:
-    path.infer(7, [0.0], start=True, life=LIFE, step=0)
-    path.infer(7, [0.0], start=True, life=OTHER, step=0)
-    for step in (0, 1, 2):
-        for end in (False, True):
-            with pytest.raises(Refused, match="SESSION_RESTARTED"):
-                path.infer(7, [0.0], life=LIFE, step=step, end=end)
-    assert path.infer(7, [5.0], life=OTHER, step=1) == [1005.0]
 
 
 def test_late_start_of_a_life_never_ends_the_next(path: Path) -> None:

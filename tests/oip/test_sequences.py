@@ -13,22 +13,12 @@ from doubles.in_process_server import InProcessServer, served
 from doubles.interrupted_store import InterruptedStore
 from doubles.manual_clock import ManualClock
 from doubles.moody_cell import GIVES_NAN
-from oip.peer import MUST_START, Peer, PeerStream, Refused, request
-from protocol.caller import Caller
-from protocol.caller import Refused as NativeRefused
+from tickcell.conformance.caller import Caller
+from tickcell.conformance.caller import Refused as NativeRefused
+from tickcell.conformance.peer import MUST_START, Peer, PeerStream, Refused, request
 from tickcell.v1 import session_service_pb2 as native_pb
 
 Path = Peer | PeerStream
-
-NO_ID = "must specify a non-zero or non-empty correlation ID"
-
-
-@pytest.mark.parametrize("sequence", [None, 0, ""])
-def test_request_without_a_correlation_id_is_refused_in_tritons_words(
-    path: Path, sequence: int | str | None
-) -> None:
-    with pytest.raises(Refused, match=NO_ID):
-        path.infer(sequence, start=True)
 
 
 def test_sequence_is_started_advanced_and_ended(path: Path) -> None:
@@ -58,18 +48,6 @@ def test_start_on_a_live_sequence_begins_anew(path: Path, native: Caller) -> Non
         len(native.call(native.sessions.ListSessions, native_pb.ListSessionsRequest()).sessions)
         == 1
     )
-
-
-def test_start_after_an_end_begins_anew(path: Path) -> None:
-    for reading in (1.0, 2.0):
-        assert path.infer(7, [reading], start=True) == [reading]
-        assert path.infer(7, [reading], end=True) == [1000 + reading]
-
-
-def test_start_and_end_in_one_request_is_one_step_and_the_end(path: Path) -> None:
-    assert path.infer(7, [5.0], start=True, end=True) == [5.0]
-    with pytest.raises(Refused, match=MUST_START):
-        path.infer(7)
 
 
 def test_sequence_that_was_idle_for_its_time_is_refused_in_tritons_words(

@@ -8,7 +8,7 @@ import pytest
 
 from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, served
-from oip.peer import Peer, PeerStream, Refused, request
+from tickcell.conformance.peer import Peer, PeerStream, Refused, request
 from tickcell.server.config import Limits
 
 

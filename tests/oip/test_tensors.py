@@ -11,7 +11,7 @@ from tritonclient.grpc import service_pb2 as pb
 
 from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, served
-from oip.peer import Peer, PeerStream, Refused, request
+from tickcell.conformance.peer import Peer, PeerStream, Refused, request
 from tickcell.model import Cell, Head, Interface, Sensor, TensorSpec
 
 Path = Peer | PeerStream

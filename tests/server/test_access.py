@@ -17,7 +17,7 @@ from doubles.authority import Authority, Certified, channel_credentials, encrypt
 from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, served
 from doubles.known_callers import KnownCallers
-from protocol.caller import PATIENCE_S, Caller, StreamPath, refused_for
+from tickcell.conformance.caller import PATIENCE_S, Caller, StreamPath, refused_for
 from tickcell.server.config import Config, ConfigError
 from tickcell.server.files import FileError
 from tickcell.server.listening import ListenError

@@ -16,10 +16,10 @@ from google.rpc import error_details_pb2, status_pb2
 
 from doubles.counted_source import wait_until
 from doubles.raw_peer import RawPeer
-from protocol.caller import PATIENCE_S, Caller
 from tickcell import wire
 from tickcell.cli.server_process import ServerProcess
 from tickcell.client import Session, methods
+from tickcell.conformance.caller import PATIENCE_S, Caller
 from tickcell.v1 import session_service_pb2 as pb
 
 GARBAGE = b"\xff\xff\xff"

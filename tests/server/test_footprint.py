@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from protocol.caller import Caller, StreamPath
-from protocol.subject import Subject
+from doubles.looped import looped
 from server.serve_process import ServeProcess, resident_bytes
 from tickcell import wire
+from tickcell.conformance.caller import Caller, StreamPath
+from tickcell.conformance.subject import Subject
 from tickcell.model import Bundle
 from tickcell.v1 import session_service_pb2 as pb
 
@@ -46,12 +47,13 @@ def run_streams(server: ServeProcess, bundle: Bundle, seconds: float) -> int:
     def run() -> int:
         steps = 0
         with Caller(server.address) as caller, StreamPath(caller) as stream:
+            course = looped(bundle, caller)
             while time.monotonic() < end:
-                subject = Subject(caller, bundle)
+                subject = Subject(caller, course)
                 for _ in subject.frames:
                     subject.advance(stream)
                     steps += 1
-                subject.clear()
+                caller.clear()
         return steps
 
     with futures.ThreadPoolExecutor(STREAMS) as pool:

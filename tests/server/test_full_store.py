@@ -13,9 +13,9 @@ import pytest
 from doubles.counted_source import wait_until
 from doubles.counting_cell import CountingCell, counting_outputs
 from doubles.in_process_server import InProcessServer, in_loop, served
-from protocol.caller import Caller, Refused, StreamPath
 from server import small_disk
 from tickcell import wire
+from tickcell.conformance.caller import Caller, Refused, StreamPath
 from tickcell.server import record
 from tickcell.server.store import Key, SqliteStore
 from tickcell.v1 import session_service_pb2 as pb

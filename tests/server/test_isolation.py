@@ -24,9 +24,17 @@ from tritonclient.grpc import service_pb2 as oip_pb
 from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, served
 from doubles.known_callers import KnownCallers
-from oip.peer import SERVICE, Peer, PeerStream
-from oip.peer import Refused as NotInferred
-from protocol.caller import PATHS, Caller, Refused, StreamPath, UnaryPath, refusal, refused_for
+from tickcell.conformance.caller import (
+    PATHS,
+    Caller,
+    Refused,
+    StreamPath,
+    UnaryPath,
+    refusal,
+    refused_for,
+)
+from tickcell.conformance.peer import SERVICE, Peer, PeerStream
+from tickcell.conformance.peer import Refused as NotInferred
 from tickcell.server.store import EmbeddedStore, MemoryStore, SqliteStore
 from tickcell.v1 import model_service_pb2
 from tickcell.v1 import session_service_pb2 as pb

@@ -10,9 +10,9 @@ import pytest
 
 from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, served
-from protocol.caller import PATHS, PATIENCE_S, Caller, Path, Refused, StreamPath
-from protocol.subject import refused_by_grpc
 from tickcell import wire
+from tickcell.conformance.caller import PATHS, PATIENCE_S, Caller, Path, Refused, StreamPath
+from tickcell.conformance.subject import refused_by_grpc
 from tickcell.server import lives
 from tickcell.server.config import Limits
 from tickcell.server.store import MemoryStore

@@ -14,17 +14,19 @@ from prometheus_client.metrics_core import Metric
 import documents
 import tools
 from doubles.in_process_server import served
+from doubles.looped import looped
 from doubles.moody_cell import MoodyCell
-from protocol import documented
-from protocol.caller import Caller, Refused, StreamPath, UnaryPath, refused_for
-from protocol.subject import Subject
 from server.http_client import fetch
 from server.serve_process import ServeProcess
 from server.world import World
+from tickcell.conformance import documented
+from tickcell.conformance.caller import Caller, Refused, StreamPath, UnaryPath, refused_for
+from tickcell.conformance.subject import Subject
 from tickcell.model import Bundle
 from tickcell.server.config import Limits
 from tickcell.server.monitoring.metrics import Metrics
 from tickcell.server.observer import Observer
+from tickcell.server.workers.sums import Sums
 from tickcell.v1 import session_service_pb2 as pb
 
 IN_MEMORY = ("--durability", "none", "--listen", "localhost:0", "--metrics", "localhost:0")
@@ -159,9 +161,10 @@ def test_document_lists_every_metric_with_its_type_labels_and_meaning(
         name: (kind, tuple(re.findall(r"`(\w+)`", labels)), meaning)
         for name, kind, labels, meaning in rows
     }
+    shown = families(Sums().text([exposition], 1).decode()) | families(exposition)
     exposed = {
         name: (family.type, tuple(_labels(family)), family.documentation)
-        for name, family in families(exposition).items()
+        for name, family in shown.items()
         if name.startswith("tickcell_")
     }
     assert listed == exposed
@@ -179,7 +182,7 @@ def test_real_server_shows_what_it_did(durability: str, tmp_path: Path) -> None:
         ServeProcess(*IN_MEMORY[2:], "--durability", durability, *place) as server,
         Caller(server.address) as caller,
     ):
-        subject = Subject(caller, bundle)
+        subject = Subject(caller, looped(bundle, caller))
         with StreamPath(caller) as path:
             for _ in range(5):
                 subject.advance(path)

@@ -20,7 +20,8 @@ from tickcell.server import errors, model_versions
 from tickcell.server.caller import ANYBODY, Caller
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.config import Control
-from tickcell.server.model_control import LINGER_S, RETRY_S, ModelControl
+from tickcell.server.model_control import RETRY_S, ModelControl
+from tickcell.server.model_needs import LINGER_S
 from tickcell.server.model_versions import State
 from tickcell.server.observer import Observer
 from tickcell.server.repository import SETTLING_S, Look, Repository, RepositoryError

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from doubles.in_process_server import served
 from doubles.interrupted_store import InterruptedStore
 from doubles.moody_cell import MoodyCell
-from protocol import documented
 from server.world import World, assert_counted, in_loop
+from tickcell.conformance import documented
 from tickcell.server import errors, rounds
 from tickcell.server.histogram import Histogram
 from tickcell.server.observer import ModelCounts, Observer

@@ -20,9 +20,9 @@ from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 from hypothesis import strategies as st
 
 from doubles.manual_clock import ManualClock
-from protocol.caller import Caller
 from server.http_client import Answer, connect, fetch, status_of
 from server.serve_process import ServeProcess, complaint
+from tickcell.conformance.caller import Caller
 from tickcell.server import listening
 from tickcell.server.config import Limits
 from tickcell.server.health import Health
@@ -180,10 +180,12 @@ class TestProcess:
             "--metrics: got '9464', expected HOST:PORT such as localhost:9464 or [::]:9464."
         )
 
-    def test_port_is_open_to_other_machines_where_that_is_meant(self) -> None:
-        with ServeProcess(*IN_MEMORY, "--metrics", "0.0.0.0:0", "--insecure") as server:
+    @pytest.mark.parametrize("host", ["0.0.0.0", "[::]"])
+    def test_port_is_open_to_other_machines_where_that_is_meant(self, host: str) -> None:
+        with ServeProcess(*IN_MEMORY, "--metrics", f"{host}:0", "--insecure") as server:
             assert server.watched.startswith("localhost:")
-            assert fetch(server.watched, "/readyz").status == 200
+            _, _, port = server.watched.rpartition(":")
+            assert fetch(f"127.0.0.1:{port}", "/readyz").status == 200
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 
 from doubles.counting_cell import CountingCell, counting_outputs
 from doubles.in_process_server import InProcessServer, served
-from protocol.caller import Caller, Refused, StreamPath, UnaryPath
+from tickcell.conformance.caller import Caller, Refused, StreamPath, UnaryPath
 from tickcell.model import Sensor
 from tickcell.v1 import session_service_pb2 as pb
 

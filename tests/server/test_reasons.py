@@ -19,8 +19,8 @@ from doubles.interrupted_store import InterruptedStore
 from doubles.known_callers import KnownCallers
 from doubles.manual_clock import ManualClock
 from doubles.moody_cell import GIVES_NAN, RAISES, MoodyCell
-from protocol import documented
-from protocol.caller import Caller, Refused, StreamPath, UnaryPath
+from tickcell.conformance import documented
+from tickcell.conformance.caller import Caller, Refused, StreamPath, UnaryPath
 from tickcell.server import store
 from tickcell.server.config import Limits
 from tickcell.server.observer import Observer
@@ -204,7 +204,7 @@ def drain(scene: Scene) -> None:
         stream.receive()
 
 
-def load_broken_model(_: Scene) -> None:
+def load_broken_model(scene: Scene) -> None:
     with tempfile.TemporaryDirectory() as directory:
         models = pathlib.Path(directory)
         (models / "drive" / "1").mkdir(parents=True)
@@ -212,6 +212,7 @@ def load_broken_model(_: Scene) -> None:
             InProcessServer([], repository=models, control="explicit") as server,
             Caller(server.address) as caller,
         ):
+            scene.observers.append(server.observer)
             load_model(caller, "drive")
 
 

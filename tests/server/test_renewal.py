@@ -17,7 +17,7 @@ from doubles.authority import Authority, channel_credentials
 from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, served
 from doubles.known_callers import KnownCallers
-from protocol.caller import Caller, Refused, StreamPath
+from tickcell.conformance.caller import Caller, Refused, StreamPath
 from tickcell.server.access import Access
 from tickcell.server.files import Files
 from tickcell.server.owners import Owners

@@ -7,12 +7,13 @@ import pathlib
 
 import pytest
 
-from protocol.caller import Caller, StreamPath
-from protocol.subject import Subject, refused
+from doubles.bundle_variant import variant
+from doubles.looped import looped
 from server.serve_process import ServeProcess
+from tickcell.conformance.caller import Caller, StreamPath
+from tickcell.conformance.subject import Subject, refused
 from tickcell.model import Bundle
 from tickcell.model.bundle import SHIPPED
-from tickcell.model.interface import Head
 from tickcell.server import record
 from tickcell.server.store import Applied, Change, Key, SqliteStore
 from tickcell.v1 import model_service_pb2
@@ -34,14 +35,12 @@ def test_session_whose_model_is_not_served_can_be_seen_and_deleted(
     store: pathlib.Path, tmp_path: pathlib.Path, bundle: Bundle
 ) -> None:
     other = dataclasses.replace(
-        bundle,
-        card=dataclasses.replace(bundle.card, name="other"),
-        interface=dataclasses.replace(bundle.interface, heads=(Head("other", 1),)),
+        variant(bundle, "1"), card=dataclasses.replace(bundle.card, name="other")
     )
     other.write(tmp_path / "other")
     arguments = (*ANY_PORT, "--store", str(store))
     with ServeProcess(*arguments) as server, Caller(server.address) as caller:
-        subject = Subject(caller, bundle)
+        subject = Subject(caller, looped(bundle, caller))
         with StreamPath(caller) as path:
             subject.advance(path, 3)
         server.end()
@@ -73,7 +72,7 @@ def test_session_from_a_machine_of_other_numerics_is_served_or_strictly_refused(
 ) -> None:
     arguments = (*ANY_PORT, "--store", str(store))
     with ServeProcess(*arguments) as server, Caller(server.address) as caller:
-        subject = Subject(caller, bundle)
+        subject = Subject(caller, looped(bundle, caller))
         with StreamPath(caller) as path:
             subject.advance(path, 3)
         server.end()

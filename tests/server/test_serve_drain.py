@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from doubles.looped import looped
 from doubles.raw_peer import RawPeer
-from protocol.caller import PATIENCE_S, Caller, Refused, StreamPath, UnaryPath
-from protocol.subject import Subject, encoded, refused
 from server.serve_process import ServeProcess
 from tickcell import wire
+from tickcell.conformance.caller import PATIENCE_S, Caller, Refused, StreamPath, UnaryPath
+from tickcell.conformance.subject import Subject, encoded, refused
 from tickcell.model import Bundle
 from tickcell.v1 import session_service_pb2 as pb
 
@@ -68,7 +69,7 @@ def test_idle_streams_end_as_draining(server: ServeProcess, caller: Caller, bund
     with contextlib.ExitStack() as stack:
         streams = [stack.enter_context(StreamPath(caller)) for _ in range(3)]
         for stream in streams:
-            Subject(caller, bundle).advance(stream)
+            Subject(caller, looped(bundle, caller)).advance(stream)
         server.send(signal.SIGTERM)
         for stream in streams:
             assert_ends_draining(stream)
@@ -80,7 +81,7 @@ def test_idle_streams_end_as_draining(server: ServeProcess, caller: Caller, bund
 def test_every_step_that_was_applied_was_answered_to_its_stream(
     server: ServeProcess, caller: Caller, bundle: Bundle, arguments: tuple[str, ...]
 ) -> None:
-    subject = Subject(caller, bundle, window_step_count=100)
+    subject = Subject(caller, looped(bundle, caller), window_step_count=100)
     with StreamPath(caller) as stream:
         for step in range(len(subject.frames)):
             stream.post(encoded(subject.request(stream, step)))
@@ -238,7 +239,7 @@ def wait_for_drain(caller: Caller) -> None:
 
 def test_draining_server_refuses_whatever_is_new(server: ServeProcess, bundle: Bundle) -> None:
     with stuck_stream(server, bundle) as stream, Caller(server.address) as other:
-        subject = Subject(other, bundle)
+        subject = Subject(other, looped(bundle, other))
         draining = threading.Thread(target=wait_for_drain, args=(other,))
         draining.start()
         server.send(signal.SIGTERM)
@@ -277,7 +278,7 @@ def test_server_starts_again_at_once_at_the_address_it_had(bundle: Bundle) -> No
     arguments = ("--durability", "none", "--listen")
     with ServeProcess(*arguments, "localhost:0") as server, Caller(server.address) as caller:
         with StreamPath(caller) as stream:
-            Subject(caller, bundle).advance(stream)
+            Subject(caller, looped(bundle, caller)).advance(stream)
             server.send(signal.SIGTERM)
             assert_ends_draining(stream)
         server.wait()

@@ -19,10 +19,11 @@ import apsw
 import grpc
 import pytest
 
-from protocol.caller import Caller, StreamPath
-from protocol.subject import Subject
+from doubles.looped import looped
 from server import small_disk
 from server.serve_process import ServeProcess, command, complaint
+from tickcell.conformance.caller import Caller, StreamPath
+from tickcell.conformance.subject import Subject
 from tickcell.model import Bundle
 from tickcell.model.bundle import SHIPPED
 from tickcell.server import listening
@@ -102,7 +103,7 @@ class TestBanner:
 
     def test_it_serves_once_the_first_line_is_out(self, bundle: Bundle) -> None:
         with ServeProcess(*ANY_PORT, *IN_MEMORY) as server, Caller(server.address) as caller:
-            subject = Subject(caller, bundle)
+            subject = Subject(caller, looped(bundle, caller))
             with StreamPath(caller) as path:
                 subject.advance(path)
 

@@ -10,8 +10,8 @@ import pytest
 
 from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, served
-from protocol.caller import Caller, Refused
 from server.world import RETENTION_NS, Asked, World, assert_counted
+from tickcell.conformance.caller import Caller, Refused
 from tickcell.server import errors
 from tickcell.server.config import Limits
 from tickcell.server.record import Record

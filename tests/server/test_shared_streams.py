@@ -21,7 +21,7 @@ import pytest
 from doubles.counting_cell import counting_outputs
 from doubles.in_process_server import InProcessServer, served
 from doubles.moody_cell import GIVES_NAN, LEAVES_NAN, RAISES, MoodyCell
-from protocol.caller import PATIENCE_S, Caller, Refused, StreamPath, UnaryPath
+from tickcell.conformance.caller import PATIENCE_S, Caller, Refused, StreamPath, UnaryPath
 from tickcell.server.store import SqliteStore
 from tickcell.v1 import session_service_pb2 as pb
 

@@ -21,8 +21,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, served
 from doubles.moody_cell import RAISES, MoodyCell
-from protocol.caller import Caller, StreamPath, UnaryPath, refused_for
 from server.serve_process import PATIENCE_S, ServeProcess, command
+from tickcell.conformance.caller import Caller, StreamPath, UnaryPath, refused_for
 from tickcell.server.monitoring.spans import Spans
 from tickcell.v1 import session_service_pb2 as pb
 

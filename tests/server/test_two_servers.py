@@ -17,10 +17,19 @@ from numpy.typing import NDArray
 
 from doubles.counting_cell import CountingCell, counting_outputs
 from doubles.in_process_server import InProcessServer, served
-from protocol.caller import PATHS, PATIENCE_S, Caller, Path, Refused, StreamPath, UnaryPath
-from protocol.subject import WINDOW, Subject
+from doubles.looped import looped
 from server.store_process import StoreProcess
 from tickcell.cli.server_process import ServerProcess
+from tickcell.conformance.caller import (
+    PATHS,
+    PATIENCE_S,
+    Caller,
+    Path,
+    Refused,
+    StreamPath,
+    UnaryPath,
+)
+from tickcell.conformance.subject import WINDOW, Subject
 from tickcell.model import Bundle
 from tickcell.server.store import SqliteStore
 from tickcell.v1 import session_service_pb2 as pb
@@ -153,7 +162,7 @@ def test_two_writers_with_the_same_frames_both_get_the_outputs(
 
 def test_what_one_server_does_the_other_sees_at_once(pair: Pair, bundle: Bundle) -> None:
     first, second = pair.callers
-    subject = Subject(first, bundle)
+    subject = Subject(first, looped(bundle, first))
     with StreamPath(first) as here, StreamPath(second) as there:
         for step in range(3 * WINDOW):
             subject.advance((here, there)[step % 2])
@@ -176,7 +185,7 @@ def stopped(pid: int) -> Iterator[None]:
 
 
 def test_server_that_is_stopped_delays_the_other_not_at_all(pair: Pair, bundle: Bundle) -> None:
-    subject = Subject(pair.callers[0], bundle)
+    subject = Subject(pair.callers[0], looped(bundle, pair.callers[0]))
     with StreamPath(pair.callers[0]) as here, StreamPath(pair.callers[1]) as there:
         subject.advance(here)
         subject.advance(there)
@@ -185,7 +194,7 @@ def test_server_that_is_stopped_delays_the_other_not_at_all(pair: Pair, bundle: 
             here.post(subject.request(here, 2).SerializeToString())
             while subject.next_step < 60:
                 subject.advance(there)
-            created = Subject(pair.callers[1], bundle)
+            created = Subject(pair.callers[1], looped(bundle, pair.callers[1]))
             created.advance(there, WINDOW)
         with pytest.raises(Refused) as caught:
             here.receive()
@@ -197,7 +206,7 @@ def test_server_that_is_stopped_delays_the_other_not_at_all(pair: Pair, bundle: 
 def test_step_beside_a_writer_that_stands_still_in_its_transaction_is_applied_when_it_is_gone(
     pair: Pair, bundle: Bundle
 ) -> None:
-    subject = Subject(pair.callers[0], bundle)
+    subject = Subject(pair.callers[0], looped(bundle, pair.callers[0]))
     with StoreProcess(pair.store) as writer, StreamPath(pair.callers[0]) as path:
         subject.advance(path)
         writer.tell("begin")

@@ -13,10 +13,11 @@ import libfaketime
 import pytest
 from google.protobuf import duration_pb2
 
-from protocol.caller import Caller, Refused, StreamPath
-from protocol.subject import Subject
+from doubles.looped import looped
 from server import small_disk
 from server.serve_process import ServeProcess
+from tickcell.conformance.caller import Caller, Refused, StreamPath
+from tickcell.conformance.subject import Subject
 from tickcell.model import Bundle
 
 SESSIONS = 20
@@ -48,7 +49,8 @@ def serve(store: pathlib.Path, wall_clock: str, *arguments: str) -> ServeProcess
 
 def subjects_on(caller: Caller, bundle: Bundle) -> list[Subject]:
     ttl = duration_pb2.Duration(seconds=IDLE_TTL_S)
-    return [Subject(caller, bundle, idle_ttl_duration=ttl) for _ in range(SESSIONS)]
+    course = looped(bundle, caller)
+    return [Subject(caller, course, idle_ttl_duration=ttl) for _ in range(SESSIONS)]
 
 
 def step_all(address: str, subjects: Sequence[Subject], first_step: int) -> None:
@@ -131,8 +133,9 @@ def test_disk_that_was_full_for_longer_than_the_time_to_live_ends_no_session(
         Caller(server.address) as caller,
         StreamPath(caller) as path,
     ):
-        large = [Subject(caller, bundle, series_count=256, window_step_count=32) for _ in range(4)]
-        idle = Subject(caller, bundle)
+        course = looped(bundle, caller)
+        large = [Subject(caller, course, series_count=256, window_step_count=32) for _ in range(4)]
+        idle = Subject(caller, course)
         for subject in (*large, idle):
             subject.advance(path)
         for number in itertools.count():

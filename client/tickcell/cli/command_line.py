@@ -54,7 +54,7 @@ class Command:
             quiet_start.tensorflow()
         # A parent of workers runs no model itself.
         is_parent = options.get("workers", 1) > 1 and options.get("worker_link") is None
-        if self.extra and not is_parent:
+        if self.extra in {"server", "train"} and not is_parent:
             quiet_start.litert(self.extra)
 
 
@@ -70,6 +70,7 @@ COMMANDS = {
     "sessions": Command(f"{_OURS}.sessions", "", "Shows, resets and deletes sessions."),
     "models": Command(f"{_OURS}.models", "", "Shows, loads and unloads what a server serves."),
     "serve": Command(f"{_SERVER}.commands", "server", "Serves recurrent cells over gRPC."),
+    "conform": Command(f"{_OURS}.conform", "conform", "Tests a server against the contract."),
     "token": Command(f"{_OURS}.token", "", "Draws a token for a caller."),
     "store": Command(f"{_SERVER}.store.commands", "server", "Inspects, checks and copies a store."),
     "train": Command(f"{_OURS}.train", "train", "Trains a model on recordings."),
@@ -138,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except click.ClickException as error:
-        return _fail(error.message)
+        return _fail(error.message, error.exit_code)
     except (errors.TickcellError, BundleError, MissingExtraError, RecordingError) as error:
         return _fail(str(error))
     except OSError as error:
@@ -150,9 +151,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status if isinstance(status, int) else 0
 
 
-def _fail(sentence: str) -> int:
+def _fail(sentence: str, status: int = 1) -> int:
     click.echo(f"tickcell: {sentence}", err=True)
-    return 1
+    return status
 
 
 def _load(name: str) -> click.Command:

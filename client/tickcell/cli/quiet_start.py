@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import tempfile
 from typing import TYPE_CHECKING
 
 from tickcell.model import extras
@@ -51,7 +50,8 @@ def tensorflow() -> None:
 def held_stderr() -> Iterator[None]:
     """Holds back what is written to standard error, and lets it out if the block fails."""
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
+    # In memory: a container may have no directory that can be written.
+    with open(os.memfd_create("stderr"), "w+b") as held:
         error = os.dup(2)
         os.dup2(held.fileno(), 2)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -163,8 +164,10 @@ class Dropouts:
             "sensor": sensor.name,
             "reading": f"{reading:g}",
         }
+        # Neither NaN nor a fraction becomes a good reading by being clipped.
+        policies = "hold" if math.isnan(reading) or sensor.whole else "hold or clip"
         way_out = {
-            "raise": "on_dropout (--on-dropout) hold or clip would go on",
+            "raise": f"on_dropout (--on-dropout) {policies} would go on",
             "hold": "no good reading of it came before",
             "clip": "on_dropout (--on-dropout) hold would go on",
         }[self.policy]

@@ -182,7 +182,13 @@ class Catalogue:
     def served(self) -> Served:
         """What is loaded, and what of it is offered."""
         offered = frozenset(model.pin for model in self._offered.values())
-        return Served(offered | {model.pin for model in self._by_fingerprint.values()}, offered)
+        return Served(frozenset(model.pin for model in self.everything), offered)
+
+    @property
+    def everything(self) -> list[ServedModel]:
+        """All that is loaded, by name and version: there may be several of one fingerprint."""
+        models = [*self._by_fingerprint.values(), *self._offered.values()]
+        return list({model.pin: model for model in models}.values())
 
     def hear(self, peers: Iterable[Served]) -> None:
         """Notes what the store's other servers have loaded."""

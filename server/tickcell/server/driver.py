@@ -98,6 +98,8 @@ class Driver:
         self._heads = heads
         self._policy = policy
         self._observer = observer
+        # What the observer hears when the answers are on their way.
+        self._untold: list[tuple[Any, ...]] = []
         self._wall_ns = wall_ns
         self._entries = Entries()
         self._arrived: collections.deque[Entry] = collections.deque()
@@ -168,7 +170,8 @@ class Driver:
             return
         self._has_run = True
         is_tick = isinstance(request, StepRequest) and request.step_count == 1
-        self._move(self._round_of([entry], is_whole=is_tick and size <= _TICK_BYTES))
+        is_whole = is_tick and size <= _TICK_BYTES
+        self._move(_Job(self._round([entry], is_whole=is_whole), [entry]))
 
     def _wake(self) -> None:
         if not self._is_due:
@@ -178,6 +181,8 @@ class Driver:
     def _turn(self) -> None:
         """Runs one short round, and one slice of a long one."""
         self._is_due = False
+        if self._untold:
+            self._tell()
         count = int(self._has_run)
         self._has_run = False
         if self._short:
@@ -186,13 +191,22 @@ class Driver:
             entries = self._gather()
             count += len(entries)
             if entries:
-                self._move(self._round_of(entries))
+                self._move(_Job(self._round(entries), entries))
         if count:
             self._lone_turns = self._lone_turns + 1 if count == 1 else 0
         if self._long and not self._move(self._long[0], time.perf_counter() + SLICE_S):
             self._long.popleft()
-        if self._arrived or self._short or self._long:
+        if self._arrived or self._short or self._long or self._untold:
             self._wake()
+
+    def _tell(self) -> None:
+        """Tells the observer what it has not heard yet."""
+        untold, self._untold = self._untold, []
+        for tell, *what in untold:
+            try:
+                tell(*what)
+            except Exception:  # noqa: BLE001 - the edge: logged; what it hears of is done.
+                _log.exception("the observer failed")
 
     def _gather(self) -> list[Entry]:
         """Takes from what has arrived as much as one round may begin with."""
@@ -203,7 +217,7 @@ class Driver:
             if entry.is_left and not entry.has_begun:
                 self._remove(entry.request.key)
             elif entry.request.size > _ROUND_BYTES:
-                self._long.append(self._round_of([entry], is_whole=True))
+                self._long.append(_Job(self._round([entry], is_whole=True), [entry]))
             else:
                 size += entry.request.size
                 entries.append(entry)
@@ -236,9 +250,6 @@ class Driver:
 
     # Rounds.
 
-    def _round_of(self, entries: Sequence[Entry], *, is_whole: bool = False) -> _Job:
-        return _Job(self._round(entries, is_whole=is_whole), entries)
-
     def _finish_of(self, begun: Sequence[Begun | Computed]) -> _Job:
         return _Job(self._finish(begun), [self._entries.first(item.key) for item in begun])
 
@@ -252,6 +263,7 @@ class Driver:
             now = Moment(self._store.now_ns(), self._wall_ns())
             begun, to_load = rounds.begin(requests, self._heads, self._policy, now)
             answers: rounds.Answers = []
+            self._observer.head_hits += len(begun)
             if to_load:
                 loaded = rounds.begin_loaded(to_load, self._heads, self._policy, now)
                 more, answers = yield from loaded
@@ -319,6 +331,7 @@ class Driver:
                 self._heads.forget(key)
             answers = [(key, failed(key.session, error)) for key, _ in answers]
         self._answer_all(answers)
+        self._wake()
 
     def _answer_all(self, answers: Sequence[tuple[Key, Answer]]) -> None:
         now_ns = time.perf_counter_ns()
@@ -327,7 +340,8 @@ class Driver:
             entry.settle(answer)
             if isinstance(answer, Stepped):
                 request: Any = entry.request
-                self._observer.stepped(request, answer, now_ns - entry.enter_ns)
+                taken_ns = now_ns - entry.enter_ns
+                self._untold.append((self._observer.stepped, request, answer, taken_ns))
 
     def _remove(self, key: Key) -> Entry:
         entry, following = self._entries.remove(key)
@@ -364,6 +378,7 @@ class Driver:
     def _resume(self, job: _Job, result: Any) -> None:
         job.result = result
         self._move(job)
+        self._wake()
 
     def _perform(self, job: _Job, need: Load | Count | Call | Commit) -> Any:
         """Does what a job needs, and returns what came of it or `_LATER`."""
@@ -371,7 +386,8 @@ class Driver:
             if not need.model.pace.is_slow:
                 start_ns = time.perf_counter_ns()
                 rows = need.model.cell.step_rows(need.rows)
-                self._observer.computed(need.model, time.perf_counter_ns() - start_ns)
+                taken_ns = time.perf_counter_ns() - start_ns
+                self._untold.append((self._observer.computed, need.model, taken_ns))
                 return rows
             return self._call_in_thread(job, need)
         if isinstance(need, Commit):
@@ -382,7 +398,8 @@ class Driver:
                 self._contention.wait(need.changes, verdicts, settle)
                 self._observer.commit_waits()
                 return _LATER
-            self._observer.committed(time.perf_counter_ns() - start_ns)
+            taken_ns = time.perf_counter_ns() - start_ns
+            self._untold.append((self._observer.committed, taken_ns))
             return verdicts
         try:
             if isinstance(need, Load):

@@ -26,3 +26,11 @@ class Histogram:
         """Counts a value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
+
+    def plus(self, value: int, count: int) -> Histogram:
+        """Returns another one, with so many more of a value."""
+        more = Histogram(self.bounds)
+        more.counts = list(self.counts)
+        more.counts[bisect_left(self.bounds, value)] += count
+        more.total = self.total + count * value
+        return more

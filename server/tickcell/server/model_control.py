@@ -16,13 +16,14 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent import futures
 from typing import TYPE_CHECKING, TypeVar
 
 from tickcell.model import BundleError
 from tickcell.server import errors
 from tickcell.server.catalogue import order
+from tickcell.server.model_needs import ModelNeeds
 from tickcell.server.repository import Found, Place, Repository, RepositoryError, Settling
 
 if TYPE_CHECKING:
@@ -30,15 +31,12 @@ if TYPE_CHECKING:
     from tickcell.server.catalogue import Catalogue, ServedModel
     from tickcell.server.config import Control
     from tickcell.server.observer import Observer
-    from tickcell.server.store import EmbeddedStore, Pin
+    from tickcell.server.store import EmbeddedStore
 
 _Result = TypeVar("_Result")
 
 # After a search that found nothing the next may find something.
 RETRY_S = 1.0
-# For so long a model is loaded that nobody needs any more: far longer than the request for
-# a new session is on its way to the store, which was given it just before.
-LINGER_S = 10.0
 # While a model is loaded, the loop gets the interpreter's lock back within this.
 _SWITCH_S = 0.0005
 
@@ -65,7 +63,7 @@ class ModelControl:
       repository: None where models come from `--bundle` alone, and stay.
       seen: what lay in it at the last look, by place.
       versions: what has settled there.
-      missing: how many sessions are pinned to each version that is in no directory.
+      needs: knows what the store's sessions and servers need.
     """
 
     def __init__(
@@ -81,7 +79,7 @@ class ModelControl:
         self.repository = repository
         self.seen: dict[Place, Found] = {}
         self.versions: dict[Place, Version] = {}
-        self.missing: dict[Pin, int] = {}
+        self.needs = ModelNeeds(catalogue, store, observer, clock)
         self._control = control
         self._catalogue = catalogue
         self._store = store
@@ -91,8 +89,6 @@ class ModelControl:
         catalogue.retry_s = None if repository is None else RETRY_S
         self._fixed = {model.place: model.fingerprint for model in catalogue}
         self._problems: list[str] = []
-        # Since when nobody needs a model that is loaded.
-        self._unused_since: dict[str, float] = {}
         self._searches: dict[str, asyncio.Task[bool]] = {}
         self._not_found_at: dict[str, float] = {}
         # One at a time reads the disk and then changes the catalogue.
@@ -135,7 +131,7 @@ class ModelControl:
           StoreError: what its sessions are pinned to cannot be read.
         """
         self._compare_with_store()
-        await self._drop_unused()
+        await self._drop_unneeded()
         if self._control != "none":
             await self._follow()
 
@@ -348,55 +344,30 @@ class ModelControl:
     # The store.
 
     def _compare_with_store(self) -> None:
-        """Tells the other servers what is served here, hears of theirs, and sees what is held.
+        """Tells the other servers what is served here, and sees what is needed.
 
         Raises:
           StoreError: it cannot be read.
         """
-        served, peers = self._catalogue.served, self._store.peers()
-        self._observer.serves(self._catalogue.by_fingerprint.values())
-        self._store.announce(served)
-        self._catalogue.hear(peers)
-        if self.repository is None:
-            return
-        pinned = self._store.pinned()
-        self._note_missing(pinned)
-        needed = {*pinned, *served.offered, *(pin for peer in peers for pin in peer.offered)}
-        fingerprints = {pin.fingerprint for pin in needed}
-        now_s = self._clock()
-        self._unused_since = {
-            fingerprint: self._unused_since.get(fingerprint, now_s)
-            for fingerprint in self._catalogue.by_fingerprint
-            if fingerprint not in fingerprints
-        }
+        self._observer.serves(self._catalogue.everything)
+        self.needs.compare(None if self.repository is None else self._there())
 
-    def _note_missing(self, pinned: Mapping[Pin, int]) -> None:
-        """Says which versions sessions are pinned to and no directory has, once each."""
+    def _there(self) -> set[str]:
+        """Returns the fingerprints of which there is a bundle."""
         broken = [version.found for version in self.versions.values() if version.problem]
         # What has settled too: it may be gone for a moment only, as in an exchange.
         found = [*self.seen.values(), *(version.found for version in self.versions.values())]
-        there = {each.fingerprint for each in found if each not in broken}
-        there |= {*self._fixed.values()}
-        missing = {pin: count for pin, count in pinned.items() if pin.fingerprint not in there}
-        for pin in missing.keys() - self.missing.keys():
-            _log.error("%s", missing_note(pin, missing[pin], self._catalogue))
-        for pin in self.missing.keys() - missing.keys():
-            how = "is in the repository again" if pin in pinned else "is held by no session now"
-            _log.info("%s %s %s", pin.model, pin.version, how)
-        if missing != self.missing:
-            self.missing = missing
-            self._observer.models_are_missing(missing)
+        return {each.fingerprint for each in found if each not in broken} | {*self._fixed.values()}
 
-    async def _drop_unused(self) -> None:
+    async def _drop_unneeded(self) -> None:
         """Forgets what nobody has needed for a while, and gives its memory back."""
-        now_s = self._clock()
-        for fingerprint, since_s in list(self._unused_since.items()):
-            if now_s - since_s >= LINGER_S:
-                del self._unused_since[fingerprint]
-                dropped = [self._catalogue.drop(fingerprint)]
-                _log.info("%s %s is unloaded: nobody needs it any more", *dropped[0].place)
-                # In the thread, since to free much takes long.
-                await self._in_thread(dropped.clear)
+        dropped = [self._catalogue.drop(fingerprint) for fingerprint in self.needs.unneeded()]
+        if dropped:
+            for place in [model.place for model in dropped]:
+                _log.info("%s %s is unloaded: nobody needs it any more", *place)
+            self._observer.serves(self._catalogue.everything)
+            # In the thread, since to free much takes long.
+            await self._in_thread(dropped.clear)
 
     # Other things.
 
@@ -428,14 +399,3 @@ class ModelControl:
                 sys.setswitchinterval(before_s)
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, run)
-
-
-def missing_note(pin: Pin, count: int, catalogue: Catalogue) -> str:
-    """Says that sessions are pinned to a version that is in no directory."""
-    held = (
-        f"{pin.model} {pin.version} ({pin.fingerprint[:12]}) is not in the repository, and live "
-        f"sessions are pinned to it ({count})"
-    )
-    if catalogue.loaded(pin.fingerprint) is None:
-        return f"{held}; they are refused here: put it back."
-    return f"{held}; they go on from memory, and a restart would refuse them: put it back."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from tickcell.server import errors, model_control
+from tickcell.server import errors
 from tickcell.server.catalogue import order
 from tickcell.server.store.contract import Pin
 
@@ -63,18 +63,18 @@ def every(
       pinned: the live sessions of the store by version.
     """
     states = {model.pin: State.READY for model in catalogue}
-    for model in catalogue.by_fingerprint.values():
+    for model in catalogue.everything:
         states.setdefault(model.pin, State.RETIRED)
     problems = {}
     for place in {*control.seen, *control.versions}:
         pin, state, problem = _in_repository(control, place)
         states.setdefault(pin, state)
         problems[pin] = problem
-    for pin, count in pinned.items():
+    for pin in pinned:
         is_loaded = catalogue.loaded(pin.fingerprint) is not None
         states.setdefault(pin, State.RETIRED if is_loaded else State.MISSING)
-        if pin in control.missing:
-            problems[pin] = model_control.missing_note(pin, count, catalogue)
+        if pin in control.needs.missing:
+            problems[pin] = control.needs.note(pin)
     defaults = _defaults(catalogue, {pin.model for pin in states})
     return [
         ModelVersion(

@@ -69,7 +69,7 @@ def compare(got: NDArray[np.float32], expected: NDArray[np.float32]) -> Agreemen
     """Compares outputs `[B, T, O]`, where anything is expected: not where that is NaN."""
     apart = np.where(np.isnan(expected), 0, np.abs(got - expected))
     deltas = np.where(np.isnan(apart), np.inf, apart).max(axis=0)
-    largest = np.abs(np.where(np.isnan(expected), 0, expected)).max(axis=(0, 1))
+    largest = np.abs(np.where(np.isnan(expected), 0, expected)).max(axis=(0, 1)).astype(np.float64)
     tolerances = TOLERANCE * np.maximum(1.0, largest)
     worst = int((deltas.max(axis=0) / tolerances).argmax())
     delta = deltas[:, worst]

@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING, Any, Protocol
 import grpc
 
 from tickcell.server import calls, errors
+from tickcell.server.model_versions import State
 from tickcell.server.oip.protocol import SERVICE, config_pb, pb
 from tickcell.server.oip.tensors import FLOAT32
 
 if TYPE_CHECKING:
     from tickcell.server.caller import Caller
+    from tickcell.server.engine import Engine
     from tickcell.server.health import Health
     from tickcell.server.oip.naming import Port
     from tickcell.server.oip.repository import Repository, Version
     from tickcell.server.oip.statistics import Statistics
 
 EXTENSIONS = ("sequence", "statistics", "model_configuration")
+# What lies in the directory of models beside what the catalogue has.
+_NOT_LOADED = (State.AVAILABLE, State.LOADING, State.BROKEN)
 # No model of ours runs in another server's backend.
 _PLATFORM = "tickcell"
 
@@ -50,6 +54,7 @@ class ModelServicer:
     def __init__(
         self,
         gate: calls.Gate,
+        engine: Engine,
         repository: Repository,
         statistics: Statistics,
         health: Health,
@@ -58,6 +63,7 @@ class ModelServicer:
         control: ModelControl | None = None,
     ) -> None:
         self._gate = gate
+        self._engine = engine
         self._repository = repository
         self._statistics = statistics
         self._health = health
@@ -142,20 +148,32 @@ class ModelServicer:
         messages = [self._statistics.message(place) for place in places]
         return pb.ModelStatisticsResponse(model_stats=messages)
 
-    async def _index(self, _: Caller, request: Any) -> Any:
+    async def _index(self, caller: Caller, request: Any) -> Any:
         _check_repository(request.repository_name)
         index = pb.RepositoryIndexResponse.ModelIndex
-        return pb.RepositoryIndexResponse(
-            models=[
-                index(
-                    name=model.card.name,
-                    version=model.card.version,
-                    state="UNAVAILABLE" if problem else "READY",
-                    reason=problem,
+        models = [
+            index(
+                name=model.card.name,
+                version=model.card.version,
+                state="UNAVAILABLE" if problem else "READY",
+                reason=problem,
+            )
+            for model, problem in self._repository.entries()
+        ]
+        for known in await self._engine.list_model_versions():
+            if known.state in _NOT_LOADED:
+                # What is wrong with it names paths.
+                problem = known.problem if caller.role == "operator" else ""
+                models.append(
+                    index(
+                        name=known.pin.model,
+                        version=known.pin.version,
+                        state="LOADING" if known.state is State.LOADING else "UNAVAILABLE",
+                        reason=problem or known.state.name.lower(),
+                    )
                 )
-                for model, problem in self._repository.entries()
-                if not (request.ready and problem)
-            ]
+        return pb.RepositoryIndexResponse(
+            models=[each for each in models if each.state == "READY" or not request.ready]
         )
 
     async def _load(self, caller: Caller, request: Any) -> Any:

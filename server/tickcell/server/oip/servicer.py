@@ -35,6 +35,7 @@ def methods(
     infer = InferServicer(gate, engine, sequences, statistics, streams)
     models = ModelServicer(
         gate,
+        engine,
         repository,
         statistics,
         health,

@@ -8,15 +8,18 @@ from typing import Any
 import pytest
 from google.protobuf import duration_pb2
 
-from protocol.caller import Caller, refused_for
-from protocol.subject import Subject
-from tickcell.model import Bundle
+from tickcell.conformance.caller import Caller, refused_for
+from tickcell.conformance.course import Course
+from tickcell.conformance.subject import Subject
+from tickcell.v1 import model_service_pb2
 from tickcell.v1 import session_service_pb2 as pb
+
+pytestmark = pytest.mark.contract(1)
 
 INT32_MAX = 2**31 - 1
 
 
-def test_what_is_left_out_has_its_default(create: Any, bundle: Bundle) -> None:
+def test_what_is_left_out_has_its_default(create: Any, served: model_service_pb2.Model) -> None:
     session = create()
     assert uuid.UUID(session.id).version == 4
     assert 1 <= session.generation < 2**53
@@ -24,10 +27,15 @@ def test_what_is_left_out_has_its_default(create: Any, bundle: Bundle) -> None:
     assert (session.next_step, session.numerics_start_step) == (0, 0)
     assert session.history == bytes(8)
     assert 1 <= session.max_step_count <= session.window_step_count
-    assert (session.series_count, session.window_step_count) == (1, 32)
-    assert session.sensor_count == bundle.interface.sensor_count
-    assert session.output_count == bundle.interface.output_count
-    assert session.model_fingerprint == bundle.fingerprint
+    assert session.series_count == 1
+    if session.window_step_count != 32:
+        # It is 32 wherever a window may be that long.
+        with refused_for("ARGUMENT_INVALID") as metadata:
+            create(window_step_count=32)
+        assert session.window_step_count == int(metadata["max"])
+    assert session.sensor_count == len(served.sensors)
+    assert session.output_count == len(served.output_names)
+    assert session.model_fingerprint == served.fingerprint
     assert session.renew_time == session.create_time
     idle_ns = session.idle_ttl_duration.ToNanoseconds()
     assert session.expire_time.ToNanoseconds() == session.renew_time.ToNanoseconds() + idle_ns
@@ -73,15 +81,14 @@ def test_same_request_returns_the_session_it_created(create: Any, caller: Caller
 
 
 def test_same_request_returns_a_session_that_has_gone_on(
-    path: Any, caller: Caller, bundle: Bundle
+    path: Any, caller: Caller, course: Course
 ) -> None:
     request_id = str(uuid.uuid4())
-    subject = Subject(caller, bundle, session=request_id, request_id=request_id)
+    subject = Subject(caller, course, session=request_id, request_id=request_id)
     subject.advance(path, 3)
-    again = Subject(caller, bundle, session=request_id, request_id=request_id)
+    again = Subject(caller, course, session=request_id, request_id=request_id)
     assert again.session == subject.now
     assert again.session.next_step == 3
-    subject.clear()
 
 
 def test_another_request_for_a_live_id_is_refused(create: Any, caller: Caller) -> None:

@@ -5,23 +5,31 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from protocol.caller import Caller, Path, StreamPath, UnaryPath
-from protocol.subject import WINDOW, Scene, Subject, encoded
-from tickcell.model import Bundle
+from tickcell.conformance.caller import Caller, Path, Refused, StreamPath, UnaryPath
+from tickcell.conformance.course import Course
+from tickcell.conformance.subject import WINDOW, Scene, Subject, encoded
+from tickcell.v1 import model_service_pb2
+
+pytestmark = pytest.mark.contract(3)
+
+PROMISE = "the promise, that outputs are those of the plain loop"
 
 
+@pytest.mark.contract(PROMISE)
 def test_steps_one_by_one_have_the_loop_s_outputs(path: Path, subject: Subject) -> None:
     for _ in range(3 * WINDOW):
         subject.advance(path)
     assert subject.now.next_step == 3 * WINDOW
 
 
+@pytest.mark.contract(PROMISE)
 def test_chunks_of_any_length_have_the_loop_s_outputs(path: Path, subject: Subject) -> None:
     for count in range(1, WINDOW + 1):
         subject.advance(path, count)
     assert subject.now.next_step == sum(range(WINDOW + 1))
 
 
+@pytest.mark.contract(PROMISE)
 def test_several_series_have_the_outputs_of_a_loop_each(path: Path, vector: Subject) -> None:
     for count in (1, WINDOW, 2, 1, 3):
         vector.advance(path, count)
@@ -82,13 +90,12 @@ def test_steps_match_however_they_were_chunked(path: Path, vector: Subject) -> N
 
 
 def test_a_window_of_one_step_remembers_that_one(
-    path: Path, caller: Caller, bundle: Bundle
+    path: Path, caller: Caller, course: Course
 ) -> None:
-    subject = Subject(caller, bundle, window_step_count=1)
+    subject = Subject(caller, course, window_step_count=1)
     for step in range(3):
         subject.advance(path)
         subject.repeat(path, step)
-    subject.clear()
 
 
 def test_step_without_indices_is_applied_as_whatever_comes_next(
@@ -119,17 +126,23 @@ def test_fields_of_a_later_version_are_ignored(path: Path, subject: Subject) -> 
 
 @pytest.mark.parametrize("bound", ["min_reading", "max_reading"])
 def test_reading_at_the_end_of_its_sensor_s_range_is_within(
-    path: Path, subject: Subject, bundle: Bundle, bound: str
+    path: Path, subject: Subject, served: model_service_pb2.Model, bound: str
 ) -> None:
     # As float32, which is what a saturated sensor and whoever clips send.
-    frame = np.array([getattr(sensor, bound) for sensor in bundle.interface.sensors], np.float32)
+    frame = np.array([getattr(sensor, bound) for sensor in served.sensors], np.float32)
     for count in (1, 2):
         frames = np.tile(frame, (count, 1))
         first = subject.now.next_step
         request = subject.request(path, first, count, frames=frames)
-        assert path.send(encoded(request)).step_count == count
+        try:
+            answer = path.send(encoded(request))
+        except Refused as refusal:
+            refusal.hold("OUTPUT_NOT_FINITE")
+            pytest.skip("wants finite outputs at the end of the ranges; the model has none there")
+        assert answer.step_count == count
 
 
+@pytest.mark.contract(8)
 def test_applied_steps_renew_the_session_and_repeated_ones_do_not(
     path: Path, subject: Subject
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import queue
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import numpy as np
 from google.rpc import error_details_pb2, status_pb2
-from tritonclient.grpc import service_pb2 as pb
-from tritonclient.grpc import service_pb2_grpc
 
 if TYPE_CHECKING:
     from typing import Self
+
+# Of the extra `triton`, which callers of the native protocol do without.
+pb: Any = importlib.import_module("tritonclient.grpc.service_pb2")
+service_pb2_grpc: Any = importlib.import_module("tritonclient.grpc.service_pb2_grpc")
 
 # Longer than any call takes on a loaded machine, so that a hang is a failure.
 PATIENCE_S = 30.0
@@ -56,6 +59,7 @@ def request(
     readings: Sequence[float] | np.ndarray = (1.0,),
     *,
     model: str = "counting",
+    input_name: str = "frames",
     start: bool = False,
     end: bool = False,
     life: str = "",
@@ -63,14 +67,27 @@ def request(
     uint64: bool = False,
     **fields: Any,
 ) -> Any:
-    """Returns an inference request of a counting model: one frame of one sensor, or `[1, T, 1]`."""
+    """Returns an inference request.
+
+    Args:
+      sequence: the correlation id; None for none.
+      readings: a frame of one sensor, several such frames, or a tensor with its axes.
+      model: its name.
+      input_name: of its one input.
+      start: whether the sequence starts.
+      end: whether it ends.
+      life: the UUID of the life; "" for none.
+      step: of the first frame in that life; None for none.
+      uint64: whether a whole number goes as an unsigned one.
+      **fields: of the message.
+    """
     array = np.asarray(readings, np.float32)
     if array.ndim == 1 and len(array) != 1:
         array = array.reshape(1, -1, 1)
     shape = array.shape if array.ndim > 1 else (1, *array.shape)
     message = pb.ModelInferRequest(model_name=model, **fields)
     if not fields.keys() & {"inputs", "raw_input_contents"}:
-        message.inputs.add(name="frames", datatype="FP32", shape=shape)
+        message.inputs.add(name=input_name, datatype="FP32", shape=shape)
         message.raw_input_contents.append(array.astype("<f4").tobytes())
     parameters = message.parameters
     if isinstance(sequence, str):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import hashlib
 import time
 import uuid
@@ -15,17 +13,16 @@ import pytest
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 
-from protocol.caller import PATIENCE_S, Caller, Path, Refused
-from tickcell.model import Bundle, Cell
+from tickcell.conformance.caller import PATIENCE_S, Caller, Path, Refused
+from tickcell.conformance.course import Course
+from tickcell.conformance.expectation import Unmet, hold
 
-# Enough for every test, and short enough for a loop per subject.
-STEPS = 80
 # Small, so that steps leave it soon.
 WINDOW = 8
 
 
 class Subject:
-    """A session, fed with some of the bundle's golden frames.
+    """A session, fed with some series of a course.
 
     Attributes:
       session: as it was created.
@@ -34,33 +31,30 @@ class Subject:
       next_step: of the first frame that it has not been given yet.
     """
 
-    def __init__(self, caller: Caller, bundle: Bundle, *, series_count: int = 1, **fields: Any):
+    def __init__(self, caller: Caller, course: Course, *, series_count: int = 1, **fields: Any):
         self.caller = caller
         self.session = caller.create(
             **{
                 "session": f"subject-{uuid.uuid4()}",
-                "model": bundle.card.name,
-                "model_version": bundle.card.version,
+                "model": course.model.name,
+                "model_version": course.model.version,
                 "series_count": series_count,
                 "window_step_count": WINDOW,
                 **fields,
             }
         )
         self.id = self.session.id
+        longest = self.session.max_step_count
+        if 0 < longest < min(WINDOW, self.session.window_step_count):
+            pytest.skip(f"wants {WINDOW} steps in a request; the server allows {longest}")
         self.generation = self.session.generation
-        self.frames = _frames(bundle, series_count)
-        self.outputs = _loop(bundle, self.frames)
+        self.frames, self.outputs = course.series(series_count)
         self.next_step = 0
 
     @property
     def now(self) -> Any:
         """The session as the server shows it."""
         return self.caller.get(self.id)
-
-    def clear(self) -> None:
-        """Deletes the session in whatever life it is, if it is in one."""
-        with contextlib.suppress(Refused):
-            self.caller.delete(self.id, self.now.generation)
 
     def wait_until_ended(self) -> None:
         """Waits until its time to live is over."""
@@ -70,7 +64,9 @@ class Subject:
                 self.caller.get(self.id)
             except Refused:
                 return
-        raise AssertionError("the session does not expire")
+        idle_s = self.session.idle_ttl_duration.ToNanoseconds() / 1e9
+        got = f"a session that lives {PATIENCE_S:g} s after its last step"
+        raise Unmet(got, f"its end after {idle_s:g} s of the store's clock", 8)
 
     def request(
         self,
@@ -108,12 +104,17 @@ class Subject:
 
     def hold_answer(self, answer: Any, first_step: int, count: int = 1) -> None:
         """Holds an answer to the loop, bit for bit, and to the history of its frames."""
-        assert (answer.session, answer.generation) == (self.id, self.generation)
-        assert (answer.first_step, answer.step_count) == (first_step, count)
+        named = (answer.session, answer.generation, answer.first_step, answer.step_count)
+        asked = (self.id, self.generation, first_step, count)
+        hold(named, asked, "session, generation, first_step and step_count")
         got = np.array(answer.outputs, np.float32)
         expected = self.outputs[first_step : first_step + count].ravel()
-        assert got.tobytes() == expected.tobytes(), f"step {first_step}: {got} is not {expected}"
-        assert answer.history == self.history_before(first_step + count)
+        hold(len(got), len(expected), "number of outputs")
+        if got.tobytes() != expected.tobytes():
+            place = int(np.flatnonzero(got.view(np.uint32) != expected.view(np.uint32))[0])
+            step = first_step + place * count // len(got)
+            raise Unmet(f"the output {got[place]!r} of step {step}", repr(expected[place]))
+        hold(answer.history, self.history_before(first_step + count), "history", 3)
 
     def history_before(self, step: int) -> bytes:
         """Returns the history of its frames before a step, as the contract defines it."""
@@ -150,7 +151,7 @@ class Scene:
         """
         before = self.subject.now
         refusal = refused(self.path, reason, request)
-        assert self.subject.now == before
+        hold(self.subject.now, before, "after the refusal", 4)
         self.bystander.advance(self.path)
         self.subject.advance(self.path)
         return refusal
@@ -158,10 +159,12 @@ class Scene:
 
 def refused(path: Path, reason: str, request: Message | bytes) -> Refused:
     """Sends a request that must be refused for this reason; returns the refusal."""
-    with pytest.raises(Refused) as caught:
-        path.send(request if isinstance(request, bytes) else encoded(request))
-    assert caught.value.reason == reason, caught.value
-    return caught.value
+    try:
+        answer = path.send(request if isinstance(request, bytes) else encoded(request))
+    except Refused as refusal:
+        refusal.hold(reason)
+        return refusal
+    raise Unmet(answer, f"the refusal {reason}")
 
 
 def refused_by_grpc(path: Path, overlong: bytes) -> None:
@@ -177,24 +180,3 @@ def refused_by_grpc(path: Path, overlong: bytes) -> None:
 def encoded(message: Message) -> bytes:
     """Returns a message's bytes."""
     return message.SerializeToString()
-
-
-def _frames(bundle: Bundle, series_count: int) -> NDArray[np.float32]:
-    golden = bundle.golden.frames
-    starts = np.random.default_rng().integers(0, len(golden) - STEPS, series_count)
-    return np.stack([golden[start : start + STEPS] for start in starts], axis=1)
-
-
-@functools.cache
-def _cell(bundle: Bundle) -> Cell:
-    return bundle.cell()
-
-
-def _loop(bundle: Bundle, frames: NDArray[np.float32]) -> NDArray[np.float32]:
-    cell = _cell(bundle)
-    state = cell.initial_state(frames.shape[1])
-    outputs = []
-    for frame in frames:
-        output, state = cell.step(frame, state)
-        outputs.append(output)
-    return np.stack(outputs)

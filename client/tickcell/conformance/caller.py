@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import queue
 import re
@@ -9,12 +10,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import grpc
-import pytest
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from protocol import documented
-from tickcell.v1 import error_reason_pb2, model_service_pb2_grpc, session_service_pb2_grpc
+from tickcell.conformance import documented
+from tickcell.conformance.expectation import Unmet, hold, shown
+from tickcell.v1 import model_service_pb2_grpc, session_service_pb2_grpc
 from tickcell.v1 import session_service_pb2 as pb
 
 if TYPE_CHECKING:
@@ -61,6 +62,22 @@ CODES = {
     "OWNER_RATE_EXCEEDED": "RESOURCE_EXHAUSTED",
 }
 
+# Refusals that are about the caller or the server's room, whatever is asked for.
+HINDRANCES = {
+    "CALLER_UNKNOWN",
+    "DRAINING",
+    "OWNER_RATE_EXCEEDED",
+    "OWNER_SESSIONS_FULL",
+    "SESSIONS_FULL",
+    "STORE_AWAY",
+    "STORE_BUSY",
+    "STORE_DAMAGED",
+    "STORE_FULL",
+    "STREAMS_FULL",
+}
+
+# In characters; what is longer names no session.
+_LONGEST_ID = 63
 _STATUS_KEY = "grpc-status-details-bin"
 _STEP = "/tickcell.v1.SessionService/StepSession"
 _STREAM = "/tickcell.v1.SessionService/StreamSteps"
@@ -84,22 +101,39 @@ class Refused(Exception):
     def __init__(self, status: status_pb2.Status) -> None:
         super().__init__(status.message)
         info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
-        detail, *more = status.details
-        assert detail.Unpack(info)
-        assert [each.Unpack(retry) for each in more] in ([], [True])
+        first, more = status.details[:1], status.details[1:]
+        unpacked = [each.Unpack(info) for each in first], [each.Unpack(retry) for each in more]
+        if unpacked not in (([True], []), ([True], [True])):
+            got = f"the details {[each.type_url for each in status.details]}"
+            raise Unmet(got, "one ErrorInfo, perhaps with one RetryInfo", 10)
+        hold(info.domain, "tickcell", "the ErrorInfo's domain", 10)
         self.retry_s = retry.retry_delay.ToTimedelta().total_seconds() if more else None
-        assert info.domain == "tickcell"
         self.reason = info.reason
         self.code = code_pb2.Code.Name(status.code)
         self.metadata = dict(info.metadata)
-        assert f"ERROR_REASON_{self.reason}" in error_reason_pb2.ErrorReason.keys()  # noqa: SIM118
-        assert self.code == CODES[self.reason]
+        if self.reason not in CODES:
+            raise Unmet(f"the reason {self.reason!r}", "one of error_reason.proto", 10)
+        hold(self.code, CODES[self.reason], f"the status code of {self.reason}:", 10)
         documented.check(self.reason, {*self.metadata})
         told = self.metadata.get("retry_s")
-        assert self.retry_s == (None if told is None else float(told))
-        assert status.message
+        hold(self.retry_s, None if told is None else float(told), "seconds of RetryInfo:", 10)
+        hold(bool(status.message), True, "a message:", 10)
         for number in _NUMBER.findall(self._unquoted(status.message)):
-            assert self._knows(float(number)), f"{number} of {status.message!r}: {self.metadata}"
+            if not self._knows(float(number)):
+                got = f"{status.message!r}, and {number} is not in its metadata"
+                raise Unmet(got, "every number of the message as metadata", 10)
+
+    @property
+    def summary(self) -> str:
+        """The reason and the message."""
+        return f"the refusal {self.reason}, {str(self)!r}"
+
+    def hold(self, reason: str) -> None:
+        """Raises Unmet unless it is for a reason; itself where the server lets nobody in."""
+        if self.reason in HINDRANCES - {reason}:
+            raise self
+        if self.reason != reason:
+            raise Unmet(self.summary, f"the refusal {reason}")
 
     def _unquoted(self, message: str) -> str:
         """Returns the message without what the caller wrote itself."""
@@ -140,7 +174,12 @@ class _Shown(
 
 
 class Caller:
-    """One connection to a server."""
+    """One connection to a server.
+
+    Attributes:
+      sent: the last request of which an answer was awaited, for people.
+      created: the ids of sessions that it created, or may have, and has not deleted.
+    """
 
     def __init__(
         self,
@@ -159,12 +198,24 @@ class Caller:
         """
         # Else channels of one process share connections, and their fate.
         own = [("grpc.use_local_subchannel_pool", 1), *options]
-        self._opened = (
+        self._speak(
             grpc.insecure_channel(address, own)
             if credentials is None
-            else grpc.secure_channel(address, credentials, own)
+            else grpc.secure_channel(address, credentials, own),
+            authorization,
         )
-        self.channel = self._opened
+
+    @classmethod
+    def over(cls, channel: grpc.Channel, authorization: str = "") -> Self:
+        """Returns a caller over a channel that is open already, and now the caller's to close."""
+        caller = cls.__new__(cls)
+        caller._speak(channel, authorization)
+        return caller
+
+    def _speak(self, opened: grpc.Channel, authorization: str) -> None:
+        self.sent: Message | bytes = b""
+        self.created: dict[str, None] = {}
+        self._opened = self.channel = opened
         if authorization:
             self.channel = grpc.intercept_channel(self._opened, _Shown(authorization))
         self.sessions = session_service_pb2_grpc.SessionServiceStub(self.channel)  # type: ignore[no-untyped-call]
@@ -178,15 +229,26 @@ class Caller:
 
     def call(self, method: Any, request: Message | bytes) -> Any:
         """Calls a method of one of the two stubs; raises Refused."""
+        self.sent = request
         try:
             return method(request, timeout=PATIENCE_S)
         except grpc.RpcError as error:
             raise refusal(error) from error
 
     def create(self, **fields: Any) -> pb.Session:
-        session: pb.Session = self.call(
-            self.sessions.CreateSession, pb.CreateSessionRequest(**fields)
-        ).session
+        request = pb.CreateSessionRequest(**fields)
+        # Before the call: it may create the session, and never be answered.
+        asked = request.session or request.request_id.lower()
+        is_new = 0 < len(asked) <= _LONGEST_ID and asked not in self.created
+        if is_new:
+            self.created[asked] = None
+        try:
+            session: pb.Session = self.call(self.sessions.CreateSession, request).session
+        except Refused:
+            if is_new:
+                del self.created[asked]
+            raise
+        self.created[session.id] = None
         return session
 
     def get(self, session: str) -> pb.Session:
@@ -210,6 +272,24 @@ class Caller:
     def delete(self, session: str, generation: int) -> None:
         request = pb.DeleteSessionRequest(session=session, generation=generation)
         self.call(self.sessions.DeleteSession, request)
+        self.created.pop(session, None)
+
+    def clear(self) -> dict[str, str]:
+        """Deletes what is left of the sessions that it created; returns why not, by id."""
+        failures = {}
+        for session in [*self.created]:
+            try:
+                self.delete(session, self.get(session).generation)
+            except Refused as refusal:
+                if refusal.code == "NOT_FOUND":
+                    del self.created[session]
+                else:
+                    failures[session] = refusal.summary
+            except Unmet as unmet:
+                failures[session] = str(unmet)
+            except grpc.RpcError as error:
+                failures[session] = told(error)
+        return failures
 
 
 class UnaryPath:
@@ -218,6 +298,7 @@ class UnaryPath:
     request_class = pb.StepSessionRequest
 
     def __init__(self, caller: Caller) -> None:
+        self._caller = caller
         self._method: Any = caller.channel.unary_unary(_STEP)
 
     def __enter__(self) -> Self:
@@ -228,6 +309,7 @@ class UnaryPath:
 
     def send(self, encoded: bytes) -> pb.StepSessionResponse:
         """Sends a request as bytes; returns the response, or raises Refused."""
+        self._caller.sent = read(self.request_class, encoded)
         try:
             answered = self._method(encoded, timeout=PATIENCE_S)
         except grpc.RpcError as error:
@@ -241,6 +323,8 @@ class StreamPath:
     request_class = pb.StreamStepsRequest
 
     def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self._unanswered: collections.deque[bytes] = collections.deque()
         self._requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         method: Any = caller.channel.stream_stream(_STREAM)
         self.call = method(self._outgoing(), timeout=PATIENCE_S)
@@ -259,17 +343,21 @@ class StreamPath:
 
     def post(self, encoded: bytes) -> None:
         """Sends a request, and does not wait for the response."""
+        self._unanswered.append(encoded)
         self._requests.put(encoded)
 
     def receive(self) -> pb.StreamStepsResponse:
         """Waits for the next response; raises Refused, also where the stream ended so."""
+        if self._unanswered:
+            self._caller.sent = read(self.request_class, self._unanswered.popleft())
         try:
             response = pb.StreamStepsResponse.FromString(next(self.call))
+        except StopIteration:
+            raise Unmet("the end of the stream", "a response to each request", 6) from None
         except grpc.RpcError as error:
             raise refusal(error) from error
         if response.HasField("error"):
-            assert not response.outputs
-            assert not response.step_count
+            hold((len(response.outputs), response.step_count), (0, 0), "with an error, outputs", 4)
             raise Refused(response.error)
         return response
 
@@ -290,24 +378,45 @@ Path = UnaryPath | StreamPath
 PATHS: dict[str, type[UnaryPath] | type[StreamPath]] = {"unary": UnaryPath, "stream": StreamPath}
 
 
+def read(kind: type[Message], encoded: bytes) -> Message | bytes:
+    """Returns bytes as the message that they are, or as themselves if they are none."""
+    try:
+        return kind.FromString(encoded)
+    except DecodeError:
+        return encoded
+
+
+def told(error: Any) -> str:
+    """Returns what gRPC says of a call that failed."""
+    return f"{error.code().name}, {shown(error.details() or '')!r}"
+
+
 def refusal(error: grpc.RpcError) -> Exception:
     """Returns a failed call as the refusal that it is, or as itself if it is none."""
     metadata: Any = error.trailing_metadata() or ()
     details = [value for key, value in metadata if key == _STATUS_KEY]
     if not details:
         return error
-    (encoded,) = details
-    status = status_pb2.Status.FromString(encoded)
-    assert status.code == error.code().value[0]
-    assert status.message == error.details()
+    hold(len(details), 1, f"trailers {_STATUS_KEY}:", 10)
+    status = status_pb2.Status.FromString(details[0])
+    hold(status.code, error.code().value[0], "the code in google.rpc.Status:", 10)
+    hold(status.message, error.details(), "the message in google.rpc.Status:", 10)
     return Refused(status)
 
 
 @contextlib.contextmanager
 def refused_for(reason: str) -> Iterator[dict[str, str]]:
-    """Expects a refusal, and fills in its metadata."""
+    """Expects a refusal, and fills in its metadata.
+
+    Raises:
+      Unmet: there is none, or one for another reason.
+      Refused: the server has no place for the caller at all.
+    """
     metadata: dict[str, str] = {}
-    with pytest.raises(Refused) as caught:
+    try:
         yield metadata
-    assert caught.value.reason == reason, caught.value
-    metadata.update(caught.value.metadata)
+    except Refused as refusal:
+        refusal.hold(reason)
+        metadata.update(refusal.metadata)
+    else:
+        raise Unmet("no refusal", f"the refusal {reason}")

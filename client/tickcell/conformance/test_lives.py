@@ -9,12 +9,18 @@ import grpc
 import pytest
 from google.protobuf import duration_pb2
 
-from protocol.caller import CODES, Caller, Refused, refused_for
-from protocol.subject import Subject
-from tickcell.model import Bundle
+from tickcell.conformance.caller import Caller, refused_for
+from tickcell.conformance.course import Course
+from tickcell.conformance.subject import Subject
 from tickcell.v1 import session_service_pb2 as pb
 
+pytestmark = pytest.mark.contract(7)
+
 INT32_MAX = 2**31 - 1
+# Of no session, on whatever server.
+NOBODY = f"nobody-{uuid.uuid4()}"
+# Pages of a few sessions are many pages where others have sessions, too.
+MOST_SESSIONS = 500
 
 UNARY_METHODS = (
     "CreateSession",
@@ -30,9 +36,9 @@ UNARY_METHODS = (
 class TestShow:
     def test_session_that_never_was_is_unknown(self, create: Any, caller: Caller) -> None:
         with refused_for("SESSION_UNKNOWN") as metadata:
-            caller.get("nobody")
+            caller.get(NOBODY)
         assert metadata.pop("store_id") == create().store_id
-        assert metadata == {"session": "nobody"}
+        assert metadata == {"session": NOBODY}
 
     @pytest.mark.parametrize("identifier", ["", "*", "é", "a" * 64, "x" * 100_000])
     def test_malformed_id_is_refused(self, caller: Caller, identifier: str) -> None:
@@ -47,6 +53,9 @@ class TestShow:
     def test_pages_list_each_live_session_once_in_order(
         self, create: Any, caller: Caller, size: int
     ) -> None:
+        everyone = caller.call(caller.sessions.ListSessions, pb.ListSessionsRequest(page_size=1000))
+        if size < 1000 and len(everyone.sessions) > MOST_SESSIONS:
+            pytest.skip(f"would be too many pages; the server has over {MOST_SESSIONS} sessions")
         prefix = str(uuid.uuid4())
         ours = [create(session=f"{prefix}.{index}") for index in range(5)]
         caller.delete(ours[2].id, ours[2].generation)
@@ -62,7 +71,8 @@ class TestShow:
             token = page.next_page_token
             if not token:
                 break
-        assert [session.id for session in listed] == sorted(session.id for session in listed)
+        keys = [(session.owner, session.id) for session in listed]
+        assert keys == sorted(keys)
         assert [session for session in listed if session.id.startswith(prefix)] == [
             session for index, session in enumerate(ours) if index != 2
         ]
@@ -204,18 +214,20 @@ class TestEveryMethod:
 
     def test_unknown_session_is_refused(self, change: Any) -> None:
         with refused_for("SESSION_UNKNOWN"):
-            change("nobody", 1)
+            change(NOBODY, 1)
 
     def test_malformed_id_is_refused(self, change: Any) -> None:
         with refused_for("ARGUMENT_INVALID"):
             change("*", 1)
 
-    def test_expired_session_is_refused(self, change: Any, caller: Caller, bundle: Bundle) -> None:
-        subject = Subject(caller, bundle, idle_ttl_duration=duration_pb2.Duration(nanos=50_000_000))
+    @pytest.mark.contract(8)
+    def test_expired_session_is_refused(self, change: Any, caller: Caller, course: Course) -> None:
+        subject = Subject(caller, course, idle_ttl_duration=duration_pb2.Duration(nanos=50_000_000))
         subject.wait_until_ended()
         with refused_for("SESSION_EXPIRED"):
             change(subject.id, subject.generation)
 
+    @pytest.mark.contract(10)
     @pytest.mark.parametrize("method", UNARY_METHODS)
     @pytest.mark.parametrize(
         "request_",
@@ -227,23 +239,12 @@ class TestEveryMethod:
         self, caller: Caller, method: str, request_: bytes
     ) -> None:
         call: Any = caller.channel.unary_unary(f"/tickcell.v1.SessionService/{method}")
-        with pytest.raises(Refused) as caught:
+        with refused_for("MALFORMED") as metadata:
             caller.call(call, request_)
-        assert caught.value.reason == "MALFORMED"
-        assert caught.value.metadata == {"expected": f"{method}Request"}
+        assert metadata == {"expected": f"{method}Request"}
 
     def test_method_that_does_not_exist_is_for_grpc_to_refuse(self, caller: Caller) -> None:
         call: Any = caller.channel.unary_unary("/tickcell.v1.SessionService/ForkSession")
         with pytest.raises(grpc.RpcError) as caught:
             caller.call(call, b"")
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-
-
-def test_table_of_reasons_is_that_of_the_contract() -> None:
-    from tickcell.v1 import error_reason_pb2
-
-    reasons = {
-        name.removeprefix("ERROR_REASON_")
-        for name in error_reason_pb2.ErrorReason.keys()  # noqa: SIM118
-    }
-    assert set(CODES) == reasons - {"UNSPECIFIED"}

@@ -14,21 +14,38 @@ import pytest
 from google.protobuf import duration_pb2
 from numpy.typing import NDArray
 
-from protocol.caller import Caller, Path, UnaryPath
-from protocol.subject import WINDOW, Scene, Subject, encoded, refused, refused_by_grpc
-from tickcell.model import Bundle
+from tickcell.conformance.caller import Caller, Path, Refused, UnaryPath
+from tickcell.conformance.course import Course
+from tickcell.conformance.subject import WINDOW, Scene, Subject, encoded, refused, refused_by_grpc
+from tickcell.v1 import model_service_pb2
+
+pytestmark = pytest.mark.contract(4)
 
 INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
+# Of no session, on whatever server.
+NOBODY = f"nobody-{uuid.uuid4()}"
 
 
-def changed(frames: NDArray[np.float32], *place: int, to: float) -> NDArray[np.float32]:
-    """Returns frames with one reading changed."""
+def changed(
+    frames: NDArray[np.float32], *place: int, to: float | None = None
+) -> NDArray[np.float32]:
+    """Returns frames with one reading changed; to any other one, where none is said."""
     frames = frames.copy()
-    frames[place] = to
+    frames[place] = (-frames[place] or 1.0) if to is None else to
     return frames
 
 
+def beyond(limit: np.float32, is_above: bool) -> float:
+    """Returns a reading that is clearly outside a range that ends at a limit."""
+    away = max(1.0, abs(float(limit))) * 0.001
+    reading = float(limit) + (away if is_above else -away)
+    if not np.isfinite(np.float32(reading)):
+        pytest.skip("wants a reading outside a sensor's range, and float32 has none")
+    return reading
+
+
+@pytest.mark.contract(3)
 @pytest.mark.parametrize("ahead", [1, 2, WINDOW, INT64_MAX - 64])
 def test_step_behind_a_gap_is_refused_with_the_expected_index(scene: Scene, ahead: int) -> None:
     expected = scene.subject.next_step
@@ -38,6 +55,7 @@ def test_step_behind_a_gap_is_refused_with_the_expected_index(scene: Scene, ahea
     assert int(refusal.metadata["first_step"]) == expected + ahead
 
 
+@pytest.mark.contract(3)
 @pytest.mark.parametrize(("back", "count"), [(1, 1), (1, 2), (1, WINDOW), (3, 1), (4, WINDOW)])
 def test_step_that_left_the_window_is_stale(scene: Scene, back: int, count: int) -> None:
     start = scene.subject.next_step - WINDOW
@@ -46,33 +64,37 @@ def test_step_that_left_the_window_is_stale(scene: Scene, back: int, count: int)
     assert int(refusal.metadata["next_step"]) == start + WINDOW
 
 
+@pytest.mark.contract(3)
 @pytest.mark.parametrize("back", [1, WINDOW])
 def test_stored_step_with_another_frame_is_a_conflict(scene: Scene, back: int) -> None:
     step = scene.subject.next_step - back
-    frames = changed(scene.subject.frames[step], 0, 0, to=0.5)
+    frames = changed(scene.subject.frames[step], 0, 0)
     refusal = scene.refused("STEP_CONFLICT", scene.subject.request(scene.path, step, frames=frames))
     assert int(refusal.metadata["step"]) == step
 
 
+@pytest.mark.contract(3)
 @pytest.mark.parametrize("wrong", [0, 1, 2])
 def test_conflict_anywhere_in_an_overlap_refuses_its_new_steps_too(
     scene: Scene, wrong: int
 ) -> None:
     first = scene.subject.next_step - 3
-    frames = changed(scene.subject.frames[first : first + 5], wrong, 0, 0, to=0.5)
+    frames = changed(scene.subject.frames[first : first + 5], wrong, 0, 0)
     request = scene.subject.request(scene.path, first, 5, frames=frames)
     refusal = scene.refused("STEP_CONFLICT", request)
     assert int(refusal.metadata["step"]) == first + wrong
 
 
+@pytest.mark.contract(3)
 def test_conflict_in_one_of_several_series_is_a_conflict(vector_scene: Scene) -> None:
     step = vector_scene.subject.next_step - 1
-    frames = changed(vector_scene.subject.frames[step], 2, 0, to=0.5)
+    frames = changed(vector_scene.subject.frames[step], 2, 0)
     vector_scene.refused(
         "STEP_CONFLICT", vector_scene.subject.request(vector_scene.path, step, frames=frames)
     )
 
 
+@pytest.mark.contract(3)
 @pytest.mark.parametrize(("back", "count"), [(0, 1), (0, 3), (1, 1), (3, 2), (3, 5), (WINDOW, 1)])
 def test_step_after_other_steps_than_are_expected_is_a_conflict(
     scene: Scene, back: int, count: int
@@ -94,6 +116,7 @@ def test_history_of_another_length_is_refused(scene: Scene, history: bytes) -> N
     assert refusal.metadata["field"] == "expected_history"
 
 
+@pytest.mark.contract(3)
 @pytest.mark.parametrize("generation", [-1, 0, 1, INT64_MAX])
 def test_another_generation_is_a_session_that_was_restarted(scene: Scene, generation: int) -> None:
     step = scene.subject.next_step
@@ -113,7 +136,7 @@ def test_late_step_of_the_life_before_a_reset_is_refused(scene: Scene) -> None:
     scene.refused("SESSION_RESTARTED", late)
 
 
-@pytest.mark.parametrize("session", ["", "nobody", "*", "nobody\0", "ü" * 63])
+@pytest.mark.parametrize("session", ["", NOBODY, "*", NOBODY + "\0", "ü" * 63])
 def test_step_of_no_session_is_unknown(scene: Scene, session: str) -> None:
     step = scene.subject.next_step
     request = scene.subject.request(scene.path, step, session=session)
@@ -133,11 +156,12 @@ def test_step_of_a_deleted_session_is_refused_whatever_it_asks(scene: Scene) -> 
     scene.bystander.advance(scene.path)
 
 
+@pytest.mark.contract(8)
 def test_step_of_an_expired_session_is_refused_and_does_not_revive_it(
-    path: Path, caller: Caller, bundle: Bundle
+    path: Path, caller: Caller, course: Course
 ) -> None:
     ttl = duration_pb2.Duration(nanos=200_000_000)
-    subject = Subject(caller, bundle, idle_ttl_duration=ttl)
+    subject = Subject(caller, course, idle_ttl_duration=ttl)
     subject.advance(path)
     subject.wait_until_ended()
     for first in (0, 1, 2):
@@ -147,28 +171,28 @@ def test_step_of_an_expired_session_is_refused_and_does_not_revive_it(
 @pytest.mark.parametrize("reading", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("count", [1, 5])
 def test_reading_that_is_no_number_is_refused_with_its_place(
-    vector_scene: Scene, bundle: Bundle, reading: float, count: int
+    vector_scene: Scene, served: model_service_pb2.Model, reading: float, count: int
 ) -> None:
     subject = vector_scene.subject
     step = str(subject.next_step + count - 1)
     frames = subject.frames[subject.next_step : subject.next_step + count]
-    frames = changed(frames, count - 1, 2, 4, to=reading)
+    frames = changed(frames, count - 1, 2, -1, to=reading)
     request = subject.request(vector_scene.path, subject.next_step, count, frames=frames)
     refusal = vector_scene.refused("FRAME_NOT_FINITE", request)
-    place = {"step": step, "series": "2", "sensor": bundle.interface.sensors[4].name}
+    place = {"step": step, "series": "2", "sensor": served.sensors[-1].name}
     assert refusal.metadata.items() >= {**place, "reading": str(reading)}.items()
 
 
 @pytest.mark.parametrize("is_above", [False, True])
 @pytest.mark.parametrize("overlap", [0, 2])
 def test_reading_beyond_its_sensor_s_range_is_refused_with_its_place(
-    vector_scene: Scene, bundle: Bundle, is_above: bool, overlap: int
+    vector_scene: Scene, served: model_service_pb2.Model, is_above: bool, overlap: int
 ) -> None:
     subject = vector_scene.subject
-    sensor = bundle.interface.sensors[4]
+    sensor = served.sensors[-1]
     limit = np.float32(sensor.max_reading if is_above else sensor.min_reading)
     first = subject.next_step - overlap
-    frames = changed(subject.frames[first : first + 5], 3, 1, 4, to=float(limit) * 1.001)
+    frames = changed(subject.frames[first : first + 5], 3, 1, -1, to=beyond(limit, is_above))
     request = subject.request(vector_scene.path, first, 5, frames=frames)
     refusal = vector_scene.refused("FRAME_OUT_OF_RANGE", request)
     assert (
@@ -234,7 +258,7 @@ class TestOrderOfChecks:
         scene.refused("SESSION_RESTARTED", request)
 
     def test_shape_before_finite(self, scene: Scene) -> None:
-        frames = np.full(3, math.nan, np.float32)
+        frames = np.full(scene.subject.frames[0].size + 1, math.nan, np.float32)
         request = scene.subject.request(scene.path, scene.subject.next_step, frames=frames)
         scene.refused("FRAME_SHAPE", request)
 
@@ -244,7 +268,7 @@ class TestOrderOfChecks:
         scene.refused("FRAME_NOT_FINITE", scene.subject.request(scene.path, first, frames=frames))
 
     def test_stale_before_conflict(self, scene: Scene) -> None:
-        frames = scene.subject.frames[:WINDOW] + np.float32(0.5)
+        frames = changed(scene.subject.frames[:WINDOW], 0, 0, 0)
         request = scene.subject.request(scene.path, 0, WINDOW, frames=frames)
         scene.refused("STEP_STALE", request)
 
@@ -294,16 +318,19 @@ MALFORMED = {
 }
 
 
+@pytest.mark.contract(10)
 @pytest.mark.parametrize("kind", MALFORMED)
 def test_bytes_that_are_no_message_are_refused(scene: Scene, kind: str) -> None:
     scene.refused("MALFORMED", MALFORMED[kind])
 
 
+@pytest.mark.contract(10)
 def test_a_right_request_with_its_end_cut_off_is_refused(scene: Scene) -> None:
     request = encoded(scene.subject.request(scene.path, scene.subject.next_step))
     scene.refused("MALFORMED", request[:-1])
 
 
+@pytest.mark.contract(10)
 def test_a_right_request_with_bad_text_in_it_is_refused(scene: Scene) -> None:
     request = encoded(scene.subject.request(scene.path, scene.subject.next_step))
     scene.refused("MALFORMED", request.replace(b"subject-", b"subject\xff", 1))
@@ -318,7 +345,11 @@ def test_what_grpc_itself_refuses_applies_nothing(scene: Scene) -> None:
     frames = np.ones(1_200_000, np.float32)
     request = scene.subject.request(scene.path, scene.subject.next_step, frames=frames)
     before = scene.subject.now
-    refused_by_grpc(scene.path, encoded(request))
+    try:
+        refused_by_grpc(scene.path, encoded(request))
+    except Refused as refusal:
+        refusal.hold("FRAME_SHAPE")
+        pytest.skip("wants a message of 4.8 MB to be too long; the server allows more")
     assert scene.subject.now == before
     with UnaryPath(scene.subject.caller) as path:
         scene.subject.advance(path)

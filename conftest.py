@@ -11,8 +11,15 @@ import pytest
 
 import packages
 import surroundings
+from doubles.in_process_server import InProcessServer
+from doubles.looped import looped
+from tickcell.conformance.caller import Caller
+from tickcell.conformance.run import Target
+from tickcell.model import Bundle
+from tickcell.server.catalogue import ServedModel
+from tickcell.server.store import SqliteStore
 
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parent
 
 surroundings.settle()
 
@@ -56,3 +63,17 @@ def recordings() -> Path:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel that the checkout builds."""
     return packages.build(PROJECT, tmp_path_factory.mktemp("wheel"), "wheel")
+
+
+@pytest.fixture(scope="session")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    """What the compliance suite tests as a part of this project: a server in this process."""
+    bundle = Bundle.load()
+    records = SqliteStore.open(tmp_path_factory.mktemp("conformance") / "store")
+    with (
+        InProcessServer([ServedModel.load(bundle)], records) as server,
+        Caller(server.address) as caller,
+    ):
+        yield Target(caller, looped(bundle, caller))
+        assert caller.clear() == {}
+    records.close()

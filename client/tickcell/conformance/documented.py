@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import importlib.resources
 import re
-from pathlib import Path
 from typing import NamedTuple
 
-_REASONS = Path(__file__).resolve().parents[2] / "proto/tickcell/v1/error_reason.proto"
+from tickcell.conformance.expectation import Unmet
+
 _ENTRY = re.compile(r"((?:  //[^\n]*\n)+)  ERROR_REASON_(\w+) = [1-9]")
 _METADATA = re.compile(r"Metadata: (none|[a-z_, ]+?)(?:; some of: ([a-z_, ]+))?\.$")
 
@@ -27,7 +28,7 @@ class Names(NamedTuple):
 def metadata() -> dict[str, Names]:
     """Returns the names in the metadata by reason."""
     found = {}
-    for comment, reason in _ENTRY.findall(_REASONS.read_text(encoding="utf-8")):
+    for comment, reason in _ENTRY.findall(_text()):
         text = " ".join(line.strip().removeprefix("//").strip() for line in comment.splitlines())
         match = _METADATA.search(text)
         assert match, f"{reason}: its comment does not end with its metadata: {text}"
@@ -36,11 +37,19 @@ def metadata() -> dict[str, Names]:
     return found
 
 
+def _text() -> str:
+    """Returns the contract's table of reasons, which lies beside its generated code."""
+    table = importlib.resources.files("tickcell.v1") / "error_reason.proto"
+    return table.read_text(encoding="utf-8")
+
+
 def check(reason: str, names: set[str]) -> None:
     """Checks that an error's metadata is what the comment of its reason says."""
     always, at_times = metadata()[reason]
     names = names - BESIDE
-    assert always <= names <= always | at_times, f"{reason}: {names}, not {always}, {at_times}"
+    if not always <= names <= always | at_times:
+        got = f"metadata of {reason} with {sorted(names)}"
+        raise Unmet(got, f"{sorted(always)}, perhaps with {sorted(at_times)}", 10)
 
 
 def _split(names: str) -> frozenset[str]:

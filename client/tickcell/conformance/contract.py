@@ -1,0 +1,27 @@
+"""What the tests hold a server to: the points of the session contract, and the wire's comments."""
+
+from __future__ import annotations
+
+# As docs/architecture.md has them, each by its beginning.
+POINTS = {
+    1: "Create",
+    2: "Step",
+    3: "Each step is new or applied already",
+    4: "All or nothing",
+    5: "Acknowledged means stored",
+    6: "Streams",
+    7: "Lives",
+    8: "Expiry",
+    9: "A missing model never stops the server",
+    10: "Errors",
+}
+
+# How a test names its point, for pytest.
+MARKER = "contract(point): what the test holds a server to"
+
+
+def named(point: int | str) -> str:
+    """Returns how a point is called: one of the ten by its number, another by its place."""
+    if isinstance(point, str):
+        return point
+    return f'point {point} of the session contract, "{POINTS[point]}"'
