@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import import_graph
-from protocol.caller import Caller, StreamPath
-from protocol.subject import Subject
+from doubles.looped import looped
 from replays import Replays
 from server.http_client import fetch
 from server.serve_process import PATIENCE_S, ServeProcess, command, complaint
 from server.test_metrics import value
 from server.test_systemd import Manager
+from tickcell.conformance.caller import Caller, StreamPath
+from tickcell.conformance.subject import Subject
 from tickcell.model import Bundle
 from tickcell.model.bundle import SHIPPED
 
@@ -86,7 +87,9 @@ class TestServing:
             # All on one of them: once in 2**39 times.
             for _ in range(40):
                 caller = stack.enter_context(Caller(server.address))
-                Subject(caller, Bundle.load()).advance(stack.enter_context(StreamPath(caller)))
+                Subject(caller, looped(Bundle.load(), caller)).advance(
+                    stack.enter_context(StreamPath(caller))
+                )
             assert metric(server, "tickcell_streams") == 40
             port = int(server.address.rpartition(":")[2])
             assert all(_connections(pid, port) > 1 for pid in server.children())
@@ -96,7 +99,7 @@ class TestServing:
         with ServeProcess(*arguments(tmp_path)) as server:
             for _ in range(12):
                 with Caller(server.address) as caller, StreamPath(caller) as path:
-                    subject = Subject(caller, bundle)
+                    subject = Subject(caller, looped(bundle, caller))
                     for _ in range(7):
                         subject.advance(path)
             text = fetch(server.watched, "/metrics").body
@@ -300,10 +303,10 @@ class TestEnd:
     ) -> None:
         with ServeProcess(*arguments(tmp_path)) as server, Caller(server.address) as caller:
             pids = server.children()
-            subject = Subject(caller, Bundle.load())
+            subject = Subject(caller, looped(Bundle.load(), caller))
             with StreamPath(caller) as path:
                 subject.advance(path)
-                assert server.wait()[0] == 0
+                server.end(signal.SIGKILL)
             wait_until(lambda: not [pid for pid in pids if is_alive(pid)], "they live on")
             # Their port is free again, and their store is as they left it.
             again = ("--store", str(tmp_path / "store"), "--listen", server.address)
