@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import select
@@ -73,8 +74,15 @@ class ServeProcess:
 
     def children(self) -> list[int]:
         """Returns the processes that it started and that live, such as its workers."""
-        tasks = pathlib.Path(f"/proc/{self.pid}/task").iterdir()
-        return sorted(int(pid) for task in tasks for pid in (task / "children").read_text().split())
+        found = []
+        for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+            # Others come and go in the meantime.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                # After the name, which may hold anything but ends with the last parenthesis.
+                state, parent = path.read_text().rpartition(")")[2].split()[:2]
+                if int(parent) == self.pid and state != "Z":
+                    found.append(int(path.parent.name))
+        return sorted(found)
 
     def _read_banner(self) -> list[str]:
         output = self._process.stdout
