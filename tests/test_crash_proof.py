@@ -8,7 +8,6 @@ applied but unacknowledged must be answered from the window, not applied again.
 from __future__ import annotations
 
 import csv
-import dataclasses
 import os
 import pathlib
 import random
@@ -17,54 +16,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from replays import PATIENCE_S, Replay, loop
 from tickcell.cli import server_process
 from tickcell.cli.server_process import ServerProcess
 from tickcell.client import Session
 from tickcell.model import Bundle
-
-# Longer than any of this takes, so that a hang is a failure and not a night.
-PATIENCE_S = 120.0
-
-
-@dataclasses.dataclass
-class Replay:
-    """One session that streams until it is told to stop."""
-
-    session: Session
-    offset: int
-    outputs: list[np.ndarray] = dataclasses.field(default_factory=list)
-    error: BaseException | None = None
-
-    def frames(self, golden: np.ndarray, stop: threading.Event) -> Iterator[np.ndarray]:
-        """Yields the sample's frames from an offset on, round and round."""
-        step = 0
-        while not stop.is_set():
-            yield golden[(self.offset + step) % len(golden)]
-            step += 1
-
-    def run(self, golden: np.ndarray, stop: threading.Event) -> None:
-        try:
-            for output in self.session.stream(self.frames(golden, stop), max_chunk=4):
-                self.outputs.append(output)
-        except BaseException as error:  # noqa: BLE001 - the test's own thread fails for it.
-            self.error = error
-
-
-def loop(bundle: Bundle, offset: int, steps: int) -> np.ndarray:
-    """What the plain loop gives for the same frames."""
-    cell, golden = bundle.cell(), bundle.golden.frames
-    state = cell.initial_state()
-    outputs = []
-    for step in range(steps):
-        output, state = cell.step(golden[(offset + step) % len(golden)], state)
-        outputs.append(output)
-    return np.stack(outputs)
 
 
 @pytest.mark.parametrize(

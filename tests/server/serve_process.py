@@ -71,6 +71,11 @@ class ServeProcess:
         _, log = self._process.communicate(timeout=PATIENCE_S)
         return self._process.returncode, log
 
+    def children(self) -> list[int]:
+        """Returns the processes that it started and that live, such as its workers."""
+        tasks = pathlib.Path(f"/proc/{self.pid}/task").iterdir()
+        return sorted(int(pid) for task in tasks for pid in (task / "children").read_text().split())
+
     def _read_banner(self) -> list[str]:
         output = self._process.stdout
         assert output is not None

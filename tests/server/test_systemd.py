@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import signal
 import socket
@@ -31,6 +32,21 @@ class Manager:
     def hear(self) -> list[str]:
         """Returns the assignments of the next message."""
         return self._socket.recv(4096).decode().splitlines()
+
+    def is_silent_for(self, seconds: float) -> bool:
+        """Whether nothing is said from now on for so long."""
+        self._socket.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._socket.recv(4096)
+        self._socket.settimeout(seconds)
+        try:
+            self._socket.recv(4096)
+        except TimeoutError:
+            return True
+        finally:
+            self._socket.settimeout(PATIENCE_S)
+        return False
 
     def close(self) -> None:
         self._socket.close()

@@ -24,7 +24,7 @@ from tickcell.model import BundleError, MissingExtraError, extras
 from tickcell.model.recording import RecordingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,15 +41,20 @@ class Command:
     extra: str
     summary: str
 
-    def start_libraries(self) -> None:
+    def start_libraries(self, options: Mapping[str, Any]) -> None:
         """Starts the native libraries that the extra brings for the command to use.
+
+        Args:
+          options: that the command is called with.
 
         Raises:
           MissingExtraError: one of them is not installed.
         """
         if self.extra == "train":
             quiet_start.tensorflow()
-        if self.extra in {"server", "train"}:
+        # A parent of workers runs no model itself.
+        is_parent = options.get("workers", 1) > 1 and options.get("worker_link") is None
+        if self.extra in {"server", "train"} and not is_parent:
             quiet_start.litert(self.extra)
 
 
@@ -174,10 +179,12 @@ def _load(name: str) -> click.Command:
     return started
 
 
-def _after(start: Callable[[], None], run: Callable[..., Any]) -> Callable[..., Any]:
+def _after(
+    start: Callable[[Mapping[str, Any]], None], run: Callable[..., Any]
+) -> Callable[..., Any]:
     @functools.wraps(run)
     def started(*arguments: Any, **options: Any) -> Any:
-        start()
+        start(options)
         return run(*arguments, **options)
 
     return started

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar, get_args
 
@@ -12,6 +13,7 @@ from tickcell.model import BundleError, MissingExtraError, extras
 from tickcell.server import config as config_module
 from tickcell.server import logs
 from tickcell.server.config import Config, ConfigError, Limits, default_store
+from tickcell.server.workers.link import Link
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -173,6 +175,14 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
     help="Seconds that a sequence of that protocol may be idle.",
 )
 @_option(
+    "--workers",
+    type=int,
+    default=_CONFIG.workers,
+    help="Processes that serve on the address; each uses one core.",
+)
+# From the parent of workers alone: the number of a socket.
+@click.option("--worker-link", type=int, hidden=True)
+@_option(
     "--log-format",
     type=click.Choice(get_args(logs.Format)),
     default="text",
@@ -195,6 +205,7 @@ def serve(
     connection_age: float,
     oip_idle_ttl: float,
     log_format: logs.Format,
+    worker_link: int | None,
     **rest: Any,
 ) -> None:
     r"""Serves recurrent cells over gRPC, one time step per frame.
@@ -236,21 +247,30 @@ def serve(
         flag = error.field.removesuffix("_s").replace("_", "-")
         raise click.UsageError(f"--{flag}: {error.complaint}") from error
     logs.configure(log_format)
-    _run(config)
+    if worker_link is not None:
+        link = Link(worker_link, grace)
+        try:
+            _run(config, link)
+        except click.ClickException as error:
+            link.complain(error.message)
+            sys.exit(1)
+    elif config.workers > 1:
+        _run_workers(config)
+    else:
+        _run(config)
 
 
-def _run(config: Config) -> None:
+def _run(config: Config, link: Link | None = None) -> None:
     try:
         # Here, so that `--help` works where the extra is not installed.
         from tickcell.server import files, listening, process, store
         from tickcell.server.catalogue import CatalogueError
         from tickcell.server.repository import RepositoryError
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("tickcell"):
-            raise
-        raise click.ClickException(str(extras.missing(error.name, "server"))) from error
+        _explain(error)
+        raise
     try:
-        process.run(config)
+        process.run(config, link)
     except (
         BundleError,
         CatalogueError,
@@ -261,3 +281,24 @@ def _run(config: Config) -> None:
         store.StoreError,
     ) as error:
         raise click.ClickException(str(error)) from error
+
+
+def _run_workers(config: Config) -> None:
+    try:
+        from tickcell.server import listening
+        from tickcell.server.workers import parent, worker
+    except ModuleNotFoundError as error:
+        _explain(error)
+        raise
+    # This very command once more, by the same Python.
+    command = [sys.executable, *sys.orig_argv[1:]]
+    try:
+        parent.run(config, command)
+    except (listening.ListenError, worker.WorkerError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _explain(error: ModuleNotFoundError) -> None:
+    """Raises what names the extra, if the package that is missing is not our own."""
+    if error.name is not None and not error.name.startswith("tickcell"):
+        raise click.ClickException(str(extras.missing(error.name, "server"))) from error

@@ -120,6 +120,7 @@ class Config:
       oip: whether to serve the Open Inference Protocol too; `auto`: if its extra is installed.
       oip_idle_ttl_s: how long a sequence of that protocol may be idle. Its clients often
         end none, and rely on the server; Triton's own default is a second.
+      workers: how many processes serve on the address; above 1, this is one of them.
     """
 
     bundles: tuple[pathlib.Path, ...] = ()
@@ -146,6 +147,7 @@ class Config:
     insecure: bool = False
     oip: Oip = "auto"
     oip_idle_ttl_s: float = 600.0
+    workers: int = 1
 
     def __post_init__(self) -> None:
         for name, choices in (
@@ -187,7 +189,30 @@ class Config:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ConfigError(name, f"got {value}, expected 0 or more.")
+        self._check_workers()
         self._check_access()
+
+    def _check_workers(self) -> None:
+        if self.workers < 1:
+            raise ConfigError("workers", f"got {self.workers}, expected at least 1.")
+        if self.workers > 1 and self.durability == "none":
+            raise ConfigError(
+                "workers",
+                f"got {self.workers} with durability 'none', whose sessions are in the memory of "
+                "one process; leave out one of the two.",
+            )
+        if self.workers > 1 and self.listen.startswith("unix:"):
+            raise ConfigError(
+                "workers",
+                f"got {self.workers} with --listen {self.listen}, and a unix socket cannot be "
+                "shared; listen on HOST:PORT, such as localhost:50061.",
+            )
+        if self.workers > 1 and self.control == "explicit":
+            raise ConfigError(
+                "workers",
+                f"got {self.workers} with --model-control explicit, and a call that loads or "
+                "unloads reaches one worker only; use --model-control watch.",
+            )
 
     def _check_access(self) -> None:
         if (self.tls_certificate is None) != (self.tls_key is None):

@@ -9,7 +9,11 @@ import os
 import pathlib
 import socket
 import stat
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tickcell.server.config import Config
 
 _UNIX = "unix:"
 # Of the addresses that are proposed.
@@ -78,27 +82,42 @@ def listen(address: str, flag: str) -> list[socket.socket]:
     Raises:
       ListenError: it cannot be listened on.
     """
-    with contextlib.ExitStack() as undo:
-        listeners: list[socket.socket] = []
-        found = _found(address, flag)
-        for family, *_, where in found:
-            port = listeners[0].getsockname()[1] if listeners else where[1]
-            try:
-                listener = socket.create_server(
-                    (where[0], port),
-                    family=family,
-                    # "::" stands for all addresses, as it does for gRPC.
-                    dualstack_ipv6=where[0] == "::" and socket.has_dualstack_ipv6(),
-                )
-            except OSError as error:
-                if error.errno == errno.EADDRNOTAVAIL and len(found) > 1:
-                    continue
-                raise ListenError(_refused(address, error, flag)) from error
-            listeners.append(undo.enter_context(listener))
-        if not listeners:
-            raise ListenError(f"{flag}: {address} is no address of this machine.")
-        undo.pop_all()
-    return listeners
+    return _opened(address, flag, _listening)
+
+
+def listen_for_metrics(config: Config) -> list[socket.socket]:
+    """Listens where a server shows its metrics; nowhere if that was not asked for.
+
+    Raises:
+      ListenError: it cannot be listened on, or not in plain text.
+    """
+    if config.metrics is None:
+        return []
+    # As for callers: who has TLS for these has thought of who reaches the machine.
+    if config.tls_certificate is None and not config.insecure:
+        require_loopback(config.metrics, "--metrics")
+    return listen(config.metrics, "--metrics")
+
+
+def reserve(address: str) -> tuple[str, list[socket.socket]]:
+    """Takes a TCP address for processes of this user that share it; listens nowhere itself.
+
+    The kernel spreads connections over those that listen (SO_REUSEPORT).
+
+    Returns:
+      The address with the port that was bound, and the sockets that hold it.
+
+    Raises:
+      ListenError: it is malformed, taken or not ours.
+    """
+    sockets = _opened(address, "--listen", _reserved)
+    return bound(address, sockets[0].getsockname()[1]), sockets
+
+
+def name_of(listener: socket.socket) -> str:
+    """Returns the `HOST:PORT` of a socket."""
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def as_called(address: str) -> str:
@@ -128,6 +147,54 @@ def _found(address: str, flag: str = "--listen") -> list[tuple[Any, ...]]:
         )
     except OSError as error:
         raise ListenError(f"{flag}: the host {host!r} is not known: {error.strerror}.") from error
+
+
+def _opened(
+    address: str, flag: str, open_one: Callable[[int, tuple[Any, int]], socket.socket]
+) -> list[socket.socket]:
+    """Opens a socket for each of an address's meanings, on one port."""
+    with contextlib.ExitStack() as undo:
+        opened: list[socket.socket] = []
+        found = _found(address, flag)
+        for family, *_, where in found:
+            port = opened[0].getsockname()[1] if opened else where[1]
+            try:
+                one = open_one(family, (where[0], port))
+            except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL and len(found) > 1:
+                    continue
+                raise ListenError(_refused(address, error, flag)) from error
+            opened.append(undo.enter_context(one))
+        if not opened:
+            raise ListenError(f"{flag}: {address} is no address of this machine.")
+        undo.pop_all()
+    return opened
+
+
+def _listening(family: int, where: tuple[Any, int]) -> socket.socket:
+    return socket.create_server(
+        where,
+        family=family,
+        # "::" stands for all addresses, as it does for gRPC.
+        dualstack_ipv6=where[0] == "::" and socket.has_dualstack_ipv6(),
+    )
+
+
+def _reserved(family: int, where: tuple[Any, int]) -> socket.socket:
+    one = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if family == socket.AF_INET6:
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        # Bound as if it were for one, so that whoever has it is noticed, and shared from
+        # then on; but for the last wait of closed connections, which disturbs nobody.
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        one.bind(where)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    except OSError:
+        one.close()
+        raise
+    return one
 
 
 def _check_tcp(address: str) -> None:

@@ -23,12 +23,17 @@ from tickcell.server.server import Server
 
 if TYPE_CHECKING:
     from tickcell.server.config import Config
+    from tickcell.server.workers.link import Link
 
 _log = logging.getLogger(__name__)
 
 
-def run(config: Config) -> None:
+def run(config: Config, link: Link | None = None) -> None:
     """Serves until SIGTERM or SIGINT.
+
+    Args:
+      config: of the server.
+      link: to the parent of this worker, which says what there is to say; None for none.
 
     Raises:
       BundleError, CatalogueError: a bundle cannot be served.
@@ -44,10 +49,10 @@ def run(config: Config) -> None:
     catalogue = Catalogue(ServedModel.load(Bundle.load(path)) for path in bundles)
     access = Access.of(config)
     with (
-        contextlib.closing(Monitor(config)) as monitor,
+        contextlib.closing(Monitor(config, is_worker=link is not None)) as monitor,
         contextlib.closing(open_store(config)) as kept,
     ):
-        asyncio.run(_serve(config, catalogue, kept, access, monitor))
+        asyncio.run(_serve(config, catalogue, kept, access, monitor, link))
 
 
 def open_store(config: Config) -> store.EmbeddedStore:
@@ -71,6 +76,7 @@ async def _serve(
     kept: store.EmbeddedStore,
     access: Access,
     monitor: Monitor,
+    link: Link | None,
 ) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -83,13 +89,19 @@ async def _serve(
     # What lives as long as the process is not looked through again: a full collection
     # takes longer than a tick at 50 Hz (25 ms here, 2 us after this).
     gc.freeze()
-    banner = _banner(config, catalogue, kept, access, address, monitor.address, server.lacks_oip)
-    sys.stdout.write(banner)
-    sys.stdout.flush()
+    watched = monitor.address if link is None else config.metrics or ""
+    banner = _banner(config, catalogue, kept, access, address, watched, server.lacks_oip)
+    if link is None:
+        sys.stdout.write(banner)
+        sys.stdout.flush()
+    else:
+        link.serves(banner, monitor.report)
     await stopping.wait()
     _log.info("stopping")
     monitor.stop()
     await server.stop()
+    if link is not None:
+        link.stopped()
     _log.info("stopped")
 
 
@@ -118,6 +130,8 @@ def _banner(
     lines.append(f"  store  {where}, {kept.counts().live} sessions, durability {durability}")
     if kept.note:
         lines.append(f"  note   {kept.note}")
+    if config.workers > 1:
+        lines.append(f"  shared by {config.workers} workers")
     if metrics:
         lines.append(f"  watch  http://{listening.as_called(metrics)}/metrics")
     if config.tls_certificate or config.tokens or config.insecure:

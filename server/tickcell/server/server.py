@@ -146,7 +146,9 @@ class Server:
 
     async def _serve(self, address: str) -> int:
         """Begins to serve on an address, and returns the port that was bound."""
-        listening.check_free(address)
+        if self._config.workers == 1:
+            # The parent of several has looked, and holds the port.
+            listening.check_free(address)
         server = grpc.aio.server(options=_options(self._config))
         server.add_generic_rpc_handlers(self._handlers)
         credentials = self._access.server_credentials()
@@ -192,8 +194,8 @@ def _options(config: Config) -> list[tuple[str, int]]:
     ]
     return [
         *(certified if config.tls_client_ca is not None else ()),
-        # With it, a second server on a taken port goes unnoticed.
-        ("grpc.so_reuseport", 0),
+        # Where workers do not share the port, a second server on it must not go unnoticed.
+        ("grpc.so_reuseport", int(config.workers > 1)),
         ("grpc.max_receive_message_length", config.limits.max_message_bytes),
         ("grpc.max_send_message_length", -1),
         # What a stream may have under way that is not read yet. By itself gRPC lets it grow

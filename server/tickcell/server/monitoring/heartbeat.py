@@ -10,7 +10,7 @@ from tickcell.server.monitoring import systemd
 
 _PERIOD_S = 1.0
 # Far longer than the slowest commit on a busy disk, and than any slice.
-_STILL_S = 5.0
+STILL_S = 5.0
 
 
 class Heartbeat:
@@ -28,14 +28,18 @@ class Heartbeat:
     @property
     def is_still(self) -> bool:
         """Whether the event loop stands still."""
-        return self.silent_s > _STILL_S
+        return self.silent_s > STILL_S
 
-    async def beat(self) -> None:
-        """Beats until it is cancelled, and tells systemd where that watches."""
+    async def beat(self, is_well: Callable[[], bool] = lambda: True) -> None:
+        """Beats until it is cancelled, and tells systemd where that watches.
+
+        Args:
+          is_well: whether to tell it; what else must go on does.
+        """
         watchdog_s = systemd.watchdog_s()
         period_s = _PERIOD_S if watchdog_s is None else min(_PERIOD_S, watchdog_s / 2)
         while True:
             self._last_s = self._monotonic_s()
-            if watchdog_s is not None:
+            if watchdog_s is not None and is_well():
                 systemd.notify("WATCHDOG=1")
             await asyncio.sleep(period_s)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from typing import TYPE_CHECKING
 
 from tickcell.model import extras
@@ -11,6 +10,7 @@ from tickcell.server import listening
 from tickcell.server.monitoring import systemd
 from tickcell.server.monitoring.heartbeat import Heartbeat
 from tickcell.server.observer import Observer
+from tickcell.server.workers.link import Report
 
 if TYPE_CHECKING:
     from tickcell.server.config import Config
@@ -24,8 +24,12 @@ class Monitor:
       observer: to be told by the server's engine.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, is_worker: bool = False) -> None:
         """Takes the port; what comes there waits until `start`.
+
+        Args:
+          config: of the server.
+          is_worker: whether a parent has the port, and asks for reports.
 
         Raises:
           ListenError: the address for metrics cannot be listened on, or not in plain text.
@@ -41,22 +45,16 @@ class Monitor:
             self._spans = Spans.sent()
         self.observer = Observer(spans=self._spans)
         self._heartbeat = Heartbeat()
-        self._listeners: list[socket.socket] = []
-        if config.metrics is not None:
-            # As for callers: who has TLS for these has thought of who reaches the machine.
-            if config.tls_certificate is None and not config.insecure:
-                listening.require_loopback(config.metrics, "--metrics")
-            self._listeners = listening.listen(config.metrics, "--metrics")
+        self._listeners = [] if is_worker else listening.listen_for_metrics(config)
         self._port: HttpPort | None = None
         self._beating: asyncio.Task[None] | None = None
 
     @property
     def address(self) -> str:
-        """The `HOST:PORT` of metrics and probes; "" for none."""
+        """The `HOST:PORT` of metrics and probes; "" for none, and in a worker."""
         if not self._listeners:
             return ""
-        host, port = self._listeners[0].getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return listening.name_of(self._listeners[0])
 
     def start(self, address: str) -> None:
         """Tells everybody, from now on, that the server serves on an address."""
@@ -71,6 +69,15 @@ class Monitor:
             shown = pages(metrics, self.observer.health, self._heartbeat)
             self._port = HttpPort(self._listeners, shown)
         systemd.notify(f"READY=1\nSTATUS=serving on {address}")
+
+    def report(self, metrics: bool) -> Report:
+        """Tells how the server fares, from any thread; with metrics or without."""
+        text = ""
+        if metrics:
+            from tickcell.server.monitoring.metrics import Metrics
+
+            text = Metrics(self.observer, self._limits).text().decode()
+        return Report(self._heartbeat.silent_s, self.observer.health.is_serving, text)
 
     def stop(self) -> None:
         """Tells the service manager that the server begins to drain; the probes see it."""

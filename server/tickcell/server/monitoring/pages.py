@@ -6,11 +6,12 @@ import http
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from tickcell.server.monitoring.metrics import CONTENT_TYPE, Metrics
+from tickcell.server.monitoring.metrics import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from tickcell.server.health import Health
     from tickcell.server.monitoring.heartbeat import Heartbeat
+    from tickcell.server.monitoring.metrics import Metrics
 
 _TEXT = "text/plain; charset=utf-8"
 _JSON = "application/json"
@@ -43,12 +44,23 @@ def pages(metrics: Metrics, health: Health, heartbeat: Heartbeat) -> Pages:
             return "draining"
         return live() or ("" if health.is_serving else "the store takes no commits")
 
+    return shown(metrics.text, live, ready)
+
+
+def shown(text: Callable[[], bytes], live: Callable[[], str], ready: Callable[[], str]) -> Pages:
+    """Returns the pages by what they are made of.
+
+    Args:
+      text: gives the metrics.
+      live: gives what there is to say against being live; "" for nothing.
+      ready: the same of being ready.
+    """
     return {
         "/livez": lambda: _probe(live()),
         "/readyz": lambda: _probe(ready()),
         "/v2/health/live": lambda: _open_inference("live", live()),
         "/v2/health/ready": lambda: _open_inference("ready", ready()),
-        "/metrics": lambda: Page(http.HTTPStatus.OK, CONTENT_TYPE, metrics.text()),
+        "/metrics": lambda: Page(http.HTTPStatus.OK, CONTENT_TYPE, text()),
     }
 
 

@@ -1,0 +1,1 @@
+"""Several server processes on one address, and the parent that starts them."""
