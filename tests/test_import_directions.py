@@ -37,7 +37,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "grpc": ("tickcell.client.", "tickcell.conformance.", "tickcell.server."),
     "pytest": ("tickcell.conformance.",),
     "h11": ("tickcell.server.monitoring.",),
-    "prometheus_client": ("tickcell.server.monitoring.", "tickcell.server.workers."),
+    "prometheus_client": ("tickcell.server.monitoring.", "tickcell.server.workers.sums."),
     # Of an extra of its own: only a server that traces imports its door.
     "opentelemetry": ("tickcell.server.monitoring.spans.",),
     # Its messages clash with those of other packages: whoever needs them, has them from there.

@@ -255,7 +255,7 @@ class TestReplacement:
             before = server.children()
             (bundle / "card.json").rename(bundle / "away")
             server.send(signal.SIGHUP)
-            wait_until(lambda: server.children() != before, "no worker is started")
+            wait_until(lambda: len(server.children()) == 3, "no worker is started")
             wait_until(lambda: server.children() == before, "the old workers do not stay")
             with Caller(server.address) as caller:
                 assert caller.create().next_step == 0

@@ -171,20 +171,20 @@ def _opened(
     return opened
 
 
+def _is_dual(host: str) -> bool:
+    """Whether a host stands for all addresses of both families, as it does for gRPC."""
+    return host == "::" and socket.has_dualstack_ipv6()
+
+
 def _listening(family: int, where: tuple[Any, int]) -> socket.socket:
-    return socket.create_server(
-        where,
-        family=family,
-        # "::" stands for all addresses, as it does for gRPC.
-        dualstack_ipv6=where[0] == "::" and socket.has_dualstack_ipv6(),
-    )
+    return socket.create_server(where, family=family, dualstack_ipv6=_is_dual(where[0]))
 
 
 def _reserved(family: int, where: tuple[Any, int]) -> socket.socket:
     one = socket.socket(family, socket.SOCK_STREAM)
     try:
         if family == socket.AF_INET6:
-            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not _is_dual(where[0])))
         # Bound as if it were for one, so that whoever has it is noticed, and shared from
         # then on; but for the last wait of closed connections, which disturbs nobody.
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
