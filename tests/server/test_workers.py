@@ -306,7 +306,7 @@ class TestEnd:
             subject = Subject(caller, looped(Bundle.load(), caller))
             with StreamPath(caller) as path:
                 subject.advance(path)
-                server.end(signal.SIGKILL)
+                assert server.end(signal.SIGKILL)[0] == -signal.SIGKILL
             wait_until(lambda: not [pid for pid in pids if is_alive(pid)], "they live on")
             # Their port is free again, and their store is as they left it.
             again = ("--store", str(tmp_path / "store"), "--listen", server.address)
