@@ -122,7 +122,7 @@ def test_a_caller_that_never_reads_and_leaves_is_a_line_in_the_log(
 def caller_is_held(asked: collections.deque[int]) -> bool:
     """Whether the transport takes no more requests for a while."""
     seen = asked[0]
-    threading.Event().wait(0.3)
+    threading.Event().wait(1.0)
     assert seen < 9_999
     return asked[0] == seen
 

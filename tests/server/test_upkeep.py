@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from grpc_health.v1 import health_pb2
 
 from doubles.manual_clock import ManualClock
 from server.world import World, in_loop
@@ -14,6 +15,7 @@ from tickcell.server.config import Config
 from tickcell.server.driver import Driver
 from tickcell.server.heads import Head, Heads
 from tickcell.server.health import Health
+from tickcell.server.health_servicer import HealthServicer
 from tickcell.server.observer import Observer
 from tickcell.server.policy import Policy
 from tickcell.server.store import (
@@ -231,17 +233,40 @@ class TestHealth:
         health.judge()
         assert health.is_serving
 
+    def test_change_that_comes_while_an_answer_is_written_is_not_missed(
+        self, health: Health
+    ) -> None:
+        class Context:
+            """Writes, and meanwhile the server begins to drain."""
+
+            def __init__(self) -> None:
+                self.written: list[bytes] = []
+
+            async def write(self, encoded: bytes) -> None:
+                self.written.append(encoded)
+                if len(self.written) == 1:
+                    health.drain()
+
+        context: Any = Context()
+        gate: Any = None
+        watch: Any = HealthServicer(gate, health, ()).methods()["Watch"].unary_stream
+        in_loop(watch(b"", context))
+        assert context.written == [
+            health_pb2.HealthCheckResponse(status=status).SerializeToString()
+            for status in ("SERVING", "NOT_SERVING")
+        ]
+
     def test_who_waits_hears_of_each_change(self, health: Health) -> None:
         async def run() -> list[bool]:
             heard = []
             for error in (StorePinnedError("store: pinned by 7."), None):
-                waiting = asyncio.create_task(health.wait_until_changed())
+                waiting = asyncio.create_task(health.changed.wait())
                 await asyncio.sleep(0)
                 health.store_was_kept_up(error)
                 health.judge()
                 await waiting
                 heard.append(health.is_serving)
-            waiting = asyncio.create_task(health.wait_until_changed())
+            waiting = asyncio.create_task(health.changed.wait())
             await asyncio.sleep(0)
             health.drain()
             await waiting

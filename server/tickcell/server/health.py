@@ -98,9 +98,10 @@ class Health:
             self._has_news.clear()
             self.judge()
 
-    async def wait_until_changed(self) -> None:
-        """Waits until `is_serving` or `is_draining` changes."""
-        await self._changed.wait()
+    @property
+    def changed(self) -> asyncio.Event:
+        """Is set when `is_serving` or `is_draining` changes from what it is now."""
+        return self._changed
 
     def _show(self, *, is_serving: bool) -> None:
         self.is_serving = is_serving

@@ -59,8 +59,10 @@ class HealthServicer:
     async def _watch(self, encoded: bytes, context: calls.Context) -> None:
         service = await self._service(encoded, context)
         while not self._health.is_draining:
+            # Taken before the answer is: what changes while that is written is not missed.
+            changed = self._health.changed
             await context.write(self._answer(service))
-            await self._health.wait_until_changed()
+            await changed.wait()
         await context.write(self._answer(service))
 
     async def _service(self, encoded: bytes, context: calls.Context) -> str:
