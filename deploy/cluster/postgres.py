@@ -38,6 +38,7 @@ _SETTINGS = {
     "max_wal_size": "1GB",
     "wal_sender_timeout": "5s",
     "wal_receiver_timeout": "5s",
+    "wal_receiver_status_interval": "1s",
     "wal_retrieve_retry_interval": "200ms",
     "tcp_user_timeout": "5s",
     "tcp_keepalives_idle": "2",
@@ -131,6 +132,7 @@ class Postgres:
         Raises:
           StartError: it cannot be made.
         """
+        self._give_back_memory()
         shutil.rmtree(self._data, ignore_errors=True)
         self._run(
             *("pg_basebackup", "--pgdata", str(self._data), "--dbname", _conninfo(primary)),
@@ -198,14 +200,17 @@ class Postgres:
 
     def close(self) -> None:
         """Ends it for good: nothing of it is left beside its directory."""
-        memory = self._shared_memory()
         if self.is_running:
             self._process.resume()
-            self._process.stop(signal.SIGINT)
-        elif memory is not None:
-            # A server that is killed leaves this behind, and takes it away at its next start.
-            with contextlib.suppress(process.StartError):
-                process.run(["ipcrm", "--shmem-id", memory])
+            self.stop()
+        self._give_back_memory()
+
+    def _give_back_memory(self) -> None:
+        """Removes what a server that was killed leaves behind, and removes itself at a start."""
+        lines = self._pid_file()
+        # Key and id of its System V shared memory.
+        if len(lines) > 6 and lines[6].strip():
+            process.run(["ipcrm", "--shmem-id", lines[6].split()[1]])
 
     def _configure(self, settings: Mapping[str, str]) -> None:
         own = {
@@ -227,11 +232,6 @@ class Postgres:
         """Whether the file of its first process says that it accepts connections."""
         lines = self._pid_file()
         return len(lines) > 7 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
-
-    def _shared_memory(self) -> str | None:
-        """Returns the id of its System V shared memory, if it did not give it back."""
-        lines = self._pid_file()
-        return lines[6].split()[1] if len(lines) > 6 and lines[6].strip() else None
 
     def _pid_file(self) -> list[str]:
         try:
