@@ -42,12 +42,12 @@ $(PLACE): remade
 endif
 endif
 
-.PHONY: help run test check prove serve train bundle bench proto compatible clean remade
+.PHONY: help run test check prove chaos cluster cluster-demo serve train bundle bench proto compatible clean remade
 
 help:  ## List what can be made
 	@echo "tickcell: streaming, stateful inference for recurrent networks"
 	@echo
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1	\2/p' Makefile | expand -t 22
 	@echo
 	@echo "All of it happens in $(VENV), made from Python 3.11 to 3.13; name one: make PYTHON=python3.12 run"
 
@@ -68,6 +68,15 @@ check: $(DEVELOPED)  ## Check format, lint, types and the generated code
 
 prove: $(DEVELOPED)  ## Run the long proofs that the tests have in short
 	$(PY) -m pytest -m slow
+
+chaos: $(DEVELOPED)  ## Kill, stop and cut all parts of a cluster under load, for some minutes
+	$(PY) -m pytest -m "slow or not slow" -rA tests/chaos
+
+cluster: $(DEVELOPED)  ## Run PostgreSQL with two standbys, three replicas, Envoy and Prometheus
+	$(PY) -m deploy.cluster
+
+cluster-demo: $(DEVELOPED)  ## Show the promise on a cluster: kill its parts, and compare
+	$(PY) -m deploy.cluster --demo
 
 train: $(DEVELOPED)  ## Train the shipped model again, on simulated drives, into build/drive
 	rm -rf $(TRAINED)

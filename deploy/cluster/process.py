@@ -109,6 +109,12 @@ class Process:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
 
+    def end(self) -> None:
+        """Stops it, whether it runs, stands still, or was never started."""
+        if self.is_running:
+            self.resume()
+            self.stop()
+
     def pause(self) -> list[int]:
         """Keeps it and its children from running until `resume`; returns their ids."""
         pids = [self.pid]

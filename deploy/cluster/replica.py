@@ -17,22 +17,19 @@ class Replica(process.Process):
       metrics: where it shows its metrics and answers probes.
     """
 
-    def __init__(
-        self, directory: Path, name: str, store: str, arguments: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, directory: Path, name: str, arguments: Sequence[str]) -> None:
         """Prepares it.
 
         Args:
           directory: for its log.
           name: what it is called in messages.
-          store: a directory, or the URL of PostgreSQL.
-          arguments: further ones of `tickcell serve`.
+          arguments: of `tickcell serve`: the store, and what else it needs.
         """
         directory.mkdir()
         self.address = f"127.0.0.1:{process.free_port()}"
         self.metrics = f"127.0.0.1:{process.free_port()}"
         command = [
-            *(sys.executable, "-m", "tickcell.cli", "serve", "--store", store),
+            *(sys.executable, "-m", "tickcell.cli", "serve"),
             *("--listen", self.address, "--metrics", self.metrics, *arguments),
         ]
         super().__init__(name, command, directory / "log")
