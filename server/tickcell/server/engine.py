@@ -25,7 +25,7 @@ from tickcell.server.pieces import Pieces
 from tickcell.server.policy import Policy
 from tickcell.server.repository import Repository
 from tickcell.server.store.contract import Key, NetworkStore
-from tickcell.server.store.errors import StoreError
+from tickcell.server.store.errors import StoreAwayError, StoreError
 from tickcell.server.sweep import Sweep
 from tickcell.server.upkeep import Upkeep
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from tickcell.server.rounds import Request, Stepped
     from tickcell.server.rules import StepRequest
     from tickcell.server.store import EmbeddedStore
-    from tickcell.server.store.contract import AwaitedStore
+    from tickcell.server.store.contract import AwaitedStore, Counts
 
 _Shown = TypeVar("_Shown")
 _Result = TypeVar("_Result")
@@ -267,6 +267,17 @@ class Engine:
             limit -= count
         await self._read_durable()
         return shown, last
+
+    async def reach_store(self) -> None:
+        """Sees whether the store is there; health is told where it is not."""
+        try:
+            await self._store.counts()
+        except StoreAwayError:
+            self.observer.health.store_is_away()
+
+    async def counts(self) -> Counts:
+        """Returns how many sessions the store has."""
+        return await self._read(self._store.counts())
 
     def keep_up(self) -> Coroutine[Any, Any, None]:
         """Does each second what is due, until it is cancelled."""

@@ -13,6 +13,7 @@ The disk is read, and models are verified and probed, in a thread.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 import time
@@ -25,6 +26,7 @@ from tickcell.server import errors
 from tickcell.server.catalogue import order
 from tickcell.server.model_needs import ModelNeeds
 from tickcell.server.repository import Found, Place, Repository, RepositoryError, Settling
+from tickcell.server.store.errors import StoreAwayError
 
 if TYPE_CHECKING:
     from tickcell.server.caller import Caller
@@ -116,12 +118,18 @@ class ModelControl:
             self._settling.adopt(await self._look())
             self.versions = {place: Version(found) for place, found in self.seen.items()}
             chosen = self._chosen(wanted) if self._control == "explicit" else {*self.versions}
-            pinned = {pin.fingerprint for pin in await self._store.pinned()}
+            try:
+                pinned = {pin.fingerprint for pin in await self._store.pinned()}
+            except StoreAwayError as error:
+                # What sessions are pinned to is looked for when they ask.
+                _log.warning("%s", error)
+                pinned = set()
             for place in sorted(self.versions, key=lambda place: order(*place)):
                 found = self.versions[place].found
                 if place in chosen or found.fingerprint in pinned:
                     await self._try(place, found, is_offered=place in chosen)
-        await self._compare_with_store()
+        with contextlib.suppress(StoreAwayError):
+            await self._compare_with_store()
 
     async def keep_up(self) -> None:
         """Does what is due each second.

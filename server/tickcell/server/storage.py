@@ -63,7 +63,7 @@ class EmbeddedStorage:
           untold: takes what the observer need not hear before the answer.
           resume: goes on with a job that had to wait.
         """
-        self.sync = Sync(store) if store.syncs else None
+        self.sync: Sync | None = Sync(store) if store.syncs else None
         self._store = store
         self._observer = observer
         self._untold = untold
@@ -115,7 +115,7 @@ class NetworkStorage:
     """Awaits a store over a network, as many needs at once as there are; see `Storage`."""
 
     def __init__(self, store: NetworkStore, observer: Observer, resume: Resume) -> None:
-        self.sync = None
+        self.sync: Sync | None = None
         self._store = store
         self._observer = observer
         self._resume = resume

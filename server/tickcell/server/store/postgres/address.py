@@ -1,6 +1,6 @@
 """The address of a store in PostgreSQL, as libpq writes it; several hosts are one store.
 
-    postgresql://tickcell@db1:5432,db2:5432/tickcell?sslmode=verify-full&passfile=/run/pgpass
+postgresql://tickcell@db1:5432,db2:5432/tickcell?sslmode=verify-full&passfile=/run/pgpass
 """
 
 from __future__ import annotations

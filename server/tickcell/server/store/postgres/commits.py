@@ -178,7 +178,7 @@ class Commits:
             found = {place - 1: other for place, other in rows}
         else:
             rows = await self._one(link, statements.STEP, items[0])
-            found = {0: row[0] for row in rows}
+            found = {index: row[0] for index, row in enumerate(rows)}
         for index, item in enumerate(items):
             if index in found:
                 item.settle(_judged(item.change, found[index]))

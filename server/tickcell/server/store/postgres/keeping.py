@@ -71,7 +71,7 @@ class Keeping:
             self._identity = identity
             self._clock.begin(Kept(identity.clock_ns, _NEVER_NS))
 
-    async def keep(self, link: Link) -> None:
+    async def keep(self, link: Link) -> Identity:
         """Keeps the clock, renews this server's row, and hears of the others.
 
         Raises:
@@ -98,6 +98,7 @@ class Keeping:
                 f"{self._address}: is an older store than it was, with a clock that is behind; "
                 "what was committed since is gone, and its clients are told (STEP_GAP)."
             )
+        return found
 
     async def leave(self, link: Link) -> None:
         """Removes this server's row, so that nobody counts on it any more."""

@@ -133,7 +133,9 @@ class PostgresStore(NetworkStore):
                     why = levels.lacks_standby(self._address, standbys)
                     self._lose(connected, str(why))
                     raise why
-            await self._keeping.keep(connected.others)
+            kept = await self._keeping.keep(connected.others)
+        if kept.durability != self.durability:
+            self._lose(connected, f"{self._address}: its durability was changed.")
 
     async def close(self) -> None:
         if self._reconnecting is not None:
@@ -201,7 +203,7 @@ class PostgresStore(NetworkStore):
                     await self._connect()
                 except StoreError as error:
                     self._say(str(error))
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - the edge: logged, and tried again.
                     _log.exception("connecting to %s failed", self._address)
                     self._say(f"{self._address}: {error!r}.")
             _log.info("the store is there again: %s", self._address)
@@ -226,8 +228,8 @@ class _Connected:
         self._store = store
         self._links = [Link(each, self._broken, limit_s) for each in connections]
         self.others, few, many, loads = self._links
-        self.commits = Commits(store._address, few, many, self._broken)  # noqa: SLF001
-        self.reads = Reads(store._address, loads, self.others)  # noqa: SLF001
+        self.commits = Commits(store._address, few, many, self._broken)
+        self.reads = Reads(store._address, loads, self.others)
         self._uses = zip(self._links, (_OTHERS, _FEW, _MANY, _LOADS), strict=True)
 
     async def prepare(self) -> None:
@@ -246,4 +248,4 @@ class _Connected:
         await self.commits.end()
 
     def _broken(self, why: str) -> None:
-        self._store._lose(self, f"{self._store._address}: {why}.")  # noqa: SLF001
+        self._store._lose(self, f"{self._store._address}: {why}.")

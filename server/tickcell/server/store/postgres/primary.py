@@ -107,7 +107,7 @@ async def find(address: Address) -> Primary:
             except _REFUSED as error:
                 refused = error
             except Exception as error:  # noqa: BLE001 - said, where no other host is better.
-                whys[_place(asked[task])] = str(error) or type(error).__name__
+                whys[place(asked[task])] = str(error) or type(error).__name__
     for task in pending:
         task.cancel()
     await asyncio.gather(*pending, return_exceptions=True)
@@ -156,7 +156,7 @@ async def require_sound(
             raise levels.lacks_standby(address, standbys)
     if primary.timeline < known_timeline:
         raise StoreAwayError(
-            f"{address}: the primary {_place(primary.host)} is on timeline {primary.timeline}, and "
+            f"{address}: the primary {place(primary.host)} is on timeline {primary.timeline}, and "
             f"the store was on {known_timeline}: it is an old primary that came back; stop it, or "
             "make it a standby."
         )
@@ -179,7 +179,7 @@ async def _prove(address: Address, primary: Primary, limit_s: float) -> None:
         )
     if proving.result() > timeline:
         raise StoreAwayError(
-            f"{address}: the primary {_place(primary.host)} is on timeline {timeline}, and the "
+            f"{address}: the primary {place(primary.host)} is on timeline {timeline}, and the "
             f"store was on {proving.result()}: an old state was put back."
         )
 
@@ -196,6 +196,6 @@ async def _ask(host: str) -> Primary:
     return Primary(host, connection, timeline)
 
 
-def _place(host: str) -> str:
+def place(host: str) -> str:
     """Returns host and port of an address."""
     return host.partition("://")[2].partition("/")[0].rpartition("@")[2]

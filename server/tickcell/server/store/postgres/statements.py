@@ -71,9 +71,7 @@ SIZES = "SELECT pg_total_relation_size('tickcell.record')"
 def is_step(change: Change) -> bool:
     """Says whether a change is a step's, which touches nothing but the value of a record."""
     _, expected, replacement, was_live, is_live, pin = change
-    return (
-        expected is not None and replacement is not None and was_live == is_live and pin is None
-    )
+    return expected is not None and replacement is not None and was_live == is_live and pin is None
 
 
 def key_columns(keys: Sequence[Key]) -> tuple[list[bytes], list[bytes]]:
@@ -81,13 +79,13 @@ def key_columns(keys: Sequence[Key]) -> tuple[list[bytes], list[bytes]]:
     return [key.owner.encode() for key in keys], [key.session.encode() for key in keys]
 
 
-def step_columns(changes: Sequence[Change]) -> tuple[list[object], ...]:
+def step_columns(changes: Sequence[Change]) -> tuple[Sequence[object], ...]:
     """Returns what `STEPS` takes."""
     keys = key_columns([change.key for change in changes])
     return (*keys, [c.expected for c in changes], [c.replacement for c in changes])
 
 
-def exchange_columns(changes: Sequence[Change]) -> tuple[list[object], ...]:
+def exchange_columns(changes: Sequence[Change]) -> tuple[Sequence[object], ...]:
     """Returns what `EXCHANGE` takes."""
     pins = [change.pin or (None, None, None) for change in changes]
     return (
