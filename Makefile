@@ -27,7 +27,7 @@ export PYTHONNOUSERSITE := 1
 
 # Without build isolation, even what builds the package is of a pinned version.
 INSTALL := $(PY) -m pip install --constraint constraints.txt --no-build-isolation
-ROOTS := proto server client model tests bench
+ROOTS := proto server client model tests bench deploy
 
 # The version of a Python as 3.11; nothing if it does not run.
 VERSION_OF = $(shell "$(1)" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || :)

@@ -1,0 +1,1 @@
+"""A whole cluster on one machine: PostgreSQL with standbys, replicas, Envoy, Prometheus."""
