@@ -82,7 +82,9 @@ class Cluster:
         process.run([*(sys.executable, "-m", "tickcell.cli", "store", "init", "--store", store)])
         self._say(f"starting {REPLICA_COUNT} replicas")
         self.replicas = [
-            Replica(self.directory / f"replica-{number}", f"replica {number}", store, self._arguments)
+            Replica(
+                self.directory / f"replica-{number}", f"replica {number}", store, self._arguments
+            )
             for number in range(1, REPLICA_COUNT + 1)
         ]
         for replica in self.replicas:
@@ -97,9 +99,7 @@ class Cluster:
         if self._with_prometheus:
             self._say("starting Prometheus")
             watched = [replica.metrics for replica in self.replicas]
-            self.prometheus = Prometheus(
-                self.directory / "prometheus", watched, self.envoy.admin
-            )
+            self.prometheus = Prometheus(self.directory / "prometheus", watched, self.envoy.admin)
             ending.callback(_end, self.prometheus)
             self.prometheus.run()
 

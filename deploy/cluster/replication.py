@@ -42,9 +42,7 @@ class Replication:
           MissingError: PostgreSQL is not installed.
         """
         names = [f"postgres_{number}" for number in range(1, _COUNT + 1)]
-        self.servers = [
-            Postgres(directory / name, name=name, settings=settings) for name in names
-        ]
+        self.servers = [Postgres(directory / name, name=name, settings=settings) for name in names]
         self.primary = self.servers[0]
         self._waited_for = f"'ANY 1 ({', '.join(names)})'"
 

@@ -25,7 +25,7 @@ class InSlices(AwaitedStore):
         self._thread = futures.ThreadPoolExecutor(1, "upkeep")
 
     @property
-    def id(self) -> str:  # type: ignore[override] # Read alone: `restore` changes the store's.
+    def id(self) -> str:
         return self._store.id
 
     def now_ns(self) -> int:

@@ -128,9 +128,14 @@ class EmbeddedStore(Protocol):
       syncs: whether an answer waits for `make_durable`.
     """
 
-    id: str
-    note: str
-    syncs: bool
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def note(self) -> str: ...
+
+    @property
+    def syncs(self) -> bool: ...
 
     def now_ns(self) -> int:
         """Returns the store's own clock, by which idle time, retention and sweeps are measured.
@@ -216,7 +221,9 @@ class AwaitedStore(abc.ABC):
       id: "" as long as a store over a network was never reached.
     """
 
-    id: str
+    @property
+    @abc.abstractmethod
+    def id(self) -> str: ...
 
     @abc.abstractmethod
     def now_ns(self) -> int: ...
@@ -259,7 +266,10 @@ class NetworkStore(AwaitedStore):
     """
 
     durability: str
-    note: str
+
+    @property
+    @abc.abstractmethod
+    def note(self) -> str: ...
 
     @abc.abstractmethod
     async def open(self) -> None:

@@ -79,11 +79,11 @@ class PostgresStore(NetworkStore):
         self.durability = durability or "power-loss"
 
     @property
-    def id(self) -> str:  # type: ignore[override] # Read alone: it changes with the store.
+    def id(self) -> str:
         return self._keeping.id
 
     @property
-    def note(self) -> str:  # type: ignore[override] # As above.
+    def note(self) -> str:
         return "" if self._connected is not None else f"the store is away: {self._why_away}"
 
     async def open(self) -> None:
