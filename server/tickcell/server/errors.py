@@ -333,7 +333,12 @@ def store_busy(session: str, waited_s: float) -> StoreBusy:
 
 def store_away(session: str, why: object) -> StoreAway:
     """Returns the answer to a request for which the store could not be reached or written."""
-    error = StoreAway(f"{session}: nothing was applied: {why}", session=session, store=why)
+    error = StoreAway(
+        f"{session}: nothing was applied: {why}",
+        session=session,
+        store=why,
+        retry_s=f"{_AWAY_RETRY_S:g}",
+    )
     error.retry_s = _AWAY_RETRY_S
     return error
 

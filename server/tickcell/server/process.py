@@ -148,7 +148,7 @@ async def _store_in_words(
     """Returns the banner's lines on the store."""
     where = "in memory: a restart loses every session" if config.store is None else config.store
     if isinstance(kept, store.NetworkStore):
-        durability = kept.durability
+        durability = kept.durability or "as the store keeps it"
     else:
         durability = "power-loss" if kept.syncs else config.durability or "process-crash"
     try:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from tickcell.server.store.errors import StorePutBackError
+from tickcell.server.store.errors import StoreAwayError, StorePutBackError
 
 if TYPE_CHECKING:
     from tickcell.server.heads import Heads
@@ -90,7 +90,9 @@ class Upkeep:
         except Exception as error:  # noqa: BLE001 - the edge: logged, and on it goes.
             said = f"{type(error).__name__}: {error}"
             if self._said.get(what) != said:
-                _log.error("upkeep (%s): %s", what, said, exc_info=error)
+                # Where the store is away, there is nothing to find in the code.
+                trace = None if isinstance(error, StoreAwayError) else error
+                _log.error("upkeep (%s): %s", what, said, exc_info=trace)
             self._said[what] = said
         else:
             if self._said.pop(what, None) is not None:

@@ -261,7 +261,8 @@ class NetworkStore(AwaitedStore):
     What it has taken is as durable as promised when it says so, and what it shows is.
 
     Attributes:
-      durability: what an acknowledged commit survives.
+      durability: what an acknowledged commit survives; "" as long as the store, which keeps
+        it, was never reached.
       note: as `EmbeddedStore`'s; also why it is away.
     """
 

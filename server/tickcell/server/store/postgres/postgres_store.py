@@ -76,7 +76,7 @@ class PostgresStore(NetworkStore):
         self._why_away = f"{address}: it is not connected yet."
         self._is_lost = asyncio.Event()
         self._reconnecting: asyncio.Task[None] | None = None
-        self.durability = durability or "power-loss"
+        self.durability: str = durability or ""
 
     @property
     def id(self) -> str:
