@@ -11,6 +11,8 @@ import pytest
 
 import packages
 import surroundings
+from databases import Databases
+from databases import databases as run_databases
 from doubles.in_process_server import InProcessServer
 from doubles.looped import looped
 from tickcell.conformance.caller import Caller
@@ -63,6 +65,13 @@ def recordings() -> Path:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel that the checkout builds."""
     return packages.build(PROJECT, tmp_path_factory.mktemp("wheel"), "wheel")
+
+
+@pytest.fixture(scope="session")
+def databases() -> Iterator[Databases]:
+    """A PostgreSQL, of which each test that wants one gets a new store."""
+    with run_databases() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

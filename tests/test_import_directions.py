@@ -31,6 +31,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "tensorflow": ("tickcell.model.keras.",),
     "keras": ("tickcell.model.keras.", "tickcell.drive.keras."),
     "apsw": ("tickcell.server.store.",),
+    # Of an extra of its own.
+    "asyncpg": ("tickcell.server.store.postgres.",),
     # What a robot imports needs neither.
     "click": ("tickcell.cli.", "tickcell.server."),
     "tqdm": ("tickcell.cli.",),
@@ -47,7 +49,18 @@ DOORS: dict[str, tuple[str, ...]] = {
     "tensorboard": (),
 }
 # What pure modules keep out: the network, the disk, the clock, chance, the environment.
-IMPURE = {"grpc", "apsw", "os", "pathlib", "random", "secrets", "socket", "threading", "time"}
+IMPURE = {
+    "grpc",
+    "apsw",
+    "asyncpg",
+    "os",
+    "pathlib",
+    "random",
+    "secrets",
+    "socket",
+    "threading",
+    "time",
+}
 PURE = (
     "tickcell.model.interface",
     "tickcell.server.computing",

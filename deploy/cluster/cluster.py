@@ -46,9 +46,9 @@ class OnPostgres:
     def __call__(self, directory: Path, ending: contextlib.ExitStack) -> list[str]:
         """Starts the servers, and makes tickcell's table; returns arguments for a replica."""
         self.database = ending.enter_context(Replication(directory))
-        store = ["--store", self._way(self.database)]
-        process.run([sys.executable, "-m", "tickcell.cli", "store", "init", *store])
-        return [*store, "--durability", "replicated"]
+        url, durability = self._way(self.database), ["--durability", "replicated"]
+        process.run([sys.executable, "-m", "tickcell.cli", "store", "init", url, *durability])
+        return ["--store", url, *durability]
 
 
 class Cluster:

@@ -19,7 +19,7 @@ from tickcell.server.health import Health
 from tickcell.server.monitoring.spans import Spans
 from tickcell.server.observer import Observer
 from tickcell.server.server import Server
-from tickcell.server.store import EmbeddedStore, MemoryStore
+from tickcell.server.store import EmbeddedStore, MemoryStore, NetworkStore
 
 if TYPE_CHECKING:
     from typing import Self
@@ -61,7 +61,7 @@ class InProcessServer:
     def __init__(
         self,
         models: Iterable[ServedModel],
-        records: EmbeddedStore | None = None,
+        records: EmbeddedStore | NetworkStore | None = None,
         limits: Limits | None = None,
         spans: Spans | None = None,
         **options: Any,

@@ -21,6 +21,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from tritonclient.grpc import service_pb2 as oip_pb
 
+from databases import Databases
 from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, served
 from doubles.known_callers import KnownCallers
@@ -35,7 +36,7 @@ from tickcell.conformance.caller import (
 )
 from tickcell.conformance.peer import SERVICE, Peer, PeerStream
 from tickcell.conformance.peer import Refused as NotInferred
-from tickcell.server.store import EmbeddedStore, MemoryStore, SqliteStore
+from tickcell.server.store import EmbeddedStore, MemoryStore, NetworkStore, SqliteStore
 from tickcell.v1 import model_service_pb2
 from tickcell.v1 import session_service_pb2 as pb
 
@@ -87,8 +88,14 @@ class Scene:
         assert self.step(self.ann, before.next_step) == 1.0 + 1000.0 * before.next_step
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def records(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[EmbeddedStore]:
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+def records(
+    request: pytest.FixtureRequest, tmp_path: pathlib.Path, databases: Databases
+) -> Iterator[EmbeddedStore | NetworkStore]:
+    if request.param == "postgresql":
+        with contextlib.closing(databases.store()) as store:
+            yield store.awaited
+        return
     opened: EmbeddedStore = (
         MemoryStore() if request.param == "memory" else SqliteStore.open(tmp_path / "store")
     )
@@ -97,7 +104,7 @@ def records(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[
 
 
 @pytest.fixture
-def scene(records: EmbeddedStore, tmp_path: pathlib.Path) -> Iterator[Scene]:
+def scene(records: EmbeddedStore | NetworkStore, tmp_path: pathlib.Path) -> Iterator[Scene]:
     known = KnownCallers(
         tmp_path,
         """

@@ -9,6 +9,7 @@ import pathlib
 import shutil
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from tickcell.server import errors, model_versions
 from tickcell.server.caller import ANYBODY, Caller
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.config import Control
+from tickcell.server.in_slices import InSlices
 from tickcell.server.model_control import RETRY_S, ModelControl
 from tickcell.server.model_needs import LINGER_S
 from tickcell.server.model_versions import State
@@ -52,6 +54,11 @@ class SharedStore(MemoryStore):
         return self.others
 
 
+async def at_once(work: Callable[[], Any]) -> Any:
+    """Does what the driver would do in a slice."""
+    return work()
+
+
 class Hearing(Observer):
     """Notes how often it hears that models are missing."""
 
@@ -76,6 +83,7 @@ class Scene:
         self.contents = contents
         self.letters = {bundle.fingerprint: letter for letter, bundle in contents.items()}
         self.store = SharedStore()
+        self.kept = InSlices(self.store, at_once)
         self.observer = Hearing()
         self.now_s = 1000.0
         self._sessions = 0
@@ -92,13 +100,14 @@ class Scene:
         self.catalogue = Catalogue([ServedModel.load(self.contents[each]) for each in bundles])
         repository = Repository(self.directory)
         self.control = ModelControl(
-            repository, control, self.catalogue, self.store, self.observer, lambda: self.now_s
+            repository, control, self.catalogue, self.kept, self.observer, lambda: self.now_s
         )
         in_loop(self.control.begin(wanted))
 
     def close(self) -> None:
         if hasattr(self, "control"):
             self.control.close()
+        self.kept.release()
 
     def look(self, after_s: float = 1.0) -> None:
         """Lets some time pass and the server look again."""
@@ -619,7 +628,7 @@ class TestSearch:
 
     def test_without_a_repository_there_is_none(self, scene: Scene) -> None:
         catalogue = Catalogue()
-        control = ModelControl(None, "none", catalogue, scene.store, scene.observer)
+        control = ModelControl(None, "none", catalogue, scene.kept, scene.observer)
         assert not in_loop(control.search("f" * 64))
         assert catalogue.retry_s is None
         control.close()

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import pathlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
+from databases import Databases
+from doubles.blocking_store import BlockingStore
 from tickcell.server.store import (
     Applied,
     Change,
@@ -24,6 +31,7 @@ from tickcell.server.store import (
     SqliteStore,
     Verdict,
 )
+from tickcell.server.store.postgres.postgres_store import PostgresStore
 
 A, B, C = (Key("", name) for name in "abc")
 ONE, TWO = (Pin("drive", version, 64 * version) for version in "12")
@@ -48,15 +56,17 @@ def time() -> Time:
     return Time()
 
 
-@pytest.fixture(params=["memory", "process-crash", "power-loss"])
+@pytest.fixture(params=["memory", "process-crash", "power-loss", "postgresql"])
 def store(
-    request: pytest.FixtureRequest, tmp_path: pathlib.Path, time: Time
+    request: pytest.FixtureRequest, tmp_path: pathlib.Path, databases: Databases, time: Time
 ) -> Iterator[EmbeddedStore]:
-    opened: EmbeddedStore = (
-        MemoryStore(time)
-        if request.param == "memory"
-        else SqliteStore.open(tmp_path / "store", durability=request.param, monotonic_ns=time)
-    )
+    opened: EmbeddedStore
+    if request.param == "memory":
+        opened = MemoryStore(time)
+    elif request.param == "postgresql":
+        opened = databases.store(time)
+    else:
+        opened = SqliteStore.open(tmp_path / "store", durability=request.param, monotonic_ns=time)
     yield opened
     opened.close()
 
@@ -281,26 +291,30 @@ class Plain:
 
 
 class StoresAgree(RuleBasedStateMachine):
-    """Both stores do what a dictionary does."""
+    """Every store does what a dictionary does."""
 
     def __init__(self) -> None:
         super().__init__()
         self._folder = tempfile.TemporaryDirectory()
-        self._open: Callable[[], SqliteStore] = lambda: SqliteStore.open(self._folder.name)
-        self.memory = MemoryStore()
-        self.sqlite = self._open()
+        self.stores: list[EmbeddedStore] = [MemoryStore(), *self.open()]
         self.plain = Plain()
+
+    def open(self) -> list[EmbeddedStore]:
+        """Opens the stores that outlive a close."""
+        return [SqliteStore.open(self._folder.name)]
 
     @rule(drafts=st.lists(DRAFTS, max_size=4, unique_by=lambda draft: draft[0]))
     def commit(self, drafts: list[Draft]) -> None:
         changes = [self.plain.change(draft) for draft in drafts]
         expected = [self.plain.commit(change) for change in changes]
-        assert self.memory.commit(changes) == self.sqlite.commit(changes) == expected
+        for store in self.stores:
+            assert store.commit(changes) == expected
 
     @rule(keys=st.lists(KEYS, max_size=4))
     def load(self, keys: list[Key]) -> None:
         expected = [self.plain.value(key) for key in keys]
-        assert self.memory.load(keys) == self.sqlite.load(keys) == expected
+        for store in self.stores:
+            assert store.load(keys) == expected
 
     @rule(after=st.none() | KEYS, is_bounded=st.booleans(), limit=st.integers(1, 4))
     def scan(self, after: Key | None, is_bounded: bool, limit: int) -> None:
@@ -310,27 +324,44 @@ class StoresAgree(RuleBasedStateMachine):
             for key in sorted(self.plain.records)
             if (after is None or key > after) and owner in (None, key.owner)
         ][:limit]
-        assert self.memory.scan(owner, after, limit) == expected
-        assert self.sqlite.scan(owner, after, limit) == expected
+        for store in self.stores:
+            assert store.scan(owner, after, limit) == expected
 
     @rule(is_upkept=st.booleans())
     def open_again(self, is_upkept: bool) -> None:
-        if is_upkept:
-            self.sqlite.upkeep()
-        self.sqlite.close()
-        self.sqlite = self._open()
+        for store in self.stores[1:]:
+            if is_upkept:
+                store.upkeep()
+            store.close()
+        self.stores[1:] = self.open()
 
     @invariant()
     def counts(self) -> None:
-        for owner in (None, *OWNERS):
-            expected = self.plain.counts(owner)
-            assert self.memory.counts(owner) == self.sqlite.counts(owner) == expected
-        assert self.memory.pinned() == self.sqlite.pinned() == self.plain.pinned()
+        for store in self.stores:
+            for owner in (None, *OWNERS):
+                assert store.counts(owner) == self.plain.counts(owner)
+            assert store.pinned() == self.plain.pinned()
 
     def teardown(self) -> None:
-        self.sqlite.close()
+        for store in self.stores:
+            store.close()
         self._folder.cleanup()
 
 
 TestStoresAgree = StoresAgree.TestCase
 TestStoresAgree.settings = settings(max_examples=60, stateful_step_count=30)
+
+
+def test_postgresql_agrees_with_the_other_stores(databases: Databases) -> None:
+    class PostgresAgrees(StoresAgree):
+        def __init__(self) -> None:
+            self._address = databases.new()
+            super().__init__()
+
+        def open(self) -> list[EmbeddedStore]:
+            return [*super().open(), BlockingStore(PostgresStore(self._address)).open()]
+
+    # Each example has a new schema, each step some trips.
+    run_state_machine_as_test(
+        PostgresAgrees, settings=settings(max_examples=15, stateful_step_count=25)
+    )

@@ -16,6 +16,7 @@ from tickcell.server.driver import Driver
 from tickcell.server.heads import Head, Heads
 from tickcell.server.health import Health
 from tickcell.server.health_servicer import HealthServicer
+from tickcell.server.in_slices import InSlices
 from tickcell.server.observer import Observer
 from tickcell.server.policy import Policy
 from tickcell.server.store import (
@@ -64,12 +65,13 @@ def keep_up(
         kept = heads or Heads()
         observer = Observer(health)
         driver = Driver(store, kept, policy, observer, lambda: 0)
-        upkeep = Upkeep(store, kept, sweep_of(store, driver, policy), observer)
+        awaited = InSlices(store, driver.in_slice)
+        upkeep = Upkeep(awaited, kept, sweep_of(awaited, driver, policy), observer)
         running = asyncio.create_task(upkeep.run(0.001))
         while store.troubles or store.success_count < 2:
             await asyncio.sleep(0.001)
         running.cancel()
-        upkeep.close()
+        awaited.release()
         driver.close()
 
     in_loop(run())
@@ -167,12 +169,13 @@ def test_sweep_of_very_many_does_not_keep_the_clock_waiting() -> None:
                 await asyncio.sleep(3600.0)
                 return 0
 
-        upkeep = Upkeep(store, Heads(), EndlessSweep(store, driver, policy), Observer(health))
+        awaited = InSlices(store, driver.in_slice)
+        upkeep = Upkeep(awaited, Heads(), EndlessSweep(awaited, driver, policy), Observer(health))
         running = asyncio.create_task(upkeep.run(0.001))
         while store.success_count < 5:
             await asyncio.sleep(0.001)
         running.cancel()
-        upkeep.close()
+        awaited.release()
         driver.close()
         return store.success_count
 

@@ -27,6 +27,7 @@ from tickcell.server.config import Config, Limits
 from tickcell.server.driver import Driver
 from tickcell.server.engine import Engine
 from tickcell.server.heads import Heads
+from tickcell.server.in_slices import InSlices
 from tickcell.server.life_requests import Create, Creation, Delete, Get, Reset, Touch
 from tickcell.server.observer import Observer
 from tickcell.server.pace import Pace
@@ -260,7 +261,7 @@ class World:
         self.other = self.other_of(self.catalogue)
         policy = Policy.of(self._config(is_strict=False), self.catalogue)
         driver = Driver(self.store, Heads(), policy, Observer(), lambda: WALL_NS)
-        self.sweeper = Sweep(self.store, driver, policy)
+        self.sweeper = Sweep(InSlices(self.store, driver.in_slice), driver, policy)
 
     def server_of(
         self, catalogue: Catalogue, *, is_strict: bool = False, observer: Observer | None = None

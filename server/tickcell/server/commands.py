@@ -13,6 +13,7 @@ from tickcell.model import BundleError, MissingExtraError, extras
 from tickcell.server import config as config_module
 from tickcell.server import logs
 from tickcell.server.config import Config, ConfigError, Limits, default_store
+from tickcell.server.store_place import StorePlace
 from tickcell.server.workers.link import Link
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -61,14 +62,16 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
 @_option("--listen", default=_CONFIG.listen, help="HOST:PORT (port 0: any free one) or unix:PATH.")
 @_option(
     "--store",
-    type=click.Path(path_type=pathlib.Path),
-    help="The directory that keeps the sessions. [default: $XDG_STATE_HOME/tickcell]",
+    type=StorePlace(),
+    help="The directory that keeps the sessions, or the address of a PostgreSQL, "
+    "postgresql://USER@HOST/DATABASE. [default: $XDG_STATE_HOME/tickcell]",
 )
 @_option(
     "--durability",
     type=click.Choice(get_args(config_module.Durability)),
-    help="What an acknowledged step survives. Robots: power-loss. "
-    "[default: what the store keeps; process-crash for a new one]",
+    help="What an acknowledged step survives. Robots: power-loss. In a directory: process-crash "
+    "or power-loss; in PostgreSQL: replicated, power-loss or bounded-loss. "
+    "[default: what the store keeps; process-crash for a new directory]",
 )
 @_option(
     "--numerics",
@@ -190,7 +193,7 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
 )
 def serve(
     bundles: tuple[pathlib.Path, ...],
-    store: pathlib.Path | None,
+    store: pathlib.Path | str | None,
     durability: config_module.Durability | None,
     idle_ttl: float,
     retention: float,
@@ -219,6 +222,7 @@ def serve(
     tickcell serve --bundle my-model --durability power-loss
     tickcell serve --listen [::]:50061 --tls-certificate tls.crt --tls-key tls.key --tokens tokens
     tickcell serve --durability none --listen unix:/run/tickcell.sock
+    tickcell serve --store postgresql://tickcell@db1,db2/tickcell
     """
     try:
         if store is None and durability != "none":

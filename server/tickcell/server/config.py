@@ -8,7 +8,7 @@ import os
 import pathlib
 from typing import Literal, get_args
 
-Durability = Literal["process-crash", "power-loss", "none"]
+Durability = Literal["process-crash", "power-loss", "none", "replicated", "bounded-loss"]
 Numerics = Literal["serve", "strict"]
 Control = Literal["none", "watch", "explicit"]
 Oip = Literal["auto", "on", "off"]
@@ -20,11 +20,21 @@ NANOSECONDS = 1_000_000_000
 
 _LONGEST_AGE_S = 2_000_000.0
 
+# How the address of a store in PostgreSQL begins; anything else is a directory.
+_ADDRESSES = ("postgresql://", "postgres://")
+_OF_DIRECTORIES = ("process-crash", "power-loss")
+POSTGRES_LEVELS = ("replicated", "power-loss", "bounded-loss")
+
 
 def default_store() -> pathlib.Path:
     """Returns the directory of the store when none is named."""
     state = os.environ.get("XDG_STATE_HOME") or pathlib.Path.home() / ".local" / "state"
     return pathlib.Path(state) / "tickcell"
+
+
+def is_address(store: object) -> bool:
+    """Says whether a store is named by the address of a PostgreSQL, and not by its directory."""
+    return isinstance(store, str) and store.startswith(_ADDRESSES)
 
 
 class ConfigError(ValueError):
@@ -94,10 +104,12 @@ class Config:
       loads: the models to load at a start under `explicit`, each as `NAME`, `NAME:VERSION`
         or `*`.
       listen: `HOST:PORT`, port 0 for any free one, or `unix:PATH`.
-      store: the store's directory; None for memory only.
+      store: the store's directory, or the address of its PostgreSQL; None for memory only.
       durability: what an acknowledged step survives. `process-crash`: the crash of any
         process; `power-loss`: a power cut too, for a sync before each answer; `none`:
-        nothing. None: what the store keeps, `process-crash` for a new one.
+        nothing. Of PostgreSQL, `power-loss` too; `replicated`: the loss of the primary;
+        `bounded-loss`: any of our processes, while a crash of PostgreSQL loses 0.6 s.
+        None: what the store keeps, `process-crash` for a new directory.
       numerics: whether to go on with a session that was advanced under other numerics.
       limits: bounds on what callers may ask for.
       idle_ttl_s: how long a session may be idle when its creator does not say. A day
@@ -128,7 +140,7 @@ class Config:
     control: Control = "none"
     loads: tuple[str, ...] = ()
     listen: str = DEFAULT_LISTEN
-    store: pathlib.Path | None = None
+    store: pathlib.Path | str | None = None
     durability: Durability | None = None
     numerics: Numerics = "serve"
     limits: Limits = dataclasses.field(default_factory=Limits)
@@ -178,6 +190,14 @@ class Config:
             )
         if self.durability != "none" and self.store is None:
             raise ConfigError("store", "got none, expected a directory, or durability 'none'.")
+        if self.store is not None:
+            levels = POSTGRES_LEVELS if is_address(self.store) else _OF_DIRECTORIES
+            if self.durability not in (None, *levels):
+                raise ConfigError(
+                    "durability",
+                    f"got {self.durability!r} with --store {self.store}, expected one of "
+                    f"{', '.join(levels)}.",
+                )
         for name in ("idle_ttl_s", "oip_idle_ttl_s"):
             value = getattr(self, name)
             if not 0 < value <= self.limits.max_idle_ttl_s:

@@ -27,23 +27,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tickcell.server import errors, rounds
 from tickcell.server.clock import Moment
 from tickcell.server.computing import Begun, Call
-from tickcell.server.contention import Contention
 from tickcell.server.entries import Entries, Entry
 from tickcell.server.pace import SLICE_S
-from tickcell.server.room import Count
-from tickcell.server.rounds import Answer, Commit, Computed, Load, Stepped
+from tickcell.server.rounds import Answer, Computed, Stepped
 from tickcell.server.rules import StepRequest
-from tickcell.server.store.contract import Contended
-from tickcell.server.store.errors import StoreError
-from tickcell.server.sync import Sync
+from tickcell.server.storage import LATER, EmbeddedStorage, NetworkStorage, Storage
+from tickcell.server.store.contract import NetworkStore
 
 if TYPE_CHECKING:
     from tickcell.server.heads import Heads
     from tickcell.server.observer import Observer
     from tickcell.server.policy import Policy
-    from tickcell.server.rounds import Request
+    from tickcell.server.room import Count
+    from tickcell.server.rounds import Commit, Load, Request
     from tickcell.server.store import EmbeddedStore
-    from tickcell.server.store.contract import Change, Key, Verdict
+    from tickcell.server.store.contract import Key
 
     Moves = Generator[Any, Any, None]
     _Failed = Callable[[str, Exception], errors.TickcellError]
@@ -59,9 +57,6 @@ _ROUND_BYTES = 64 * 1024
 _TICK_BYTES = 1024
 # What a byte of a record or a request takes: to be copied, checked, encoded and stored.
 _BYTE_S = 5e-9
-
-# What a job needs comes later, and then moves it.
-_LATER = object()
 
 _log = logging.getLogger(__name__)
 
@@ -88,7 +83,7 @@ class Driver:
 
     def __init__(
         self,
-        store: EmbeddedStore,
+        store: EmbeddedStore | NetworkStore,
         heads: Heads,
         policy: Policy,
         observer: Observer,
@@ -107,8 +102,12 @@ class Driver:
         self._long: collections.deque[_Job] = collections.deque()
         self._slow: list[Begun] = []
         self._is_slow_busy = False
-        self._contention = Contention(self._commit)
-        self._sync = Sync(store)
+        self._storage: Storage = (
+            NetworkStorage(store, observer, self._resume)
+            if isinstance(store, NetworkStore)
+            else EmbeddedStorage(store, observer, self._untold, self._resume)
+        )
+        self._sync = self._storage.sync
         self._cells = futures.ThreadPoolExecutor(1, "cell")
         self._is_due = self._has_run = False
         self._lone_turns = 0
@@ -150,7 +149,7 @@ class Driver:
             else:
                 durable.set_exception(error)
 
-        if self._store.syncs:
+        if self._sync is not None:
             self._sync.then(done)
         else:
             done(None)
@@ -159,7 +158,7 @@ class Driver:
     def close(self) -> None:
         """Waits for the threads to end; what they did is of no use any more."""
         self._cells.shutdown(cancel_futures=True)
-        self._sync.close()
+        self._storage.close()
 
     # Turns.
 
@@ -201,7 +200,8 @@ class Driver:
 
     def _tell(self) -> None:
         """Tells the observer what it has not heard yet."""
-        untold, self._untold = self._untold, []
+        untold = self._untold[:]
+        self._untold.clear()
         for tell, *what in untold:
             try:
                 tell(*what)
@@ -317,7 +317,7 @@ class Driver:
           answers: by session.
           failed: what is answered where it cannot be made durable.
         """
-        if answers and self._store.syncs:
+        if answers and self._sync is not None:
             self._sync.then(functools.partial(self._give_synced, answers, failed))
             return
         self._answer_all(answers)
@@ -363,7 +363,7 @@ class Driver:
                 except Exception as error:  # noqa: BLE001 - the round's to judge.
                     need = moves.throw(error)
                     continue
-                if result is _LATER:
+                if result is LATER:
                     return False
                 if until_s != math.inf and time.perf_counter() > until_s:
                     job.result = result
@@ -381,7 +381,7 @@ class Driver:
         self._wake()
 
     def _perform(self, job: _Job, need: Load | Count | Call | Commit) -> Any:
-        """Does what a job needs, and returns what came of it or `_LATER`."""
+        """Does what a job needs, and returns what came of it or `LATER`."""
         if isinstance(need, Call):
             if not need.model.pace.is_slow:
                 start_ns = time.perf_counter_ns()
@@ -390,24 +390,7 @@ class Driver:
                 self._untold.append((self._observer.computed, need.model, taken_ns))
                 return rows
             return self._call_in_thread(job, need)
-        if isinstance(need, Commit):
-            start_ns = time.perf_counter_ns()
-            verdicts = self._commit(need.changes)
-            if _is_any_open(verdicts):
-                settle = functools.partial(self._settle, job, start_ns)
-                self._contention.wait(need.changes, verdicts, settle)
-                self._observer.commit_waits()
-                return _LATER
-            taken_ns = time.perf_counter_ns() - start_ns
-            self._untold.append((self._observer.committed, taken_ns))
-            return verdicts
-        try:
-            if isinstance(need, Load):
-                return self._load(need.keys)
-            return self._store.counts(need.owner)
-        except StoreError as error:
-            self._observer.store_failed(error)
-            raise
+        return self._storage.meet(job, need)
 
     def _call_in_thread(self, job: _Job, call: Call) -> object:
         start_ns = time.perf_counter_ns()
@@ -422,34 +405,7 @@ class Driver:
             self._cells, call.model.cell.step_rows, call.rows
         )
         called.add_done_callback(resume)
-        return _LATER
-
-    def _load(self, keys: list[Key]) -> list[bytes | None]:
-        start_ns = time.perf_counter_ns()
-        loaded = self._store.load(keys)
-        self._observer.loaded(len(keys), time.perf_counter_ns() - start_ns)
-        return loaded
-
-    def _commit(self, changes: Sequence[Change]) -> list[Verdict]:
-        try:
-            return self._store.commit(changes)
-        except Exception as error:
-            self._observer.store_failed(error)
-            raise
-
-    def _settle(self, job: _Job, start_ns: int, verdicts: Sequence[Verdict | StoreError]) -> None:
-        """Goes on with a round whose commit had to wait."""
-        if not _is_any_open(verdicts):
-            self._observer.committed(time.perf_counter_ns() - start_ns)
-        self._resume(job, verdicts)
-
-
-def _is_any_open(verdicts: Sequence[Verdict | StoreError]) -> bool:
-    """Says whether the store has not judged one of some changes."""
-    for verdict in verdicts:  # noqa: SIM110 - a generator costs a tick as much as all of this.
-        if isinstance(verdict, (Contended, StoreError)):
-            return True
-    return False
+        return LATER
 
 
 def _time_s(item: Begun | Computed) -> float:

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tickcell.server import errors, lives, model_versions, record, rounds
 from tickcell.server.driver import Driver
 from tickcell.server.heads import Heads
+from tickcell.server.in_slices import InSlices
 from tickcell.server.life_requests import Begin, Create, Delete, End, Get, Recall, Reset, Touch
 from tickcell.server.model_control import ModelControl
 from tickcell.server.pieces import Pieces
 from tickcell.server.policy import Policy
 from tickcell.server.repository import Repository
-from tickcell.server.store.contract import Key
-from tickcell.server.store.errors import StoreError
+from tickcell.server.store.contract import Key, NetworkStore
+from tickcell.server.store.errors import StoreAwayError, StoreError
 from tickcell.server.sweep import Sweep
 from tickcell.server.upkeep import Upkeep
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from tickcell.server.rounds import Request, Stepped
     from tickcell.server.rules import StepRequest
     from tickcell.server.store import EmbeddedStore
+    from tickcell.server.store.contract import AwaitedStore, Counts
 
 _Shown = TypeVar("_Shown")
 _Result = TypeVar("_Result")
@@ -72,23 +74,25 @@ class Engine:
         self,
         config: Config,
         catalogue: Catalogue,
-        store: EmbeddedStore,
+        store: EmbeddedStore | NetworkStore,
         observer: Observer,
         wall_ns: Callable[[], int] = time.time_ns,
         quotas: Quotas | None = None,
     ) -> None:
         self.catalogue = catalogue
-        self._store = store
         self.observer = observer
         observer.serves(catalogue)
-        repository = None if config.models is None else Repository(config.models)
-        self.models = ModelControl(repository, config.control, catalogue, store, observer)
         policy = Policy.of(config, catalogue, quotas)
         self._quotas = policy.quotas
         heads = Heads()
         self._driver = Driver(store, heads, policy, observer, wall_ns)
-        sweep = Sweep(store, self._driver, policy)
-        self._upkeep = Upkeep(store, heads, sweep, observer, models=self.models.keep_up)
+        self._store: AwaitedStore = (
+            store if isinstance(store, NetworkStore) else InSlices(store, self._driver.in_slice)
+        )
+        repository = None if config.models is None else Repository(config.models)
+        self.models = ModelControl(repository, config.control, catalogue, self._store, observer)
+        sweep = Sweep(self._store, self._driver, policy)
+        self._upkeep = Upkeep(self._store, heads, sweep, observer, models=self.models.keep_up)
 
     @property
     def store_id(self) -> str:
@@ -227,7 +231,7 @@ class Engine:
 
     async def list_model_versions(self) -> list[ModelVersion]:
         """Returns what is known of every version of the models, by name, then version."""
-        pinned = await self._read(self._store.pinned)
+        pinned = await self._read(self._store.pinned())
         return model_versions.every(self.models, self.catalogue, pinned)
 
     async def list_live(
@@ -250,16 +254,11 @@ class Engine:
         """
         shown: list[_Shown] = []
         last = behind
-
-        def look(after: Key | None, count: int) -> list[tuple[Key, bytes]]:
-            found = self._store.scan(owner, after, count)
-            shown.append(show(self._live(found)))
-            return found
-
         pieces = Pieces(_LIST_SLICE)
         while limit > 0:
             count = min(limit, pieces.count)
-            found = await self._read(functools.partial(look, last, count))
+            found = await self._read(self._store.scan(owner, last, count))
+            shown.append(await self.in_slice(functools.partial(self._show, found, show)))
             pieces.note(found)
             if len(found) < count:
                 last = None
@@ -268,6 +267,17 @@ class Engine:
             limit -= count
         await self._read_durable()
         return shown, last
+
+    async def reach_store(self) -> None:
+        """Sees whether the store is there; health is told where it is not."""
+        try:
+            await self._store.counts()
+        except StoreAwayError:
+            self.observer.health.store_is_away()
+
+    async def counts(self) -> Counts:
+        """Returns how many sessions the store has."""
+        return await self._read(self._store.counts())
 
     def keep_up(self) -> Coroutine[Any, Any, None]:
         """Does each second what is due, until it is cancelled."""
@@ -287,7 +297,7 @@ class Engine:
 
     def close(self) -> None:
         """Waits for the threads to end; the store can be closed then."""
-        self._upkeep.close()
+        self._store.release()
         self.models.close()
         self._driver.close()
 
@@ -300,10 +310,10 @@ class Engine:
                 raise
         return await self._driver.enter(request)
 
-    async def _read(self, read: Callable[[], _Result]) -> _Result:
-        """Reads from the store in a slice; what fails is a refusal."""
+    async def _read(self, reading: Awaitable[_Result]) -> _Result:
+        """Awaits what is read from the store; what fails is a refusal."""
         try:
-            return await self._driver.in_slice(read)
+            return await reading
         except StoreError as error:
             self.observer.store_failed(error)
             raise rounds.refusal(_LIST, error) from error
@@ -315,6 +325,14 @@ class Engine:
         except StoreError as error:
             self.observer.store_failed(error)
             raise rounds.refusal(_LIST, error) from error
+
+    def _show(
+        self,
+        found: list[tuple[Key, bytes]],
+        show: Callable[[list[tuple[Key, Record]]], _Shown],
+    ) -> _Shown:
+        """Shows those that are alive."""
+        return show(self._live(found))
 
     def _live(self, found: list[tuple[Key, bytes]]) -> list[tuple[Key, Record]]:
         """Returns the keys and records of those that are alive."""

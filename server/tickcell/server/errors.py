@@ -27,6 +27,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+# A failover takes some seconds; whoever asks each second goes on as soon as it is through.
+_AWAY_RETRY_S = 1.0
+
 
 class TickcellError(Exception):
     """A request was refused, and changed nothing; of `OutcomeUnknown` alone that is not known.
@@ -330,7 +333,14 @@ def store_busy(session: str, waited_s: float) -> StoreBusy:
 
 def store_away(session: str, why: object) -> StoreAway:
     """Returns the answer to a request for which the store could not be reached or written."""
-    return StoreAway(f"{session}: nothing was applied: {why}", session=session, store=why)
+    error = StoreAway(
+        f"{session}: nothing was applied: {why}",
+        session=session,
+        store=why,
+        retry_s=f"{_AWAY_RETRY_S:g}",
+    )
+    error.retry_s = _AWAY_RETRY_S
+    return error
 
 
 def store_damaged(session: str, why: object) -> StoreDamaged:

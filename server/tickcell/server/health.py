@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -50,6 +51,11 @@ class Health:
         self._last_commit_s = self._monotonic_s()
         if not self.is_serving:
             self._has_news.set()
+
+    def store_is_away(self) -> None:
+        """Hears that the store was never there; it does not serve until a commit is possible."""
+        self._last_commit_s = -math.inf
+        self.judge()
 
     def store_failed(self, error: Exception) -> None:
         """Hears that the store could not do what it was asked."""

@@ -13,6 +13,7 @@ The disk is read, and models are verified and probed, in a thread.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sys
 import time
@@ -25,13 +26,14 @@ from tickcell.server import errors
 from tickcell.server.catalogue import order
 from tickcell.server.model_needs import ModelNeeds
 from tickcell.server.repository import Found, Place, Repository, RepositoryError, Settling
+from tickcell.server.store.errors import StoreAwayError
 
 if TYPE_CHECKING:
     from tickcell.server.caller import Caller
     from tickcell.server.catalogue import Catalogue, ServedModel
     from tickcell.server.config import Control
     from tickcell.server.observer import Observer
-    from tickcell.server.store import EmbeddedStore
+    from tickcell.server.store.contract import AwaitedStore
 
 _Result = TypeVar("_Result")
 
@@ -71,7 +73,7 @@ class ModelControl:
         repository: Repository | None,
         control: Control,
         catalogue: Catalogue,
-        store: EmbeddedStore,
+        store: AwaitedStore,
         observer: Observer,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -116,12 +118,18 @@ class ModelControl:
             self._settling.adopt(await self._look())
             self.versions = {place: Version(found) for place, found in self.seen.items()}
             chosen = self._chosen(wanted) if self._control == "explicit" else {*self.versions}
-            pinned = {pin.fingerprint for pin in self._store.pinned()}
+            try:
+                pinned = {pin.fingerprint for pin in await self._store.pinned()}
+            except StoreAwayError as error:
+                # What sessions are pinned to is looked for when they ask.
+                _log.warning("%s", error)
+                pinned = set()
             for place in sorted(self.versions, key=lambda place: order(*place)):
                 found = self.versions[place].found
                 if place in chosen or found.fingerprint in pinned:
                     await self._try(place, found, is_offered=place in chosen)
-        self._compare_with_store()
+        with contextlib.suppress(StoreAwayError):
+            await self._compare_with_store()
 
     async def keep_up(self) -> None:
         """Does what is due each second.
@@ -130,7 +138,7 @@ class ModelControl:
           RepositoryError: it cannot be read; all stays as it was.
           StoreError: what its sessions are pinned to cannot be read.
         """
-        self._compare_with_store()
+        await self._compare_with_store()
         await self._drop_unneeded()
         if self._control != "none":
             await self._follow()
@@ -343,14 +351,14 @@ class ModelControl:
 
     # The store.
 
-    def _compare_with_store(self) -> None:
+    async def _compare_with_store(self) -> None:
         """Tells the other servers what is served here, and sees what is needed.
 
         Raises:
           StoreError: it cannot be read.
         """
         self._observer.serves(self._catalogue.everything)
-        self.needs.compare(None if self.repository is None else self._there())
+        await self.needs.compare(None if self.repository is None else self._there())
 
     def _there(self) -> set[str]:
         """Returns the fingerprints of which there is a bundle."""

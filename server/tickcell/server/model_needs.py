@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
     from tickcell.server.catalogue import Catalogue
     from tickcell.server.observer import Observer
-    from tickcell.server.store import EmbeddedStore, Pin
+    from tickcell.server.store import Pin
+    from tickcell.server.store.contract import AwaitedStore
 
 # For so long a model is loaded that nobody needs any more: far longer than the request for
 # a new session is on its way to the store, which was given it just before.
@@ -29,7 +30,7 @@ class ModelNeeds:
     def __init__(
         self,
         catalogue: Catalogue,
-        store: EmbeddedStore,
+        store: AwaitedStore,
         observer: Observer,
         clock: Callable[[], float],
     ) -> None:
@@ -49,7 +50,7 @@ class ModelNeeds:
         # By fingerprint, of what is loaded.
         self._unneeded_since: dict[str, float] = {}
 
-    def compare(self, there: Collection[str] | None) -> None:
+    async def compare(self, there: Collection[str] | None) -> None:
         """Tells the other servers what is served here, hears of theirs, and sees what is held.
 
         Args:
@@ -63,7 +64,7 @@ class ModelNeeds:
         self._catalogue.hear(peers)
         if there is None:
             return
-        pinned = self._store.pinned()
+        pinned = await self._store.pinned()
         self._note_missing(pinned, there)
         needed = {*pinned, *served.offered, *(pin for peer in peers for pin in peer.offered)}
         fingerprints = {pin.fingerprint for pin in needed}

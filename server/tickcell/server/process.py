@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING
 from tickcell.model import Bundle, extras
 from tickcell.model.bundle import SHIPPED
 from tickcell.model.extras import MissingExtraError
+from tickcell.server import config as config_module
 from tickcell.server import listening, store
 from tickcell.server.access import Access
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.engine import Engine
+from tickcell.server.errors import StoreAway
 from tickcell.server.monitoring.monitor import Monitor
 from tickcell.server.server import Server
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from tickcell.server.config import Config
     from tickcell.server.workers.link import Link
 
@@ -50,22 +54,43 @@ def run(config: Config, link: Link | None = None) -> None:
     access = Access.of(config)
     with (
         contextlib.closing(Monitor(config, is_worker=link is not None)) as monitor,
-        contextlib.closing(open_store(config)) as kept,
     ):
-        asyncio.run(_serve(config, catalogue, kept, access, monitor, link))
+        asyncio.run(_serve(config, catalogue, access, monitor, link))
 
 
-def open_store(config: Config) -> store.EmbeddedStore:
-    """Opens the store that a configuration names.
+@contextlib.asynccontextmanager
+async def open_store(config: Config) -> AsyncIterator[store.EmbeddedStore | store.NetworkStore]:
+    """Opens the store that a configuration names, and closes it.
+
+    A store over a network that is away for now is opened all the same: a server that
+    started anew again and again would be there later, and say less. What is wrong with it
+    for good is raised.
 
     Raises:
       StoreError: it cannot be opened.
+      MissingExtraError: the extra "postgres" is not installed, and is needed.
     """
+    if config_module.is_address(config.store):
+        extras.load("asyncpg", extra="postgres")
+        from tickcell.server.store.postgres.postgres_store import PostgresStore
+
+        kept = PostgresStore(str(config.store), durability=config.durability)  # type: ignore[arg-type]
+        try:
+            await kept.open()
+            yield kept
+        finally:
+            await kept.close()
+        return
+    with contextlib.closing(_embedded(config)) as embedded:
+        yield embedded
+
+
+def _embedded(config: Config) -> store.EmbeddedStore:
     if config.store is None or config.durability == "none":
         return store.MemoryStore()
     return store.SqliteStore.open(
         config.store,
-        durability=config.durability,
+        durability=config.durability,  # type: ignore[arg-type] # `Config` has looked.
         allow_network_filesystem=config.allow_network_filesystem,
     )
 
@@ -73,7 +98,18 @@ def open_store(config: Config) -> store.EmbeddedStore:
 async def _serve(
     config: Config,
     catalogue: Catalogue,
-    kept: store.EmbeddedStore,
+    access: Access,
+    monitor: Monitor,
+    link: Link | None,
+) -> None:
+    async with open_store(config) as kept:
+        await _serve_store(config, catalogue, kept, access, monitor, link)
+
+
+async def _serve_store(
+    config: Config,
+    catalogue: Catalogue,
+    kept: store.EmbeddedStore | store.NetworkStore,
     access: Access,
     monitor: Monitor,
     link: Link | None,
@@ -90,7 +126,8 @@ async def _serve(
     # takes longer than a tick at 50 Hz (25 ms here, 2 us after this).
     gc.freeze()
     watched = monitor.address if link is None else config.metrics or ""
-    banner = _banner(config, catalogue, kept, access, address, watched, server.lacks_oip)
+    where = await _store_in_words(config, kept, engine)
+    banner = _banner(config, catalogue, where, access, address, watched, server.lacks_oip)
     if link is None:
         sys.stdout.write(banner)
         sys.stdout.flush()
@@ -105,10 +142,27 @@ async def _serve(
     _log.info("stopped")
 
 
+async def _store_in_words(
+    config: Config, kept: store.EmbeddedStore | store.NetworkStore, engine: Engine
+) -> list[str]:
+    """Returns the banner's lines on the store."""
+    where = "in memory: a restart loses every session" if config.store is None else config.store
+    if isinstance(kept, store.NetworkStore):
+        durability = kept.durability or "as the store keeps it"
+    else:
+        durability = "power-loss" if kept.syncs else config.durability or "process-crash"
+    try:
+        holds = f"{(await engine.counts()).live} sessions"
+    except StoreAway:
+        holds = "away"
+    line = f"  store  {where}, {holds}, durability {durability}"
+    return [line, f"  note   {kept.note}"] if kept.note else [line]
+
+
 def _banner(
     config: Config,
     catalogue: Catalogue,
-    kept: store.EmbeddedStore,
+    store_lines: list[str],
     access: Access,
     address: str,
     metrics: str,
@@ -125,11 +179,7 @@ def _banner(
         )
     if config.models is not None:
         lines.append(f"  models {config.models}, model control {config.control}")
-    where = "in memory: a restart loses every session" if config.store is None else config.store
-    durability = "power-loss" if kept.syncs else config.durability or "process-crash"
-    lines.append(f"  store  {where}, {kept.counts().live} sessions, durability {durability}")
-    if kept.note:
-        lines.append(f"  note   {kept.note}")
+    lines += store_lines
     if config.workers > 1:
         lines.append(f"  shared by {config.workers} workers")
     if metrics:

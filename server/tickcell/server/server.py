@@ -113,6 +113,7 @@ class Server:
         """
         if self._config.tls_certificate is None and not self._config.insecure:
             listening.require_loopback(self._config.listen)
+        await self._engine.reach_store()
         await self._engine.models.begin(self._config.loads)
         port = await self._serve(self._config.listen)
         self._address = listening.bound(self._config.listen, port)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import functools
 from typing import TYPE_CHECKING
 
 from tickcell.server import errors, lives, record
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from tickcell.server.driver import Driver
     from tickcell.server.policy import Policy
     from tickcell.server.record import Record
-    from tickcell.server.store import EmbeddedStore, Key
+    from tickcell.server.store import Key
+    from tickcell.server.store.contract import AwaitedStore
 
 # The most records looked at in one slice: about a millisecond.
 SCAN_LIMIT = 128
@@ -37,7 +39,7 @@ class Sweep:
     first, as the last time through the store has shown.
     """
 
-    def __init__(self, store: EmbeddedStore, driver: Driver, policy: Policy) -> None:
+    def __init__(self, store: AwaitedStore, driver: Driver, policy: Policy) -> None:
         self._store = store
         self._driver = driver
         self._policy = policy
@@ -62,15 +64,21 @@ class Sweep:
         """
         removed = 0
         # What one time through shows, the next removes.
-        counts, limits = self._store.counts(), self._policy.limits
+        counts, limits = await self._store.counts(), self._policy.limits
         times_left = 2 if counts.ended > limits.max_ended else 0
         is_full = counts.live >= limits.max_sessions
         slices_left = _SLICES_WHEN_FULL if is_full else _SLICES
         while slices_left > 0 or times_left > 0:
             slices_left -= 1
             forget_ns = self._forget_ns
-            found = await self._driver.in_slice(self._look)
-            buried = [self._driver.enter(Bury(key, forget_ns)) for key in found]
+            count = self._pieces.count
+            found = await self._store.scan(None, self._after, count)
+            self._pieces.note(found)
+            self._after = found[-1][0] if len(found) == count else None
+            due = await self._driver.in_slice(functools.partial(self._due, found))
+            if self._after is None:
+                self._learn()
+            buried = [self._driver.enter(Bury(key, forget_ns)) for key in due]
             removed += sum([await entry is None for entry in buried])
             if self._after is None:
                 times_left -= 1
@@ -79,13 +87,9 @@ class Sweep:
                 await asyncio.sleep(_PAUSE_S)
         return removed
 
-    def _look(self) -> list[Key]:
-        """Returns which of the next few records are to be buried or removed."""
+    def _due(self, found: list[tuple[Key, bytes]]) -> list[Key]:
+        """Returns which of some records are to be buried or removed."""
         now_ns = self._store.now_ns()
-        count = self._pieces.count
-        found = self._store.scan(None, self._after, count)
-        self._pieces.note(found)
-        self._after = found[-1][0] if len(found) == count else None
         due = []
         for key, encoded in found:
             try:
@@ -95,8 +99,6 @@ class Sweep:
                 continue
             if lives.has_ended(current, now_ns) and self._is_due(current, now_ns):
                 due.append(key)
-        if self._after is None:
-            self._learn()
         return due
 
     def _is_due(self, current: Record, now_ns: int) -> bool:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from concurrent import futures
 from typing import TYPE_CHECKING
 
-from tickcell.server.store.errors import StorePutBackError
+from tickcell.server.store.errors import StoreAwayError, StorePutBackError
 
 if TYPE_CHECKING:
     from tickcell.server.heads import Heads
     from tickcell.server.observer import Observer
-    from tickcell.server.store import EmbeddedStore
+    from tickcell.server.store.contract import AwaitedStore
     from tickcell.server.sweep import Sweep
 
 _PERIOD_S = 1.0
@@ -22,11 +21,11 @@ _log = logging.getLogger(__name__)
 
 
 class Upkeep:
-    """Keeps the store up in a thread, and sweeps it."""
+    """Keeps the store up, and sweeps it."""
 
     def __init__(
         self,
-        store: EmbeddedStore,
+        store: AwaitedStore,
         heads: Heads,
         sweep: Sweep,
         observer: Observer,
@@ -46,8 +45,6 @@ class Upkeep:
         self._sweep = sweep
         self._observer = observer
         self._others = others
-        # A thread of its own: a slow disk must hold up nothing else.
-        self._thread = futures.ThreadPoolExecutor(1, "upkeep")
         self._said = dict[str, str]()
 
     async def run(self, period_s: float = _PERIOD_S) -> None:
@@ -59,14 +56,9 @@ class Upkeep:
             *(self._repeat(what, work, period_s) for what, work in self._others.items()),
         )
 
-    def close(self) -> None:
-        """Waits for the thread to end."""
-        self._thread.shutdown()
-
     async def _keep_store_up(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self._thread, self._store.upkeep)
+            await self._store.upkeep()
         except StorePutBackError:
             # What is remembered is of another time.
             self._heads.clear()
@@ -77,8 +69,7 @@ class Upkeep:
             self._observer.store_was_kept_up(error)
             raise
         self._observer.store_was_kept_up(None)
-        sizes = await loop.run_in_executor(self._thread, self._store.sizes)
-        self._observer.store_holds(self._store.counts(), sizes)
+        self._observer.store_holds(await self._store.counts(), await self._store.sizes())
 
     async def _sweep_store(self) -> None:
         removed = await self._sweep.run()
@@ -99,7 +90,9 @@ class Upkeep:
         except Exception as error:  # noqa: BLE001 - the edge: logged, and on it goes.
             said = f"{type(error).__name__}: {error}"
             if self._said.get(what) != said:
-                _log.error("upkeep (%s): %s", what, said, exc_info=error)
+                # Where the store is away, there is nothing to find in the code.
+                trace = None if isinstance(error, StoreAwayError) else error
+                _log.error("upkeep (%s): %s", what, said, exc_info=trace)
             self._said[what] = said
         else:
             if self._said.pop(what, None) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tickcell.server.store.contract import (
     Applied,
+    AwaitedStore,
     Change,
     Contended,
     Counts,
@@ -11,6 +12,7 @@ from tickcell.server.store.contract import (
     Full,
     Key,
     Lost,
+    NetworkStore,
     Pin,
     Served,
     Sizes,
@@ -20,7 +22,9 @@ from tickcell.server.store.contract import (
 from tickcell.server.store.errors import (
     NetworkFilesystemError,
     NewerSchemaError,
+    NoSchemaError,
     NotAStoreError,
+    OlderSchemaError,
     OtherDurabilityError,
     StoreAwayError,
     StoreDamagedError,
@@ -31,12 +35,14 @@ from tickcell.server.store.errors import (
     StorePinnedError,
     StorePutBackError,
     StoreStartError,
+    WrongSettingError,
 )
 from tickcell.server.store.memory import MemoryStore
 from tickcell.server.store.sqlite_store import SqliteStore
 
 __all__ = [
     "Applied",
+    "AwaitedStore",
     "Change",
     "Contended",
     "Counts",
@@ -46,8 +52,11 @@ __all__ = [
     "Lost",
     "MemoryStore",
     "NetworkFilesystemError",
+    "NetworkStore",
     "NewerSchemaError",
+    "NoSchemaError",
     "NotAStoreError",
+    "OlderSchemaError",
     "OtherDurabilityError",
     "Pin",
     "Served",
@@ -64,4 +73,5 @@ __all__ = [
     "StoreStartError",
     "Unknown",
     "Verdict",
+    "WrongSettingError",
 ]

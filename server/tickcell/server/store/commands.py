@@ -1,49 +1,63 @@
-"""The commands `tickcell store inspect | check | backup | restore | durability`."""
+"""The commands `tickcell store inspect | check | backup | restore | durability | init`."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import pathlib
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 import click
 
+from tickcell.model import MissingExtraError, extras
 from tickcell.server import config, record
 from tickcell.server.store import backup as backups
 from tickcell.server.store import checking, database, opening
 from tickcell.server.store import directory as directories
 from tickcell.server.store.durability import Durability
 from tickcell.server.store.errors import StoreError
+from tickcell.server.store_place import StorePlace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import ModuleType
 
     from tickcell.server.store.checking import Checked
 
 _PROBLEMS_SHOWN = 8
 
+# Of a store in PostgreSQL; what loads them needs the extra.
+_LEVELS = config.POSTGRES_LEVELS
 
-_directory_option = click.option(
+
+_place_option = click.option(
     "--store",
-    "directory",
-    type=click.Path(path_type=pathlib.Path),
+    "place",
+    type=StorePlace(),
     envvar="TICKCELL_STORE",
     show_envvar=True,
     default=config.default_store,
     show_default="$XDG_STATE_HOME/tickcell",
-    help="The directory that keeps the sessions.",
+    help="The directory that keeps the sessions, or the address of their PostgreSQL.",
 )
 
 
 @click.group()
 def store() -> None:
-    """Looks after the directory that keeps the sessions."""
+    """Looks after the store of sessions: a directory, or a PostgreSQL."""
 
 
 @store.command()
-@_directory_option
-def inspect(directory: pathlib.Path) -> None:
+@_place_option
+def inspect(place: pathlib.Path | str) -> None:
     """Shows what a store holds and who has it open; changes nothing."""
+    if isinstance(place, str):
+        with _one_sentence():
+            shown = _postgres().inspect(place)
+        for name, value in shown:
+            click.echo(f"{name:12}{value}")
+        return
+    directory = place
     with _one_sentence():
         with directories.guard(directory) if directory.is_dir() else contextlib.nullcontext():
             users = directories.users(directory)
@@ -68,40 +82,48 @@ def inspect(directory: pathlib.Path) -> None:
 
 
 @store.command()
-@_directory_option
-def check(directory: pathlib.Path) -> None:
+@_place_option
+def check(place: pathlib.Path | str) -> None:
     """Checks every page and record, also beside live servers; changes nothing.
 
     What does not check out is shown, and gives exit code 1.
     """
-    with _one_sentence(), opening.existing(directory, alone=False) as opened:
-        checked = checking.check_all(opened.connection, record.problem)
-    _report(directory, checked)
+    with _one_sentence():
+        if isinstance(place, str):
+            checked = _postgres().check(place, record.problem)
+        else:
+            with opening.existing(place, alone=False) as opened:
+                checked = checking.check_all(opened.connection, record.problem)
+    _report(place, checked)
 
 
 @store.command()
-@_directory_option
+@_place_option
 @click.argument("destination", type=click.Path(path_type=pathlib.Path))
-def backup(directory: pathlib.Path, destination: pathlib.Path) -> None:
+def backup(place: pathlib.Path | str, destination: pathlib.Path) -> None:
     """Copies a store to the file DESTINATION as it is at one moment, also beside live servers.
 
     'tickcell store restore' puts it back.
     """
+    directory = _directory(place, "pg_basebackup, or pg_dump --format custom")
     with _one_sentence():
         checked = backups.backup(directory, destination, record.problem)
     _report(destination, checked)
 
 
 @store.command()
-@_directory_option
+@_place_option
 @click.argument("source", metavar="BACKUP", type=click.Path(path_type=pathlib.Path))
 @click.option("--allow-network-filesystem", is_flag=True, help="As for 'tickcell serve'.")
-def restore(directory: pathlib.Path, source: pathlib.Path, allow_network_filesystem: bool) -> None:
+def restore(
+    place: pathlib.Path | str, source: pathlib.Path, allow_network_filesystem: bool
+) -> None:
     """Puts the file BACKUP in the place of a store, which is moved aside with all its files.
 
     Needs all servers on the store to be stopped. Clients that are further on than the
     backup are told so (STEP_GAP).
     """
+    directory = _directory(place, "pg_restore")
     with _one_sentence():
         restored = backups.restore(
             directory, source, record.problem, allow_network_filesystem=allow_network_filesystem
@@ -112,21 +134,66 @@ def restore(directory: pathlib.Path, source: pathlib.Path, allow_network_filesys
 
 
 @store.command()
-@_directory_option
-@click.argument("level", type=click.Choice(get_args(Durability)))
-def durability(directory: pathlib.Path, level: Durability) -> None:
+@_place_option
+@click.argument("level", type=click.Choice([*get_args(Durability), *_LEVELS]))
+def durability(place: pathlib.Path | str, level: str) -> None:
     """Changes what an acknowledged step survives, for all servers on a store.
 
-    Needs all of them to be stopped.
+    Of a directory, it needs all of them to be stopped; in PostgreSQL they follow at once.
     """
-    with _one_sentence(), opening.existing(directory, alone=True) as opened:
-        before = opened.identity.durability
-        with opened.connection:
-            database.write_identity(opened.connection, opened.identity._replace(durability=level))
-    click.echo(f"{directory}: keeps durability {level} from now on; it was {before}.")
+    levels = _LEVELS if isinstance(place, str) else get_args(Durability)
+    if level not in levels:
+        raise click.UsageError(f"got {level}, expected one of {', '.join(levels)} for {place}.")
+    with _one_sentence():
+        if isinstance(place, str):
+            before = _postgres().change_durability(place, level)
+        else:
+            with opening.existing(place, alone=True) as opened:
+                before = opened.identity.durability
+                identity = opened.identity._replace(durability=cast("Durability", level))
+                with opened.connection:
+                    database.write_identity(opened.connection, identity)
+    click.echo(f"{place}: keeps durability {level} from now on; it was {before}.")
 
 
-def _report(place: pathlib.Path, checked: Checked) -> None:
+@store.command()
+@click.argument("address", type=StorePlace(), metavar="postgresql://USER@HOST/DATABASE")
+@click.option(
+    "--durability",
+    "level",
+    type=click.Choice(_LEVELS),
+    help="What an acknowledged step survives. [default: power-loss for a new store]",
+)
+def init(address: pathlib.Path | str, level: str | None) -> None:
+    """Creates a store in a database of PostgreSQL, or migrates it to this release.
+
+    A store in a directory needs no such command. Of servers of two releases, those of the
+    older one refuse a migrated store: stop them first.
+    """
+    if not isinstance(address, str):
+        raise click.UsageError(
+            f"got {address}, expected postgresql://USER@HOST/DATABASE; a directory becomes a store "
+            "by itself when a server starts on it."
+        )
+    with _one_sentence():
+        done = _postgres().init(address, level)
+    click.echo(done)
+
+
+def _postgres() -> ModuleType:
+    """Returns what administers a store in PostgreSQL."""
+    extras.load("asyncpg", extra="postgres")
+    return importlib.import_module("tickcell.server.store.postgres.administration")
+
+
+def _directory(place: pathlib.Path | str, instead: str) -> pathlib.Path:
+    """Returns a store's directory; PostgreSQL has tools of its own."""
+    if isinstance(place, str):
+        raise click.ClickException(f"{place}: use PostgreSQL's own tools, such as {instead}.")
+    return place
+
+
+def _report(place: pathlib.Path | str, checked: Checked) -> None:
     problems = checked.page_problems + checked.record_problems
     for problem in problems[:_PROBLEMS_SHOWN]:
         click.echo(f"problem  {problem}")
@@ -147,7 +214,7 @@ def _one_sentence() -> Iterator[None]:
     """Ends the command with the error's sentence instead of a traceback."""
     try:
         yield
-    except StoreError as error:
+    except (MissingExtraError, StoreError) as error:
         raise click.ClickException(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"{error.filename}: {error.strerror}.") from error

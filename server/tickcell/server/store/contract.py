@@ -1,16 +1,21 @@
 """What every store promises: records by owner and session, replaced by compare-and-put.
 
 A store of this machine (`EmbeddedStore`) never waits: what another process has
-locked comes back as `Contended`.
+locked comes back as `Contended`. One over a network (`NetworkStore`) promises the same,
+and is awaited. Whoever but the rounds uses a store awaits it, wherever it is
+(`AwaitedStore`; see `in_slices` for one of this machine).
 """
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from tickcell.server.store.errors import StoreError
 
 
 class Key(NamedTuple):
@@ -71,7 +76,7 @@ class Contended(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """Whether it was applied is not known: the disk failed in the middle of the commit."""
+    """Whether it was applied is not known: the disk or the network failed behind the hand-over."""
 
     why: str
 
@@ -123,9 +128,14 @@ class EmbeddedStore(Protocol):
       syncs: whether an answer waits for `make_durable`.
     """
 
-    id: str
-    note: str
-    syncs: bool
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def note(self) -> str: ...
+
+    @property
+    def syncs(self) -> bool: ...
 
     def now_ns(self) -> int:
         """Returns the store's own clock, by which idle time, retention and sweeps are measured.
@@ -200,3 +210,91 @@ class EmbeddedStore(Protocol):
     def close(self) -> None:
         """Syncs for the last time and gives the store back."""
         ...
+
+
+class AwaitedStore(abc.ABC):
+    """A store as it is awaited; each method promises what `EmbeddedStore`'s of its name does.
+
+    Every method that is awaited may raise StoreDamagedError and StoreAwayError.
+
+    Attributes:
+      id: "" as long as a store over a network was never reached.
+    """
+
+    @property
+    @abc.abstractmethod
+    def id(self) -> str: ...
+
+    @abc.abstractmethod
+    def now_ns(self) -> int: ...
+
+    @abc.abstractmethod
+    async def scan(
+        self, owner: str | None, after: Key | None, limit: int
+    ) -> list[tuple[Key, bytes]]: ...
+
+    @abc.abstractmethod
+    async def counts(self, owner: str | None = None) -> Counts: ...
+
+    @abc.abstractmethod
+    async def pinned(self) -> dict[Pin, int]: ...
+
+    @abc.abstractmethod
+    def announce(self, served: Served) -> None: ...
+
+    @abc.abstractmethod
+    def peers(self) -> list[Served]: ...
+
+    @abc.abstractmethod
+    async def sizes(self) -> Sizes: ...
+
+    @abc.abstractmethod
+    async def upkeep(self) -> None: ...
+
+    def release(self) -> None:  # noqa: B027 - most have nothing to give back.
+        """Ends what the awaiting itself has taken; the store can be closed then."""
+
+
+class NetworkStore(AwaitedStore):
+    """A store over a network: all of it is awaited.
+
+    What it has taken is as durable as promised when it says so, and what it shows is.
+
+    Attributes:
+      durability: what an acknowledged commit survives; "" as long as the store, which keeps
+        it, was never reached.
+      note: as `EmbeddedStore`'s; also why it is away.
+    """
+
+    durability: str
+
+    @property
+    @abc.abstractmethod
+    def note(self) -> str: ...
+
+    @abc.abstractmethod
+    async def open(self) -> None:
+        """Connects, and again whenever the store was away, until it is closed.
+
+        A store that is away for now is no error: `note` says why, and all but this and
+        `close` raises StoreAwayError meanwhile.
+
+        Raises:
+          StoreStartError: it can be reached and is not such a store; the class says why.
+          StoreDamagedError: what it says of itself does not check out.
+        """
+
+    @abc.abstractmethod
+    async def load(self, keys: Sequence[Key]) -> list[bytes | None]: ...
+
+    @abc.abstractmethod
+    async def commit(self, changes: Sequence[Change]) -> list[Verdict | StoreError]:
+        """Applies each change whose record is as expected; each in a transaction, or with others.
+
+        Other than an embedded store's, changes that are committed together need not become
+        visible at one moment. Of a change that was never handed over, the verdict is the
+        StoreError that says why. `Contended` is one whose record was locked for too long.
+        """
+
+    @abc.abstractmethod
+    async def close(self) -> None: ...

@@ -10,7 +10,10 @@
         StorePermissionError        this user may not read or write it
         StoreNoSpaceError           no room for even the first pages
         NetworkFilesystemError      locks cannot be trusted there
+        NoSchemaError               the database holds no store
+        OlderSchemaError            to be migrated
         NewerSchemaError            written by a newer tickcell
+        WrongSettingError           PostgreSQL is set up for less than the durability
         OtherDurabilityError        the store keeps another durability
         StoreInUseError             a process has it open
 
@@ -68,6 +71,18 @@ class StoreNoSpaceError(StoreStartError):
 
 class NetworkFilesystemError(StoreStartError):
     """The store lies on a network file system."""
+
+
+class NoSchemaError(StoreStartError):
+    """The database holds no store."""
+
+
+class OlderSchemaError(StoreStartError):
+    """The store was written by an older tickcell, and is to be migrated."""
+
+
+class WrongSettingError(StoreStartError):
+    """PostgreSQL is set up for less than the durability promises."""
 
 
 class NewerSchemaError(StoreStartError):
