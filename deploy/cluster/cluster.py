@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,6 +71,7 @@ class Cluster:
         store: Callable[[Path, contextlib.ExitStack], list[str]],
         *,
         with_prometheus: bool = False,
+        environment: Mapping[str, str] | None = None,
         say: Callable[[str], object] = lambda _: None,
     ) -> None:
         """Prepares a cluster; entering it starts it.
@@ -79,10 +80,12 @@ class Cluster:
           store: starts the store in a directory, to be ended with the stack, and returns the
             arguments that a replica needs for it.
           with_prometheus: whether to run Prometheus, too.
+          environment: of the replicas, beside ours.
           say: is told what is being done.
         """
         self._store = store
         self._with_prometheus = with_prometheus
+        self._environment = environment
         self._say = say
         self._ending = contextlib.ExitStack()
 
@@ -106,7 +109,12 @@ class Cluster:
         arguments = self._store(self.directory, ending)
         self._say(f"starting {REPLICA_COUNT} replicas")
         self.replicas = [
-            Replica(self.directory / f"replica-{number}", f"replica {number}", arguments)
+            Replica(
+                self.directory / f"replica-{number}",
+                f"replica {number}",
+                arguments,
+                self._environment,
+            )
             for number in range(1, REPLICA_COUNT + 1)
         ]
         for replica in self.replicas:

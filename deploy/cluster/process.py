@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 # A cold disk and a loaded machine included.
@@ -30,7 +30,13 @@ class Process:
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], log: Path, *, user: str | None = None
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        *,
+        user: str | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Prepares a program.
 
@@ -39,10 +45,12 @@ class Process:
           command: the program and its arguments.
           log: where to append what it writes.
           user: who it runs as; None for who we are.
+          environment: of the program, beside ours.
         """
         self.name = name
         self.log = log
         self._command = [*_as_user(user), *command]
+        self._environment = environment or {}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -70,7 +78,7 @@ class Process:
                 stdout=log,
                 stderr=log,
                 cwd=self.log.parent,
-                env=_environment(),
+                env={**_environment(), **self._environment},
                 # Ctrl-C is for us, and we then stop it.
                 process_group=0,
             )

@@ -61,3 +61,11 @@ def on_postgres() -> Iterator[Storm]:
     _need("postgresql")
     with storm.on("postgresql") as made:
         yield made
+
+
+@pytest.fixture
+def wrong_clocks() -> Iterator[Storm]:
+    """Three replicas behind Envoy, on SQLite, whose wall clocks can jump."""
+    _need("sqlite")
+    with storm.on("sqlite", with_wrong_clocks=True) as made:
+        yield made

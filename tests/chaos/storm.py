@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import random
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import libfaketime
 from deploy.cluster.cluster import Cluster, OnPostgres, on_sqlite
 from deploy.cluster.replication import Replication
 
@@ -19,6 +23,9 @@ _SLOW_ROUND_TRIP_S = 0.3
 _SLOW_COMMIT_S = 0.1
 # Above what a client waits for an answer, and a server for a commit.
 _SILENCE_S = 6.0
+_WRONG_CLOCKS = ("-3d", "+2d", "@1970-01-01 00:00:10")
+# In which each server looks at what is due more than once.
+_JUMP_S = 1.5
 
 
 class Storm:
@@ -33,13 +40,19 @@ class Storm:
     """
 
     def __init__(
-        self, cluster: Cluster, database: Replication | None, backs: list[SlowLink]
+        self,
+        cluster: Cluster,
+        database: Replication | None,
+        backs: list[SlowLink],
+        clock: Path,
     ) -> None:
         self.cluster = cluster
         self.database = database
         self.front = SlowLink(cluster.envoy.address)
         self.backs = backs
         self.done: list[str] = []
+        self._clock = clock
+        self._wrong_clocks = itertools.cycle(_WRONG_CLOCKS)
 
     @property
     def blows(self) -> list[Callable[[], None]]:
@@ -104,6 +117,12 @@ class Storm:
         time.sleep(_SILENCE_S)
         self.front.revive()
 
+    def jump_the_clocks(self) -> None:
+        clock = next(self._wrong_clocks)
+        self._note(f"the replicas' wall clocks jump to {clock}")
+        self._clock.write_text(clock)
+        time.sleep(_JUMP_S)
+
     def cut_the_database(self) -> None:
         self._note("the connections to PostgreSQL are cut")
         for back in self.backs:
@@ -160,11 +179,12 @@ class Storm:
 
 
 @contextlib.contextmanager
-def on(store: str) -> Iterator[Storm]:
+def on(store: str, *, with_wrong_clocks: bool = False) -> Iterator[Storm]:
     """Runs a cluster on a store.
 
     Args:
       store: "sqlite" or "postgresql".
+      with_wrong_clocks: whether the wall clocks of the replicas can be made to jump.
     """
     with contextlib.ExitStack() as stack:
         backs: list[SlowLink] = []
@@ -179,10 +199,25 @@ def on(store: str) -> Iterator[Storm]:
             return url
 
         postgres = OnPostgres(by_links) if store == "postgresql" else None
-        cluster = stack.enter_context(Cluster(postgres or on_sqlite))
-        storm = Storm(cluster, postgres.database if postgres else None, backs)
+        clock = Path(stack.enter_context(tempfile.NamedTemporaryFile()).name)
+        environment = _clock_of(clock) if with_wrong_clocks else None
+        cluster = stack.enter_context(Cluster(postgres or on_sqlite, environment=environment))
+        storm = Storm(cluster, postgres.database if postgres else None, backs, clock)
         stack.callback(storm.front.close)
         yield storm
+
+
+def _clock_of(file: Path) -> dict[str, str]:
+    """Returns an environment in which the wall clock is what a file says, at any moment."""
+    file.write_text("+0")
+    _, preload = libfaketime.get_reload_information()
+    return {
+        **preload,
+        "FAKETIME_TIMESTAMP_FILE": str(file),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "NO_FAKE_STAT": "1",
+    }
 
 
 @contextlib.contextmanager
