@@ -45,15 +45,13 @@ class Backoff:
         """
         self._address = address
         self._server_count = server_count
-        # Failures after which another server may answer, since one did.
-        self._elsewhere_count = 0
         self._retry_for_s = retry_for_s
         self._clock = clock
         # Since when the server has not answered; None if it did.
         self._since: float | None = None
         self._delay_s = FIRST_DELAY_S
-        # The longest that one of the servers asked for, since the last delay.
-        self._asked_s = 0.0
+        # What each of the servers said since the last delay.
+        self._round: list[errors.TickcellError] = []
 
     def after(self, error: errors.TickcellError) -> float:
         """Counts a failure, and returns how long to wait before the same is tried again.
@@ -66,30 +64,27 @@ class Backoff:
           RefusedError, CallError: trying again does not help, or it did not in time.
           UnavailableError: the outcome is unknown and the time is over.
         """
-        is_lost = isinstance(error, errors.LostError)
-        if not is_lost and not _may_pass(error):
+        if not _may_pass(error):
             raise error
         if self._since is None:
             self._since = self._clock()
             self._note_failure(error)
-        if isinstance(error, errors.RefusedError) and error.retry_s is not None:
-            self._asked_s = max(self._asked_s, error.retry_s)
-        if error.elsewhere:
-            self._elsewhere_count += 1
-            if self._elsewhere_count % self._server_count:
-                return 0.0
+        self._round.append(error)
+        if error.elsewhere and len(self._round) < self._server_count:
+            return 0.0
+        tried, self._round = self._round, []
         waited_s = self._clock() - self._since
         left_s = None if self._retry_for_s is None else self._retry_for_s - waited_s
         if left_s is not None and left_s <= 0:
-            if not is_lost:
+            if not any(isinstance(each, errors.LostError) for each in tried):
                 raise error
+            said = "; ".join(map(str, tried))
             raise errors.UnavailableError(
-                f"{self._address}: no answer for {waited_s:.3g} s ({error}); whether the last "
+                f"{self._address}: no answer for {waited_s:.3g} s ({said}); whether the last "
                 "request was applied is unknown, and sending it again is safe."
             ) from error
-        delay_s = max(self._delay_s, self._asked_s)
+        delay_s = max(self._delay_s, *map(_asked_s, tried))
         self._delay_s = min(2 * self._delay_s, LAST_DELAY_S)
-        self._asked_s = 0.0
         return delay_s if left_s is None else min(delay_s, left_s)
 
     def answered(self) -> None:
@@ -99,8 +94,7 @@ class Backoff:
             _log.warning("%s: answers again after %.1f s", self._address, waited_s)
             self._since = None
             self._delay_s = FIRST_DELAY_S
-            self._asked_s = 0.0
-            self._elsewhere_count = 0
+            self._round = []
 
     def _note_failure(self, error: errors.TickcellError) -> None:
         how_long = ""
@@ -112,6 +106,11 @@ class Backoff:
 
 
 def _may_pass(error: errors.TickcellError) -> bool:
-    if isinstance(error, errors.StoreDiffersError):
+    if isinstance(error, errors.LostError | errors.StoreDiffersError):
         return True
     return isinstance(error, errors.RefusedError) and error.may_pass
+
+
+def _asked_s(error: errors.TickcellError) -> float:
+    """Returns how long a server asks to wait."""
+    return (error.retry_s or 0.0) if isinstance(error, errors.RefusedError) else 0.0
