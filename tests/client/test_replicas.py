@@ -234,7 +234,7 @@ def test_two_clients_on_one_session_through_two_servers_one_of_which_wins_each_s
     winners = [0 if outputs[0][step] is not None else 1 for step in range(steps)]
     assert [outputs[1 - winner][step] for step, winner in enumerate(winners)] == [None] * steps
     won = np.stack([own[winner][step] for step, winner in enumerate(winners)])
-    given = [outputs[winner][step] for step, winner in enumerate(winners)]
+    given = [np.asarray(outputs[winner][step]) for step, winner in enumerate(winners)]
     assert np.stack(given).tobytes() == comparison.loop(cell, won).tobytes()
     created.close()
 
