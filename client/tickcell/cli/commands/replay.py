@@ -188,6 +188,12 @@ class _Run:
                 session.detach()
         for note in played.closing_notes():
             click.echo(f"tickcell: {note}", err=True)
+        if session.rollback_count:
+            click.echo(
+                f"tickcell: the store was put back to an earlier step {session.rollback_count} "
+                "time(s); the steps in between were sent again, and gave the same outputs.",
+                err=True,
+            )
         if asked.plot:
             outputs = np.concatenate([self._rows.outputs[:first], np.array(self._outputs)])
             plots.replay(asked.plot, played.whole(self._blocks), outputs, model)
