@@ -79,6 +79,18 @@ def run(databases: Databases, work: Callable[[str], Awaitable[_Result]]) -> _Res
     return asyncio.run(main())
 
 
+def test_connections_that_wait_hold_no_lock(databases: Databases) -> None:
+    async def work(address: str) -> None:
+        async with opened(address):
+            held = server_of(databases).query(
+                "SELECT relation::regclass FROM pg_locks JOIN pg_class ON pg_class.oid = relation "
+                "WHERE relnamespace = 'tickcell'::regnamespace"
+            )
+            assert held == ""
+
+    run(databases, work)
+
+
 def test_session_that_another_holds_is_contended_after_a_second(databases: Databases) -> None:
     async def work(address: str) -> None:
         async with opened(address) as store:

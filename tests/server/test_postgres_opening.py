@@ -221,6 +221,7 @@ def test_nobody_there_is_away_and_says_who_was_asked() -> None:
     assert "localhost:2: " in note
 
 
+@pytest.mark.slow
 def test_standby_alone_is_no_store(databases: Databases) -> None:
     with databases.replicated() as servers:
         (standby, *_) = servers.standbys
