@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from deploy.cluster import postgres, programs
+from deploy.cluster.replication import Replication
 
 from doubles.blocking_store import BlockingStore
 from tickcell.server.store.postgres import administration
@@ -33,13 +34,34 @@ class Databases:
     def new(self, durability: Level = "power-loss") -> str:
         """Returns the address of a store without a session; the one before is gone.
 
-        Where there is no PostgreSQL, the test is skipped.
+        Where there is no PostgreSQL, the test is skipped; so it is by the others.
         """
-        if self.server is None:
-            pytest.skip(self.missing)
+        self.require()
+        assert self.server is not None
         self.server.query("SET client_min_messages = error; DROP SCHEMA IF EXISTS tickcell CASCADE")
         administration.init(self.server.url, durability)
         return self.server.url
+
+    @contextlib.contextmanager
+    def alone(self, durability: Level = "power-loss") -> Iterator[postgres.Postgres]:
+        """Runs a server of the test's own, with a store; it may be killed."""
+        self.require()
+        with postgres.temporary() as server:
+            administration.init(server.url, durability)
+            yield server
+
+    @contextlib.contextmanager
+    def replicated(self) -> Iterator[Replication]:
+        """Runs a primary with two standbys, of which each may be killed, and a store on it."""
+        self.require()
+        with postgres.directory() as path, Replication(path) as servers:
+            administration.init(servers.url, "replicated")
+            yield servers
+
+    def require(self) -> None:
+        """Skips the test where there is no PostgreSQL."""
+        if self.server is None:
+            pytest.skip(self.missing)
 
     def store(self, monotonic_ns: Monotonic | None = None) -> BlockingStore:
         """Opens a store without a session; the test closes it."""

@@ -57,6 +57,8 @@ class Link:
         """Prepares statements, so that the first who needs one does not wait for it."""
         for statement in statements:
             self._prepared[statement] = await self._connection.prepare(statement)
+        # asyncpg lets a transaction stand open behind what it prepares, with locks on tables.
+        await self._connection.execute("SELECT 1")
 
     async def fetch(self, statement: str, *values: object) -> list[Any]:
         """Runs a prepared statement when those before are done, and returns its rows.

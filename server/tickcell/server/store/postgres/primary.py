@@ -106,8 +106,11 @@ async def find(address: Address) -> Primary:
                 found.append(task.result())
             except _REFUSED as error:
                 refused = error
+            except TimeoutError:
+                whys[asked[task]] = f"no answer within {_CONNECT_S:g} s"
             except Exception as error:  # noqa: BLE001 - said, where no other host is better.
-                whys[place(asked[task])] = str(error) or type(error).__name__
+                # Without line breaks, as of PostgreSQL's details.
+                whys[asked[task]] = " ".join(str(error).split()) or type(error).__name__
     for task in pending:
         task.cancel()
     await asyncio.gather(*pending, return_exceptions=True)
@@ -118,7 +121,7 @@ async def find(address: Address) -> Primary:
         return found[-1]
     if refused is not None:
         raise StorePermissionError(f"{address}: PostgreSQL refuses ({refused}).") from refused
-    said = "; ".join(f"{place}: {why}" for place, why in whys.items())
+    said = "; ".join(f"{place(host)}: {whys[host]}" for host in address.hosts if host in whys)
     raise StoreAwayError(f"{address}: no primary answers ({said}).")
 
 
@@ -139,6 +142,12 @@ async def require_sound(
       StoreDamagedError: what it says of itself does not check out.
       StoreAwayError: it is not for now.
     """
+    if primary.timeline < known_timeline:
+        raise StoreAwayError(
+            f"{address}: the primary {place(primary.host)} is on timeline {primary.timeline}, and "
+            f"the store was on {known_timeline}: it is an old primary that came back; stop it, or "
+            "make it a standby."
+        )
     connection = primary.connection
     schema.require(address, await schema.find(connection))
     identity = await Identity.read(address, connection)
@@ -154,12 +163,6 @@ async def require_sound(
         standbys = levels.standbys(await connection.fetch(levels.STANDBYS))
         if not standbys.synchronous:
             raise levels.lacks_standby(address, standbys)
-    if primary.timeline < known_timeline:
-        raise StoreAwayError(
-            f"{address}: the primary {place(primary.host)} is on timeline {primary.timeline}, and "
-            f"the store was on {known_timeline}: it is an old primary that came back; stop it, or "
-            "make it a standby."
-        )
     await _prove(address, primary, limit_s)
     return identity
 
