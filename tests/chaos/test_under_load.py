@@ -56,9 +56,9 @@ def test_replicas_killed_each_second_lose_no_step(
     _report(
         drives,
         f"{extent.streams} streams {way}, {_MANNER.hz:g} Hz, {_MANNER.window} frames in flight; "
-        f"{kills} of 3 replicas killed in {seconds:.0f} s",
+        f"{kills} kills of 3 replicas in {seconds:.0f} s",
     )
-    assert kills >= 0.5 * extent.seconds
+    assert kills > len(replicas)
 
 
 def test_promoted_standbys_lose_no_acknowledged_step(on_postgres: Storm, extent: Extent) -> None:
