@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import pathlib
+from collections.abc import Sequence
 
 import click
 import grpc
@@ -60,9 +61,9 @@ class _Load:
 
 
 async def measure(
-    servers: tuple[serving.Serving, serving.Serving], stream_count: int, blocks: int, count: int
+    servers: Sequence[serving.Serving], stream_count: int, blocks: int, count: int
 ) -> np.ndarray:
-    """Returns the processor time a tick of both servers in each block, `[N, 2]`, in us."""
+    """Returns the processor time a tick of each server in each block, `[N, servers]`, in us."""
     bundle = Bundle.load()
     times = []
     async with contextlib.AsyncExitStack() as stack:
@@ -72,10 +73,10 @@ async def measure(
             loads.append(_Load(server, channel))
             await loads[-1].open(bundle, stream_count)
         for block in range(blocks):
-            # Each goes first as often as the other.
-            order = (0, 1) if block % 2 == 0 else (1, 0)
-            found = [0.0, 0.0]
-            for index in order:
+            # Each goes first as often as the others.
+            first = block % len(loads)
+            found = [0.0] * len(loads)
+            for index in [*range(first, len(loads)), *range(first)]:
                 found[index] = await loads[index].tick_us(count)
             times.append(found)
         for load in loads:

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench import echo
 from tickcell.model import Bundle
+from tickcell.server import process
 from tickcell.server.catalogue import Catalogue, ServedModel
-from tickcell.server.config import Config
+from tickcell.server.config import Config, is_address
 from tickcell.server.engine import Engine
 from tickcell.server.health import Health
 from tickcell.server.observer import Observer
 from tickcell.server.server import Server
-from tickcell.server.store import SqliteStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,42 +57,46 @@ def served() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def serving(checkout: pathlib.Path) -> Iterator[Serving]:
-    """Runs the server of a checkout in a process of its own, on a new store."""
+def serving(checkout: pathlib.Path, store: str | None = None) -> Iterator[Serving]:
+    """Runs the server of a checkout in a process of its own.
+
+    Args:
+      checkout: whose server to run.
+      store: the address of a store in PostgreSQL; None for a new one in a directory.
+    """
     roots = [str(checkout / root) for root in _ROOTS]
     with (
         tempfile.TemporaryDirectory(prefix="tickcell-bench-") as directory,
         subprocess.Popen(
-            [sys.executable, "-m", "bench.serving", directory],
+            [sys.executable, "-m", "bench.serving", store or directory],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             cwd=checkout,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(roots)},
-        ) as process,
+        ) as child,
     ):
-        assert process.stdin is not None
-        assert process.stdout is not None
-        address = process.stdout.readline().strip()
+        assert child.stdin is not None
+        assert child.stdout is not None
+        address = child.stdout.readline().strip()
         if not address:
             raise RuntimeError("the server did not start; it says why above.")
-        yield Serving(address, process.pid)
-        process.stdin.close()
+        yield Serving(address, child.pid)
+        child.stdin.close()
 
 
-async def _serve(directory: pathlib.Path) -> None:
-    config = Config(listen="localhost:0", store=directory)
+async def _serve(store: str) -> None:
+    config = Config(listen="localhost:0", store=store if is_address(store) else pathlib.Path(store))
     catalogue = Catalogue([ServedModel.load(Bundle.load())])
-    store = SqliteStore.open(directory)
     health = Health()
-    engine = Engine(config, catalogue, store, Observer(health))
-    server = Server(config, engine, health, [echo.handler()])
-    sys.stdout.write(await server.start() + "\n")
-    sys.stdout.flush()
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
-    await server.stop()
-    store.close()
+    async with process.open_store(config) as opened:
+        engine = Engine(config, catalogue, opened, Observer(health))
+        server = Server(config, engine, health, [echo.handler()])
+        sys.stdout.write(await server.start() + "\n")
+        sys.stdout.flush()
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+        await server.stop()
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(pathlib.Path(sys.argv[1])))
+    asyncio.run(_serve(sys.argv[1]))
