@@ -45,14 +45,15 @@ class Reading(NamedTuple):
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--streams", type=click.IntRange(min=1), default=32, show_default=True)
 @click.option("--hz", type=click.FloatRange(min=0.1), default=20.0, show_default=True)
+@click.option("--window", type=click.IntRange(min=1), default=32, show_default=True)
 @click.option("--seconds", type=click.FloatRange(min=1), default=10.0, show_default=True)
-def main(streams: int, hz: float, seconds: float) -> None:
+def main(streams: int, hz: float, window: int, seconds: float) -> None:
     """Measures what a tick costs the parts of a cluster."""
     click.echo(machine.describe())
     click.echo(f"load before: {machine.load()}\n")
     store = OnPostgres()
     with Cluster(store, say=click.echo) as cluster:
-        drives = Drives(cluster.envoy.address, streams, Manner(hz=hz))
+        drives = Drives(cluster.envoy.address, streams, Manner(hz=hz, window=window))
         with drives.driving():
             drives.wait(_WARM_UP_STEPS)
             primary = store.database.primary
