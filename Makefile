@@ -42,7 +42,7 @@ $(PLACE): remade
 endif
 endif
 
-.PHONY: help run test check prove serve train bundle bench proto compatible clean remade
+.PHONY: help run test check prove fuzz serve train bundle bench proto compatible clean remade
 
 help:  ## List what can be made
 	@echo "tickcell: streaming, stateful inference for recurrent networks"
@@ -68,6 +68,10 @@ check: $(DEVELOPED)  ## Check format, lint, types and the generated code
 
 prove: $(DEVELOPED)  ## Run the long proofs that the tests have in short
 	$(PY) -m pytest -m slow
+
+FUZZ := $(foreach each,MESSAGES SEED COURSE,$(if $($(each)),--$(shell echo $(each) | tr A-Z a-z) $($(each))))
+fuzz: $(DEVELOPED)  ## Send a million hostile messages; or MESSAGES=1000, by SEED=7, of SCENE='with callers'
+	PYTHONPATH=tests $(PY) -m fuzz $(FUZZ) $(if $(SCENE),--scene "$(SCENE)")
 
 train: $(DEVELOPED)  ## Train the shipped model again, on simulated drives, into build/drive
 	rm -rf $(TRAINED)
