@@ -17,24 +17,21 @@ class CountingRelay:
     Attributes:
       address: where it listens.
       calls: how many unary calls have come by in whole.
-      has_ended: set once the connection has ended.
     """
 
     def __init__(self, target: str) -> None:
         self.address = ""
         self.calls = 0
-        self.has_ended = asyncio.Event()
         self._target = target
+        self._writers: list[asyncio.StreamWriter] = []
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host, _, port = self._target.rpartition(":")
         back, forth = await asyncio.open_connection(host, int(port))
+        self._writers += [forth, writer]
         async with asyncio.TaskGroup() as group:
             group.create_task(self._pass_calls(reader, forth))
             group.create_task(_pass_bytes(back, writer))
-        await writer.wait_closed()
-        await forth.wait_closed()
-        self.has_ended.set()
 
     async def _pass_calls(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(asyncio.IncompleteReadError):
@@ -44,13 +41,11 @@ class CountingRelay:
                 writer.write(head + await reader.readexactly(int.from_bytes(head[:3])))
                 # It never waits for the server to read; all of it is a few hundred KB.
                 self.calls += head[3] == _DATA and head[4] & _END_STREAM
-        writer.close()
 
 
 async def _pass_bytes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while some := await reader.read(65536):
         writer.write(some)
-    writer.close()
 
 
 @contextlib.asynccontextmanager
@@ -61,4 +56,7 @@ async def counting_relay(target: str) -> AsyncIterator[CountingRelay]:
         host, port = server.sockets[0].getsockname()
         relay.address = f"{host}:{port}"
         yield relay
-        await relay.has_ended.wait()
+        # It lasts for as long as the channel's objects do, which nobody need wait for.
+        for writer in relay._writers:
+            writer.close()
+            await writer.wait_closed()
