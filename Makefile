@@ -60,7 +60,7 @@ serve: $(SERVED)  ## Serve the shipped model on localhost:50061
 test: $(DEVELOPED)  ## Run the tests
 	$(PY) -m pytest
 
-check: $(DEVELOPED)  ## Check format, lint, types and the generated code
+check: $(DEVELOPED)  ## Check format, lint, types and what is generated
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy $(ROOTS)
@@ -84,8 +84,9 @@ bundle: $(DEVELOPED)  ## Make the shipped bundle of build/drive
 bench: $(SERVED)  ## Measure a tick against a bare echo
 	$(PY) -m bench
 
-proto: $(DEVELOPED)  ## Generate the code of the wire contract again
+proto: $(DEVELOPED)  ## Generate the code of the wire contract and its reference again
 	$(PY) proto/generate.py
+	$(PY) proto/reference.py
 
 compatible: $(DEVELOPED)  ## Compare the wire contract with SINCE, such as SINCE=v1.0.0
 	@test -n "$(SINCE)" || { echo "name a revision: make compatible SINCE=v1.0.0" >&2; exit 1; }
