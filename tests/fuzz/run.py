@@ -194,7 +194,7 @@ class _Run:
             self._tally,
             seconds,
             before,
-            self._midway_bytes,
+            self._midway_bytes or self._after_bytes,
             self._after_bytes,
             sum(each.next_step for each in bystanders),
         )

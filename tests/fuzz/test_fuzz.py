@@ -6,18 +6,21 @@ at the door finds nothing.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 
-from fuzz import mutation, requests, run
+from fuzz import mutation, requests, run, witnesses
 from fuzz.courses import INFERENCES, STEPS
 from fuzz.rpcs import Rpc
 from fuzz.targets import MODEL, Attacker, Target
 from tickcell.conformance import peer
+from tickcell.model import Bundle
 from tickcell.v1 import session_service_pb2 as pb
 
 SEED = "suite"
@@ -39,6 +42,32 @@ def test_nothing_but_refusals_comes_of_hostile_messages(kind: str, tmp_path: Pat
     assert tally.by_code["OK"] > tally.sent / 20
     assert tally.by_code["ABORTED"] > 0
     assert tally.by_code["OUT_OF_RANGE"] > 0
+
+
+@pytest.mark.parametrize("kind", [witnesses.Session, witnesses.LifelessSequence])
+def test_a_witness_notices_whoever_advances_it(
+    kind: type[witnesses.Witness], tmp_path: Path
+) -> None:
+    bundle = Bundle.load()
+    frames = bundle.golden.frames[:9]
+
+    async def meddle(scene: run.Scene) -> None:
+        async with grpc.aio.insecure_channel(scene.server.address) as channel:
+            parts = (channel, scene.owners[0], bundle.cell())
+            witness = kind(*parts, frames)
+            await witness.begin("witness")
+            await witness.step()
+            await witness.look()
+            meddler = kind(*parts, frames[::-1])
+            meddler.target, meddler.next_step = witness.target, witness.next_step
+            await meddler.send(frames[-1])
+            with pytest.raises(witnesses.Moved, match="got owner, generation and step"):
+                await witness.look()
+            with pytest.raises(witnesses.Moved, match=f"step {witness.next_step}"):
+                await witness.step()
+
+    with run.without_callers(tmp_path) as scene:
+        asyncio.run(meddle(scene))
 
 
 def test_an_rpc_of_which_no_requests_can_be_drawn_is_an_error() -> None:

@@ -57,11 +57,14 @@ class Witness(abc.ABC):
         """Advances it, and the loop.
 
         Raises:
-          Moved: the outputs are others.
+          Moved: the outputs are others, or there are none.
         """
         frame = self._frames[self.next_step % len(self._frames)]
         expected, self._state = self._cell.step(frame, self._state)
-        got = await self.send(frame)
+        try:
+            got = await self.send(frame)
+        except grpc.aio.AioRpcError as error:
+            raise Moved(f"{self.target}: step {self.next_step}: {error.details()}") from error
         if got.tobytes() != np.asarray(expected, np.float32).tobytes():
             raise Moved(f"{self.target}: step {self.next_step} gave {got}, expected {expected}")
         self.next_step += 1
