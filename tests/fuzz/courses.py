@@ -3,66 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-import collections
 import random
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import grpc
 import numpy as np
-from google.rpc import code_pb2
 
 from doubles.raw_peer import RawPeer
 from fuzz import mutation
 from fuzz.requests import Sender
 from fuzz.rpcs import Rpc
+from fuzz.tally import ANSWERS, INFERENCES, STEPS, Tally, code_of
 from fuzz.targets import Attacker, Target
 from tickcell.conformance import peer
-from tickcell.conformance.caller import CODES, PATIENCE_S
+from tickcell.conformance.caller import PATIENCE_S
 from tickcell.v1 import session_service_pb2 as pb
 
 MESSAGES = 200
 
-STEPS = "/tickcell.v1.SessionService/StreamSteps"
-INFERENCES = f"/{peer.SERVICE}/ModelStreamInfer"
 CREATE = "/tickcell.v1.SessionService/CreateSession"
 GET = "/tickcell.v1.SessionService/GetSession"
 LOAD = "/tickcell.v1.ModelService/LoadModel"
 # Of these there are more, since most can go wrong in them.
 _OFTEN = ("/tickcell.v1.SessionService/StepSession", f"/{peer.SERVICE}/ModelInfer")
 
-# With what a hostile message may be answered: neither with a fault of the server's, nor with
-# what says that it was away.
-ANSWERS = {
-    *("OK", "INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "ABORTED", "OUT_OF_RANGE"),
-    *("FAILED_PRECONDITION", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED", "UNAUTHENTICATED"),
-    "PERMISSION_DENIED",
-}
-_REASON = re.compile(rf"\[({'|'.join(CODES)})[]:]")
 # What gRPC's client says where a stream ended while it was writing: it has lost the status.
 _CLIENTS_OWN = "Internal error from Core"
 # What a server of another name would be asked for.
 _NOT_SERVED = ("/tickcell.v1.SessionService/Nothing", "/nobody.Known/Step", "/", "//", "/a/b/c")
 # Just above what a server reads, and what it does.
 _LONG_BYTES = 4 * 1024 * 1024
-
-
-class Tally:
-    """What became of messages, of all courses.
-
-    Attributes:
-      sent: how many messages were.
-      by_code: how many were answered with each status code.
-      by_rpc: how many were sent to each RPC.
-      faults: what should not have come of a message, with the course it was in.
-    """
-
-    def __init__(self) -> None:
-        self.sent = 0
-        self.by_code: collections.Counter[str] = collections.Counter()
-        self.by_rpc: collections.Counter[str] = collections.Counter()
-        self.faults: list[str] = []
 
 
 class Course:
@@ -198,7 +169,7 @@ class Course:
         answered = 0
         try:
             async for encoded in call:
-                code, told = _code_of(rpc.path, encoded)
+                code, told = code_of(rpc.path, encoded)
                 message = messages[answered] if answered < count else b""
                 self._answered(code, rpc.path, message, told)
                 answered += 1
@@ -217,7 +188,7 @@ class Course:
         method: Any = self._blocking.stream_stream(path)
         try:
             for encoded in method(iter(messages), metadata=metadata, timeout=PATIENCE_S):
-                code, told = _code_of(path, encoded)
+                code, told = code_of(path, encoded)
                 self._answered(code, path, messages[0], told)
         except grpc.RpcError as error:
             ended: Any = error
@@ -365,20 +336,6 @@ class Course:
     def _fault(self, path: str, message: bytes, what: str) -> None:
         sent = f"{message[:300].hex()} ({len(message)} bytes)"
         self._tally.faults.append(f"course {self._number}: {path} answered {sent} with {what}")
-
-
-def _code_of(path: str, encoded: bytes) -> tuple[str, str]:
-    """Returns the code of an answer in a stream, and the text that goes with it."""
-    if path == STEPS:
-        status = pb.StreamStepsResponse.FromString(encoded).error
-        return code_pb2.Code.Name(status.code), status.message
-    if path == INFERENCES:
-        told = peer.pb.ModelStreamInferResponse.FromString(encoded).error_message
-        if not told:
-            return "OK", ""
-        reason = _REASON.search(told)
-        return CODES[reason[1]] if reason else "no reason", told
-    return "OK", ""
 
 
 async def _each(messages: Sequence[bytes]) -> Any:

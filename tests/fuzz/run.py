@@ -14,7 +14,8 @@ import grpc
 
 from doubles.known_callers import KnownCallers
 from fuzz import requests, rpcs, witnesses
-from fuzz.courses import MESSAGES, Course, Tally
+from fuzz.courses import MESSAGES, Course
+from fuzz.tally import Tally
 from fuzz.targets import MODEL, Attacker
 from server.serve_process import resident_bytes
 from tickcell.cli.server_process import ServerProcess

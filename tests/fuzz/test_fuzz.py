@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from fuzz import mutation, requests, run, witnesses
-from fuzz.courses import INFERENCES, STEPS
 from fuzz.rpcs import Rpc
+from fuzz.tally import INFERENCES, STEPS
 from fuzz.targets import MODEL, Attacker, Target
 from tickcell.conformance import peer
 from tickcell.model import Bundle
