@@ -187,7 +187,7 @@ def test_a_replay_over_a_store_that_is_put_back_says_so_at_its_end(
     restorable: RestorableServer, drive: Path, tmp_path: Path, whole: np.ndarray
 ) -> None:
     out = tmp_path / "outputs.csv"
-    process = spawn(restorable, "replay", drive, "--hz", 200, "--out", out)
+    process = spawn(restorable, "replay", drive, "--hz", 200, "--window", 500, "--out", out)
     wait_for_rows(out, 100)
     restorable.back_up()
     wait_for_rows(out, out.read_bytes().count(b"\n") + 100)

@@ -24,6 +24,12 @@ def server() -> Iterator[RestorableServer]:
         yield started
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a loaded machine more than five seconds lie between a backup and its restore."""
+    monkeypatch.setattr("tickcell.client.recall.KEPT_S", 120.0)
+
+
 def test_single_steps_go_on_over_a_store_that_was_put_back_twice(
     server: RestorableServer,
     frames: np.ndarray,
