@@ -69,7 +69,7 @@ def test_a_rollback_counts_once_until_it_is_healed() -> None:
     answered(kept, 8, 0.0)
     assert kept.roll_back(gap(2), 8) == 2
     assert kept.roll_back(gap(2), 8) == 2
-    kept.answer(chunk := kept.chunk(2, 3), chunk.frames)
+    kept.answer(chunk := kept.chunk(2, 3), chunk.frames, 1.0)
     assert kept.roll_back(gap(5), 8) == 5
     assert kept.rollback_count == 1
     kept.roll_back(gap(4), 8)
@@ -92,9 +92,18 @@ def test_what_is_sent_again_must_give_the_same_outputs() -> None:
     answered(kept, 8, 0.0)
     kept.roll_back(gap(2), 8)
     with pytest.raises(errors.HistoryDiffersError, match="step 3 was sent again") as differs:
-        kept.answer(kept.chunk(2, 3), frame(2) + frame(9) + frame(4))
+        kept.answer(kept.chunk(2, 3), frame(2) + frame(9) + frame(4), 1.0)
     assert differs.value.step == 3
     assert kept.answered == 2
+
+
+def test_steps_that_were_sent_again_are_kept_as_long_as_new_ones() -> None:
+    kept = Recall("car", 0, 4)
+    place = answered(kept, 20, 0.0)
+    kept.roll_back(gap(8), 20)
+    kept.answer(chunk := kept.chunk(8, 12), chunk.frames, 100.0)
+    answered(kept, 1, 100.0 + recall.KEPT_S, place)
+    assert (kept.first, kept.end) == (8, 21)
 
 
 def test_steps_that_the_caller_goes_back_over_are_its_own_to_send() -> None:

@@ -149,7 +149,8 @@ class Flight:
         self._chunks.popleft()
         for index, output in enumerate(each):
             step = self.answered + index
-            self._given.pop(step, None)
+            if self._given.pop(step, None) is not None:
+                self._recall.renew(step, now)
             self._outputs[step] = output
             self._histories[step + 1] = (
                 None

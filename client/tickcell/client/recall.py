@@ -39,7 +39,7 @@ class Kept(NamedTuple):
       frame: `[B, F]` float32 as bytes.
       history: before the step; None where that is not known.
       digest: of its outputs.
-      at: when it was answered, in seconds.
+      at: when it was answered last, in seconds.
     """
 
     step: int
@@ -162,7 +162,7 @@ class Recall:
         frames = b"".join(each.frame for each in steps)
         return Chunk.of(Place(step, steps[0].history), len(steps), frames)
 
-    def answer(self, chunk: Chunk, outputs: bytes) -> None:
+    def answer(self, chunk: Chunk, outputs: bytes, now: float) -> None:
         """Takes the outputs of steps that were sent again.
 
         Raises:
@@ -172,7 +172,14 @@ class Recall:
         steps = self.kept(chunk.first_step)[: chunk.step_count]
         for index, each in enumerate(steps):
             self.check(each.step, outputs[index * size :][:size], each.digest)
+            self.renew(each.step, now)
         self.answered = chunk.first_step + chunk.step_count
+
+    def renew(self, step: int, now: float) -> None:
+        """Takes that a step was answered again: from now on it may be lost once more."""
+        index = step - self.first
+        if 0 <= index < len(self._steps):
+            self._steps[index] = self._steps[index]._replace(at=now)
 
     def check(self, step: int, outputs: bytes, digest: bytes) -> None:
         """Checks that the outputs of a step that was sent again are those from before.

@@ -597,7 +597,7 @@ class Session:
                 while recall.answered < chunk.first_step:
                     sent = recall.chunk(recall.answered, self._max_chunk)
                     outputs, _ = unary_calls.step_session(self._link, self._life, sent)
-                    recall.answer(sent, outputs)
+                    recall.answer(sent, outputs, time.monotonic())
                 sent = chunk
                 return unary_calls.step_session(self._link, self._life, sent)
             except errors.StepGapError as gap:

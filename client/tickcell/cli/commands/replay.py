@@ -180,6 +180,13 @@ class _Run:
             if asked.resume:
                 stood = session.next_step
                 first = start_step(session.info, self._rows, played.length)
+                if self._rows.next_step > stood:
+                    click.echo(
+                        f"tickcell: {session.id}: stands at step {stood}, and the rows end at step "
+                        f"{self._rows.next_step}: its store was put back, or it was begun anew; "
+                        "the steps in between are sent again, and must give the rows' outputs.",
+                        err=True,
+                    )
                 session.rewind(first)
             self._replay(session, played)
             if asked.resume and session.next_step < stood:
