@@ -42,8 +42,7 @@ $(PLACE): remade
 endif
 endif
 
-.PHONY: help run test check prove chaos fuzz cluster cluster-demo serve train bundle bench proto \
-  compatible clean remade
+.PHONY: help run test check prove chaos fuzz cluster cluster-demo serve train bundle bench proto compatible clean remade
 
 help:  ## List what can be made
 	@echo "tickcell: streaming, stateful inference for recurrent networks"
