@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import itertools
 import random
 import tempfile
@@ -15,6 +16,7 @@ from deploy.cluster.cluster import Cluster, OnPostgres, on_sqlite
 from deploy.cluster.replication import Replication
 
 from doubles.slow_link import SlowLink
+from tickcell.client import Session
 
 # Longer than Envoy takes to find out that a server stands still.
 _STANDSTILL_S = 3.0
@@ -122,6 +124,9 @@ class Storm:
         self._note(f"the replicas' wall clocks jump to {clock}")
         self._clock.write_text(clock)
         time.sleep(_JUMP_S)
+        with Session.create(self.front.address) as session:
+            off = session.info.create_time - datetime.datetime.now(datetime.UTC)
+        assert abs(off) > datetime.timedelta(days=1)
 
     def cut_the_database(self) -> None:
         self._note("the connections to PostgreSQL are cut")
