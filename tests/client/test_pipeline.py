@@ -44,7 +44,9 @@ class SilentLink:
     def backoff(self) -> Backoff:
         return Backoff("car:1", None)
 
-    def stream(self, _: object, requests: Iterator[Any]) -> tuple[Connection, SilentCall]:
+    def stream(
+        self, _: object, session: str, requests: Iterator[Any]
+    ) -> tuple[Connection, SilentCall]:
         call = SilentCall()
         self.streams.append((requests, call))
         return cast("Connection", object()), call
