@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from doubles.counted_source import wait_until
 from tickcell.client.backoff import Backoff
+from tickcell.client.connection import Connection
 from tickcell.client.life import Life, Place
-from tickcell.client.link import Connection, Link
+from tickcell.client.link import Link
 from tickcell.client.pipeline import Pipeline
 from tickcell.wire import history
 
