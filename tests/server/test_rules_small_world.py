@@ -126,7 +126,7 @@ def test_so_it_is_on_sqlite(tmp_path: pathlib.Path) -> None:
 
 def test_so_it_is_on_postgresql(databases: Databases) -> None:
     with contextlib.closing(databases.store()) as store:
-        assert_world_is_right(1, 3, store)
+        assert_world_is_right(1, 1, store)
 
 
 def assert_world_is_right(most_lives: int, most_steps: int, store: EmbeddedStore | None) -> None:
@@ -161,14 +161,14 @@ def assert_world_is_right(most_lives: int, most_steps: int, store: EmbeddedStore
                 seen.add(found)
                 frontier.append(successor)
     print(f"{len(seen)} states, {tried} requests")
-    assert words == {
+    # With one life there is nothing to mistake it for.
+    others = {"exists", "restarted"} if most_lives > 1 else set()
+    assert words == others | {
         "ok",
         "new",
         "unknown",
         "deleted",
         "expired",
-        "exists",
-        "restarted",
         "shape",
         "not finite",
         "stale",
