@@ -62,6 +62,8 @@ IMPURE = {
     "time",
 }
 PURE = (
+    "tickcell.client.flight",
+    "tickcell.client.recall",
     "tickcell.model.interface",
     "tickcell.server.computing",
     "tickcell.server.heads",

@@ -20,7 +20,7 @@ from tickcell.server.config import Limits
 from tickcell.server.heads import Head, Heads
 from tickcell.server.policy import Policy
 from tickcell.server.record import Record
-from tickcell.server.store import Applied, Change, EmbeddedStore, Key, Lost, Verdict
+from tickcell.server.store import Applied, Change, Contended, EmbeddedStore, Key, Lost, Verdict
 
 _Result = TypeVar("_Result")
 
@@ -263,8 +263,11 @@ class StoreShelf:
         return found
 
     def commit(self, change: Change) -> Verdict:
-        (verdict,) = self._store.commit([change])
-        return verdict
+        while True:
+            (verdict,) = self._store.commit([change])
+            # A checkpoint is on its way; the driver would try again, too.
+            if not isinstance(verdict, Contended):
+                return verdict
 
 
 def _moved(shelf: Shelf | StoreShelf, moves: Generator[Any, Any, _Result]) -> _Result:
