@@ -42,12 +42,12 @@ $(PLACE): remade
 endif
 endif
 
-.PHONY: help run test check prove fuzz serve train bundle bench proto compatible clean remade
+.PHONY: help run test check prove chaos fuzz cluster cluster-demo serve train bundle bench proto compatible clean remade
 
 help:  ## List what can be made
 	@echo "tickcell: streaming, stateful inference for recurrent networks"
 	@echo
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1	\2/p' Makefile | expand -t 22
 	@echo
 	@echo "All of it happens in $(VENV), made from Python 3.11 to 3.13; name one: make PYTHON=python3.12 run"
 
@@ -68,6 +68,15 @@ check: $(DEVELOPED)  ## Check format, lint, types and what is generated
 
 prove: $(DEVELOPED)  ## Run the long proofs that the tests have in short
 	$(PY) -m pytest -m slow
+
+chaos: $(DEVELOPED)  ## Kill and cut parts of a cluster under load; by CHAOS_STREAMS=100, …_SECONDS=60, …_SESSIONS=200
+	$(PY) -m pytest -m "slow or not slow" -rsP --show-capture=stdout tests/chaos
+
+cluster: $(DEVELOPED)  ## Run PostgreSQL with two standbys, three replicas, Envoy and Prometheus
+	$(PY) -m deploy.cluster
+
+cluster-demo: $(DEVELOPED)  ## Show the promise on a cluster: kill its parts, and compare
+	$(PY) -m deploy.cluster --demo
 
 FUZZ := $(foreach each,MESSAGES SEED COURSE,$(if $($(each)),--$(shell echo $(each) | tr A-Z a-z) $($(each))))
 fuzz: $(DEVELOPED)  ## Send a million hostile messages; or MESSAGES=1000, by SEED=7, of SCENE='with callers'

@@ -55,7 +55,9 @@ def test_files_that_are_named_exist(document: documents.Document) -> None:
 
 @EACH_DOCUMENT
 def test_make_targets_that_are_named_exist(document: documents.Document) -> None:
-    targets = {*re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.M)}
+    targets = {
+        *re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.M)
+    }
     named = {
         word
         for command in document.commands
@@ -68,7 +70,7 @@ def test_make_targets_that_are_named_exist(document: documents.Document) -> None
 
 def test_make_help_lists_every_target() -> None:
     makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
-    helped = re.findall(r"^([a-z]+):.*  ## [A-Z]", makefile, re.M)
+    helped = re.findall(r"^([a-z-]+):.*  ## [A-Z]", makefile, re.M)
     phony = re.search(r"^.PHONY: (.*)$", makefile, re.M)[1].split()  # type: ignore[index]
     assert {*helped, "remade"} == {*phony}
 

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 # A cold disk and a loaded machine included.
@@ -30,7 +30,13 @@ class Process:
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], log: Path, *, user: str | None = None
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        *,
+        user: str | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Prepares a program.
 
@@ -39,11 +45,12 @@ class Process:
           command: the program and its arguments.
           log: where to append what it writes.
           user: who it runs as; None for who we are.
+          environment: of the program, beside ours.
         """
         self.name = name
         self.log = log
-        self._command = command
-        self._user = user
+        self._command = [*_as_user(user), *command]
+        self._environment = environment or {}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -71,10 +78,9 @@ class Process:
                 stdout=log,
                 stderr=log,
                 cwd=self.log.parent,
-                env=_environment(),
+                env={**_environment(), **self._environment},
                 # Ctrl-C is for us, and we then stop it.
                 process_group=0,
-                **_as_user(self._user),  # type: ignore[call-overload]
             )
         until = time.monotonic() + PATIENCE_S
         while not is_ready():
@@ -108,6 +114,12 @@ class Process:
             # Where orphans come to us, they wait to be asked what became of them.
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, 0)
+
+    def end(self) -> None:
+        """Stops it, whether it runs, stands still, or was never started."""
+        if self.is_running:
+            self.resume()
+            self.stop()
 
     def pause(self) -> list[int]:
         """Keeps it and its children from running until `resume`; returns their ids."""
@@ -143,7 +155,7 @@ def run(command: Sequence[str], *, user: str | None = None) -> str:
       StartError: it failed.
     """
     done = subprocess.run(
-        command,
+        [*_as_user(user), *command],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -151,10 +163,9 @@ def run(command: Sequence[str], *, user: str | None = None) -> str:
         timeout=PATIENCE_S,
         cwd="/",
         env=_environment(),
-        **_as_user(user),  # type: ignore[call-overload]
     )
     if done.returncode != 0:
-        words = done.stderr.strip().splitlines() or ["it said nothing"]
+        words = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         raise StartError(f"{Path(command[0]).name} failed: {words[-1]}")
     return str(done.stdout)
 
@@ -173,11 +184,16 @@ def _environment() -> dict[str, str]:
     return {**kept, "LC_ALL": "C.UTF-8"}
 
 
-def _as_user(name: str | None) -> dict[str, object]:
+def _as_user(name: str | None) -> list[str]:
+    """Returns what a command begins with that another user runs, who has no rights of ours."""
     if name is None:
-        return {}
-    entry = pwd.getpwnam(name)
-    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+        return []
+    # By Python's own means the child is forked, amid threads of gRPC, which does not bear it.
+    return ["setpriv", "--reuid", name, "--regid", _group(name), "--clear-groups", "--"]
+
+
+def _group(user: str) -> str:
+    return str(pwd.getpwnam(user).pw_gid)
 
 
 def _children(pid: int) -> list[int]:

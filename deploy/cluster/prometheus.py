@@ -1,4 +1,4 @@
-"""Prometheus, which reads what the replicas and Envoy count, with the alerts of deploy/prometheus."""
+"""Prometheus, which reads what replicas and Envoy count, with deploy/prometheus's alerts."""
 
 from __future__ import annotations
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deploy.cluster import answers, process
@@ -15,27 +17,33 @@ class Replica(process.Process):
     Attributes:
       address: where it serves.
       metrics: where it shows its metrics and answers probes.
+      up_since_s: when it was last found to serve, by the monotonic clock; infinite before.
     """
 
     def __init__(
-        self, directory: Path, name: str, store: str, arguments: Sequence[str] = ()
+        self,
+        directory: Path,
+        name: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         """Prepares it.
 
         Args:
           directory: for its log.
           name: what it is called in messages.
-          store: a directory, or the URL of PostgreSQL.
-          arguments: further ones of `tickcell serve`.
+          arguments: of `tickcell serve`: the store, and what else it needs.
+          environment: of it, beside ours.
         """
         directory.mkdir()
         self.address = f"127.0.0.1:{process.free_port()}"
         self.metrics = f"127.0.0.1:{process.free_port()}"
         command = [
-            *(sys.executable, "-m", "tickcell.cli", "serve", "--store", store),
+            *(sys.executable, "-m", "tickcell.cli", "serve"),
             *("--listen", self.address, "--metrics", self.metrics, *arguments),
         ]
-        super().__init__(name, command, directory / "log")
+        super().__init__(name, command, directory / "log", environment=environment)
+        self.up_since_s = math.inf
 
     def run(self) -> None:
         """Starts it, and waits until it serves.
@@ -43,4 +51,11 @@ class Replica(process.Process):
         Raises:
           StartError: it does not start.
         """
+        self.up_since_s = math.inf
         self.start(lambda: answers.is_ok(self.metrics, "/readyz"))
+        self.up_since_s = time.monotonic()
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it was found to serve, and runs."""
+        return self.up_since_s < math.inf and self.is_running

@@ -7,7 +7,6 @@ has received the most. Only if *all* standbys are asked is an acknowledged commi
 
 from __future__ import annotations
 
-import concurrent.futures
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -74,9 +73,10 @@ class Replication:
           StartError: one does not start.
         """
         self.primary.initialize()
-        self.primary.start()
-        with concurrent.futures.ThreadPoolExecutor(_COUNT) as threads:
-            list(threads.map(self.join, self.servers[1:]))
+        for server in self.servers[1:]:
+            server.copy(self.primary)
+        for server in self.servers:
+            server.start()
         for server in self.servers:
             server.settings["synchronous_standby_names"] = self._waited_for
             server.reload()

@@ -15,28 +15,39 @@ class SlowLink:
     Attributes:
       address: of its own.
       connections: how many were made through it.
+      round_trip_s: by how much a round trip is longer; may be changed at any time.
     """
 
     def __init__(self, target: str, *, round_trip_s: float = 0.0) -> None:
         host, _, port = target.rpartition(":")
         self._target = (host, int(port))
-        self._delay_s = round_trip_s / 2
+        self.round_trip_s = round_trip_s
         self._is_alive = threading.Event()
         self._is_alive.set()
         # How often it has died: what was connected before, stays dead.
         self._deaths = 0
         self._sockets: list[socket.socket] = []
+        self._ended: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self.connections = 0
         threading.Thread(target=self._accept, name="slow link", daemon=True).start()
 
     def close(self) -> None:
-        """Ends all connections."""
+        """Ends all connections, and takes no more."""
         self._listener.close()
-        for each in self._sockets:
+        self.cut()
+        for each in self._ended:
+            each.close()
+
+    def cut(self) -> None:
+        """Ends all connections; who made one is told."""
+        ended, self._sockets = self._sockets, []
+        for each in ended:
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+        # Threads may still be on their way out of them.
+        self._ended += ended
 
     def die(self) -> None:
         """Lets nothing through any more, and tells nobody."""
@@ -52,7 +63,12 @@ class SlowLink:
             while True:
                 near, _ = self._listener.accept()
                 self._is_alive.wait()
-                far = socket.create_connection(self._target)
+                try:
+                    far = socket.create_connection(self._target)
+                except OSError:
+                    # Nobody is there now; who connects is told so.
+                    near.close()
+                    continue
                 self.connections += 1
                 self._sockets += [near, far]
                 for source, sink in ((near, far), (far, near)):
@@ -70,7 +86,7 @@ class SlowLink:
                     data = source.recv(65536)
                 except OSError:
                     data = b""
-                on_the_way.put((time.monotonic() + self._delay_s, data))
+                on_the_way.put((time.monotonic() + self.round_trip_s / 2, data))
 
         def deliver() -> None:
             while True:
