@@ -57,8 +57,8 @@ run: $(SERVED)  ## Show the promise: serve, replay, kill the server midway, and 
 serve: $(SERVED)  ## Serve the shipped model on localhost:50061
 	$(TICKCELL) serve
 
-test: $(DEVELOPED)  ## Run the tests
-	$(PY) -m pytest
+test: $(DEVELOPED)  ## Run the tests; what was left out is said at the end
+	$(PY) -m pytest -rs
 
 check: $(DEVELOPED)  ## Check format, lint, types and what is generated
 	$(PY) -m ruff format --check .
@@ -67,7 +67,7 @@ check: $(DEVELOPED)  ## Check format, lint, types and what is generated
 	$(PY) -m pytest --quiet tests/test_generated_code.py
 
 prove: $(DEVELOPED)  ## Run the long proofs that the tests have in short
-	$(PY) -m pytest -m slow
+	$(PY) -m pytest -rs -m slow
 
 chaos: $(DEVELOPED)  ## Kill and cut parts of a cluster under load; by CHAOS_STREAMS=100, …_SECONDS=60, …_SESSIONS=200
 	$(PY) -m pytest -m "slow or not slow" -rsP --show-capture=stdout tests/chaos

@@ -20,7 +20,7 @@ from tickcell.server.config import Limits
 from tickcell.server.heads import Head, Heads
 from tickcell.server.policy import Policy
 from tickcell.server.record import Record
-from tickcell.server.store import Applied, Key, Lost
+from tickcell.server.store import Applied, Change, Contended, EmbeddedStore, Key, Lost, Verdict
 
 _Result = TypeVar("_Result")
 
@@ -54,8 +54,9 @@ class RuledSession:
     """A session id.
 
     Attributes:
-      stored: what a store would hold for it.
+      stored: what a store holds for it.
       before: what it held before the last change.
+      store: which store; None for a plain value instead of one.
     """
 
     window: int
@@ -64,6 +65,7 @@ class RuledSession:
     retention: int
     stored: bytes | None = None
     before: bytes | None = None
+    store: EmbeddedStore | None = None
 
     @property
     def record(self) -> record.Record | None:
@@ -110,7 +112,12 @@ class RuledSession:
             KEY, generation, first, len(frames), readings.tobytes(), expected
         )
         policy = Policy(CATALOGUE, Limits(), self.retention, is_strict=True)
-        stored, answer = _run_round(request, policy, self.stored, next(_HEADS)(self), moment(now))
+        head = next(_HEADS)(self)
+        if self.store is not None and first is None:
+            # A store takes what lies there already for a change of its own, by its bytes, in
+            # which the time tells two requests apart. In this world no time passes between them.
+            head = _head(self.stored)
+        stored, answer = _run_round(request, policy, self._shelf(), head, moment(now))
         if isinstance(answer, errors.TickcellError):
             return self, _answer(answer)
         new = self if stored == self.stored else self._with(stored)
@@ -174,8 +181,16 @@ class RuledSession:
             new = change(self.record)
         except errors.TickcellError as error:
             return self, _answer(error)
-        changed = self._with(record.encode(KEY, new))
+        encoded = record.encode(KEY, new)
+        if encoded != self.stored:
+            is_live = lives.is_live(self.record), lives.is_live(new)
+            verdict = self._shelf().commit(Change(KEY, self.stored, encoded, *is_live))
+            assert verdict == Applied()
+        changed = self._with(encoded)
         return changed, ("ok", new.life.generation, new.next_step)
+
+    def _shelf(self) -> Shelf | StoreShelf:
+        return Shelf(self.stored) if self.store is None else StoreShelf(self.store, self.stored)
 
     def _with(self, stored: bytes | None) -> RuledSession:
         return dataclasses.replace(self, stored=stored, before=self.stored)
@@ -193,52 +208,88 @@ _HEADS: Iterator[Callable[[RuledSession], Head | None]] = itertools.cycle(
 
 
 def _run_round(
-    request: rules.StepRequest, policy: Policy, stored: bytes | None, head: Head | None, now: Moment
+    request: rules.StepRequest,
+    policy: Policy,
+    shelf: Shelf | StoreShelf,
+    head: Head | None,
+    now: Moment,
 ) -> tuple[bytes | None, Any]:
     """Runs rounds until the request is answered; returns what is stored then, and the answer."""
     heads = Heads()
     if head is not None:
         heads.put(KEY, head)
-    store = Stored(stored)
     while True:
         begun, to_load = rounds.begin([request], heads, policy, now)
         if to_load:
-            begun, answers = store.moved(rounds.begin_loaded(to_load, heads, policy, now))
+            begun, answers = _moved(shelf, rounds.begin_loaded(to_load, heads, policy, now))
             if answers:
-                return store.encoded, answers[0][1]
-        answers, _ = store.moved(rounds.finish(begun, heads))
+                return shelf.load(), answers[0][1]
+        answers, _ = _moved(shelf, rounds.finish(begun, heads))
         if answers:
-            return store.encoded, answers[0][1]
+            return shelf.load(), answers[0][1]
 
 
-class Stored:
-    """A store of one record."""
+class Shelf:
+    """Keeps one record as a store does."""
 
     def __init__(self, encoded: bytes | None) -> None:
-        self.encoded = encoded
+        self._encoded = encoded
 
-    def moved(self, moves: Generator[Any, Any, _Result]) -> _Result:
-        """Gives a round what it needs, and returns what it comes to."""
-        try:
-            need = next(moves)
-            while True:
-                need = moves.send(self._given(need))
-        except StopIteration as end:
-            result: _Result = end.value
-            return result
+    def load(self) -> bytes | None:
+        return self._encoded
 
-    def _given(self, need: Any) -> Any:
-        match need:
-            case rounds.Load():
-                return [self.encoded]
-            case Call(model, rows):
-                return model.cell.step_rows(rows)
-            case rounds.Commit([change]):
-                if change.expected != self.encoded:
-                    return [Lost(self.encoded)]
-                self.encoded = change.replacement
-                return [Applied()]
-        raise AssertionError(f"not a need of a step: {need!r}")
+    def commit(self, change: Change) -> Verdict:
+        if change.expected != self._encoded:
+            return Lost(self._encoded)
+        self._encoded = change.replacement
+        return Applied()
+
+
+class StoreShelf:
+    """Keeps one record in a store, in which another state of it may lie from before."""
+
+    def __init__(self, store: EmbeddedStore, encoded: bytes | None) -> None:
+        self._store = store
+        found = self.load()
+        if found != encoded:
+            # Another branch of the world was there; or time was turned back.
+            lives_before = found is not None and lives.is_live(record.decode(KEY, found))
+            lives_after = encoded is not None and lives.is_live(record.decode(KEY, encoded))
+            change = Change(KEY, found, encoded, lives_before, lives_after)
+            assert self.commit(change) == Applied()
+
+    def load(self) -> bytes | None:
+        (found,) = self._store.load([KEY])
+        return found
+
+    def commit(self, change: Change) -> Verdict:
+        while True:
+            (verdict,) = self._store.commit([change])
+            # A checkpoint is on its way; the driver would try again, too.
+            if not isinstance(verdict, Contended):
+                return verdict
+
+
+def _moved(shelf: Shelf | StoreShelf, moves: Generator[Any, Any, _Result]) -> _Result:
+    """Gives a round what it needs, and returns what it comes to."""
+    try:
+        need = next(moves)
+        while True:
+            need = moves.send(_given(shelf, need))
+    except StopIteration as end:
+        result: _Result = end.value
+        return result
+
+
+def _given(shelf: Shelf | StoreShelf, need: Any) -> Any:
+    match need:
+        case rounds.Load():
+            return [shelf.load()]
+        case Call(model, rows):
+            return model.cell.step_rows(rows)
+        case rounds.Commit([change]):
+            return [shelf.commit(change)]
+    raise AssertionError(f"not a need of a step: {need!r}")
 
 
 def _answer(error: errors.TickcellError) -> Answer:

@@ -6,14 +6,24 @@ no step of a generation is ever acknowledged with two frames or two outputs.
 
 from __future__ import annotations
 
+import contextlib
+import pathlib
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
+from databases import Databases
 from doubles.plain_session import PlainSession
 from doubles.ruled_session import RuledSession
+from tickcell.server.store import EmbeddedStore, SqliteStore
 
 READINGS = st.sampled_from([0.0, 1.0, 2.5, -3.0])
 EXPECTATIONS = st.sampled_from(["nothing", "what was acknowledged", "what another writer sent"])
@@ -21,6 +31,9 @@ EXPECTATIONS = st.sampled_from(["nothing", "what was acknowledged", "what anothe
 
 class LossyNetwork(RuleBasedStateMachine):
     """What is sent stays deliverable for ever: a copy may still be on its way."""
+
+    # Where the session lies; a plain value where there is none.
+    store: EmbeddedStore | None = None
 
     @initialize(
         window=st.integers(1, 6),
@@ -31,7 +44,7 @@ class LossyNetwork(RuleBasedStateMachine):
     def begin(self, window: int, most: int, ttl: int, retention: int) -> None:
         bounds = (window, min(window, most), ttl, retention)
         self.plain = PlainSession(*bounds)
-        self.ruled = RuledSession(*bounds)
+        self.ruled = RuledSession(*bounds, store=self.store)
         self.now = 1000
         self.lives = 0
         self.sent: list[tuple[Any, ...]] = []
@@ -141,3 +154,22 @@ class LossyNetwork(RuleBasedStateMachine):
 
 TestLossyNetwork = LossyNetwork.TestCase
 TestLossyNetwork.settings = settings(max_examples=150, stateful_step_count=60)
+
+
+def test_so_it_is_on_sqlite(tmp_path: pathlib.Path) -> None:
+    with contextlib.closing(SqliteStore.open(tmp_path / "store")) as opened:
+        assert_holds_on(opened, examples=40)
+
+
+def test_so_it_is_on_postgresql(databases: Databases) -> None:
+    with contextlib.closing(databases.store()) as opened:
+        assert_holds_on(opened, examples=15)
+
+
+def assert_holds_on(opened: EmbeddedStore, examples: int) -> None:
+    class OnStore(LossyNetwork):
+        store = opened
+
+    run_state_machine_as_test(
+        OnStore, settings=settings(max_examples=examples, stateful_step_count=40)
+    )
