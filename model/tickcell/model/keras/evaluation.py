@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tickcell.model import agreement
 from tickcell.model.bundle import Bundle
 from tickcell.model.cell import Cell
-from tickcell.model.keras import agreement, scores
+from tickcell.model.keras import scores
 from tickcell.model.keras.scored import Part, Scored, scored
 from tickcell.model.keras.scores import ScoreError, Scores
 from tickcell.model.ranges import Ranges, ReadingError
