@@ -42,7 +42,7 @@ $(PLACE): remade
 endif
 endif
 
-.PHONY: help run test check prove serve train bundle bench proto compatible clean remade
+.PHONY: help run test check prove fuzz serve train bundle bench proto compatible clean remade
 
 help:  ## List what can be made
 	@echo "tickcell: streaming, stateful inference for recurrent networks"
@@ -60,7 +60,7 @@ serve: $(SERVED)  ## Serve the shipped model on localhost:50061
 test: $(DEVELOPED)  ## Run the tests
 	$(PY) -m pytest
 
-check: $(DEVELOPED)  ## Check format, lint, types and the generated code
+check: $(DEVELOPED)  ## Check format, lint, types and what is generated
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy $(ROOTS)
@@ -68,6 +68,10 @@ check: $(DEVELOPED)  ## Check format, lint, types and the generated code
 
 prove: $(DEVELOPED)  ## Run the long proofs that the tests have in short
 	$(PY) -m pytest -m slow
+
+FUZZ := $(foreach each,MESSAGES SEED COURSE,$(if $($(each)),--$(shell echo $(each) | tr A-Z a-z) $($(each))))
+fuzz: $(DEVELOPED)  ## Send a million hostile messages; or MESSAGES=1000, by SEED=7, of SCENE='with callers'
+	PYTHONPATH=tests $(PY) -m fuzz $(FUZZ) $(if $(SCENE),--scene "$(SCENE)")
 
 train: $(DEVELOPED)  ## Train the shipped model again, on simulated drives, into build/drive
 	rm -rf $(TRAINED)
@@ -80,8 +84,9 @@ bundle: $(DEVELOPED)  ## Make the shipped bundle of build/drive
 bench: $(SERVED)  ## Measure a tick against a bare echo
 	$(PY) -m bench
 
-proto: $(DEVELOPED)  ## Generate the code of the wire contract again
+proto: $(DEVELOPED)  ## Generate the code of the wire contract and its reference again
 	$(PY) proto/generate.py
+	$(PY) proto/reference.py
 
 compatible: $(DEVELOPED)  ## Compare the wire contract with SINCE, such as SINCE=v1.0.0
 	@test -n "$(SINCE)" || { echo "name a revision: make compatible SINCE=v1.0.0" >&2; exit 1; }

@@ -1,6 +1,6 @@
 """Measures with Triton's own tool: perf_analyzer in sequence mode, over calls and streams.
 
-    python -m bench.perf_analyzer [--concurrency 1,8,32] [--address HOST:PORT]
+    python -m bench.perf_analyzer [--concurrency 1,8,32] [--workers 1,2] [--triton]
 
 The tool comes out of the tritonclient wheel of 2.51.0, the last that has it. It wants two
 libraries, of another wheel and of a Debian package. All three are fetched once, into
@@ -14,6 +14,7 @@ import csv
 import json
 import os
 import pathlib
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,7 +23,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from bench import machine, serving
+from bench import machine, triton_server
+from bench.triton_server import free_port
+from tickcell.cli.server_process import ServerProcess
 from tickcell.model import Bundle
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ _PLATFORM = ("--platform", "manylinux1_x86_64", "--platform", "manylinux2014_x86
 # Of different frames, each as long as the golden lets it be.
 _SEQUENCES = 16
 _STEPS = 100
+_TRITON = "Triton"
 
 
 class Rates(NamedTuple):
@@ -51,32 +55,83 @@ class Rates(NamedTuple):
     p99_us: float
 
     def __str__(self) -> str:
-        return f"{self.requests_s:12,.0f}{self.p50_us:10,.0f}{self.p99_us:10,.0f}"
+        return f"{self.requests_s:11,.0f}{self.p50_us:9,.0f}{self.p99_us:9,.0f}"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--concurrency", default="1,8", show_default=True, help="Sequences at a time.")
-@click.option("--address", help="A server to measure. [default: one that is started here]")
+@click.option("--workers", default="1", show_default=True, help="Servers of so many processes.")
+@click.option("--triton", "has_triton", is_flag=True, help="Triton beside them, in turns.")
+@click.option("--address", help="A server to measure. [default: those that are started here]")
+@click.option("--runs", type=click.IntRange(min=1), default=1, show_default=True, help="Of each.")
 @click.option(
     "--seconds", type=click.IntRange(min=1), default=5, show_default=True, help="One measurement."
 )
-def main(concurrency: str, address: str | None, seconds: int) -> None:
-    """Measures a tick by perf_analyzer in sequence mode, with a batch of one."""
+def main(
+    concurrency: str, workers: str, has_triton: bool, address: str | None, runs: int, seconds: int
+) -> None:
+    """Measures a tick by perf_analyzer in sequence mode, with a batch of one.
+
+    Each figure is the median of the runs; the servers take turns, and all runs are shown.
+    """
     click.echo(machine.describe())
     click.echo(f"load before: {machine.load()}\n")
     tool = fetched(_TOOL)
     bundle = Bundle.load()
-    server = contextlib.nullcontext(address) if address else serving.served()
-    with server as where, tempfile.TemporaryDirectory(prefix="tickcell-bench-") as directory:
-        frames = pathlib.Path(directory) / "frames.json"
+    with contextlib.ExitStack() as stack:
+        directory = pathlib.Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="tickcell-bench-"))
+        )
+        servers = {"server": address} if address else _started(stack, directory, workers)
+        if has_triton:
+            servers[_TRITON] = stack.enter_context(triton_server.serving(bundle))
+        frames = directory / "frames.json"
         frames.write_text(json.dumps(_recordings(bundle)), encoding="utf-8")
-        click.echo(f"{'':10}{'sequences':>10}{'requests/s':>12}{'p50 us':>10}{'p99 us':>10}")
+        click.echo(
+            f"{'':8}{'sequences':>10}  {'':10}{'requests/s':>11}{'p50 us':>9}{'p99 us':>9}"
+            f"{'of Triton' if has_triton else '':>11}  each run"
+        )
         for kind in ("unary", "stream"):
             for count in map(int, concurrency.split(",")):
-                found = _measure(tool, where, bundle, frames, kind, count, seconds)
-                shown = "   not steady enough to measure" if found is None else str(found)
-                click.echo(f"{kind:10}{count:10}{shown}")
+                found: dict[str, list[Rates]] = {name: [] for name in servers}
+                for _ in range(runs):
+                    for name, where in servers.items():
+                        rates = _measure(tool, where, bundle, frames, kind, count, seconds)
+                        found[name] += [] if rates is None else [rates]
+                _show(kind, count, found)
     click.echo(f"\nload after: {machine.load()}")
+
+
+def _started(stack: contextlib.ExitStack, directory: pathlib.Path, workers: str) -> dict[str, str]:
+    """Starts a server for each number of workers; returns their addresses by name."""
+    addresses = {}
+    for count in workers.split(","):
+        place = directory / f"workers-{count}"
+        place.mkdir()
+        process = ServerProcess(
+            place, "--oip", "on", "--workers", count, listen=f"127.0.0.1:{free_port()}"
+        )
+        stack.enter_context(process)
+        addresses[f"{count} worker" + "s" * (count != "1")] = process.address
+    return addresses
+
+
+def _show(kind: str, count: int, found: dict[str, list[Rates]]) -> None:
+    """Prints what was measured of each server, and the ratio to Triton where it is there."""
+    medians = {
+        name: Rates(*map(statistics.median, zip(*rates, strict=True)))
+        for name, rates in found.items()
+        if rates
+    }
+    for name in found:
+        if name not in medians:
+            click.echo(f"{kind:8}{count:10}  {name:10}   not steady enough to measure")
+            continue
+        ratio = ""
+        if name != _TRITON and _TRITON in medians:
+            ratio = f"{medians[name].requests_s / medians[_TRITON].requests_s:.2f}"
+        each = " ".join(f"{rates.requests_s:,.0f}" for rates in found[name])
+        click.echo(f"{kind:8}{count:10}  {name:10}{medians[name]}{ratio:>11}  {each}")
 
 
 def _recordings(bundle: Bundle) -> dict[str, list[list[dict[str, list[float]]]]]:

@@ -1,4 +1,4 @@
-"""The committed code of the wire contract is what protoc makes of the .proto files."""
+"""The committed code and reference of the wire contract are what the .proto files say."""
 
 from __future__ import annotations
 
@@ -22,3 +22,9 @@ def test_committed_code_is_what_protoc_generates(project: Path, tmp_path: Path) 
         name for name in committed | current if committed.get(name) != current.get(name)
     )
     assert not drifted, f"run `make proto`; these are not what the .proto files say: {drifted}"
+
+
+def test_committed_reference_is_what_the_comments_say(project: Path, tmp_path: Path) -> None:
+    current = tmp_path / "protocol.md"
+    subprocess.run([sys.executable, project / "proto" / "reference.py", current], check=True)
+    assert current.read_text() == (project / "docs" / "protocol.md").read_text(), "run `make proto`"

@@ -156,7 +156,7 @@ def test_labels_of_any_kind_stand_beside_the_outputs_of_a_replay(
             assert replay(name, "--output", name, *drawn) == 0
             labels, given = (labels_in(path) for path in (rows, place / f"{name}.csv"))
             if name == "pace":
-                assert np.array_equal(np.float32(labels), np.float32(given))
+                assert np.array_equal(np.array(labels, np.float32), np.array(given, np.float32))
             else:
                 assert labels == given
             assert plot.read_bytes().startswith(b"\x89PNG")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from doubles.authority import Authority, encrypted
+from doubles.counted_source import wait_until
 from doubles.counting_cell import CountingCell, counting_outputs
 from doubles.in_process_server import InProcessServer, served
 from doubles.known_callers import KnownCallers
@@ -329,11 +330,13 @@ class TestMeaning:
 def wait_until_unknown(address: str, token: str) -> None:
     """Waits until a server has read that a token is gone."""
     with Link(address, credentials=Credentials(token=token)) as link:
-        deadline = time.monotonic() + 30.0
-        while time.monotonic() < deadline:
-            try:
-                list(unary_calls.list_sessions(link))
-            except errors.CallerUnknownError:
-                return
-            time.sleep(0.05)
-    raise AssertionError("the token is still known")
+        wait_until(lambda: is_unknown(link))
+
+
+def is_unknown(link: Link) -> bool:
+    """Says whether a server does not know who calls over a link."""
+    try:
+        list(unary_calls.list_sessions(link))
+    except errors.CallerUnknownError:
+        return True
+    return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -76,11 +77,10 @@ def generator_over(source: CountedSource) -> Iterator[np.ndarray]:
     yield from source
 
 
-def wait_until(condition: Callable[[], Any]) -> None:
-    """Waits for what another thread is about to do."""
+def wait_until(condition: Callable[[], Any], patience_s: float = 60.0) -> None:
+    """Waits for what another thread, or a server, is about to do."""
     done = threading.Event()
-    for _ in range(6000):
-        if condition():
-            return
+    deadline = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < deadline, "it does not come"
         done.wait(0.01)
-    raise AssertionError("it does not come")

@@ -48,10 +48,11 @@ class Recording:
 
     Attributes:
       refuses_writes: whether the disk fails at each write.
+      refuses_syncs: whether it fails at each sync of SQLite's own.
     """
 
     def __init__(self) -> None:
-        self.refuses_writes = False
+        self.refuses_writes = self.refuses_syncs = False
         self.events: list[Event] = []
         self._is_on = False
         self.before: dict[str, bytes] = {}
@@ -139,6 +140,8 @@ class _File(apsw.VFSFile):
         super().xTruncate(size)
 
     def xSync(self, flags: int) -> None:  # noqa: N802 - apsw's name.
+        if self._recording.refuses_syncs:
+            raise apsw.exception_for(apsw.SQLITE_IOERR_FSYNC)
         begin = len(self._recording.events)
         super().xSync(flags)
         self._recording.note(Sync(self._name, begin, threading.get_ident()))

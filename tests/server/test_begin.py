@@ -46,7 +46,7 @@ def test_life_that_has_ended_is_not_replaced_but_followed() -> None:
     begin(world, "two", 2)
     world.clock.advance(1.0)
     begun, _ = begin(world, "three", 3)
-    assert begun.life.labels == {"follows": "two"}
+    assert (begun.life.follows, begun.life.labels) == ("two", {})
     (model,) = world.server.engine.observer.models
     assert (model.created, model.deleted, model.expired, model.replaced) == (3, 1, 1, 0)
 

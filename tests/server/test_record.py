@@ -57,6 +57,7 @@ def records(draw: st.DrawFn) -> Record:
         request_id=draw(texts),
         reset_request_id=draw(texts),
         labels=draw(st.dictionaries(texts, texts, max_size=3)),
+        follows=draw(texts),
         unknown=draw(st.dictionaries(st.text("xyz", min_size=1), json_values, max_size=3)),
     )
     kept = draw(st.integers(0, life.window))
@@ -184,8 +185,12 @@ class TestGoldenRecords:
         histories=b"history3",
         outputs=b"",
     )
+    BEGUN = ALIVE._replace(
+        life=dataclasses.replace(LIFE, follows="9b2f8c1d-5e64-4f0a-b3a7-2d1c6e8f0a95")
+    )
     WRITTEN = pytest.mark.parametrize(
-        ("name", "written"), [("version_1", ALIVE), ("version_1_deleted", DELETED)]
+        ("name", "written"),
+        [("version_1", ALIVE), ("version_1_deleted", DELETED), ("version_1_begun", BEGUN)],
     )
 
     @WRITTEN
@@ -198,7 +203,7 @@ class TestGoldenRecords:
 
     def test_each_file_is_tried(self) -> None:
         files = {path.name for path in GOLDEN.iterdir()}
-        assert files == {"version_1", "version_1_deleted"}
+        assert files == {"version_1", "version_1_deleted", "version_1_begun"}
 
 
 class TestDamage:
@@ -341,6 +346,7 @@ class TestGrowth:
             ("delete_wall_ns", 0),
             ("reset_request_id", ""),
             ("labels", {}),
+            ("follows", ""),
         ],
     )
     def test_life_s_missing_field_has_its_default(self, name: str, default: Any) -> None:

@@ -17,7 +17,6 @@ import pytest
 
 from doubles.plain_session import PlainSession, history_of
 from doubles.ruled_session import RuledSession, moment
-from tickcell.server import lives as lives_module
 
 # A request may have fewer steps than the window, as where its rows are bounded.
 WINDOW, MOST, TTL, RETENTION = 3, 2, 3, 2
@@ -85,7 +84,7 @@ def assert_holds(ruled: RuledSession, plain: PlainSession) -> None:
         plain.create_request,
         plain.lived.reset_request,
     )
-    assert life.labels == ({lives_module.FOLLOWS: plain.follows} if plain.follows else {})
+    assert life.follows == plain.follows
     assert (record.renew_ns, record.renew_wall_ns) == moment(plain.renewed)
     assert life.delete_ns == plain.deleted
     window = () if life.is_deleted and not plain.keeps_window else frames[-WINDOW:]

@@ -14,6 +14,7 @@ from server import store_records
 from server.recorded_disk import Recording
 from server.store_process import StoreProcess
 from tickcell.server.store import Applied, SqliteStore, StoreAwayError, Unknown
+from tickcell.server.store.database import connect
 from tickcell.server.store.disk import Disk
 
 MOST_BYTES = 64 << 20
@@ -118,6 +119,39 @@ def test_commit_in_which_the_disk_fails_is_unknown_and_ends_with_it(
     recording.refuses_writes = False
     assert store.commit(second) == [Applied()] * count
     store.close()
+    recording.close()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_sync_refused_within_a_commit_ends_acknowledging_too(
+    tmp_path: pathlib.Path, count: int
+) -> None:
+    recording = Recording()
+    keys = [store_records.key(index) for index in range(count)]
+    store = SqliteStore.open(tmp_path, disk=recording.disk)
+    first = [store_records.step(key, None) for key in keys]
+    second = [store_records.step(change.key, change.replacement) for change in first]
+    assert store.commit(first) == [Applied()] * count
+    # Once all is copied, the next commit begins the log anew, and syncs it itself.
+    copier = connect(tmp_path, recording.disk.vfs)
+    copier.execute("SELECT * FROM store").fetchall()
+    frames, copied_frames = copier.wal_checkpoint()
+    assert frames == copied_frames > 0
+    copier.close()
+    recording.refuses_syncs = True
+    assert [type(verdict) for verdict in store.commit(second)] == [Unknown] * count
+    # Another try would succeed, though the pages may be gone.
+    recording.refuses_syncs = False
+    with pytest.raises(StoreAwayError, match="refused to sync"):
+        store.commit(second)
+    store.close()
+    again = SqliteStore.open(tmp_path)
+    # Unknown: either all of it is there or nothing.
+    assert again.load(keys) in (
+        [change.replacement for change in first],
+        [change.replacement for change in second],
+    )
+    again.close()
     recording.close()
 
 

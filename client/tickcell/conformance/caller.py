@@ -21,6 +21,10 @@ from tickcell.v1 import session_service_pb2 as pb
 if TYPE_CHECKING:
     from typing import Self
 
+# protoc gives its stubs no types.
+_session_stub: Any = session_service_pb2_grpc.SessionServiceStub
+_model_stub: Any = model_service_pb2_grpc.ModelServiceStub
+
 # Longer than any call takes on a loaded machine, so that a hang is a failure.
 PATIENCE_S = 30.0
 
@@ -218,8 +222,8 @@ class Caller:
         self._opened = self.channel = opened
         if authorization:
             self.channel = grpc.intercept_channel(self._opened, _Shown(authorization))
-        self.sessions = session_service_pb2_grpc.SessionServiceStub(self.channel)  # type: ignore[no-untyped-call]
-        self.models = model_service_pb2_grpc.ModelServiceStub(self.channel)  # type: ignore[no-untyped-call]
+        self.sessions = _session_stub(self.channel)
+        self.models = _model_stub(self.channel)
 
     def __enter__(self) -> Self:
         return self

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 
     from tickcell.server.clock import Moment
 
-# The label that names, by the call that began it, the life before one that was begun.
-FOLLOWS = "follows"
-
 # What a step message may have beside its vector: the longest id, the indices, a history,
 # and room for fields to come.
 _BESIDE_VECTOR_BYTES = 256
@@ -148,8 +145,8 @@ def create(record: Record | None, request: CreateRequest, now: Moment, retention
 def begin(record: Record | None, request: CreateRequest, now: Moment, retention_ns: int) -> Record:
     """Returns the record of a new life, also where one is alive, or of the one that this began.
 
-    A life that is alive ends thereby. The next one names it in a label, so that its own
-    beginning is known again when it comes late, and does not end its successor.
+    A life that is alive ends thereby. The next one names the call that began it, so that this
+    is known again when it comes late, and does not end its successor.
 
     Raises:
       SessionDeleted, SessionExpired: this request began a life that has ended.
@@ -160,13 +157,12 @@ def begin(record: Record | None, request: CreateRequest, now: Moment, retention_
     begun_by = record.life.request_id
     if begun_by == request.request_id:
         return live(record, request.session, now.store_ns, retention_ns)
-    if record.life.labels.get(FOLLOWS) == request.request_id:
+    if record.life.follows == request.request_id:
         raise restarted(record, request.session, request.generation)
-    labels = {**request.labels, FOLLOWS: begun_by}
-    return _created(request._replace(labels=labels), now)
+    return _created(request, now, follows=begun_by)
 
 
-def _created(request: CreateRequest, now: Moment) -> Record:
+def _created(request: CreateRequest, now: Moment, follows: str = "") -> Record:
     """Returns the record of a new session, or of a new life of one."""
     life = Life(
         generation=request.generation,
@@ -183,6 +179,7 @@ def _created(request: CreateRequest, now: Moment) -> Record:
         fingerprint=request.fingerprint,
         request_id=request.request_id,
         labels=request.labels,
+        follows=follows,
     )
     return Record(
         life,

@@ -71,6 +71,8 @@ class Life:
       request_id: of the call that created the session.
       reset_request_id: of the call that began this generation, if that was a reset.
       labels: the caller's own notes.
+      follows: the call that began the life before, if this one was begun in its place; see
+        `lives.begin`.
       unknown: the fields of a newer server, by name.
     """
 
@@ -91,12 +93,16 @@ class Life:
     delete_wall_ns: int = 0
     reset_request_id: str = ""
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
+    follows: str = ""
     unknown: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def encoded(self) -> bytes:
         """The life's bytes."""
         known = {name: getattr(self, name) for name in _LIFE_FIELDS}
+        # Most lives have none, and a record from before there was one stays as it is.
+        if not self.follows:
+            del known["follows"]
         return json.dumps(known | self.unknown, separators=(",", ":")).encode()
 
     @functools.cached_property
