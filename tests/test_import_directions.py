@@ -49,6 +49,8 @@ DOORS: dict[str, tuple[str, ...]] = {
 # What pure modules keep out: the network, the disk, the clock, chance, the environment.
 IMPURE = {"grpc", "apsw", "os", "pathlib", "random", "secrets", "socket", "threading", "time"}
 PURE = (
+    "tickcell.client.flight",
+    "tickcell.client.recall",
     "tickcell.model.interface",
     "tickcell.server.computing",
     "tickcell.server.heads",

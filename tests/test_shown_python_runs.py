@@ -21,6 +21,7 @@ from tickcell.server.catalogue import ServedModel
 
 PROJECT = Path(__file__).resolve().parents[1]
 SHOWN_ADDRESS = '"localhost:50061"'
+SHOWN_SERVERS = '"a.example:50061", "b.example:50061", "c.example:50061"'
 SHOWN_SECURE_ADDRESS = '"plant.example:50061"'
 BLOCKS = [
     pytest.param(block.code, id=f"{name}:{block.line}")
@@ -85,6 +86,8 @@ def test_shown_python_gives_the_outputs_of_the_plain_loop(
             "SAFE": None,
         }
         code = code.replace(SHOWN_ADDRESS, repr(address))
+        # Two of three are away.
+        code = code.replace(SHOWN_SERVERS, f"'127.0.0.1:1', {address!r}, '127.0.0.1:2'")
         exec(code.replace(SHOWN_SECURE_ADDRESS, repr(secure_address)), names)
     cell = Bundle.load().cell()
     state = cell.initial_state()

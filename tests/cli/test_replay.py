@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import IO
 import numpy as np
 import pytest
 
+from doubles.restorable_server import RestorableServer
 from tickcell.cli import command_line, comparison, samples
 from tickcell.cli.server_process import ServerProcess
 from tickcell.client import Session, errors, unary_calls
@@ -209,6 +211,50 @@ def test_a_killed_replay_is_resumed_without_a_gap_or_a_double(
     assert outputs_in(out.read_text()).tobytes() == whole.tobytes()
 
 
+@pytest.fixture
+def restorable() -> Iterator[RestorableServer]:
+    # A socket's path must be short.
+    with (
+        tempfile.TemporaryDirectory(prefix="tickcell-") as directory,
+        RestorableServer(Path(directory)) as started,
+    ):
+        yield started
+
+
+def test_a_replay_over_a_store_that_is_put_back_says_so_at_its_end(
+    restorable: RestorableServer, drive: Path, tmp_path: Path, whole: np.ndarray
+) -> None:
+    out = tmp_path / "outputs.csv"
+    process = spawn(restorable, "replay", drive, "--hz", 200, "--window", 500, "--out", out)
+    wait_for_rows(out, 100)
+    restorable.back_up()
+    wait_for_rows(out, out.read_bytes().count(b"\n") + 100)
+    restorable.put_back()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "tickcell: the store was put back to an earlier step 1 time(s); the steps in" in err
+    assert outputs_in(out.read_text()).tobytes() == whole.tobytes()
+
+
+def test_a_replay_is_resumed_on_a_store_that_was_put_back_meanwhile(
+    restorable: RestorableServer, drive: Path, tmp_path: Path, whole: np.ndarray
+) -> None:
+    out = tmp_path / "outputs.csv"
+    process = spawn(restorable, "replay", drive, "--hz", 200, "--session", "car", "--out", out)
+    wait_for_rows(out, 100)
+    restorable.back_up()
+    wait_for_rows(out, out.read_bytes().count(b"\n") + 100)
+    process.kill()
+    process.communicate(timeout=60)
+    restorable.put_back()
+    command = ("replay", drive, "--fast", "--session", "car", "--out", out, "--resume")
+    process = spawn(restorable, *command)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "its store was put back, or it was begun anew; the steps in between" in err
+    assert outputs_in(out.read_text()).tobytes() == whole.tobytes()
+
+
 def test_resuming_what_is_through_says_so(run: Run, drive: Path, tmp_path: Path) -> None:
     arguments = ["replay", drive, "--fast", "--session", "through", "--out", tmp_path / "out.csv"]
     assert run(*arguments)[0] == 0
@@ -285,13 +331,30 @@ def test_rows_that_have_left_the_window_cannot_be_made_up_for(
     assert "the rows end at step 100" in err
 
 
-def test_a_session_that_is_behind_its_rows_is_refused(
+def test_a_session_that_was_begun_anew_goes_over_all_of_its_rows_again(
+    run: Run, drive: Path, half: Path, server: ServerProcess, whole: np.ndarray
+) -> None:
+    session = Session.attach(server.address, "half")
+    session.reset()
+    session.detach()
+    status, _, err = run("replay", drive, "--fast", "--session", "half", "--out", half, "--resume")
+    assert status == 0
+    assert "half: stands at step 0, and the rows end at step 190: its store was put back" in err
+    assert outputs_in(half.read_text()).tobytes() == whole.tobytes()
+
+
+def test_rows_beyond_the_session_that_are_another_s_are_refused(
     run: Run, drive: Path, half: Path, server: ServerProcess
 ) -> None:
-    Session.attach(server.address, "half").reset()
+    session = Session.attach(server.address, "half")
+    session.reset()
+    session.detach()
+    half.write_text(half.read_text().replace("\n100,2.0,", "\n100,2.0,1"))
+    before = half.read_bytes()
     status, _, err = run("replay", drive, "--fast", "--session", "half", "--out", half, "--resume")
     assert status == 1
-    assert "stands at step 0, and the rows end at step 190" in err
+    assert "step 100: the row has" in err
+    assert half.read_bytes() == before
 
 
 def test_a_recording_shorter_than_the_session_is_another_one(

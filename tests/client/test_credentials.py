@@ -135,7 +135,19 @@ class TestTokens:
     def test_token_is_not_shown_over_plain_text_to_another_machine(self, address: str) -> None:
         with pytest.raises(errors.CredentialsError, match="over plain text, where others"):
             Link(address, credentials=Credentials(token="tickcell_x"))
+        with pytest.raises(errors.CredentialsError, match="over plain text, where others"):
+            Link(["localhost:1", address], credentials=Credentials(token="tickcell_x"))
         Link(address, credentials=Credentials(token="tickcell_x", tls=True)).close()
+
+    def test_whichever_of_several_servers_answers_is_shown_the_same(self, house: House) -> None:
+        credentials = Credentials(ca=house.ca, token_file=house.token_file)
+        with house.server(**house.known.options, **house.server_tls) as server:
+            for number in range(6):
+                # Nobody listens on the first; the sessions' own order is another for each.
+                listed = ["localhost:1", server.address]
+                with Session.create(listed, f"car-{number}", credentials=credentials) as session:
+                    assert session.info.owner == "token:robot-7"
+                    assert list(session.stream([[1.0]])) == [[1.0]]
 
     def test_token_is_in_no_text_about_it(self) -> None:
         assert "tickcell_x" not in repr(Credentials(token="tickcell_x"))

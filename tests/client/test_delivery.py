@@ -67,9 +67,9 @@ def reply_to(chunk: Chunk, outputs: bytes | None = None) -> wire.StreamStepsResp
     )
 
 
-def refusal_of(reason: str) -> wire.StreamStepsResponse:
+def refusal_of(reason: str, **metadata: str) -> wire.StreamStepsResponse:
     detail = any_pb2.Any()
-    detail.Pack(error_details_pb2.ErrorInfo(reason=reason, domain="tickcell"))
+    detail.Pack(error_details_pb2.ErrorInfo(reason=reason, domain="tickcell", metadata=metadata))
     return wire.StreamStepsResponse(
         error=status_pb2.Status(code=3, message=f"refused: {reason}", details=[detail])
     )
@@ -230,7 +230,19 @@ def test_more_than_may_wait_is_not_taken() -> None:
 
 EVENTS = st.lists(
     st.sampled_from(
-        ["push", "push", "send", "send", "serve", "serve", "take", "cut", "lose reply", "full"]
+        [
+            "push",
+            "push",
+            "send",
+            "send",
+            "serve",
+            "serve",
+            "take",
+            "cut",
+            "lose reply",
+            "full",
+            "put back",
+        ]
     ),
     max_size=200,
 )
@@ -247,7 +259,9 @@ def test_whatever_the_network_does_each_good_frame_is_applied_once_and_answered_
 ) -> None:
     """A server of the contract, whose outputs are its frames, behind a network that loses."""
     network = Network(delivery_of(window=window, max_chunk=min(max_chunk, window)), window, bad)
-    for event in [*events, *["serve", "send", "take"] * 200]:
+    settle = ["serve", "send", "take"] * 200
+    # A store that is put back after the last answer is healed with the next step that is good.
+    for event in [*events, *settle, *["push"] * (len(bad) + 1), *settle]:
         getattr(network, event.replace(" ", "_"))()
     good = [index for index in range(network.pushed) if index not in bad]
     assert network.applied == network.taken == [frame(index) for index in good]
@@ -280,7 +294,14 @@ class Network:
         if not self._on_the_way:
             return
         chunk = self._on_the_way.pop(0)
+        if chunk.first_step > len(self.applied):
+            self._refuse("STEP_GAP", next_step=str(len(self.applied)))
+            return
         frames = [chunk.frames[at : at + 4] for at in range(0, len(chunk.frames), 4)]
+        before = history.START
+        for applied in self.applied[: chunk.first_step]:
+            before = history.chain(before, applied, 1)
+        assert chunk.expected_history == before
         stored = len(self.applied) - chunk.first_step
         # As the contract has it: no gap, and nothing from before the window.
         assert 0 <= stored <= self._window
@@ -311,9 +332,13 @@ class Network:
             assert self.delivery.drop_refused()
             self.refused += 1
 
-    def _refuse(self, reason: str) -> None:
+    def put_back(self) -> None:
+        """Loses the newest steps, of which the client keeps all."""
+        del self.applied[len(self.applied) // 2 :]
+
+    def _refuse(self, reason: str, **metadata: str) -> None:
         with pytest.raises(errors.RefusedError) as refused:
-            self.delivery.accept(refusal_of(reason), 0.0)
+            self.delivery.accept(refusal_of(reason, **metadata), 0.0)
         self._end(refused.value)
 
     def _end(self, failure: errors.TickcellError) -> None:
@@ -321,3 +346,46 @@ class Network:
         if not self.delivery.has_failed:
             self.delivery.ended(failure)
         self.delivery.opened()
+
+
+def test_a_store_that_was_put_back_to_before_what_is_kept_is_a_gap_that_names_the_steps() -> None:
+    delivery = delivery_of(4, first_step=10)
+    delivery.accept(reply_to(send(delivery)), 0.0)
+    assert outputs_of(delivery) == [frame(index) for index in range(4)]
+    delivery.push(frame(4))
+    send(delivery)
+    with pytest.raises(errors.StepGapError) as gap:
+        delivery.accept(refusal_of("STEP_GAP", next_step="7"), 0.0)
+    assert delivery.ended(gap.value) is None
+    with pytest.raises(errors.StepGapError, match="steps 7 to 9 are no more kept"):
+        delivery.output()
+    assert not delivery.drop_refused()
+    assert delivery.flight.frames() == [frame(4)]
+
+
+@pytest.mark.parametrize("next_step", ["12", "99", "-1"])
+def test_a_gap_that_is_none_is_raised_and_not_answered_by_frames(next_step: str) -> None:
+    delivery = delivery_of(3, first_step=12)
+    send(delivery)
+    with pytest.raises(errors.StepGapError) as gap:
+        delivery.accept(refusal_of("STEP_GAP", next_step=next_step), 0.0)
+    assert delivery.ended(gap.value) is None
+
+
+def test_other_outputs_than_before_the_store_was_put_back_are_never_taken() -> None:
+    delivery = delivery_of(3, max_chunk=1)
+    for _ in range(2):
+        delivery.accept(reply_to(send(delivery)), 0.0)
+    assert outputs_of(delivery) == [frame(0), frame(1)]
+    send(delivery)
+    with pytest.raises(errors.StepGapError) as gap:
+        delivery.accept(refusal_of("STEP_GAP", next_step="0"), 0.0)
+    assert delivery.ended(gap.value) == 0.0
+    delivery.opened()
+    delivery.accept(reply_to(send(delivery)), 0.0)
+    with pytest.raises(errors.HistoryDiffersError) as differs:
+        delivery.accept(reply_to(send(delivery), frame(7)), 0.0)
+    assert differs.value.step == 1
+    assert delivery.ended(differs.value) is None
+    with pytest.raises(errors.HistoryDiffersError):
+        delivery.output()

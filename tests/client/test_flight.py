@@ -36,7 +36,7 @@ def answer(flight: Flight, chunk: Chunk) -> None:
     assert flight.unanswered == chunk
     last = history_of(chunk.first_step + chunk.step_count)
     assert chunk.last_history in (None, last)
-    flight.answer(chunk.frames, last)
+    flight.answer(chunk.frames, last, 0.0)
 
 
 def history_of(step: int) -> bytes:

@@ -8,8 +8,9 @@ from typing import Any, cast
 
 from doubles.counted_source import wait_until
 from tickcell.client.backoff import Backoff
+from tickcell.client.connection import Connection
 from tickcell.client.life import Life, Place
-from tickcell.client.link import Connection, Link
+from tickcell.client.link import Link
 from tickcell.client.pipeline import Pipeline
 from tickcell.wire import history
 
@@ -44,7 +45,9 @@ class SilentLink:
     def backoff(self) -> Backoff:
         return Backoff("car:1", None)
 
-    def stream(self, _: object, requests: Iterator[Any]) -> tuple[Connection, SilentCall]:
+    def stream(
+        self, _: object, session: str, requests: Iterator[Any]
+    ) -> tuple[Connection, SilentCall]:
         call = SilentCall()
         self.streams.append((requests, call))
         return cast("Connection", object()), call

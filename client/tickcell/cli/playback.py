@@ -4,7 +4,8 @@ Going on after a crash of anything: the rows that are written say how far the
 caller came, the session says how far the server came, and the window holds what
 lies between. The replay begins again at the oldest step of the window, so that
 the server compares the frames with those it was sent, and the outputs are
-compared with the rows: another recording, or another file, shows.
+compared with the rows: another recording, or another file, shows. Where the store
+was put back, the session stands before the rows' end, and more of them are compared.
 """
 
 from __future__ import annotations
@@ -43,11 +44,6 @@ def start_step(info: SessionInfo, rows: OutputRows, frame_count: int | None) -> 
     oldest = max(0, info.next_step - info.window_step_count)
     if frame_count is not None and frame_count < info.next_step:
         raise too_short(info, frame_count)
-    if rows.next_step > info.next_step:
-        raise RowsError(
-            f"{info.id}: stands at step {info.next_step}, and the rows end at step "
-            f"{rows.next_step}: they are another session's, or its store was restored; start anew."
-        )
     if rows.next_step < oldest:
         raise RowsError(
             f"{info.id}: stands at step {info.next_step} and keeps the outputs of "

@@ -19,6 +19,7 @@ from tickcell.client import errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Self
 
 # A cold disk and a loaded machine included.
 START_S = 60.0
@@ -50,7 +51,7 @@ class ServerProcess:
         ]
         self._process: subprocess.Popen[str] | None = None
 
-    def __enter__(self) -> ServerProcess:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

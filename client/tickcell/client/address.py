@@ -1,4 +1,4 @@
-"""The server's address: whether it can be one, and whether it is on this machine."""
+"""Addresses of servers: whether each can be one, and whether it is on this machine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dataclasses
 import ipaddress
 import re
 import socket
+from collections.abc import Sequence
 
 from tickcell.client import errors
 
@@ -68,6 +69,25 @@ def parse(text: str) -> Address:
     name = name.lower().removesuffix(".")
     is_loopback = name == "localhost" or name.endswith(".localhost")
     return Address(text, is_local=is_loopback or _is_own_name(name), is_loopback=is_loopback)
+
+
+def parse_all(given: str | Sequence[str]) -> tuple[Address, ...]:
+    """Returns the addresses that are given: one text with commas between them, or each by itself.
+
+    Raises:
+      AddressError: one of them can be no address, one is there twice, or none.
+    """
+    if not isinstance(given, Sequence) or isinstance(given, bytes):
+        raise _refused(given, "expected a string, or a list of them")
+    texts = given.split(",") if isinstance(given, str) else given
+    if not all(isinstance(text, str) for text in texts):
+        raise _refused(given, "expected a string, or a list of them")
+    parsed = tuple(map(parse, texts))
+    if not parsed:
+        raise _refused(given, "expected at least one")
+    if len(set(parsed)) < len(parsed):
+        raise _refused(given, "expected each of them once")
+    return parsed
 
 
 def _refused(text: object, expected: str) -> errors.AddressError:

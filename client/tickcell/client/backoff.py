@@ -33,50 +33,58 @@ class Backoff:
         address: str,
         retry_for_s: float | None,
         clock: Callable[[], float] = time.monotonic,
+        server_count: int = 1,
     ) -> None:
         """Begins with no failure.
 
         Args:
-          address: of the server, for the texts.
+          address: of the server, or of all that may be asked, for the texts.
           retry_for_s: for how long to try again after the first failure; None for ever.
           clock: gives a time in seconds that never jumps.
+          server_count: how many servers may be asked, one after another.
         """
         self._address = address
+        self._server_count = server_count
         self._retry_for_s = retry_for_s
         self._clock = clock
         # Since when the server has not answered; None if it did.
         self._since: float | None = None
         self._delay_s = FIRST_DELAY_S
+        # What each of the servers said since the last delay.
+        self._round: list[errors.TickcellError] = []
 
     def after(self, error: errors.TickcellError) -> float:
         """Counts a failure, and returns how long to wait before the same is tried again.
 
-        Each delay doubles the one before, and is no shorter than the server asks for; the
-        last try is at the very end of the time.
+        Another server that may answer is asked at once, until all were. Each delay doubles
+        the one before, and is no shorter than a server asks for; the last try is at the very
+        end of the time.
 
         Raises:
           RefusedError, CallError: trying again does not help, or it did not in time.
           UnavailableError: the outcome is unknown and the time is over.
         """
-        is_lost = isinstance(error, errors.LostError)
-        if not is_lost and not (isinstance(error, errors.RefusedError) and error.may_pass):
+        if not _may_pass(error):
             raise error
         if self._since is None:
             self._since = self._clock()
             self._note_failure(error)
+        self._round.append(error)
+        if error.elsewhere and len(self._round) < self._server_count:
+            return 0.0
+        tried, self._round = self._round, []
         waited_s = self._clock() - self._since
         left_s = None if self._retry_for_s is None else self._retry_for_s - waited_s
         if left_s is not None and left_s <= 0:
-            if not is_lost:
+            if not any(isinstance(each, errors.LostError) for each in tried):
                 raise error
+            said = "; ".join(map(str, tried))
             raise errors.UnavailableError(
-                f"{self._address}: no answer for {waited_s:.3g} s ({error}); whether the last "
+                f"{self._address}: no answer for {waited_s:.3g} s ({said}); whether the last "
                 "request was applied is unknown, and sending it again is safe."
             ) from error
-        delay_s = self._delay_s
+        delay_s = max(self._delay_s, *map(_asked_s, tried))
         self._delay_s = min(2 * self._delay_s, LAST_DELAY_S)
-        if isinstance(error, errors.RefusedError) and error.retry_s is not None:
-            delay_s = max(delay_s, error.retry_s)
         return delay_s if left_s is None else min(delay_s, left_s)
 
     def answered(self) -> None:
@@ -86,6 +94,7 @@ class Backoff:
             _log.warning("%s: answers again after %.1f s", self._address, waited_s)
             self._since = None
             self._delay_s = FIRST_DELAY_S
+            self._round = []
 
     def _note_failure(self, error: errors.TickcellError) -> None:
         how_long = ""
@@ -94,3 +103,14 @@ class Backoff:
                 return
             how_long = f" for {self._retry_for_s:g} s"
         _log.warning("%s: %s; trying again%s", self._address, error, how_long)
+
+
+def _may_pass(error: errors.TickcellError) -> bool:
+    if isinstance(error, errors.LostError | errors.StoreDiffersError):
+        return True
+    return isinstance(error, errors.RefusedError) and error.may_pass
+
+
+def _asked_s(error: errors.TickcellError) -> float:
+    """Returns how long a server asks to wait."""
+    return (error.retry_s or 0.0) if isinstance(error, errors.RefusedError) else 0.0

@@ -8,7 +8,7 @@ import logging
 import os
 import pathlib
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import grpc
@@ -106,20 +106,21 @@ _NO = {"", "0", "false", "no", "off"}
 
 
 class Shown:
-    """Credentials as they are at a moment, for one address."""
+    """Credentials as they are at a moment, for the servers of one store."""
 
-    def __init__(self, credentials: Credentials, where: Address) -> None:
+    def __init__(self, credentials: Credentials, servers: Sequence[Address]) -> None:
         """Reads all files for the first time.
 
         Raises:
           CredentialsError: one cannot be read or used, or a token would be shown over plain
             text to another machine.
         """
-        if credentials.shows_token and not (credentials.uses_tls or where.is_loopback):
-            raise errors.CredentialsError(
-                f"token: is not shown to {where} over plain text, where others could read it on "
-                "its way; connect with TLS."
-            )
+        for where in servers:
+            if credentials.shows_token and not (credentials.uses_tls or where.is_loopback):
+                raise errors.CredentialsError(
+                    f"token: is not shown to {where} over plain text, where others could read it "
+                    "on its way; connect with TLS."
+                )
         self._credentials = credentials
         self._token = self._read_token()
         self._tls = self._read_tls()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from tickcell.client.backoff import Backoff
     from tickcell.client.life import Chunk, Life, Place
+    from tickcell.client.recall import Recall
 
 # A frame that is refused for what it is takes no step: those behind it can go on.
 FRAME_REFUSALS = (errors.FrameError, errors.OutputNotFiniteError)
@@ -49,6 +50,7 @@ class Delivery:
         max_waiting: int,
         deadline_s: float,
         backoff: Backoff,
+        recall: Recall | None = None,
     ) -> None:
         """Prepares the next steps.
 
@@ -60,8 +62,9 @@ class Delivery:
           max_waiting: the most steps that are pushed and whose output the caller lacks.
           deadline_s: how long a reply may take.
           backoff: decides what follows a failure.
+          recall: the session's, of the steps before; None for none.
         """
-        self.flight = Flight(place, life.window, life.output_size, frames)
+        self.flight = Flight(place, life.window, life.output_size, frames, recall)
         self._life = life
         self._max_chunk = max_chunk
         self._max_waiting = max_waiting
@@ -140,7 +143,11 @@ class Delivery:
         Returns:
           Whether the frames behind it can go on; false if it was not the frame's fault.
         """
-        if not isinstance(self._failure, FRAME_REFUSALS):
+        if (
+            not isinstance(self._failure, FRAME_REFUSALS)
+            or self.flight.answered < self.flight.first
+        ):
+            # Or it is a frame that the caller has had the output of, before a store was put back.
             return False
         self.flight.drop()
         self._failure = None
@@ -171,12 +178,13 @@ class Delivery:
         Raises:
           RefusedError: the request was refused.
           ReplyError: the reply belongs to something else.
+          HistoryDiffersError: a step that was sent again has other outputs than before.
         """
         if reply.HasField("error"):
             refused = grpc_errors.from_status(reply.error)
             raise refused or errors.ReplyError(f"{self._life.session}: {reply.error.message}")
         outputs = self._life.outputs(reply, self.flight.unanswered)
-        self.flight.answer(outputs, reply.history)
+        self.flight.answer(outputs, reply.history, now)
         self._owed_since = now
         self._backoff.answered()
 
@@ -190,6 +198,8 @@ class Delivery:
         Returns:
           How long to wait before the next stream; None if the steps cannot go on.
         """
+        if isinstance(failure, errors.StepGapError):
+            return self._roll_back(failure)
         if self._may_split(failure):
             # How frames fall into chunks is chance, and must not show: the steps before
             # the one that is refused have outputs.
@@ -200,10 +210,19 @@ class Delivery:
             # is a frame for it.
             return 0.0
         try:
-            return self._backoff.after(failure)
+            return self._backoff.after(self._life.explained(failure))
         except errors.TickcellError as final:
             self._failure = final
             return None
+
+    def _roll_back(self, gap: errors.StepGapError) -> float | None:
+        """Goes on from where a store stands that was put back, if that can be."""
+        try:
+            self.flight.roll_back(gap)
+        except errors.StepGapError as final:
+            self._failure = final
+            return None
+        return 0.0
 
     def _may_split(self, failure: errors.TickcellError) -> bool:
         is_refused = isinstance(failure, errors.RefusedError) and not failure.may_pass

@@ -6,8 +6,12 @@
     │  ├─ FrameError
     │  │  └─ FrameShapeError, FrameNotFiniteError, FrameOutOfRangeError
     │  ├─ SessionEndedError
-    │  │  └─ SessionUnknownError, SessionExpiredError, SessionDeletedError
-    │  ├─ SessionExistsError, SessionRestartedError
+    │  │  ├─ SessionUnknownError
+    │  │  │  └─ CreateLostError     the store had the session, and has it no more
+    │  │  └─ SessionExpiredError, SessionDeletedError
+    │  ├─ SessionExistsError
+    │  ├─ SessionRestartedError
+    │  │  └─ ResetLostError         the store has the life before again
     │  ├─ StepStaleError, StepGapError, StepConflictError
     │  ├─ ModelUnknownError, ModelNotServedError, NumericsChangedError, OutputNotFiniteError
     │  ├─ ModelBrokenError, ModelsUncontrolledError
@@ -20,14 +24,16 @@
     ├─ CallError                    gRPC refused the call; the code and its text are gRPC's
     │  └─ LostError                 the call broke off: whether it was applied is not known
     ├─ UnavailableError             the same, and `retry_for_s` is over
+    ├─ StoreDiffersError            one of several servers keeps another store
+    ├─ HistoryDiffersError          steps that were sent again gave other outputs than before
     ├─ BacklogError                 more frames wait for the server than may
     ├─ ReplyError                   a reply does not belong to its request
     ├─ AddressError                 the server's address cannot be one
     ├─ CredentialsError             a certificate, key or token cannot be used
     └─ UsageError                   a call that cannot be meant, such as a step of a closed session
 
-Each leaf of `RefusedError` has one reason of `proto/tickcell/v1/error_reason.proto`,
-whose comments say what it means.
+Each class below `RefusedError` that has a reason has one of
+`proto/tickcell/v1/error_reason.proto`, whose comments say what it means.
 """
 
 from __future__ import annotations
@@ -39,7 +45,13 @@ if TYPE_CHECKING:
 
 
 class TickcellError(Exception):
-    """Anything that the client raises by itself."""
+    """Anything that the client raises by itself.
+
+    Attributes:
+      elsewhere: whether another server of the same store may answer the same request.
+    """
+
+    elsewhere: bool = False
 
 
 class RefusedError(TickcellError):
@@ -109,6 +121,14 @@ class SessionUnknownError(SessionEndedError):
     reason = "SESSION_UNKNOWN"
 
 
+class CreateLostError(SessionUnknownError):
+    """The store had this session when it was attached to or created, and does not know it now.
+
+    It was put back to a backup from before, unless the session ended so long ago that its
+    end is forgotten.
+    """
+
+
 class SessionExpiredError(SessionEndedError):
     """The session was idle for longer than its time to live."""
 
@@ -133,6 +153,10 @@ class SessionRestartedError(RefusedError):
     reason = "SESSION_RESTARTED"
 
 
+class ResetLostError(SessionRestartedError):
+    """The store has the life again that this client had ended by a reset: it was put back."""
+
+
 class StepStaleError(RefusedError):
     """The step was applied, but its outputs have left the window."""
 
@@ -155,12 +179,14 @@ class ModelUnknownError(RefusedError):
     """No model of this name and version is served."""
 
     reason = "MODEL_UNKNOWN"
+    elsewhere = True
 
 
 class ModelNotServedError(RefusedError):
     """The model to which the session is pinned is not served here."""
 
     reason = "MODEL_NOT_SERVED"
+    elsewhere = True
 
 
 class ModelBrokenError(RefusedError):
@@ -205,6 +231,7 @@ class StreamsFullError(RefusedError):
 
     reason = "STREAMS_FULL"
     may_pass = True
+    elsewhere = True
 
 
 class OwnerSessionsFullError(RefusedError):
@@ -241,6 +268,7 @@ class DrainingError(RefusedError):
 
     reason = "DRAINING"
     may_pass = True
+    elsewhere = True
 
 
 class RecordDamagedError(RefusedError):
@@ -267,6 +295,7 @@ class StoreAwayError(RefusedError):
 
     reason = "STORE_AWAY"
     may_pass = True
+    elsewhere = True
 
 
 class StoreDamagedError(RefusedError):
@@ -284,6 +313,7 @@ class OutcomeUnknownError(RefusedError):
 
     reason = "OUTCOME_UNKNOWN"
     may_pass = True
+    elsewhere = True
 
 
 class InternalError(RefusedError):
@@ -291,6 +321,7 @@ class InternalError(RefusedError):
 
     reason = "INTERNAL"
     may_pass = True
+    elsewhere = True
 
 
 class CallError(TickcellError):
@@ -311,12 +342,32 @@ class LostError(CallError):
     The client sends such a request again by itself, which is always right.
     """
 
+    elsewhere = True
+
 
 class UnavailableError(TickcellError):
     """The server did not answer for `retry_for_s`; what became of the request is not known.
 
     The session is kept; doing the same step again, later, is right.
     """
+
+
+class StoreDiffersError(TickcellError):
+    """One of several servers keeps another store than the others, so none of their sessions."""
+
+    elsewhere = True
+
+
+class HistoryDiffersError(TickcellError):
+    """A store was put back, and steps that were sent again gave other outputs than before.
+
+    Attributes:
+      step: the first whose outputs differ.
+    """
+
+    def __init__(self, message: str, step: int) -> None:
+        super().__init__(message)
+        self.step = step
 
 
 class BacklogError(TickcellError):
@@ -342,7 +393,7 @@ class UsageError(TickcellError, ValueError):
 def _leaves(tree: type[RefusedError]) -> Iterator[type[RefusedError]]:
     for child in tree.__subclasses__():
         yield from _leaves(child)
-        if child.reason:
+        if "reason" in vars(child):
             yield child
 
 

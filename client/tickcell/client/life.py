@@ -57,12 +57,35 @@ class Life:
     Attributes:
       window: W, in steps.
       output_size: the bytes of one step's outputs, `[B, O]` float32.
+      ended: the generations that this client has ended by a reset.
     """
 
     session: str
     generation: int
     window: int
     output_size: int
+    ended: tuple[int, ...] = ()
+
+    def explained(self, failure: errors.TickcellError) -> errors.TickcellError:
+        """Returns what a failure means to whoever was answered in this life before."""
+        if isinstance(failure, errors.SessionUnknownError):
+            return errors.CreateLostError(
+                f"{self.session}: was here, and the store does not know it any more: it was put "
+                "back to before the session was created, unless that ended long ago. Create it "
+                "again, and send the frames from step 0 on.",
+                failure.metadata,
+            )
+        if (
+            isinstance(failure, errors.SessionRestartedError)
+            and int(failure.metadata.get("generation", 0)) in self.ended
+        ):
+            return errors.ResetLostError(
+                f"{self.session}: stands at step {failure.metadata['next_step']} of the life that "
+                "was ended by a reset: the store was put back to before that. Attach to it and "
+                "reset it again, and send the frames from step 0 on.",
+                failure.metadata,
+            )
+        return failure
 
     def request(self, kind: type[Any], chunk: Chunk) -> Any:
         """Returns the request, of either step method, that sends a chunk."""

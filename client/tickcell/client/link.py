@@ -1,8 +1,8 @@
-"""The way to one server: calls with deadlines, sent again until their outcome is known."""
+"""The way to the servers of a store: calls that are sent again until their outcome is known."""
 
 from __future__ import annotations
 
-import functools
+import logging
 import math
 import threading
 import time
@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from tickcell.client import address as addresses
-from tickcell.client import arguments, at_exit, errors, grpc_errors
+from tickcell.client import arguments, at_exit, errors, grpc_errors, methods
 from tickcell.client.backoff import Backoff
+from tickcell.client.connection import Connection
 from tickcell.client.credentials import NONE, Credentials, Shown
+from tickcell.client.servers import Servers
+from tickcell.v1 import session_service_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
 
     from google.protobuf.message import Message
 
+    from tickcell.client.address import Address
     from tickcell.client.methods import Method
 
 # Far more than a turn of a loaded server takes, and short enough to notice a
@@ -27,9 +31,7 @@ if TYPE_CHECKING:
 DEADLINE_S = 5.0
 RETRY_FOR_S = 60.0
 
-# How long a connection may be in the making, over however many tries of a call:
-# several round trips of the slowest link.
-_CONNECT_S = 5.0
+_log = logging.getLogger("tickcell.client")
 
 _OPTIONS: list[tuple[str, Any]] = [
     # gRPC's retries know nothing of steps: it replays a stream from its buffer.
@@ -43,12 +45,12 @@ _OPTIONS: list[tuple[str, Any]] = [
 
 
 class Link:
-    """A connection to one server that is made anew whenever it breaks.
+    """A connection to one of a store's servers, made anew, to another, whenever it breaks.
 
     Only requests that are safe to send again may be called.
 
     Attributes:
-      address: of the server, as given.
+      address: of the servers, with commas between them.
       credentials: by which the server is known, and what it is shown.
       deadline_s: how long one try of a call may take; infinite for no deadline.
       retry_for_s: how long to try again after a failure; None for ever.
@@ -56,8 +58,9 @@ class Link:
 
     def __init__(
         self,
-        address: str,
+        address: str | Sequence[str],
         *,
+        session: str = "",
         credentials: Credentials | None = None,
         deadline_s: float = DEADLINE_S,
         retry_for_s: float | None = RETRY_FOR_S,
@@ -65,18 +68,22 @@ class Link:
         """Prepares a connection; the first call makes it.
 
         Args:
-          address: `HOST:PORT` or `unix:PATH`.
+          address: `HOST:PORT` or `unix:PATH`; several servers of one store with commas
+            between them, or as a list.
+          session: the one that it is for, by which it is chosen what server is asked first;
+            "" for the first that is given.
           credentials: None for plain text, and nothing shown.
           deadline_s: above 0; `math.inf` for no deadline.
           retry_for_s: 0 or more; None or `math.inf` for ever.
 
         Raises:
-          AddressError: the address is neither.
+          AddressError: an address is neither.
           CredentialsError: a file cannot be used, or a token would be shown over plain text.
           UsageError: a time is out of its range.
         """
-        where = addresses.parse(address)
-        self.address = address
+        places = addresses.parse_all(address)
+        self._servers = Servers(places, session)
+        self.address = self._servers.name
         self.deadline_s = arguments.seconds("deadline_s", deadline_s, above=0.0)
         self.retry_for_s = (
             None
@@ -84,12 +91,11 @@ class Link:
             else arguments.seconds("retry_for_s", retry_for_s)
         )
         self.credentials = credentials or NONE
-        self._shown = Shown(self.credentials, where)
-        proxy = [("grpc.enable_http_proxy", 0)] if where.is_local else []
-        self._options = [*_OPTIONS, *proxy]
-        # Guards the connection: a session may be touched while it is stepped.
+        self._shown = Shown(self.credentials, places)
+        # Guards the connections: a session may be touched while it is stepped.
         self._lock = threading.Lock()
-        self._connection: Connection | None = None
+        # One to each server, at most; another than that in use is still being made.
+        self._connections: dict[Address, Connection] = {}
         self._owner = at_exit.Owner(self)
 
     def __enter__(self) -> Link:
@@ -100,7 +106,18 @@ class Link:
 
     def backoff(self) -> Backoff:
         """Returns what decides about the failures of one call, or of one stream after another."""
-        return Backoff(self.address, self.retry_for_s)
+        return Backoff(self.address, self.retry_for_s, server_count=len(self._servers))
+
+    def beside(self, *, retry_for_s: float | None) -> Link:
+        """Returns a link with connections of its own, which asks the same server."""
+        link = Link(
+            [each.text for each in self._servers.addresses],
+            credentials=self.credentials,
+            deadline_s=self.deadline_s,
+            retry_for_s=retry_for_s,
+        )
+        link._servers = self._servers
+        return link
 
     def call(self, method: Method, request: Message) -> Any:
         """Calls a unary method until its outcome is known.
@@ -109,15 +126,18 @@ class Link:
           RefusedError: the server refused the request.
           CallError: gRPC refused it.
           UnavailableError: its outcome is still unknown after `retry_for_s`.
+          StoreDiffersError: the servers that answer have another store.
         """
         backoff = self.backoff()
-        timeout = None if self.deadline_s == math.inf else self.deadline_s
         while True:
             connection = self._connect()
             try:
-                response = connection.unary(method)(request, timeout=timeout)
-            except grpc.RpcError as error:
-                failure = self.judged(connection, grpc_errors.from_call(error))
+                response = self._call(connection, method, request)
+                if method.store_id is not None:
+                    store_id, is_proven = method.store_id(response), method.names_life
+                    self._servers.check_store(connection.address, store_id, is_proven=is_proven)
+            except errors.TickcellError as error:
+                failure = self.judged(connection, error)
                 delay_s = backoff.after(failure)
                 self.failed(connection, failure)
                 time.sleep(delay_s)
@@ -126,99 +146,99 @@ class Link:
                 backoff.answered()
                 return response
 
-    def stream(self, method: Method, requests: Iterator[Message]) -> tuple[Connection, Any]:
-        """Begins a stream.
+    def stream(
+        self, method: Method, session: str, requests: Iterator[Message]
+    ) -> tuple[Connection, Any]:
+        """Begins a stream of one session's steps.
 
         Returns:
           The connection, and the call, which iterates over the responses and raises
           `grpc.RpcError`.
         """
         connection = self._connect()
-        return connection, connection.stream(method, requests)
+        return connection, connection.stream(method, session, requests)
 
     def judged(self, connection: Connection, failure: errors.TickcellError) -> errors.TickcellError:
         """Returns a failure of a call on a connection as what it means by now.
 
         A token that the server knows no more was exchanged for another, where there is one.
+        A session that a server does not know may be one of another store.
         """
         if isinstance(failure, errors.CallerUnknownError):
             failure.may_pass = connection.token != self._shown.token()
+        if len(self._servers) > 1 and isinstance(
+            failure, errors.SessionEndedError | errors.SessionRestartedError
+        ):
+            try:
+                self._servers.check_store(connection.address, self._store_of(connection, failure))
+            except errors.TickcellError as differs:
+                return differs
         return failure
 
     def failed(self, connection: Connection, failure: errors.TickcellError) -> None:
         """Gives a connection up after a call on it failed, unless it is still being made.
 
-        A deadline that is shorter than connecting takes would else never be met.
+        A deadline that is shorter than connecting takes would else never be met. Where
+        another server may answer, that is asked next.
         """
+        if failure.elsewhere:
+            self._servers.leave(connection.address)
+            current = self._servers.current
+            if current is not connection.address:
+                _log.info("%s: %s; going on with %s", connection.address, failure, current)
         is_silent = isinstance(failure, errors.CallError) and failure.code == "DEADLINE_EXCEEDED"
         if is_silent and connection.is_being_made:
             return
         with self._lock:
-            if self._connection is connection:
-                self._connection = None
+            if self._connections.get(connection.address) is connection:
+                del self._connections[connection.address]
         connection.close()
 
     def close(self) -> None:
-        """Closes the connection, which ends its calls; another call makes a new one."""
+        """Closes the connections, which ends their calls; another call makes a new one."""
         if not self._owner.may_close():
             return
         with self._lock:
-            connection, self._connection = self._connection, None
-        if connection is not None:
+            connections, self._connections = self._connections, {}
+        for connection in connections.values():
             connection.close()
 
+    def _call(self, connection: Connection, method: Method, request: Message) -> Any:
+        """Calls a method once.
+
+        Raises:
+          TickcellError: it failed.
+        """
+        timeout = None if self.deadline_s == math.inf else self.deadline_s
+        metadata = connection.metadata(getattr(request, "session", ""))
+        try:
+            return connection.unary(method)(request, timeout=timeout, metadata=metadata)
+        except grpc.RpcError as error:
+            raise grpc_errors.from_call(error) from None
+
+    def _store_of(self, connection: Connection, refused: errors.RefusedError) -> str:
+        """Returns the id of the store of a server that has refused a call about a session.
+
+        Raises:
+          TickcellError: it does not say.
+        """
+        if "store_id" in refused.metadata:
+            return refused.metadata["store_id"]
+        # A step was refused, and those name no store.
+        request = session_service_pb2.GetSessionRequest(session=refused.metadata["session"])
+        try:
+            response = self._call(connection, methods.GET_SESSION, request)
+        except errors.SessionEndedError as ended:
+            return ended.metadata["store_id"]
+        store_id: str = response.session.store_id
+        return store_id
+
     def _connect(self) -> Connection:
+        address = self._servers.current
         with self._lock:
-            if self._connection is None:
-                self._connection = Connection(*self._shown.channel(self.address, self._options))
-            return self._connection
-
-
-class Connection:
-    """One channel, from its making to its end.
-
-    Attributes:
-      token: what each call on it shows; "" for none.
-      has_answered: whether a call on it was answered.
-    """
-
-    def __init__(self, channel: grpc.Channel, token: str) -> None:
-        self._channel = channel
-        self.token = token
-        self._metadata = (("authorization", f"Bearer {token}"),) if token else None
-        self._begin = time.monotonic()
-        self._unary: dict[str, Callable[..., Any]] = {}
-        self.has_answered = False
-
-    @property
-    def is_being_made(self) -> bool:
-        """Whether it may still come about."""
-        return not self.has_answered and time.monotonic() - self._begin < _CONNECT_S
-
-    def unary(self, method: Method) -> Callable[..., Any]:
-        """Returns what calls a unary method."""
-        call = self._unary.get(method.path)
-        if call is None:
-            call = functools.partial(
-                self._channel.unary_unary(
-                    method.path, request_serializer=_encode, response_deserializer=method.decode
-                ),
-                metadata=self._metadata,
-            )
-            self._unary[method.path] = call
-        return call
-
-    def stream(self, method: Method, requests: Iterator[Message]) -> Any:
-        """Begins a stream."""
-        return self._channel.stream_stream(
-            method.path, request_serializer=_encode, response_deserializer=method.decode
-        )(requests, metadata=self._metadata)
-
-    def close(self) -> None:
-        """Ends the calls on it."""
-        self._unary = {}
-        self._channel.close()
-
-
-def _encode(request: Message) -> bytes:
-    return request.SerializeToString()
+            connection = self._connections.get(address)
+            if connection is None:
+                proxy = [("grpc.enable_http_proxy", 0)] if address.is_local else []
+                channel, token = self._shown.channel(address.text, [*_OPTIONS, *proxy])
+                connection = self._connections[address] = Connection(address, channel, token)
+            return connection

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from typing import TYPE_CHECKING, Any
 
 from tickcell import wire
@@ -14,10 +15,18 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Method:
-    """One method: where it is, and how its response is read."""
+    """One method: where it is, and how its response is read.
+
+    Attributes:
+      store_id: gets the id of the store that a response names; None where it names none.
+      names_life: whether the request names a session's generation, so that an answer to it
+        comes from a store that has that.
+    """
 
     path: str
     decode: Callable[[bytes], Any]
+    store_id: Callable[[Any], str] | None = None
+    names_life: bool = False
 
     @property
     def name(self) -> str:
@@ -25,9 +34,10 @@ class Method:
         return self.path.rpartition("/")[2]
 
 
-def _session(name: str) -> Method:
+def _session(name: str, store_id: str = "session.store_id", *, names_life: bool = False) -> Method:
     response = getattr(session_service_pb2, f"{name}Response")
-    return Method(f"/tickcell.v1.SessionService/{name}", response.FromString)
+    path = f"/tickcell.v1.SessionService/{name}"
+    return Method(path, response.FromString, operator.attrgetter(store_id), names_life)
 
 
 def _model(name: str) -> Method:
@@ -37,10 +47,10 @@ def _model(name: str) -> Method:
 
 CREATE_SESSION = _session("CreateSession")
 GET_SESSION = _session("GetSession")
-LIST_SESSIONS = _session("ListSessions")
-TOUCH_SESSION = _session("TouchSession")
-RESET_SESSION = _session("ResetSession")
-DELETE_SESSION = _session("DeleteSession")
+LIST_SESSIONS = _session("ListSessions", "store_id")
+TOUCH_SESSION = _session("TouchSession", names_life=True)
+RESET_SESSION = _session("ResetSession", names_life=True)
+DELETE_SESSION = _session("DeleteSession", "store_id", names_life=True)
 LIST_MODELS = _model("ListModels")
 GET_MODEL = _model("GetModel")
 LIST_MODEL_VERSIONS = _model("ListModelVersions")

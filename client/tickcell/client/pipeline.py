@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tickcell.client.flight import Flight
     from tickcell.client.life import Life, Place
     from tickcell.client.link import Link
+    from tickcell.client.recall import Recall
 
 
 class Pipeline:
@@ -49,6 +50,7 @@ class Pipeline:
         *,
         max_chunk: int,
         max_waiting: int,
+        recall: Recall | None = None,
     ) -> None:
         """Prepares the next steps; the first frame opens the stream.
 
@@ -59,6 +61,7 @@ class Pipeline:
           frames: that wait already.
           max_chunk: the most steps in one request.
           max_waiting: the most steps that are pushed and whose output the caller lacks.
+          recall: the session's, of the steps before; None for none.
         """
         self._link = link
         self._life = life
@@ -75,6 +78,7 @@ class Pipeline:
             max_waiting=max_waiting,
             deadline_s=link.deadline_s,
             backoff=link.backoff(),
+            recall=recall,
         )
         self._is_closed = False
         self._call: Any = None
@@ -99,6 +103,11 @@ class Pipeline:
         """The frames of the steps whose outputs the caller does not have."""
         with self._lock:
             return self.flight.frames()
+
+    def leave(self) -> list[bytes]:
+        """Returns those frames, and lets all before them be recalled."""
+        with self._lock:
+            return self.flight.leave()
 
     @property
     def end(self) -> int:
@@ -288,7 +297,9 @@ class Pipeline:
             self._opened += 1
             self._is_given_up = False
             opened = self._opened
-        connection, call = self._link.stream(methods.STREAM_STEPS, self._requests(opened))
+        connection, call = self._link.stream(
+            methods.STREAM_STEPS, self._life.session, self._requests(opened)
+        )
         with self._lock:
             self._call = call
             is_closed = self._is_closed
@@ -304,7 +315,7 @@ class Pipeline:
         except grpc.RpcError as error:
             failure = self._link.judged(connection, grpc_errors.from_call(error))
         except errors.TickcellError as error:
-            failure = error
+            failure = self._link.judged(connection, error)
         with self._lock:
             self._call = None
             self._opened += 1

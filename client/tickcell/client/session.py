@@ -11,6 +11,8 @@ import contextlib
 import functools
 import inspect
 import logging
+import time
+import uuid
 import weakref
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,7 @@ from tickcell.client.frames import Frames
 from tickcell.client.life import Chunk, Life, Place
 from tickcell.client.link import DEADLINE_S, RETRY_FOR_S, Link
 from tickcell.client.pipeline import Pipeline
+from tickcell.client.recall import Recall
 from tickcell.client.shapes import Shapes
 from tickcell.client.unanswered import Unanswered
 
@@ -66,6 +69,9 @@ class Session:
         self._streaming: weakref.ref[Generator[NDArray[np.float32], None, None]] | None = None
         self._is_closed = False
         self._unanswered = Unanswered(info.id)
+        # Of the lives before, and of this one.
+        self._rollback_count = 0
+        self._recall = Recall(info.id, info.next_step, info.window_step_count)
         self._begin(info)
         self._frames = Frames(self._shapes, on_dropout, lambda: self.model)
         if on_dropout != "raise":
@@ -74,7 +80,7 @@ class Session:
     @classmethod
     def create(
         cls,
-        address: str,
+        address: str | Sequence[str],
         session: str = "",
         *,
         model: str = "",
@@ -91,8 +97,10 @@ class Session:
         """Creates a session.
 
         Args:
-          address: of the server, `HOST:PORT` or `unix:PATH`.
-          session: the session's id; empty for one that the server derives.
+          address: of the server, `HOST:PORT` or `unix:PATH`; of several servers of one store,
+            with commas between them or as a list. The session's id says which of them is
+            asked first, and the next is asked at once when that is away.
+          session: the session's id; empty for a UUID.
           model: the model's name; may be empty where only one is served.
           model_version: its version; empty for the newest that all servers of the store have.
           series_count: B, the number of series that advance in lockstep.
@@ -116,6 +124,7 @@ class Session:
           UsageError: an argument cannot be meant.
           TickcellError: any other reason.
         """
+        session = arguments.text("session", session) or str(uuid.uuid4())
         begin = functools.partial(
             unary_calls.create_session,
             session=session,
@@ -127,14 +136,18 @@ class Session:
             labels=labels,
         )
         link = Link(
-            address, credentials=credentials, deadline_s=deadline_s, retry_for_s=retry_for_s
+            address,
+            session=session,
+            credentials=credentials,
+            deadline_s=deadline_s,
+            retry_for_s=retry_for_s,
         )
         return cls._opened(link, begin, on_dropout)
 
     @classmethod
     def attach(
         cls,
-        address: str,
+        address: str | Sequence[str],
         session: str,
         *,
         on_dropout: dropout.Policy = "raise",
@@ -145,7 +158,7 @@ class Session:
         """Goes on with a session that exists, at the step where it stands.
 
         Args:
-          address: of the server.
+          address: of the server or the servers, as for `create`.
           session: the session's id.
           on_dropout: as for `create`; `hold` has no good reading to begin with.
           credentials: as for `create`.
@@ -159,7 +172,11 @@ class Session:
         """
         begin = functools.partial(unary_calls.get_session, session=session)
         link = Link(
-            address, credentials=credentials, deadline_s=deadline_s, retry_for_s=retry_for_s
+            address,
+            session=arguments.text("session", session),
+            credentials=credentials,
+            deadline_s=deadline_s,
+            retry_for_s=retry_for_s,
         )
         return cls._opened(link, begin, on_dropout)
 
@@ -224,6 +241,14 @@ class Session:
         return (
             self._place.history if self._pipeline is None else self._pipeline.flight.place.history
         )
+
+    @property
+    def rollback_count(self) -> int:
+        """How often the store was found put back, to before a step that it had answered.
+
+        Each time the steps in between were sent again, and gave the same outputs.
+        """
+        return self._rollback_count + self._recall.rollback_count
 
     @property
     def in_flight(self) -> int:
@@ -395,7 +420,7 @@ class Session:
         # Once more after a Ctrl-C in the middle, it ends what is left to be ended.
         self._unanswered.stop_drawing()
         self._place = pipeline.flight.place
-        self._unanswered.leave(pipeline.frames)
+        self._unanswered.leave(pipeline.leave())
         self._pipeline = None
         pipeline.close()
 
@@ -426,16 +451,21 @@ class Session:
         at = arguments.count("step", step, lowest=0, highest=self._place.step)
         if at < self._place.step:
             self._place = Place(at, None)
+            self._recall.rewind(at)
 
     def touch(self) -> None:
         """Renews the session's time to live without advancing it; also amid a stream."""
         self._check_not_closed()
-        self._info = unary_calls.touch_session(self._link, self.id, self._life.generation)
+        with self._explained():
+            self._info = unary_calls.touch_session(self._link, self.id, self._life.generation)
 
     def reset(self) -> None:
         """Starts again from the initial state and step 0, under a new generation."""
         self._check_open()
-        self._begin(unary_calls.reset_session(self._link, self.id, self._life.generation))
+        ended = self._life
+        with self._explained():
+            info = unary_calls.reset_session(self._link, self.id, ended.generation)
+        self._begin(info, (*ended.ended, ended.generation))
         self._unanswered.restart()
 
     def close(self) -> None:
@@ -447,8 +477,11 @@ class Session:
             unary_calls.delete_session(self._link, self.id, self._life.generation)
         except errors.SessionEndedError:
             pass
-        except errors.SessionRestartedError:
-            _log.warning("%s: was begun anew by others; that life is left alone", self.id)
+        except errors.SessionRestartedError as error:
+            if isinstance(self._life.explained(error), errors.ResetLostError):
+                _log.warning("%s: its reset was lost; the life before is left alone", self.id)
+            else:
+                _log.warning("%s: was begun anew by others; that life is left alone", self.id)
         self.detach()
 
     def detach(self) -> None:
@@ -462,13 +495,27 @@ class Session:
             counts = ", ".join(f"{name} {count}" for name, count in self.dropout_counts.items())
             _log.warning("%s: readings that dropped out: %s", self.id, counts)
 
-    def _begin(self, info: SessionInfo) -> None:
-        """Takes over a life of the session."""
+    def _begin(self, info: SessionInfo, ended: tuple[int, ...] = ()) -> None:
+        """Takes over a life of the session, after those that were ended here."""
         self._info = info
         self._shapes = Shapes(info)
         size = self._shapes.output_size
-        self._life: Life = Life(info.id, info.generation, info.window_step_count, size)
+        window = info.window_step_count
+        self._life: Life = Life(info.id, info.generation, window, size, ended)
         self._place = Place(info.next_step, info.history)
+        self._rollback_count += self._recall.rollback_count
+        self._recall = Recall(info.id, info.next_step, window)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Raises what a refusal means to whoever was answered in this life before."""
+        try:
+            yield
+        except errors.RefusedError as error:
+            explained = self._life.explained(error)
+            if explained is error:
+                raise
+            raise explained from error
 
     @property
     def _max_chunk(self) -> int:
@@ -509,15 +556,16 @@ class Session:
         if backlog is not None:
             waiting = arguments.count("backlog", backlog, lowest=1)
             retry_for_s = None if retry_for_s is None else max(retry_for_s, BACKLOG_S)
-        link = Link(
-            self._link.address,
-            credentials=self._link.credentials,
-            deadline_s=self._link.deadline_s,
-            retry_for_s=retry_for_s,
-        )
+        link = self._link.beside(retry_for_s=retry_for_s)
         frames = self._unanswered.begin(drawing)
         self._pipeline = Pipeline(
-            link, self._life, self._place, frames, max_chunk=chunk, max_waiting=waiting
+            link,
+            self._life,
+            self._place,
+            frames,
+            max_chunk=chunk,
+            max_waiting=waiting,
+            recall=self._recall,
         )
         self._pipeline.start()
         return self._pipeline
@@ -532,9 +580,25 @@ class Session:
         self._check_open()
         frames = [frame.tobytes() for frame in mended.frames]
         chunk = Chunk.of(self._place, len(frames), b"".join(frames))
-        outputs, last_history = unary_calls.step_session(self._link, self._life, chunk)
+        with self._explained():
+            outputs, last_history = self._answer_to(chunk)
+        self._recall.add_all(chunk, outputs, time.monotonic())
         self._place = Place(chunk.first_step + chunk.step_count, last_history)
         for frame in frames:
             self._unanswered.answer(frame)
         self._frames.note(mended)
         return np.frombuffer(outputs, "<f4").copy()
+
+    def _answer_to(self, chunk: Chunk) -> tuple[bytes, bytes]:
+        """Sends steps by unary calls until the store has all up to them; returns their answer."""
+        recall, sent = self._recall, chunk
+        while True:
+            try:
+                while recall.answered < chunk.first_step:
+                    sent = recall.chunk(recall.answered, self._max_chunk)
+                    outputs, _ = unary_calls.step_session(self._link, self._life, sent)
+                    recall.answer(sent, outputs, time.monotonic())
+                sent = chunk
+                return unary_calls.step_session(self._link, self._life, sent)
+            except errors.StepGapError as gap:
+                recall.roll_back(gap, sent.first_step)

@@ -43,9 +43,11 @@ def create_session(
     """
     if idle_ttl_s is not None:
         idle_ttl_s = arguments.seconds("idle_ttl_s", idle_ttl_s, above=0.0)
+    request_id = str(uuid.uuid4())
     request = session_service_pb2.CreateSessionRequest(
-        session=arguments.text("session", session),
-        request_id=str(uuid.uuid4()),
+        # As the server would name it; a proxy in between has to know it too.
+        session=arguments.text("session", session) or request_id,
+        request_id=request_id,
         model=arguments.text("model", model),
         model_version=arguments.text("model_version", model_version),
         series_count=arguments.count("series_count", series_count, lowest=1),

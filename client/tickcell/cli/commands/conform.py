@@ -89,12 +89,13 @@ def _tested(
     areas: tuple[str, ...],
 ) -> int:
     """Tests a server; returns the exit status."""
+    # One server is tested, not several of a store.
+    where = addresses.parse(address)
     # It says in one sentence what keeps a caller out.
     with connection.link(address, credentials) as link:
         named = connection.model(link, model)
-    where = addresses.parse(address)
     proxy = [("grpc.enable_http_proxy", 0)] if where.is_local else []
-    channel, token = Shown(credentials, where).channel(
+    channel, token = Shown(credentials, (where,)).channel(
         address,
         [
             ("grpc.use_local_subchannel_pool", 1),

@@ -30,7 +30,7 @@ server = click.option(
     show_default=True,
     show_envvar=True,
     metavar="ADDRESS",
-    help="The server, HOST:PORT or unix:PATH.",
+    help="The server, HOST:PORT or unix:PATH; several of one store with commas between them.",
 )
 
 own_server = click.option(

@@ -196,6 +196,13 @@ class _Run:
             if asked.resume:
                 stood = session.next_step
                 first = start_step(session.info, self._rows, played.length)
+                if self._rows.next_step > stood:
+                    click.echo(
+                        f"tickcell: {session.id}: stands at step {stood}, and the rows end at step "
+                        f"{self._rows.next_step}: its store was put back, or it was begun anew; "
+                        "the steps in between are sent again, and must give the rows' outputs.",
+                        err=True,
+                    )
                 session.rewind(first)
             self._replay(session, played)
             if asked.resume and session.next_step < stood:
@@ -204,6 +211,12 @@ class _Run:
                 session.detach()
         for note in played.closing_notes():
             click.echo(f"tickcell: {note}", err=True)
+        if session.rollback_count:
+            click.echo(
+                f"tickcell: the store was put back to an earlier step {session.rollback_count} "
+                "time(s); the steps in between were sent again, and gave the same outputs.",
+                err=True,
+            )
         if asked.plot:
             outputs = np.concatenate([self._rows.outputs[:first], np.array(self._outputs)])
             plots.replay(asked.plot, played.whole(self._blocks), outputs, model, labelling)
