@@ -198,11 +198,13 @@ def evaluate(
     chosen = chosen or scored(bundle, null_class=labels.null_class)
     cell = bundle.cell()
     start: list[NDArray[np.float32]] = []
+    lacking = _START_FRAMES  # Counted down, since blocks of standard input are of one row.
 
     def watch(block: Block) -> None:
-        lacking = _START_FRAMES - sum(map(len, start))
+        nonlocal lacking
         if reader is readers[0] and block.recording == 0 and lacking > 0:
             start.append(block.frames[:lacking])
+            lacking -= len(start[-1])
         advance(len(block.frames))
 
     streamed: list[Streamed] = []
