@@ -21,7 +21,7 @@ import click
 # bytes of PostgreSQL's log.
 REPLICA_S, DATABASE_S, ENVOY_S = 400e-6, 130e-6, 95e-6
 LOG_BYTES = 1350
-# Of a further frame in the same message: the cell, its digest, and its bytes both ways.
+# Of a further frame in the same message, estimated: the cell, its digest, and its bytes both ways.
 FRAME_S = 10e-6
 # A session's row: its record twice, since half of each page is left for its next version.
 ROW_BYTES = 2 * 1300
