@@ -7,9 +7,9 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
+from tickcell.model import agreement
 from tickcell.model.cell import Cell
 from tickcell.model.interface import Interface
-from tickcell.model.keras import agreement
 from tickcell.model.keras.plan import Plan
 from tickcell.model.keras.rules.recurrent import Recurrent
 from tickcell.model.keras.rules.so_far import Pooled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ def path(tmp_path: Path) -> Path:
 def three_rows(path: Path) -> Path:
     with output_rows.create(path, NAMES, has_labels=True) as rows:
         for step in range(3):
-            rows.write(step / 50, output(step / 3), step % 2)
+            rows.write(step / 50, output(step / 3), str(step % 2))
     return path
 
 
@@ -66,8 +67,16 @@ def test_a_file_that_exists_is_not_overwritten(three_rows: Path) -> None:
 def test_resumed_rows_go_on_after_the_last(three_rows: Path) -> None:
     with output_rows.resume(three_rows, NAMES, has_labels=True) as rows:
         assert rows.next_step == 3
-        rows.write(0.06, output(1.0), 1)
+        rows.write(0.06, output(1.0), "1")
     assert three_rows.read_text().endswith("2,0.04,0.6666667,0\n3,0.06,1.0,1\n")
+
+
+def test_a_label_with_marks_in_it_is_one_cell(path: Path) -> None:
+    with output_rows.create(path, NAMES, has_labels=True) as rows:
+        for label in ('up, "fast"', "", "sit"):
+            rows.write(0.0, output(1.0), label)
+    with path.open(newline="") as file:
+        assert [row[3] for row in csv.reader(file)] == ["label", 'up, "fast"', "", "sit"]
 
 
 def test_outputs_read_back_to_the_bit(path: Path) -> None:
@@ -85,7 +94,7 @@ def test_wherever_the_last_row_is_torn_it_is_cut_off(three_rows: Path, torn: int
     three_rows.write_bytes(whole[:-torn])
     with output_rows.resume(three_rows, NAMES, has_labels=True) as rows:
         assert rows.next_step == 2
-        rows.write(0.04, output(2 / 3), 0)
+        rows.write(0.04, output(2 / 3), "0")
     assert three_rows.read_bytes() == whole
 
 

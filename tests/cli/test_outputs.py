@@ -137,6 +137,67 @@ def test_each_output_is_scored_by_labels_of_its_kind(
         assert "threshold 0.3" in told
 
 
+def labels_in(path: pathlib.Path) -> list[str]:
+    return [line.rpartition(",")[2] for line in path.read_text().splitlines()[1:]]
+
+
+def test_labels_of_any_kind_stand_beside_the_outputs_of_a_replay(
+    place: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with server_process.temporary("--bundle", str(place / "bundle")) as server:
+
+        def replay(name: str, *arguments: str) -> int:
+            given = ["replay", str(place / f"{name}.csv"), "--fast", "--label", "label"]
+            return command_line.main([*given, "--server", server.address, *arguments])
+
+        for name in ("activity", "pace", "risk"):
+            rows, plot = place / f"labelled-{name}.csv", place / f"labelled-{name}.png"
+            drawn = ["--out", str(rows), "--plot", str(plot)]
+            assert replay(name, "--output", name, *drawn) == 0
+            labels, given = (labels_in(path) for path in (rows, place / f"{name}.csv"))
+            if name == "pace":
+                assert np.array_equal(np.array(labels, np.float32), np.array(given, np.float32))
+            else:
+                assert labels == given
+            assert plot.read_bytes().startswith(b"\x89PNG")
+        capsys.readouterr()
+        assert replay("pace") == 1
+        assert "no label is of all of them; name one with --output" in capsys.readouterr().err
+        assert replay("odd", "--output", "activity") == 1
+        assert "expected one of the classes sit, walk, run" in capsys.readouterr().err
+        assert replay("odd", "--output", "activity", "--null-class", "swim") == 0
+        assert capsys.readouterr().out.splitlines()[8].endswith(",")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--version", "a/b"), "--version: got 'a/b', expected a letter"),
+        (("--name", "my model"), "--name: got 'my model', expected a letter"),
+        (("--rate-hz", "-3"), "--rate-hz: got -3.0, expected a rate above 0"),
+        (("--threshold", "risk=high"), "--threshold: got 'high', expected a number"),
+        (("--threshold", "nan"), "--threshold: got 'nan', expected a number"),
+        (("--kind", "risk=logit"), "--kind: got 'logit', expected one of"),
+        (("--output", "a", "--output", "a"), "--output: got 'a', 'a', expected a name for each"),
+        (("--output", "a", "--kind", "number", "--class", "x"), "--class: output 'a' is of the"),
+        (("--output", "a", "--class", "x", "--class", "x"), "expected each once"),
+        (("--output", "a", "--output", "b", "--unit", "m"), "expected OUTPUT=UNIT with one of"),
+        (("--golden", "nowhere.csv"), "--golden: nowhere.csv: is not there"),
+    ],
+)
+def test_what_no_model_can_be_is_refused_before_the_model_is_read(
+    arguments: tuple[str, ...], message: str, tmp_path: pathlib.Path
+) -> None:
+    # No model, so that reading it would be another error.
+    (tmp_path / "model.keras").touch()
+    given = ["--rate-hz", "50", *arguments, "--out", str(tmp_path / "bundle")]
+
+    result = CliRunner().invoke(export, [str(tmp_path / "model.keras"), *given])
+
+    assert result.exit_code == 2, result.output
+    assert message in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

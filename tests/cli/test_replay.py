@@ -129,6 +129,44 @@ def test_the_session_is_kept_if_asked(run: Run, whole: np.ndarray) -> None:
     run("sessions", "delete", "kept")
 
 
+@pytest.fixture
+def spoilt(drive: Path, tmp_path: Path) -> Path:
+    """A recording of which the first frame is out of its sensor's range."""
+    header, first, *rest = drive.read_text().splitlines(keepends=True)
+    time_, _, others = first.split(",", 2)
+    path = tmp_path / "spoilt.csv"
+    path.write_text("".join([header, f"{time_},1e6,{others}", *rest]))
+    return path
+
+
+def test_a_replay_that_fails_before_its_first_step_leaves_no_session(
+    run: Run, spoilt: Path
+) -> None:
+    status, _, err = run("replay", spoilt, "--fast", "--session", "unused")
+    assert status == 1
+    assert "got 1e+06" in err
+    assert "is kept" not in err
+
+    _, _, err = run("sessions", "show", "unused")
+    assert "was deleted" in err
+
+
+def test_a_session_that_cannot_be_deleted_hides_no_error(
+    run: Run, spoilt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Session) -> None:
+        raise errors.UnavailableError("nobody answers.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Session, "close", fail)
+        status, _, err = run("replay", spoilt, "--fast", "--session", "stuck")
+
+    assert status == 1
+    assert "got 1e+06" in err
+    assert "session stuck, which has no step, stays on the server: nobody answers." in err
+    assert run("sessions", "delete", "stuck")[0] == 0
+
+
 def test_it_keeps_to_the_pace(run: Run, drive: Path, tmp_path: Path) -> None:
     short = tmp_path / "short.csv"
     short.write_text("".join(drive.read_text().splitlines(keepends=True)[:21]))

@@ -11,10 +11,11 @@ import pytest
 
 from tickcell import drive
 from tickcell.drive.keras import datasets, quality
+from tickcell.model import agreement
 from tickcell.model import recording as recordings_of
 from tickcell.model.bundle import SHIPPED, Bundle
 from tickcell.model.cell import BATCH_SHAPES
-from tickcell.model.keras import agreement, archive, full_sequence
+from tickcell.model.keras import archive, full_sequence
 from tickcell.model.keras.plan import Plan
 from tickcell.model.keras.step import Step
 from tickcell.model.recording import Recording

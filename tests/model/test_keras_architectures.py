@@ -13,8 +13,9 @@ import streaming_proof
 from architectures import REFUSED, STREAMED, UNREAD
 from tickcell.cli import server_process
 from tickcell.client import Session
+from tickcell.model import agreement
 from tickcell.model.bundle import Bundle
-from tickcell.model.keras import agreement, archive, export, graph, plan, sequence
+from tickcell.model.keras import archive, export, graph, plan, sequence
 from tickcell.model.keras import frames as frames_of
 from tickcell.model.keras.description import Description, sensors_of
 from tickcell.model.keras.plan import UnstreamableError

@@ -19,8 +19,10 @@ from tickcell.model.interface import Head
 from tickcell.model.keras import baselines, evaluation, scored, scores
 from tickcell.model.keras.evaluation import Streamed
 from tickcell.model.outputs import Described
+from tickcell.model.ranges import Ranges
 from tickcell.model.recording import Block, Layout, Recording, open_recording, write_csv
 from tickcell.model.recording.labels import Kind, Labelling
+from tickcell.model.recording.mending import Mending
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
@@ -215,6 +217,35 @@ def test_evaluation_streams_frame_by_frame(recorded: Recording) -> None:
     assert streamed[0].outputs.tobytes() == np.array(outputs, np.float32).tobytes()
     assert measured.first.overall == measured.first.by_recording[recorded.name]
     assert measured.first.overall.frame_count == len(recorded)
+
+
+def test_what_a_server_refuses_is_refused_by_its_sensor_and_time(recorded: Recording) -> None:
+    frames = recorded.frames.copy()
+    frames[123, 0] = 1e6
+    spoilt = dataclasses.replace(recorded, frames=frames)
+
+    with pytest.raises(scores.ScoreError) as refused:
+        evaluation.evaluate(Bundle.load(), [spoilt])
+
+    assert f"drive-11: at {recorded.times[123]:g} s: lin_acc_x: got 1e+06 m/s2" in str(
+        refused.value
+    )
+    assert "--on-dropout" in str(refused.value)
+
+
+def test_what_a_server_refuses_can_be_held_and_is_counted(recorded: Recording) -> None:
+    bundle, frames = Bundle.load(), recorded.frames.copy()
+    frames[123, 0] = frames[122, 0]
+    as_held = dataclasses.replace(recorded, frames=frames.copy())
+    frames[123, 0] = 1e6
+    spoilt = dataclasses.replace(recorded, frames=frames)
+    mending = Mending("hold", Ranges(bundle.interface.sensors))
+
+    _, [expected] = evaluation.evaluate(bundle, [as_held])
+    _, [streamed] = evaluation.evaluate(bundle, [spoilt], mending=mending)
+
+    assert streamed.outputs.tobytes() == expected.outputs.tobytes()
+    assert [*mending.notes()] == ["readings that dropped out: 1 (hold)"]
 
 
 def test_no_frame_is_kept_once_it_is_streamed(recorded: Recording, tmp_path: pathlib.Path) -> None:

@@ -16,11 +16,12 @@ from keras import layers
 from tickcell import drive
 from tickcell.cli import server_process
 from tickcell.client import Session
+from tickcell.model import agreement
 from tickcell.model import recording as recordings_of
 from tickcell.model.bundle import Bundle
 from tickcell.model.cell import BATCH_SHAPES
 from tickcell.model.interface import InterfaceError
-from tickcell.model.keras import agreement, archive, conversion, export, sequence
+from tickcell.model.keras import archive, conversion, export, sequence
 from tickcell.model.keras.description import Description
 from tickcell.model.keras.models import RNNModel, UnrolledRNN
 from tickcell.model.keras.step import Step

@@ -10,9 +10,10 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
+from tickcell.model import agreement
 from tickcell.model.bundle import Bundle
 from tickcell.model.interface import unnamed_sensors
-from tickcell.model.keras import agreement, export, plan
+from tickcell.model.keras import export, plan
 from tickcell.model.keras.description import Description
 from tickcell.model.keras.rules.so_far import MeanSoFar
 

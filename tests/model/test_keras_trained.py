@@ -15,8 +15,9 @@ from keras import layers
 import streaming_proof
 from tickcell.cli import command_line, server_process
 from tickcell.client import Session
+from tickcell.model import agreement
 from tickcell.model.bundle import Bundle
-from tickcell.model.keras import agreement, archive, plan
+from tickcell.model.keras import archive, plan
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"

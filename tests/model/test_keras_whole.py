@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from keras import layers
 
+from tickcell.model import agreement
 from tickcell.model.bundle import Bundle
 from tickcell.model.interface import InterfaceError, Sensor
-from tickcell.model.keras import agreement, evaluation, export, graph, plan, whole
+from tickcell.model.keras import evaluation, export, graph, plan, whole
 from tickcell.model.keras.description import Description, sensors_of
 from tickcell.model.keras.plan import UnstreamableError
 from tickcell.model.keras.scores import ScoreError

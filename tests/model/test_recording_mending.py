@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tickcell.model.interface import Sensor
+from tickcell.model.ranges import Ranges
 from tickcell.model.recording import Block, RecordingError
 from tickcell.model.recording.mending import Mending, Policy
 
@@ -27,8 +29,10 @@ def blocks(rows: list[list[float]], sizes: list[int]) -> Iterator[Block]:
             yield Block(0, range(start, stop), frames[start:stop], times, None)
 
 
-def mended(policy: Policy, rows: list[list[float]], sizes: list[int]) -> tuple[np.ndarray, Mending]:
-    mending = Mending(policy)
+def mended(
+    policy: Policy, rows: list[list[float]], sizes: list[int], ranges: Ranges | None = None
+) -> tuple[np.ndarray, Mending]:
+    mending = Mending(policy, ranges)
     parts = [block.frames for block in mending.blocks(blocks(rows, sizes))]
     return np.concatenate(parts), mending
 
@@ -66,6 +70,23 @@ def test_how_a_recording_is_cut_into_blocks_changes_nothing(
     assert np.isfinite(whole).all()
     assert parts.tobytes() == whole.tobytes()
     assert [*counted.notes()] == [*counted_parts.notes()]
+
+
+def test_readings_out_of_range_drop_out_and_masked_frames_do_not() -> None:
+    ranges = Ranges([Sensor("a", "", 0, 10), Sensor("b", "", 0, 10)], mask_value=-1.0)
+    rows: list[list[float]] = [[2, 1], [99, 3], [-1, -1], [-5, NAN], [8, 11], [6, 7]]
+
+    dropped, counted = mended("drop", rows, [], ranges)
+    assert dropped.tolist() == [[2, 1], [-1, -1], [6, 7]]
+    assert counted.dropped_count == 3
+
+    held, counted = mended("hold", rows, [3], ranges)
+    assert held.tolist() == [[2, 1], [2, 3], [-1, -1], [2, 3], [8, 3], [6, 7]]
+    assert (counted.dropped_count, counted.mended_count) == (0, 4)
+
+    drawn, counted = mended("interpolate", rows, [], ranges)
+    assert drawn.tolist() == [[2, 1], [3.5, 3], [-1, -1], [6.5, 5], [8, 6], [6, 7]]
+    assert counted.mended_count == 4
 
 
 def test_what_was_good_stays_as_it_was() -> None:

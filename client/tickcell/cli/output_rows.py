@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import array
 import contextlib
+import csv
+import io
 import os
 import pathlib
 import sys
@@ -61,17 +63,17 @@ class OutputRows:
         self.outputs = outputs
         self.next_step = len(outputs)
 
-    def write(self, t: float, output: NDArray[np.float32], label: float | None) -> None:
+    def write(self, t: float, output: NDArray[np.float32], label: str | None) -> None:
         """Writes the next step's row; it is whole in the file when this returns.
 
         Args:
           t: the frame's time in seconds.
           output: `[O]`.
-          label: 0 or 1, or None.
+          label: its text, empty for none; or None where rows have no label.
         """
         cells = [str(self.next_step), repr(round(t, 6)), *map(str, output)]
         if label is not None:
-            cells.append(f"{label:g}")
+            cells.append(_cell(label))
         self._write(",".join(cells))
         self.next_step += 1
 
@@ -85,6 +87,14 @@ def header(output_names: Sequence[str], *, has_labels: bool) -> str:
     single = len(output_names) == 1
     names = ["output"] if single else [f"output_{name}" for name in output_names]
     return ",".join(["step", "t", *names, *["label"] * has_labels])
+
+
+def _cell(text: str) -> str:
+    """Returns a text as a cell of CSV: in quotes where it has a mark in it."""
+    cell = io.StringIO()
+    # Of two, since a row of one empty cell is written in quotes.
+    csv.writer(cell, lineterminator="").writerow([text, ""])
+    return cell.getvalue()[:-1]
 
 
 @contextlib.contextmanager

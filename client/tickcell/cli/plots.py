@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tickcell.client.resources import Model, Output
     from tickcell.drive.agent import Trace
     from tickcell.model.recording import Recording
+    from tickcell.model.recording.labels import Labelling
 
 _LABEL_COLOUR = "#d62728"
 _OUTPUT_COLOUR = "#1f77b4"
@@ -33,17 +34,23 @@ def check_installed() -> None:
 
 
 def replay(
-    path: str | os.PathLike[str], recording: Recording, outputs: NDArray[np.float32], model: Model
+    path: str | os.PathLike[str],
+    recording: Recording,
+    outputs: NDArray[np.float32],
+    model: Model,
+    labelling: Labelling,
 ) -> None:
     """Draws the sensors, and below them the outputs over the label.
 
-    Probabilities share a row; numbers have a row for each unit.
+    Probabilities share a row; numbers have a row for each unit. A label of 1 is shaded, and
+    so is each class, in the colour of its output; a number is a line.
 
     Args:
       path: of the PNG.
       recording: at least as long as the outputs.
       outputs: `[T, O]`.
       model: names units and thresholds.
+      labelling: what the labels are, if there are any.
     """
     times = recording.times[: len(outputs)]
     units = list(dict.fromkeys(sensor.unit for sensor in model.sensors))
@@ -59,8 +66,8 @@ def replay(
     for axis, scale in zip(axes[len(units) :], scales, strict=True):
         _outputs(axis, times, outputs, model, scale)
         if recording.labels is not None:
-            labels = recording.labels[: len(outputs)] > 0.5
-            _shade(axis, times, labels, _LABEL_COLOUR, "label")
+            labels = recording.labels[: len(outputs)]
+            _labels(axis, times, labels, labelling, model, scale)
         _legend(axis)
     axes[-1].set_xlabel("s")
     figure.suptitle(f"{recording.name} through {model.name} {model.version}")
@@ -107,6 +114,38 @@ def _outputs(axis: Any, times: Any, outputs: NDArray[np.float32], model: Model, 
     if scale == "probability":
         axis.set_ylim(-0.02, 1.02)
     axis.set_ylabel(scale)
+
+
+def _labels(
+    axis: Any,
+    times: Any,
+    labels: NDArray[np.float32],
+    labelling: Labelling,
+    model: Model,
+    scale: str,
+) -> None:
+    """Draws labels, where they are of the scale of this row, over which outputs are drawn."""
+    if labelling.kind == "number":
+        if scale == (labelling.unit or "number"):
+            axis.plot(times, labels, linewidth=0.9, color=_LABEL_COLOUR, label="label")
+    elif scale == "probability" and labelling.kind == "probability":
+        _shade(axis, times, labels > 0.5, _LABEL_COLOUR, "label")
+    elif scale == "probability":
+        colours = {line.get_label(): line.get_color() for line in axis.lines}
+        first = _first_column(model, len(labelling.classes))
+        for place, name in enumerate(labelling.classes):
+            colour = colours[model.output_names[first + place]]
+            _shade(axis, times, labels == place, colour, f"label {name}")
+
+
+def _first_column(model: Model, class_count: int) -> int:
+    """Returns where the numbers of the first output of so many classes begin."""
+    column = 0
+    for output in model.outputs:
+        if output.kind == "classes" and output.size == class_count:
+            break
+        column += output.size
+    return column
 
 
 def _figure(rows: int) -> tuple[Any, Any]:

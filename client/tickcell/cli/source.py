@@ -13,6 +13,7 @@ from tickcell.cli import samples
 from tickcell.client.errors import FrameError, TickcellError
 from tickcell.model import recording
 from tickcell.model.recording import Block, Layout, Reader, Recording
+from tickcell.model.recording.labels import Labelling
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from tickcell.client.resources import Model
 
 _RATE_TOLERANCE = 0.05
+
+_BINARY = Labelling()
 
 
 class SourceError(TickcellError):
@@ -33,12 +36,13 @@ class Sample(NamedTuple):
     Attributes:
       t: its time in seconds.
       frame: `[F]` float32.
-      label: 0 or 1, or None.
+      label: its text, as the labels of the model's outputs are written, empty where this
+        frame has none; or None where no frame has one.
     """
 
     t: float
     frame: NDArray[np.float32]
-    label: float | None
+    label: str | None
 
 
 class Source:
@@ -55,7 +59,13 @@ class Source:
     """
 
     def __init__(
-        self, reader: Reader, model: Model, dropouts: Dropouts, *, is_sample: bool = False
+        self,
+        reader: Reader,
+        model: Model,
+        dropouts: Dropouts,
+        labelling: Labelling = _BINARY,
+        *,
+        is_sample: bool = False,
     ) -> None:
         """Takes what is read.
 
@@ -63,12 +73,14 @@ class Source:
           reader: of a file, or of the sample.
           model: for which it is.
           dropouts: mends the frames.
+          labelling: what the labels are, if there are any.
           is_sample: whether it is the shipped sample, of which nothing is assumed.
         """
         self._reader = reader
         self._model = model
         self._dropouts = dropouts
         self._is_sample = is_sample
+        self._labelling = labelling
         self.name = reader.name
         self.rate_hz = reader.rate_hz
         self.has_labels = reader.has_labels
@@ -135,7 +147,9 @@ class Source:
         for block in self.blocks():
             watch(block)
             self.read_count += len(block.frames)
-            labels = itertools.repeat(None) if block.labels is None else block.labels.tolist()
+            labels: Iterable[str | None] = itertools.repeat(None)
+            if block.labels is not None:
+                labels = map(self._labelling.text, block.labels.tolist())
             yield from map(Sample, block.times.tolist(), block.frames, labels)
 
     def _mend(self, blocks: Iterator[Block]) -> Iterator[Block]:
@@ -157,6 +171,7 @@ def open_source(
     model: Model,
     dropouts: Dropouts,
     layout: Layout | None = None,
+    labelling: Labelling = _BINARY,
     *,
     hz: float | None = None,
     resample: bool = False,
@@ -168,6 +183,7 @@ def open_source(
       model: whose sensors are wanted.
       dropouts: mends the frames.
       layout: what is known of the file.
+      labelling: what its labels are, if it has any.
       hz: the rate of a file that has no times; by default the model's.
       resample: whether to bring the recording to the model's rate.
 
@@ -185,8 +201,9 @@ def open_source(
         rate_hz=hz or model.rate_hz,
         to_hz=to_hz,
         dropouts=dropouts.policy != "raise",
+        labelling=labelling,
     )
-    return Source(reader, model, dropouts)
+    return Source(reader, model, dropouts, labelling)
 
 
 def _sample_for(model: Model) -> Recording:

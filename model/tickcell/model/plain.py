@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tickcell.model import agreement, packing, walks
 from tickcell.model import outputs as outputs_of
-from tickcell.model import packing, walks
 from tickcell.model.bundle import Bundle, BundleError, Card, Golden, cell_of
 from tickcell.model.cell import CellError
 from tickcell.model.interface import Head, Interface, Sensor, unnamed_sensors
-from tickcell.model.keras import agreement
 from tickcell.model.outputs import Described
 from tickcell.model.ranges import Ranges, ReadingError
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class ReadingError(ValueError):
-    """A reading that must be a whole number is none, or none that the model knows.
+    """A reading is not in its sensor's range, or must be a whole number and is none.
 
     Attributes:
       index: its place in the frames.
@@ -75,9 +75,22 @@ class Ranges:
         Raises:
           ReadingError: the message names the sensor.
         """
-        if frames.shape[-1:] != self.whole.shape:
-            return
-        wrong = np.argwhere(self.whole & ~self.are_good(frames))
+        if frames.shape[-1:] == self.whole.shape:
+            self._refuse(frames, self.whole & ~self.are_good(frames))
+
+    def check(self, frames: NDArray[np.float32]) -> None:
+        """Refuses what a server refuses.
+
+        Args:
+          frames: `[..., F]`.
+
+        Raises:
+          ReadingError: the message names the sensor.
+        """
+        self._refuse(frames, ~self.are_good(frames))
+
+    def _refuse(self, frames: NDArray[np.float32], is_wrong: NDArray[np.bool_]) -> None:
+        wrong = np.argwhere(is_wrong)
         if len(wrong):
             index = tuple(wrong[0].tolist())
             sensor = self._sensors[index[-1]]

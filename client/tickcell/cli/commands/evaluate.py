@@ -61,12 +61,14 @@ def evaluate(
         from tickcell.model.bundle import Bundle
         from tickcell.model.keras import evaluation
         from tickcell.model.keras.scored import scored
+        from tickcell.model.ranges import Ranges
         from tickcell.model.recording import open_recording
         from tickcell.model.recording.mending import Mending
 
         loaded = Bundle.load(bundle)
         sensors, rate_hz = loaded.interface.sensors, loaded.card.rate_hz
-        mending = None if on_dropout is None else Mending(on_dropout)
+        ranges = Ranges(sensors, loaded.interface.mask_value)
+        mending = None if on_dropout is None else Mending(on_dropout, ranges)
         chosen = scored(loaded, output, labels.null_class)
         for note in chosen.notes:
             click.echo(f"tickcell: {note}", err=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import pathlib
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from tickcell.cli.commands import layouts
 from tickcell.cli.commands import outputs as outputs_of
 from tickcell.cli.commands.places import check_place
 from tickcell.cli.commands.training_errors import expected_trouble, read_sensors
+from tickcell.model import ids
 from tickcell.model.outputs import Described
 from tickcell.model.recording import Layout, RecordingError, open_recording, read_all
 from tickcell.model.recording.mending import Mending
@@ -83,15 +85,18 @@ def export(model: pathlib.Path, out: pathlib.Path, replace: bool, **options: Any
 
 
 def _export(model: pathlib.Path, out: pathlib.Path, replace: bool, options: dict[str, Any]) -> None:
+    check_place(out, replace)
+    # Before TensorFlow is imported, which takes seconds.
+    told = _told(model, options)
+
     from tickcell.drive.keras import quality
     from tickcell.model.keras import archive, configuration, typical
     from tickcell.model.keras import export as exporting
 
-    check_place(out, replace)
     for module in options["custom"]:
         configuration.load_custom(module)
     loaded = archive.load(model)
-    description = _describe(model, loaded, options)
+    description = _describe(loaded, told, options)
     golden = _golden(options["golden"], description, options["layout"])
     labels, drawn = (None if golden is None else golden.labels), None
     if golden is None:
@@ -114,12 +119,17 @@ def _export(model: pathlib.Path, out: pathlib.Path, replace: bool, options: dict
     _say(bundle, out)
 
 
-def _describe(path: pathlib.Path, model: Any, options: dict[str, Any]) -> Description:
-    """Joins the description beside the model, if there is one, with what the flags say."""
-    from tickcell.model.keras import description as descriptions
-    from tickcell.model.keras import graph, heads, plan, whole
+def _told(path: pathlib.Path, options: dict[str, Any]) -> Description:
+    """Joins the description beside the model, if there is one, with what the flags say.
 
-    read = plan.read(graph.as_float32(model))
+    Sensors that nobody names are none; the model is not read for it.
+
+    Raises:
+      UsageError: a flag says what no model can be, or the rate is not known.
+    """
+    from tickcell.drive.keras.datasets import DRIVE
+    from tickcell.model.keras import description as descriptions
+
     beside = options["description"] or path.parent / descriptions.FILE_NAME
     given = {key: options[key] for key in _DESCRIBED if options[key] is not None}
     if options["sensors"]:
@@ -127,12 +137,33 @@ def _describe(path: pathlib.Path, model: Any, options: dict[str, Any]) -> Descri
     if beside.is_file():
         described = dataclasses.replace(descriptions.Description.read(beside), **given)
     elif "rate_hz" in given:
-        defaults = {"name": path.stem, "version": "1", "sensors": descriptions.sensors_of(read)}
+        defaults = {"name": path.stem, "version": "1", "sensors": ()}
         described = descriptions.Description(**{**defaults, **given})
     else:
         raise click.UsageError(
             f"{path}: has no {descriptions.FILE_NAME} beside it; name the rate with --rate-hz."
         )
+    for field in ("name", "version"):
+        if not ids.is_id(got := getattr(described, field)):
+            raise click.UsageError(f"--{field}: got {got!r}, expected {ids.EXPECTED}.")
+    if not 0 < described.rate_hz < math.inf:
+        raise click.UsageError(f"--rate-hz: got {described.rate_hz}, expected a rate above 0.")
+    known = options["outputs"] or [output.name for output in described.outputs]
+    outputs_of.check(known, options)
+    golden = options["golden"]
+    if golden not in (None, DRIVE) and not pathlib.Path(golden).exists():
+        raise click.UsageError(f"--golden: {golden}: is not there.")
+    return described
+
+
+def _describe(model: Any, described: Description, options: dict[str, Any]) -> Description:
+    """Adds to what is known of the model what it says itself."""
+    from tickcell.model.keras import description as descriptions
+    from tickcell.model.keras import graph, heads, plan, whole
+
+    read = plan.read(graph.as_float32(model))
+    if not described.sensors:
+        described = dataclasses.replace(described, sensors=descriptions.sensors_of(read))
     return dataclasses.replace(
         described,
         sensors=whole.sensors(read, described.sensors),

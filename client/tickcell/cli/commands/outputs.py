@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -66,6 +67,49 @@ def told(outputs: Sequence[Described], options: dict[str, Any]) -> tuple[Describ
     return tuple(dataclasses.replace(output, **given[output.name]) for output in outputs)
 
 
+def check(names: Sequence[str], options: dict[str, Any]) -> None:
+    """Refuses what the options say and cannot be meant, whatever the model is.
+
+    Args:
+      names: of the outputs, where they are known already.
+      options: as for `told`.
+
+    Raises:
+      UsageError: as for `told`; two outputs have one name, or an output has two kinds.
+    """
+    if "" in names or len({*names}) < len(names):
+        raise click.UsageError(
+            f"--output: got {', '.join(map(repr, names))}, expected a name for each, all different."
+        )
+    if names:
+        for output in told([Described(name) for name in names], options):
+            _check_kind(output)
+        return
+    # Without names nobody knows yet which text begins with one; neither value has a "=" in it.
+    for option, parameter in (("kind", "kinds"), ("threshold", "thresholds")):
+        for text in options[parameter]:
+            _checked(option, text.rpartition("=")[2])
+
+
+def _check_kind(output: Described) -> None:
+    """Refuses what is said of an output of one kind and is only of another."""
+    said = {
+        "probability": ("threshold", output.threshold is not None),
+        "classes": ("class", bool(output.classes)),
+        "number": ("unit", bool(output.unit)),
+    }
+    for kind, (option, is_said) in said.items():
+        if is_said and output.kind not in (None, kind):
+            raise click.UsageError(
+                f"--{option}: output {output.name!r} is of the kind {output.kind!r} (--kind), and "
+                f"only {kind} has one."
+            )
+    if len({*output.classes}) < len(output.classes):
+        raise click.UsageError(
+            f"--class: output {output.name!r} has {', '.join(output.classes)}, expected each once."
+        )
+
+
 def lines(bundle: Bundle) -> Iterator[str]:
     """Yields what each output of a bundle is, a line each."""
     for head in bundle.interface.heads:
@@ -96,6 +140,9 @@ def _checked(option: str, value: str) -> str | float:
     if option != "threshold":
         return value
     try:
-        return float(value)
-    except ValueError as error:
-        raise click.UsageError(f"--threshold: got {value!r}, expected a number.") from error
+        threshold = float(value)
+    except ValueError:
+        threshold = math.nan
+    if not math.isfinite(threshold):
+        raise click.UsageError(f"--threshold: got {value!r}, expected a number.")
+    return threshold

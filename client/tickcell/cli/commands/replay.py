@@ -18,8 +18,11 @@ from tickcell.client import dropout, errors, unary_calls
 from tickcell.client.clock import Clock
 from tickcell.client.session import Session
 from tickcell.model.recording import STANDARD_INPUT, Layout, RecordingError
+from tickcell.model.recording.labels import Labelling, OfOutput
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from tickcell.cli.output_rows import OutputRows
@@ -60,11 +63,16 @@ _PATH = click.Path(path_type=pathlib.Path, dir_okay=False)
 )
 @click.option("--out", type=_PATH, help="The file for the rows.  [default: standard output]")
 @click.option("--plot", type=_PATH, help="Draw sensors, output and label as a PNG.")
+@click.option("--output", metavar="NAME", help="The output that labels are of, if not of all.")
+@click.option("--null-class", metavar="LABEL", help="A label that says that there is none.")
 @click.option("--resume", is_flag=True, help="Go on where --session and --out stand.")
 @click.option("--keep", is_flag=True, help="Keep the session at the end.")
 @options.retry_for
 @click.pass_context
-@layouts.layout(label="Labels of 0 and 1, to stand beside the outputs.", on_gap=("raise", "keep"))
+@layouts.layout(
+    label="Labels to stand beside the outputs: 0 and 1, classes or numbers, as the outputs are.",
+    on_gap=("raise", "keep"),
+)
 def replay(context: click.Context, /, layout: Layout, **given: Any) -> int:
     r"""Replays a recording: one frame per tick, one row per output.
 
@@ -120,6 +128,8 @@ class _Options:
     window: int
     out: pathlib.Path | None
     plot: pathlib.Path | None
+    output: str | None
+    null_class: str | None
     resume: bool
     keep: bool
     retry_for_s: float
@@ -130,6 +140,8 @@ class _Options:
             raise click.UsageError("--fast and --hz exclude each other.")
         if self.resume and not (self.session and self.out):
             raise click.UsageError("--resume needs the --session and the --out to go on with.")
+        if (self.output or self.null_class) and not self.layout.label:
+            raise click.UsageError("--output and --null-class go with --label, the labels' column.")
         if self.is_live and self.plot:
             raise click.UsageError("--plot needs a recording in a file.")
         if self.is_live and self.resample:
@@ -171,11 +183,15 @@ class _Run:
                 raise
             return
         dropouts = dropout.Dropouts(asked.on_dropout, model.sensors, model.mask_value)
-        played = self._source(model, dropouts)
+        labelling = self._labelling(model)
+        played = self._source(model, dropouts, labelling)
         for note in played.notes():
             click.echo(f"tickcell: {note}", err=True)
-        with self._open_rows(model, played) as self._rows, self._open(model) as session:
-            self.session = session
+        with (
+            self._open_rows(model, played) as self._rows,
+            self._open(model) as session,
+            self._left(session),
+        ):
             first = session.next_step
             if asked.resume:
                 stood = session.next_step
@@ -203,7 +219,7 @@ class _Run:
             )
         if asked.plot:
             outputs = np.concatenate([self._rows.outputs[:first], np.array(self._outputs)])
-            plots.replay(asked.plot, played.whole(self._blocks), outputs, model)
+            plots.replay(asked.plot, played.whole(self._blocks), outputs, model, labelling)
 
     def _is_through(self, error: errors.SessionDeletedError) -> bool:
         """Says whether the replay to resume came to its end, and tells so.
@@ -242,13 +258,36 @@ class _Run:
                 return unary_calls.get_model(link, info.model, info.model_version)
             return connection.model(link, self._asked.model)
 
-    def _source(self, model: Model, dropouts: dropout.Dropouts) -> source.Source:
+    def _labelling(self, model: Model) -> Labelling:
+        """Returns what labels are, by the outputs that they are of."""
+        asked = self._asked
+        if asked.layout.label is None:
+            return Labelling()
+        outputs = [
+            OfOutput(one.name, one.kind, one.size, one.classes, one.unit)
+            for one in model.outputs
+            if asked.output in (None, one.name)
+        ]
+        if not outputs:
+            names = ", ".join(one.name for one in model.outputs)
+            raise click.ClickException(
+                f"{model.name}: has no output {asked.output!r}, only {names}."
+            )
+        labelling, notes = Labelling.of_outputs(model.name, outputs, asked.null_class)
+        for note in notes:
+            click.echo(f"tickcell: {note}", err=True)
+        return labelling
+
+    def _source(
+        self, model: Model, dropouts: dropout.Dropouts, labelling: Labelling
+    ) -> source.Source:
         asked = self._asked
         return source.open_source(
             asked.recording,
             model,
             dropouts,
             asked.layout,
+            labelling,
             hz=asked.hz,
             resample=asked.resample,
         )
@@ -279,6 +318,29 @@ class _Run:
             credentials=asked.credentials,
             retry_for_s=asked.retry_for_s,
         )
+
+    @contextlib.contextmanager
+    def _left(self, session: Session) -> Iterator[None]:
+        """Leaves no session behind that was made here, and that no frame was sent to."""
+        self.session = session
+        try:
+            yield
+        except BaseException:
+            is_used = session.next_step or session.in_flight or len(session.unanswered)
+            if not self._asked.resume and not is_used:
+                self.session = None
+                self._delete(session)
+            raise
+
+    def _delete(self, session: Session) -> None:
+        """Deletes a session, or says why it stays; what went wrong before must be told."""
+        try:
+            session.close()
+        except errors.TickcellError as error:
+            click.echo(
+                f"tickcell: session {session.id}, which has no step, stays on the server: {error}",
+                err=True,
+            )
 
     def _replay(self, session: Session, played: source.Source) -> None:
         length = played.expected_length

@@ -11,15 +11,16 @@ from collections.abc import Iterator
 import click
 
 from tickcell import drive
+from tickcell.model.agreement import AgreementError
 from tickcell.model.bundle import BundleError
 from tickcell.model.interface import InterfaceError, Sensor
 from tickcell.model.recording import RecordingError
 
+_OF_MODELS = (AgreementError, BundleError, InterfaceError, RecordingError)
 # By their modules, which import TensorFlow: none is imported to look for an error that only a
 # module which has been imported can raise.
 _EXPECTED = {
     "tickcell.drive.keras.quality": "QualityError",
-    "tickcell.model.keras.agreement": "AgreementError",
     "tickcell.model.keras.archive": "ModelFileError",
     "tickcell.model.keras.augmentation": "AugmentationError",
     "tickcell.model.keras.baselines": "BaselineError",
@@ -40,7 +41,7 @@ def expected_trouble() -> Iterator[None]:
     except Exception as error:
         imported = (sys.modules[name] for name in _EXPECTED if name in sys.modules)
         expected = tuple(getattr(module, _EXPECTED[module.__name__]) for module in imported)
-        if isinstance(error, (BundleError, InterfaceError, RecordingError, *expected)):
+        if isinstance(error, (*_OF_MODELS, *expected)):
             raise click.ClickException(str(error)) from error
         raise
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from tickcell.model.keras import agreement, sequence
-from tickcell.model.keras.agreement import Agreement, AgreementError
+from tickcell.model import agreement
+from tickcell.model.agreement import Agreement, AgreementError
+from tickcell.model.keras import sequence
 from tickcell.model.keras.rules.rule import naming
 
 if TYPE_CHECKING:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tickcell.model import agreement
 from tickcell.model.bundle import Bundle
 from tickcell.model.cell import Cell
-from tickcell.model.keras import agreement, scores
+from tickcell.model.keras import scores
 from tickcell.model.keras.scored import Part, Scored, scored
 from tickcell.model.keras.scores import ScoreError, Scores
-from tickcell.model.ranges import ReadingError
+from tickcell.model.ranges import Ranges, ReadingError
 from tickcell.model.recording import Block, Reader, Recording
 from tickcell.model.recording.labels import Labels
 from tickcell.model.recording.mending import Mending
@@ -129,26 +130,39 @@ def stream(
       columns: those of an output row that are kept; all without them.
 
     Raises:
-      ScoreError: a reading must be a whole number that the model knows, and is not.
+      ScoreError: a reading is one that a server refuses.
     """
     chosen = slice(None) if columns is None else list(columns)
     kept, recording = _Kept(), None
     state = cell.initial_state()
+    ranges = Ranges(cell.interface.sensors, cell.interface.mask_value)
     for block in reader.blocks(None if mending is None else mending.blocks):
         if recording not in (None, block.recording):
             yield kept.streamed(reader)
             kept, state = _Kept(), cell.initial_state()
         recording = block.recording
+        try:
+            ranges.check(block.frames)
+        except ReadingError as error:
+            raise _refused(reader, block, error, is_mended=mending is not None) from error
         outputs = np.empty((len(block.frames), cell.interface.output_count), np.float32)
         for index, frame in enumerate(block.frames):
-            try:
-                outputs[index], state = cell.step(frame, state)
-            except ReadingError as error:
-                raise ScoreError(f"{reader.name}: at {block.times[index]:g} s: {error}") from error
+            outputs[index], state = cell.step(frame, state)
         kept.add(block, outputs[:, chosen])
         watch(block)
     if recording is not None:
         yield kept.streamed(reader)
+
+
+def _refused(reader: Reader, block: Block, error: ReadingError, *, is_mended: bool) -> ScoreError:
+    """Returns the error of a reading that a server would refuse too."""
+    way_out = (
+        "It was made of others: by interpolation, or where the rate was changed; give the "
+        "recording at the bundle's rate, with --on-dropout drop or hold."
+        if is_mended
+        else "--on-dropout drop, hold or interpolate goes on, and counts such readings."
+    )
+    return ScoreError(f"{reader.name}: at {block.times[error.index[0]]:g} s: {error} {way_out}")
 
 
 def evaluate(
@@ -184,11 +198,13 @@ def evaluate(
     chosen = chosen or scored(bundle, null_class=labels.null_class)
     cell = bundle.cell()
     start: list[NDArray[np.float32]] = []
+    lacking = _START_FRAMES  # Counted down, since blocks of standard input are of one row.
 
     def watch(block: Block) -> None:
-        lacking = _START_FRAMES - sum(map(len, start))
+        nonlocal lacking
         if reader is readers[0] and block.recording == 0 and lacking > 0:
             start.append(block.frames[:lacking])
+            lacking -= len(start[-1])
         advance(len(block.frames))
 
     streamed: list[Streamed] = []

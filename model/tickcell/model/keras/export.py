@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tickcell.model import outputs
+from tickcell.model import agreement, outputs
+from tickcell.model.agreement import AgreementError
 from tickcell.model.bundle import Bundle, Card, Golden, cell_of
 from tickcell.model.interface import Interface
-from tickcell.model.keras import agreement, checks, conversion, graph, heads, whole
+from tickcell.model.keras import checks, conversion, graph, heads, whole
 from tickcell.model.keras import frames as frames_of
-from tickcell.model.keras.agreement import AgreementError
 from tickcell.model.keras.step import Step
 from tickcell.model.ranges import Ranges, ReadingError
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
 from tickcell.model.card import THRESHOLD
 from tickcell.model.keras.scores import ScoreError
-from tickcell.model.recording.labels import Kind, Labelling
+from tickcell.model.recording.labels import Labelling, OfOutput
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,28 +59,15 @@ def scored(bundle: Bundle, output: str | None = None, null_class: str | None = N
       null_class: a label that says that there is none.
 
     Raises:
-      ScoreError: it has no such output, or outputs of which no label can be of all.
+      ScoreError: it has no such output.
+      RecordingError: it has outputs of which no label can be of all.
     """
     heads = _chosen(bundle, output)
-    units = {bundle.card.outputs[head.name].unit for head in heads}
-    kinds = {
-        (head.kind, head.size if head.kind == "classes" else 1, head.classes) for head in heads
-    }
-    if len(kinds) > 1 or len(units) > 1:
-        listed = ", ".join(f"{head.name} ({head.kind})" for head in heads)
-        raise ScoreError(
-            f"{bundle.card.name}: has the outputs {listed}, and no label is of all of them; name "
-            "one with --output."
-        )
-    ((kind, size, classes),) = kinds
-    notes: tuple[str, ...] = ()
-    if kind == "classes" and not classes:
-        classes = tuple(map(str, range(size)))
-        notes = (
-            f"the classes have no names in the bundle: labels are taken for their places, 0 to "
-            f"{size - 1}",
-        )
-    labelling = Labelling(cast("Kind", kind), classes, null_class, units.pop())
+    told = [
+        OfOutput(head.name, head.kind, head.size, head.classes, bundle.card.outputs[head.name].unit)
+        for head in heads
+    ]
+    labelling, notes = Labelling.of_outputs(bundle.card.name, told, null_class)
     columns = tuple(column for head in heads for column in bundle.interface.columns(head.name))
     return Scored(tuple(_parts(bundle, heads)), columns, labelling, notes)
 

@@ -10,7 +10,7 @@ import dataclasses
 import math
 import pathlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 import numpy as np
 
@@ -25,6 +25,24 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 # Whole numbers of no more values than this are taken for classes, if nobody says otherwise.
 _MOST_CLASSES = 32
 _SHOWN = 6
+
+
+class OfOutput(NamedTuple):
+    """What labels of an output are, by what the output is.
+
+    Attributes:
+      name: of the output.
+      kind: of it.
+      size: how many numbers it has.
+      classes: their names, if they have any.
+      unit: of a number; empty if it has none.
+    """
+
+    name: str
+    kind: str
+    size: int
+    classes: tuple[str, ...]
+    unit: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,6 +80,48 @@ class Labelling:
         if self.kind == "classes":
             return f"one of the classes {_listed(self.classes)}"
         return "a number" if self.kind == "number" else "0 or 1"
+
+    @classmethod
+    def of_outputs(
+        cls, model: str, outputs: Sequence[OfOutput], null_class: str | None = None
+    ) -> tuple[Labelling, tuple[str, ...]]:
+        """Returns what labels are that are of all of these outputs, and what that assumes.
+
+        Args:
+          model: what to call the model in messages.
+          outputs: at least one.
+          null_class: a label that says that there is none.
+
+        Raises:
+          RecordingError: the outputs differ, so no label is of all of them.
+        """
+        kinds = {
+            (one.kind, one.size if one.kind == "classes" else 1, one.classes, one.unit)
+            for one in outputs
+        }
+        if len(kinds) > 1:
+            listed = ", ".join(f"{one.name} ({one.kind})" for one in outputs)
+            raise RecordingError(
+                f"{model}: has the outputs {listed}, and no label is of all of them; name one with "
+                "--output."
+            )
+        ((kind, size, classes, unit),) = kinds
+        notes: tuple[str, ...] = ()
+        if kind == "classes" and not classes:
+            classes = tuple(map(str, range(size)))
+            notes = (
+                f"the classes have no names in the bundle: labels are taken for their places, 0 to "
+                f"{size - 1}",
+            )
+        return cls(cast("Kind", kind), classes, null_class, unit), notes
+
+    def text(self, code: float) -> str:
+        """Returns the text of an encoded label; nothing where there is none."""
+        if math.isnan(code):
+            return ""
+        if self.kind == "classes":
+            return self.classes[int(code)]
+        return str(np.float32(code)) if self.kind == "number" else f"{code:g}"
 
     def encode(self, labels: Sequence[Any] | NDArray[Any]) -> NDArray[np.float32]:
         """Returns labels as numbers: NaN where there is none, infinite where it is wrong."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from tickcell.model.ranges import Ranges
 from tickcell.model.recording.blocks import Block
 from tickcell.model.recording.errors import RecordingError
 
@@ -18,7 +19,10 @@ Policy = Literal["drop", "hold", "interpolate"]
 
 
 class Mending:
-    """Replaces readings that are NaN, or leaves their frames out, and counts them.
+    """Replaces readings that drop out, or leaves their frames out, and counts them.
+
+    A reading drops out where it is NaN and, if ranges are known, where it is not within its
+    sensor's. A masked frame has no reading that another could be given.
 
     Attributes:
       policy: `drop` leaves a frame out; `hold` repeats the sensor's last reading;
@@ -29,13 +33,14 @@ class Mending:
       dropped_count: the frames that were left out.
     """
 
-    def __init__(self, policy: Policy) -> None:
-        """Counts from 0."""
+    def __init__(self, policy: Policy, ranges: Ranges | None = None) -> None:
+        """Counts from 0; with ranges, what a server would refuse drops out too."""
         if policy not in get_args(Policy):
             raise RecordingError(
                 f"--on-dropout: got {policy!r}, expected raise, {', '.join(get_args(Policy))}."
             )
         self.policy = policy
+        self._ranges = ranges
         self.mended_count = 0
         self.dropped_count = 0
 
@@ -62,8 +67,16 @@ class Mending:
         if self.dropped_count:
             yield f"frames left out for readings that dropped out: {self.dropped_count}"
 
+    def _are_good(self, frames: NDArray[np.float32]) -> NDArray[np.bool_]:
+        return np.isfinite(frames) if self._ranges is None else self._ranges.are_good(frames)
+
+    def _can_be_given(self, frames: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Tells which readings may stand for others of their sensors."""
+        is_good = self._are_good(frames)
+        return is_good if self._ranges is None else is_good & ~self._ranges.are_masked(frames)
+
     def _dropped(self, block: Block) -> Block:
-        is_good = np.isfinite(block.frames).all(axis=1)
+        is_good = self._are_good(block.frames).all(axis=1)
         if is_good.all():
             return block
         self.dropped_count += int((~is_good).sum())
@@ -78,19 +91,20 @@ class Mending:
                 last = np.full(block.frames.shape[1], np.nan, np.float32)
             # The last reading joins the block as a row before it.
             rows = np.vstack([last, block.frames])
-            is_good = np.isfinite(rows)
-            places = np.where(is_good, np.arange(len(rows))[:, np.newaxis], 0)
+            is_good = self._are_good(rows)
+            places = np.where(self._can_be_given(rows), np.arange(len(rows))[:, np.newaxis], 0)
             held = np.take_along_axis(rows, np.maximum.accumulate(places), axis=0)
             self.mended_count += int((np.isfinite(held) & ~is_good)[1:].sum())
             last = held[-1]
-            yield block._replace(frames=held[1:])
+            yield block._replace(frames=np.where(is_good, rows, held)[1:])
 
     def _interpolated(self, parts: Sequence[Block]) -> Iterator[Block]:
         frames = np.concatenate([block.frames for block in parts])
         times = np.concatenate([block.times for block in parts])
+        are_good, can_be_given = self._are_good(frames), self._can_be_given(frames)
         for sensor in range(frames.shape[1]):
-            is_good = np.isfinite(frames[:, sensor])
-            if not is_good.any():
+            is_good, is_given = are_good[:, sensor], can_be_given[:, sensor]
+            if not is_given.any() and not is_good.all():
                 raise RecordingError(
                     f"rows {parts[0].rows[0]} to {parts[-1].rows[-1]}: reading {sensor + 1} of a "
                     "frame drops out throughout, so there is nothing to interpolate; leave its "
@@ -98,7 +112,7 @@ class Mending:
                 )
             self.mended_count += int((~is_good).sum())
             frames[~is_good, sensor] = np.interp(
-                times[~is_good], times[is_good], frames[is_good, sensor]
+                times[~is_good], times[is_given], frames[is_given, sensor]
             )
         start = 0
         for block in parts:
