@@ -138,9 +138,8 @@ class Link:
                     self._servers.check_store(connection.address, store_id, is_proven=is_proven)
             except errors.TickcellError as error:
                 failure = self.judged(connection, error)
-                delay_s = backoff.after(failure)
                 self.failed(connection, failure)
-                time.sleep(delay_s)
+                time.sleep(backoff.after(failure))
             else:
                 connection.has_answered = True
                 backoff.answered()
@@ -173,14 +172,21 @@ class Link:
                 self._servers.check_store(connection.address, self._store_of(connection, failure))
             except errors.TickcellError as differs:
                 return differs
+            except KeyError as missing:
+                return errors.ReplyError(
+                    f"{connection.address}: refused with {failure.reason} ({failure}) and without "
+                    f"the {missing.args[0]} in its metadata, so it is no server of tickcell's."
+                )
         return failure
 
     def failed(self, connection: Connection, failure: errors.TickcellError) -> None:
-        """Gives a connection up after a call on it failed, unless it is still being made.
+        """Gives a connection up after a call on it failed, if another may do better.
 
-        A deadline that is shorter than connecting takes would else never be met. Where
-        another server may answer, that is asked next.
+        Where another server may answer, that is asked next. One that is still being made is
+        kept: a deadline that is shorter than connecting takes would else never be met.
         """
+        if not (failure.may_pass or failure.elsewhere):
+            return
         if failure.elsewhere:
             self._servers.leave(connection.address)
             current = self._servers.current
