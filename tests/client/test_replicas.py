@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import pathlib
 import socket
 import tempfile
@@ -17,11 +16,12 @@ import pytest
 from doubles.witness import Witness
 from tickcell.cli import comparison
 from tickcell.cli.server_process import ServerProcess
-from tickcell.client import PacedSession, Session, errors, unary_calls
+from tickcell.client import Session, errors, unary_calls
 from tickcell.client import address as addresses
 from tickcell.client.link import Link
 from tickcell.client.servers import Servers
 from tickcell.model import LiteRTCell
+from ways import WAYS, by_step, by_stream
 
 # Far below what a client waits for a server of its own (5 s), and far above what a call takes.
 AT_ONCE_S = 4.0
@@ -68,26 +68,6 @@ def unused_address() -> str:
         return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
-def by_step(session: Session, frames: np.ndarray) -> Iterator[np.ndarray]:
-    return map(session.step, frames)
-
-
-def by_steps(session: Session, frames: np.ndarray) -> Iterator[np.ndarray]:
-    return itertools.chain.from_iterable(map(session.steps, np.split(frames, 20)))
-
-
-def by_stream(session: Session, frames: np.ndarray) -> Iterator[np.ndarray]:
-    return session.stream(frames)
-
-
-def by_tick(session: Session, frames: np.ndarray) -> Iterator[np.ndarray]:
-    with PacedSession(session, rate_hz=1000, budget_s=30) as paced:
-        for frame in frames:
-            output = paced.tick(frame)
-            assert output is not None
-            yield output
-
-
 def asked(session: str, listed: list[str]) -> list[str]:
     """Returns addresses in the order in which a session asks them."""
     servers, order = Servers(addresses.parse_all(listed), session), []
@@ -98,7 +78,6 @@ def asked(session: str, listed: list[str]) -> list[str]:
 
 
 NAMES = [f"car-{number}" for number in range(100)]
-WAYS = [by_step, by_steps, by_stream, by_tick]
 
 
 @pytest.mark.parametrize("steps", WAYS)

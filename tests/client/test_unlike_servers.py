@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -11,9 +10,10 @@ import pytest
 
 from doubles.faulty_proxy import Fault, FaultyProxy
 from tickcell.cli.server_process import ServerProcess
-from tickcell.client import PacedSession, Session, errors
+from tickcell.client import Session, errors
 from tickcell.client import address as addresses
 from tickcell.client.servers import Servers
+from ways import WAYS, by_step, by_stream
 
 # None of them says when to ask again.
 UNLIKE = ["MODEL_NOT_SERVED", "NUMERICS_CHANGED", "RECORD_NEWER", "STORE_AWAY"]
@@ -46,28 +46,8 @@ def two(server: ServerProcess) -> Iterator[TwoDoors]:
         yield TwoDoors(doors)
 
 
-def by_step(session: Session, frames: np.ndarray) -> Iterator[np.ndarray]:
-    return map(session.step, frames)
-
-
-def by_steps(session: Session, frames: np.ndarray) -> Iterator[np.ndarray]:
-    return itertools.chain.from_iterable(map(session.steps, np.split(frames, 10)))
-
-
-def by_stream(session: Session, frames: np.ndarray) -> Iterator[np.ndarray]:
-    return session.stream(frames)
-
-
-def by_tick(session: Session, frames: np.ndarray) -> Iterator[np.ndarray]:
-    with PacedSession(session, rate_hz=1000, budget_s=30) as paced:
-        for frame in frames:
-            output = paced.tick(frame)
-            assert output is not None
-            yield output
-
-
 @pytest.mark.parametrize("reason", UNLIKE)
-@pytest.mark.parametrize("steps", [by_step, by_steps, by_stream, by_tick])
+@pytest.mark.parametrize("steps", WAYS)
 def test_the_next_server_goes_on_with_what_one_cannot_do(
     two: TwoDoors,
     frames: np.ndarray,
