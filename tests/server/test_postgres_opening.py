@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -30,7 +31,8 @@ from tickcell.server.store import (
     commands,
 )
 from tickcell.server.store.postgres import address as addresses
-from tickcell.server.store.postgres import administration, schema
+from tickcell.server.store.postgres import administration, identity, schema
+from tickcell.server.store.postgres.link import Link
 from tickcell.server.store.postgres.postgres_store import PostgresStore
 
 
@@ -204,6 +206,35 @@ def test_changed_durability_is_followed_by_a_server_that_runs(databases: Databas
             assert store.durability == "power-loss"
             await store.upkeep()
             assert store.note == ""
+
+    asyncio.run(work())
+
+
+def test_durability_that_changes_amid_an_upkeep_leaves_a_store_that_checks_out(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = databases.new("bounded-loss")
+    fetch = Link.fetch
+
+    async def changed_between(link: Link, statement: str, *values: object) -> list[Any]:
+        rows = await fetch(link, statement, *values)
+        if statement == identity.READ:
+            monkeypatch.setattr(Link, "fetch", fetch)
+            await asyncio.to_thread(administration.change_durability, address, "power-loss")
+        return rows
+
+    async def work() -> None:
+        async with opened(address) as store:
+            await store.upkeep()
+            monkeypatch.setattr(Link, "fetch", changed_between)
+            # Its statement comes too late to keep anything, and the next sees why.
+            await store.upkeep()
+            await store.upkeep()
+            await reached(store)
+            assert store.durability == "power-loss"
+            await store.upkeep()
+        async with opened(address) as store:
+            assert store.durability == "power-loss"
 
     asyncio.run(work())
 
