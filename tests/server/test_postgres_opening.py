@@ -239,6 +239,20 @@ def test_durability_that_changes_amid_an_upkeep_leaves_a_store_that_checks_out(
     asyncio.run(work())
 
 
+def test_store_that_was_moved_to_a_younger_server_is_opened(databases: Databases) -> None:
+    address = databases.new()
+    # As `pg_dump` and `pg_upgrade` leave it after a failover: the log of the new server begins
+    # with timeline 1 again.
+    server_of(databases).query("UPDATE tickcell.store SET timeline = 7")
+
+    async def work() -> None:
+        async with opened(address) as store:
+            await store.upkeep()
+
+    asyncio.run(work())
+    assert server_of(databases).query("SELECT timeline FROM tickcell.store") == "1"
+
+
 def test_damaged_identity_is_no_store_to_begin_from(databases: Databases) -> None:
     address = databases.new()
     server_of(databases).query("UPDATE tickcell.store SET clock_ns = 77")
@@ -266,6 +280,9 @@ def test_standby_alone_is_no_store(databases: Databases) -> None:
         ("postgresql://me@db/tickcell?password=secret", "the address holds a password"),
         ("postgresql://me@/tickcell?host=db1,db2", "write them before the database"),
         ("mysql://me@db/tickcell", "is not the address of a PostgreSQL"),
+        ("postgresql:///tickcell", "got '' for a host, expected HOST or HOST:PORT"),
+        ("postgresql://me@db1,/tickcell", "got '' for a host"),
+        ("postgresql://me@db1:5432,db2:x/tickcell", "got 'db2:x' for a host"),
     ],
 )
 def test_address_is_refused_where(address: str, said: str) -> None:

@@ -155,6 +155,7 @@ async def _check(connection: asyncpg.Connection[Any], problem: RecordCheck) -> C
 
 def _run(text: str, work: Callable[[Address, Primary], Awaitable[_Result]]) -> _Result:
     address = addresses.parse(text)
+    addresses.require_files(address)
 
     async def run() -> _Result:
         async with _connected(address) as found:

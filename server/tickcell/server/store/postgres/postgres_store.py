@@ -87,6 +87,7 @@ class PostgresStore(NetworkStore):
         return "" if self._connected is not None else f"the store is away: {self._why_away}"
 
     async def open(self) -> None:
+        addresses.require_files(self._address)
         try:
             await self._connect()
         except StoreAwayError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncpg
@@ -47,12 +48,17 @@ SELECT CASE WHEN pg_is_in_recovery() THEN NULL
   ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint END
 """
 # A commit of our own: when it is through, so is all that was visible before it.
-_PROVE = "UPDATE tickcell.store SET timeline = greatest(timeline, $1) RETURNING timeline"
-# What nobody but an operator changes: a user, a password, a database.
+_PROVE = "UPDATE tickcell.store SET timeline = $1"
+# What nobody but an operator changes: a user, a password, a database, whom to trust, a parameter.
 _REFUSED = (
+    ssl.SSLCertVerificationError,
+    asyncpg.ClientConfigurationError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidPasswordError,
     asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.InvalidParameterValueError,
+    asyncpg.UndefinedObjectError,
 )
 
 
@@ -91,7 +97,7 @@ async def find(address: Address) -> Primary:
     asked = {asyncio.create_task(_ask(host)): host for host in address.hosts}
     found: list[Primary] = []
     whys: dict[str, str] = {}
-    refused: Exception | None = None
+    refused = ""
     pending = set(asked)
     while pending:
         done, pending = await asyncio.wait(
@@ -104,13 +110,13 @@ async def find(address: Address) -> Primary:
         for task in done:
             try:
                 found.append(task.result())
-            except _REFUSED as error:
-                refused = error
             except TimeoutError:
                 whys[asked[task]] = f"no answer within {_CONNECT_S:g} s"
             except Exception as error:  # noqa: BLE001 - said, where no other host is better.
                 # Without line breaks, as of PostgreSQL's details.
                 whys[asked[task]] = " ".join(str(error).split()) or type(error).__name__
+                if _is_refusal(error):
+                    refused = f"{place(asked[task])}: {whys[asked[task]]}"
     for task in pending:
         task.cancel()
     await asyncio.gather(*pending, return_exceptions=True)
@@ -119,8 +125,8 @@ async def find(address: Address) -> Primary:
         stale.connection.terminate()
     if found:
         return found[-1]
-    if refused is not None:
-        raise StorePermissionError(f"{address}: PostgreSQL refuses ({refused}).") from refused
+    if refused:
+        raise StorePermissionError(f"{address}: cannot be connected to ({refused.rstrip('.')}).")
     said = "; ".join(f"{place(host)}: {whys[host]}" for host in address.hosts if host in whys)
     raise StoreAwayError(f"{address}: no primary answers ({said}).")
 
@@ -146,7 +152,7 @@ async def require_sound(
         raise StoreAwayError(
             f"{address}: the primary {place(primary.host)} is on timeline {primary.timeline}, and "
             f"the store was on {known_timeline}: it is an old primary that came back; stop it, or "
-            "make it a standby."
+            "make it a standby. If it is the store, put back or moved, restart this server."
         )
     connection = primary.connection
     schema.require(address, await schema.find(connection))
@@ -168,8 +174,8 @@ async def require_sound(
 
 
 async def _prove(address: Address, primary: Primary, limit_s: float) -> None:
-    connection, timeline = primary.connection, primary.timeline
-    proving = asyncio.ensure_future(connection.fetchval(_PROVE, timeline))
+    connection = primary.connection
+    proving = asyncio.ensure_future(connection.execute(_PROVE, primary.timeline))
     # It is not cancelled: see `link`.
     await asyncio.wait([proving], timeout=limit_s)
     if not proving.done():
@@ -180,11 +186,15 @@ async def _prove(address: Address, primary: Primary, limit_s: float) -> None:
             f"{address}: a commit has not come through for {limit_s:g} s; look at the "
             "primary's disk and its standbys."
         )
-    if proving.result() > timeline:
-        raise StoreAwayError(
-            f"{address}: the primary {place(primary.host)} is on timeline {timeline}, and the "
-            f"store was on {proving.result()}: an old state was put back."
-        )
+    proving.result()
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Says whether waiting does not mend it."""
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLCertVerificationError):
+        # Of the handshake, such as a server that is stopped in it; else of a file's content.
+        return error.library not in (None, "SSL")
+    return isinstance(error, _REFUSED)
 
 
 async def _ask(host: str) -> Primary:
