@@ -12,11 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from deploy.cluster import postgres
 from deploy.cluster.postgres import Postgres
 
 from databases import Databases
 from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, in_loop, served
+from doubles.slow_link import SlowLink
 from server.serve_process import ServeProcess
 from server.test_postgres_commits import opened, reached
 from tickcell.conformance.caller import Caller, Refused, StreamPath
@@ -28,6 +30,7 @@ from tickcell.server.store import (
     StorePutBackError,
     Unknown,
 )
+from tickcell.server.store.postgres import administration
 from tickcell.server.store.postgres.postgres_store import PostgresStore
 from tickcell.v1 import session_service_pb2 as pb
 
@@ -197,6 +200,21 @@ def test_old_primary_that_comes_back_is_not_the_store(databases: Databases) -> N
                 assert await store.load([A]) in ([b"2"], [b"3"])
 
         asyncio.run(work())
+
+
+def test_of_two_primaries_the_one_that_was_promoted_is_taken_though_it_answers_late(
+    databases: Databases,
+) -> None:
+    with databases.alone() as old, postgres.directory() as path:
+        new = Postgres(path / "new", name="new")
+        new.copy(old)
+        with new:
+            new.promote()
+            link = SlowLink(new.address, round_trip_s=0.1)
+            address = old.url.replace(old.address, f"{old.address},{link.address}")
+            found = dict(administration.inspect(address))
+            link.close()
+    assert found["primary"] == f"{link.address}, timeline 2"
 
 
 def test_store_that_was_put_back_is_found_out(databases: Databases, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import asyncpg
 from tickcell.server.store.contract import Counts, Key, NetworkStore, Pin, Served, Sizes
 from tickcell.server.store.errors import StoreAwayError, StoreError
 from tickcell.server.store.postgres import address as addresses
-from tickcell.server.store.postgres import identity, keeping, levels, primary, statements
+from tickcell.server.store.postgres import identity, keeping, levels, primary, refusals, statements
 from tickcell.server.store.postgres.commits import Commits
 from tickcell.server.store.postgres.link import LIMIT_S, BrokenError, Link
 from tickcell.server.store.postgres.reads import Reads
@@ -160,7 +160,7 @@ class PostgresStore(NetworkStore):
         Raises:
           StoreStartError, StoreDamagedError, StoreAwayError: see `primary`.
         """
-        found = await primary.find(self._address)
+        found = await primary.find(self._address, self._timeline)
         opened = [found.connection]
         try:
             kept = await primary.require_sound(
@@ -174,7 +174,7 @@ class PostgresStore(NetworkStore):
         except BaseException as error:
             for connection in opened:
                 connection.terminate()
-            if isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
+            if isinstance(error, (asyncpg.PostgresError, *refusals.BREAKS)):
                 why = f"{self._address}: cannot be asked ({str(error) or type(error).__name__})."
                 raise StoreAwayError(why) from error
             raise
@@ -241,7 +241,7 @@ class _Connected:
         """Drops the connections where they stand; what was handed over is unknown."""
         self.commits.give_up(why)
         for link in self._links:
-            link.drop()
+            link.drop("one of the connections failed, and all were given up")
 
     async def drop(self, why: str) -> None:
         """Drops the connections, and waits for those who used them to hear of it."""

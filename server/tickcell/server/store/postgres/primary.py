@@ -14,7 +14,7 @@ from tickcell.server.store.errors import (
     StoreAwayError,
     StorePermissionError,
 )
-from tickcell.server.store.postgres import levels, schema
+from tickcell.server.store.postgres import levels, refusals, schema
 from tickcell.server.store.postgres.identity import Identity
 
 if TYPE_CHECKING:
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     Connection = asyncpg.Connection[Any]
 
 _CONNECT_S = 2.0
-# Once there is a primary, others get so long to say that they are one, too.
-_OTHERS_S = 0.1
+# Once there is a primary, others get so long to say that they are one, too: an old one that came
+# back may be the first to answer, unless this one was promoted since we last looked.
+_OTHERS_S = 1.0
+_OTHERS_OF_A_NEWER_S = 0.1
 # Of ours, wherever the server stands. A row is waited for as long as a locked store is; a
 # server of ours that vanishes leaves nothing behind; nothing else ends a commit.
 _SETTINGS = {
@@ -87,8 +89,12 @@ async def connect(host: str, level: Level | None) -> Connection:
     return connection
 
 
-async def find(address: Address) -> Primary:
+async def find(address: Address, known_timeline: int = 0) -> Primary:
     """Asks all hosts at once, and takes the primary; of two the one that was promoted last.
+
+    Args:
+      address: of the store.
+      known_timeline: the highest that this server has seen; 0 for none.
 
     Raises:
       StoreAwayError: there is none for now.
@@ -100,9 +106,11 @@ async def find(address: Address) -> Primary:
     refused = ""
     pending = set(asked)
     while pending:
+        is_newer = any(primary.timeline > known_timeline > 0 for primary in found)
+        patience_s = _OTHERS_OF_A_NEWER_S if is_newer else _OTHERS_S
         done, pending = await asyncio.wait(
             pending,
-            timeout=_OTHERS_S if found else None,
+            timeout=patience_s if found else None,
             return_when=asyncio.FIRST_COMPLETED,
         )
         if not done:
@@ -180,7 +188,7 @@ async def _prove(address: Address, primary: Primary, limit_s: float) -> None:
     await asyncio.wait([proving], timeout=limit_s)
     if not proving.done():
         connection.terminate()
-        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        with contextlib.suppress(asyncpg.PostgresError, *refusals.BREAKS):
             await proving
         raise StoreAwayError(
             f"{address}: a commit has not come through for {limit_s:g} s; look at the "

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import asyncpg
+
 from tickcell.server.store.errors import StoreAwayError, StoreDamagedError, StoreError
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from tickcell.server.store.postgres.address import Address
+
+# What the driver raises where a connection breaks, or was dropped by us amid a statement.
+BREAKS = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 # A row was locked for too long; a deadlock; a transaction that other engines give up.
 _CONTENDED = {"55P03", "40P01", "40001"}
