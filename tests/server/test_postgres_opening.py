@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -206,6 +207,25 @@ def test_changed_durability_is_followed_by_a_server_that_runs(databases: Databas
             assert store.durability == "power-loss"
             await store.upkeep()
             assert store.note == ""
+
+    asyncio.run(work())
+
+
+def test_store_that_a_newer_release_migrates_is_left_by_a_server_that_runs(
+    databases: Databases,
+) -> None:
+    address = databases.new()
+
+    async def work() -> None:
+        async with opened(address) as store:
+            server_of(databases).query("UPDATE tickcell.store SET schema = 9")
+            await store.upkeep()
+            with pytest.raises(StoreAwayError):
+                await store.commit([Change(Key("", "a"), None, b"1")])
+            until = time.monotonic() + 30
+            while "a newer tickcell has migrated it" not in store.note:
+                assert time.monotonic() < until, store.note
+                await asyncio.sleep(0.01)
 
     asyncio.run(work())
 

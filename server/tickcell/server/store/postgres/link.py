@@ -78,10 +78,10 @@ class Link:
                 rows: list[Any] = await self._prepared[statement].fetch(*values)
             except asyncpg.PostgresError as error:
                 if str(error.sqlstate).startswith(_ENDS):
-                    raise self._is_broken(error) from error
+                    raise self._is_broken(refusals.words(error)) from error
                 raise
             except refusals.BREAKS as error:
-                raise self._is_broken(error) from error
+                raise self._is_broken(refusals.words(error)) from error
             finally:
                 timer.cancel()
             if self._why:
@@ -102,9 +102,9 @@ class Link:
     def _time_out(self) -> None:
         self.drop(f"it has not answered for {self._limit_s:g} s")
 
-    def _is_broken(self, why: object) -> BrokenError:
+    def _is_broken(self, why: str) -> BrokenError:
         error = BrokenError(f"PostgreSQL: {self._why or why}")
-        self.drop(str(why))
+        self.drop(why)
         self._broken(str(error))
         return error
 

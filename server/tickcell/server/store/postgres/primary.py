@@ -121,8 +121,7 @@ async def find(address: Address, known_timeline: int = 0) -> Primary:
             except TimeoutError:
                 whys[asked[task]] = f"no answer within {_CONNECT_S:g} s"
             except Exception as error:  # noqa: BLE001 - said, where no other host is better.
-                # Without line breaks, as of PostgreSQL's details.
-                whys[asked[task]] = " ".join(str(error).split()) or type(error).__name__
+                whys[asked[task]] = refusals.words(error)
                 if _is_refusal(error):
                     refused = f"{place(asked[task])}: {whys[asked[task]]}"
     for task in pending:

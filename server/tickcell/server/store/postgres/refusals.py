@@ -22,6 +22,11 @@ _DAMAGED = {"XX001", "XX002"}
 _USELESS = {"25006", "42P01", "3F000", "42883"}
 
 
+def words(error: Exception) -> str:
+    """Returns what an error says, on one line: PostgreSQL's details and hints have their own."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def is_contended(error: asyncpg.PostgresError) -> bool:
     """Says whether the same may be possible in a moment."""
     return error.sqlstate in _CONTENDED
@@ -41,7 +46,7 @@ def typed(address: Address, error: asyncpg.PostgresError) -> StoreError:
     """Returns what a refusal means for whoever uses the store."""
     if error.sqlstate in _DAMAGED:
         return StoreDamagedError(
-            f"{address}: PostgreSQL finds it damaged ({error}); stop the servers and put a backup "
-            "of PostgreSQL's back."
+            f"{address}: PostgreSQL finds it damaged ({words(error)}); stop the servers and "
+            "put a backup of PostgreSQL's back."
         )
-    return StoreAwayError(f"{address}: PostgreSQL refuses ({error}).")
+    return StoreAwayError(f"{address}: PostgreSQL refuses ({words(error)}).")
