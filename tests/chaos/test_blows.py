@@ -73,6 +73,6 @@ def test_many_sessions_are_as_in_the_plain_loop_after_a_storm(
             blow()
             time.sleep(random.uniform(0, 2))
 
-    # So many frames a second as two cores take.
-    hz = min(10.0, 600 / extent.sessions)
+    # So many frames a second as two cores take beside all that is started again.
+    hz = min(10.0, 300 / extent.sessions)
     drive_through(cluster, [blow_on], extent.sessions, Manner(hz=hz, window=8, leg=30))
