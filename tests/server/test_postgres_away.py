@@ -305,26 +305,21 @@ def test_of_two_primaries_the_one_that_was_promoted_is_taken_though_it_answers_l
     assert found["primary"] == f"{link.address}, timeline 2"
 
 
-def test_store_that_was_put_back_is_found_out(databases: Databases, tmp_path: Path) -> None:
+def test_store_that_was_put_back_is_found_out(databases: Databases) -> None:
     with databases.alone() as server:
-        data = Path(server.query("SHOW data_directory"))
+        backup = Path(server.query("SHOW data_directory")).with_name("backup")
 
         async def work() -> None:
             async with opened(server.url) as store:
                 await store.commit([Change(A, None, b"1")])
                 await store.upkeep()
-                await asyncio.to_thread(server.stop)
-                shutil.copytree(data, tmp_path / "backup", symlinks=True)
-                await asyncio.to_thread(server.start)
-                await reached(store)
+                await asyncio.to_thread(server.back_up, backup)
                 assert await store.commit([Change(A, b"1", b"2")]) == [Applied()]
                 for _ in range(3):
                     await asyncio.sleep(0.02)
                     await store.upkeep()
                 before_ns = store.now_ns()
-                await asyncio.to_thread(server.stop)
-                put_back(tmp_path / "backup", data)
-                await asyncio.to_thread(server.start)
+                await asyncio.to_thread(server.put_back, backup)
                 await reached(store)
                 with pytest.raises(StorePutBackError, match="is an older store than it was"):
                     await store.upkeep()
@@ -334,16 +329,6 @@ def test_store_that_was_put_back_is_found_out(databases: Databases, tmp_path: Pa
                 assert await store.load([A]) == [b"1"]
 
         asyncio.run(work())
-
-
-def put_back(backup: Path, data: Path) -> None:
-    """Puts a copy in the place of a server's files, as the user whose they are."""
-    status = data.stat()
-    shutil.rmtree(data)
-    shutil.copytree(backup, data, symlinks=True)
-    for path in (data, *data.rglob("*")):
-        shutil.chown(path, status.st_uid, status.st_gid)
-    data.chmod(status.st_mode)
 
 
 def test_stream_outlives_its_store(databases: Databases) -> None:
