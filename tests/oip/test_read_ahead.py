@@ -1,0 +1,218 @@
+"""Requests of one stream that are in flight together: bounded, and answered in order."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tritonclient.grpc import service_pb2 as pb
+
+from doubles.in_process_server import InProcessServer
+from doubles.interrupted_store import InterruptedStore
+from tickcell.conformance.peer import (
+    PATIENCE_S,
+    SERVICE,
+    Peer,
+    PeerStream,
+    Refused,
+    outputs,
+    request,
+)
+from tickcell.server.access import Access
+from tickcell.server.calls import Gate
+from tickcell.server.config import Config
+from tickcell.server.observer import Observer
+from tickcell.server.oip import asked
+from tickcell.server.oip.infer_servicer import InferServicer
+from tickcell.server.oip.read_ahead import MOST_BYTES, MOST_REQUESTS, Read, ReadAhead
+from tickcell.server.streams import Streams
+
+SEQUENCES = range(1, 9)
+STEPS = 20
+
+
+def read_of(index: int, sequence: int | None) -> Read:
+    """Returns a request, which its size tells from others."""
+    if sequence is None:
+        return Read(index, 0, 0, None, None, None)
+    message = request(sequence)
+    return Read(index, 0, 0, message, asked.read(message), None)
+
+
+@given(
+    st.lists(st.one_of(st.none(), st.integers(1, 4)), min_size=1, max_size=30), st.integers(1, 5)
+)
+def test_groups_keep_the_order_and_have_one_request_of_a_sequence(
+    sequences: list[int | None], most: int
+) -> None:
+    async def groups() -> list[list[Read]]:
+        ahead = ReadAhead()
+        for index, sequence in enumerate(sequences):
+            ahead.add(read_of(index, sequence))
+        ahead.end()
+        taken = []
+        while group := await ahead.take(most):
+            taken.append(group)
+        return taken
+
+    taken = asyncio.run(groups())
+    assert [read.size for group in taken for read in group] == list(range(len(sequences)))
+    for group, following in zip(taken, [*taken[1:], []], strict=True):
+        known = [read.sequence for read in group if read.sequence is not None]
+        assert len({*known}) == len(known)
+        assert len(group) <= most
+        # A group ends where it must.
+        assert not following or len(group) == most or following[0].sequence in known
+
+
+class NeverReading:
+    """The context of a stream whose caller sends without end, and takes no answer."""
+
+    def __init__(self, encoded: bytes) -> None:
+        self.encoded = encoded
+        self.read_count = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda: ()
+
+    async def read(self) -> bytes:
+        self.read_count += 1
+        return self.encoded
+
+    async def write(self, _: bytes) -> None:
+        await asyncio.get_running_loop().create_future()
+
+
+@pytest.mark.parametrize(
+    ("size", "count"),
+    [
+        (1, MOST_REQUESTS),
+        (MOST_BYTES // 4, 4),
+        (MOST_BYTES // 4 + 1, 4),
+        (MOST_BYTES // 4 - 1, 5),
+        (MOST_BYTES, 1),
+    ],
+)
+def test_caller_that_never_reads_has_no_more_than_the_bound_in_our_memory(
+    size: int, count: int
+) -> None:
+    async def reads() -> int:
+        observer = Observer()
+        gate = Gate(Access.of(Config(durability="none")), observer)
+        streams = Streams(gate, observer, 1)
+        engine: Any = SimpleNamespace(observer=observer)
+        unused: Any = None
+        servicer = InferServicer(gate, engine, unused, unused, streams)
+        stream: Any = servicer.methods()["ModelStreamInfer"].stream_stream
+        # No request, so that no sequence is needed; it is answered like any other.
+        context = NeverReading(size * b"\xff")
+        serving = asyncio.create_task(stream(None, context))
+        for _ in range(20 * MOST_REQUESTS):
+            await asyncio.sleep(0)
+        serving.cancel()
+        await asyncio.wait([serving])
+        assert observer.open_streams == 0
+        return context.read_count
+
+    assert asyncio.run(reads()) == count
+
+
+def requests(steps: int) -> Iterator[Any]:
+    """Yields the requests of all sequences, which take turns."""
+    for step in range(steps):
+        for sequence in SEQUENCES:
+            yield request(sequence, [0.0], start=step == 0, id=f"{sequence} at {step}")
+
+
+def test_sequences_of_a_stream_share_rounds_and_answers_are_in_order(
+    peer: Peer, records: InterruptedStore
+) -> None:
+    are_sent = threading.Event()
+
+    def sent() -> Iterator[bytes]:
+        for message in requests(STEPS):
+            yield message.SerializeToString()
+        are_sent.set()
+
+    # The server stands still in its first commit until the rest has come.
+    records.interruptions.append(lambda: are_sent.wait(PATIENCE_S))
+    method: Any = peer.channel.stream_stream(f"/{SERVICE}/ModelStreamInfer")
+    responses = [
+        pb.ModelStreamInferResponse.FromString(encoded).infer_response
+        for encoded in method(sent(), timeout=PATIENCE_S)
+    ]
+    assert [(each.id, outputs(each)) for each in responses] == [
+        (message.id, [1000.0 * (index // len(SEQUENCES))])
+        for index, message in enumerate(requests(STEPS))
+    ]
+    assert max(records.change_counts) > 1
+
+
+def test_requests_of_one_sequence_that_are_sent_at_once_go_one_after_the_other(
+    peer: Peer,
+) -> None:
+    with PeerStream(peer) as stream:
+        for step in range(100):
+            stream.put(request(7, [float(step)], start=step % 10 == 0, end=step % 10 == 9))
+        for step in range(100):
+            assert outputs(stream.receive()) == [1000.0 * (step % 10) + step]
+
+
+def test_refusal_keeps_its_place_among_requests_that_are_sent_at_once(peer: Peer) -> None:
+    with PeerStream(peer) as stream:
+        for sequence in range(1, 101):
+            stream.put(request(sequence, start=sequence % 3 > 0, id=str(sequence)))
+        for sequence in range(1, 101):
+            if sequence % 3:
+                assert stream.receive().id == str(sequence)
+                continue
+            with pytest.raises(Refused, match="must specify the START flag") as refused:
+                stream.receive()
+            assert refused.value.request_id == str(sequence)
+
+
+def test_nothing_behind_a_refusal_that_ends_the_stream_is_applied(
+    server: InProcessServer, peer: Peer
+) -> None:
+    with PeerStream(peer, ("triton_grpc_error", "true")) as stream:
+        for sequence in range(1, 33):
+            stream.put(request(sequence, start=sequence != 16, id=str(sequence)))
+        for sequence in range(1, 16):
+            assert stream.receive().id == str(sequence)
+        with pytest.raises(Refused) as refused:
+            stream.receive()
+    assert refused.value.reason == "SESSION_UNKNOWN"
+    counts = next(each for each in server.observer.models if each.model == "counting")
+    assert counts.created == 15
+
+
+def test_server_that_stops_has_answered_all_that_it_applied(
+    server: InProcessServer, peer: Peer
+) -> None:
+    with PeerStream(peer) as stream:
+        for message in requests(10 * STEPS):
+            stream.put(message)
+        for _ in range(5):
+            stream.receive()
+        server.stop()
+        rest, refused = all_that_is_received(stream)
+    assert refused.reason == "DRAINING"
+    counts = next(each for each in server.observer.models if each.model == "counting")
+    assert counts.applied == 5 + rest
+
+
+def all_that_is_received(stream: PeerStream) -> tuple[int, Refused]:
+    """Returns how many responses still come, and what ends the stream."""
+    count = 0
+    while True:
+        try:
+            stream.receive()
+        except Refused as refused:
+            return count, refused
+        count += 1
