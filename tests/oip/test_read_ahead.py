@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2 as pb
 
+from doubles.counted_source import wait_until
 from doubles.in_process_server import InProcessServer
 from doubles.interrupted_store import InterruptedStore
 from tickcell.conformance.peer import (
@@ -216,3 +218,18 @@ def all_that_is_received(stream: PeerStream) -> tuple[int, Refused]:
         except Refused as refused:
             return count, refused
         count += 1
+
+
+def test_caller_that_leaves_amid_its_stream_leaves_nothing_behind(
+    server: InProcessServer, peer: Peer, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(20):
+        with PeerStream(peer) as stream:
+            for message in requests(10):
+                stream.put(message)
+            stream.receive()
+    wait_until(lambda: server.observer.open_streams == 0)
+    gc.collect()
+    # A task that failed, and that nobody awaited, would be told of there.
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+    assert peer.infer(1, start=True) == [1.0]

@@ -119,6 +119,8 @@ class InferServicer:
             await answering
         finally:
             answering.cancel()
+            # Nothing of it outlives the stream.
+            await asyncio.gather(answering, return_exceptions=True)
         if stream.end is not None:
             raise stream.end
 
