@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -26,6 +27,7 @@ from tickcell.conformance.peer import (
     outputs,
     request,
 )
+from tickcell.server import errors
 from tickcell.server.access import Access
 from tickcell.server.calls import Gate
 from tickcell.server.config import Config
@@ -33,6 +35,7 @@ from tickcell.server.observer import Observer
 from tickcell.server.oip import asked
 from tickcell.server.oip.infer_servicer import InferServicer
 from tickcell.server.oip.read_ahead import MOST_BYTES, MOST_REQUESTS, Read, ReadAhead
+from tickcell.server.oip.statistics import Statistics
 from tickcell.server.streams import Streams
 
 SEQUENCES = range(1, 9)
@@ -47,11 +50,9 @@ def read_of(index: int, sequence: int | None) -> Read:
     return Read(index, 0, 0, message, asked.read(message), None)
 
 
-@given(
-    st.lists(st.one_of(st.none(), st.integers(1, 4)), min_size=1, max_size=30), st.integers(1, 5)
-)
+@given(st.lists(st.one_of(st.none(), st.integers(1, 4)), min_size=1, max_size=30))
 def test_groups_keep_the_order_and_have_one_request_of_a_sequence(
-    sequences: list[int | None], most: int
+    sequences: list[int | None],
 ) -> None:
     async def groups() -> list[list[Read]]:
         ahead = ReadAhead()
@@ -59,7 +60,7 @@ def test_groups_keep_the_order_and_have_one_request_of_a_sequence(
             ahead.add(read_of(index, sequence))
         ahead.end()
         taken = []
-        while group := await ahead.take(most):
+        while group := await ahead.take():
             taken.append(group)
         return taken
 
@@ -68,16 +69,15 @@ def test_groups_keep_the_order_and_have_one_request_of_a_sequence(
     for group, following in zip(taken, [*taken[1:], []], strict=True):
         known = [read.sequence for read in group if read.sequence is not None]
         assert len({*known}) == len(known)
-        assert len(group) <= most
         # A group ends where it must.
-        assert not following or len(group) == most or following[0].sequence in known
+        assert not following or following[0].sequence in known
 
 
 class NeverReading:
     """The context of a stream whose caller sends without end, and takes no answer."""
 
-    def __init__(self, encoded: bytes) -> None:
-        self.encoded = encoded
+    def __init__(self, messages: Iterator[Any]) -> None:
+        self.messages = messages
         self.read_count = 0
 
     def __getattr__(self, name: str) -> Any:
@@ -85,44 +85,48 @@ class NeverReading:
 
     async def read(self) -> bytes:
         self.read_count += 1
-        return self.encoded
+        encoded: bytes = next(self.messages).SerializeToString()
+        return encoded
 
     async def write(self, _: bytes) -> None:
         await asyncio.get_running_loop().create_future()
 
 
-@pytest.mark.parametrize(
-    ("size", "count"),
-    [
-        (1, MOST_REQUESTS),
-        (MOST_BYTES // 4, 4),
-        (MOST_BYTES // 4 + 1, 4),
-        (MOST_BYTES // 4 - 1, 5),
-        (MOST_BYTES, 1),
-    ],
-)
-def test_caller_that_never_reads_has_no_more_than_the_bound_in_our_memory(
-    size: int, count: int
-) -> None:
-    async def reads() -> int:
-        observer = Observer()
-        gate = Gate(Access.of(Config(durability="none")), observer)
-        streams = Streams(gate, observer, 1)
-        engine: Any = SimpleNamespace(observer=observer)
-        unused: Any = None
-        servicer = InferServicer(gate, engine, unused, unused, streams)
-        stream: Any = servicer.methods()["ModelStreamInfer"].stream_stream
-        # No request, so that no sequence is needed; it is answered like any other.
-        context = NeverReading(size * b"\xff")
-        serving = asyncio.create_task(stream(None, context))
-        for _ in range(20 * MOST_REQUESTS):
-            await asyncio.sleep(0)
-        serving.cancel()
-        await asyncio.wait([serving])
-        assert observer.open_streams == 0
-        return context.read_count
+class NoSequences:
+    """Sequences of which none is there."""
 
-    assert asyncio.run(reads()) == count
+    def version_of(self, *_: object) -> None:
+        return None
+
+    async def infer(self, *_: object) -> None:
+        raise errors.ModelUnknown("model: not found.", model="counting")
+
+
+async def read_unanswered(messages: Iterator[Any]) -> int:
+    """Returns how many of a caller's requests are read if it takes no answer."""
+    observer = Observer()
+    gate = Gate(Access.of(Config(durability="none")), observer)
+    engine: Any = SimpleNamespace(observer=observer)
+    sequences: Any = NoSequences()
+    servicer = InferServicer(gate, engine, sequences, Statistics(), Streams(gate, observer, 1))
+    stream: Any = servicer.methods()["ModelStreamInfer"].stream_stream
+    context = NeverReading(messages)
+    serving = asyncio.create_task(stream(None, context))
+    # Far more turns than it takes to read as much as may be.
+    for _ in range(20 * MOST_REQUESTS):
+        await asyncio.sleep(0)
+    serving.cancel()
+    await asyncio.wait([serving])
+    assert observer.open_streams == 0
+    return context.read_count
+
+
+@pytest.mark.parametrize("id_bytes", [0, MOST_BYTES // 16, MOST_BYTES // 4, 60_000])
+def test_caller_that_never_reads_has_no_more_than_the_bound_in_our_memory(id_bytes: int) -> None:
+    padded = [request(sequence, id=id_bytes * "x") for sequence in range(1, 2 * MOST_REQUESTS)]
+    size = padded[0].ByteSize()
+    expected = min(MOST_REQUESTS, math.ceil(MOST_BYTES / size))
+    assert asyncio.run(read_unanswered(iter(padded))) == expected
 
 
 def requests(steps: int) -> Iterator[Any]:

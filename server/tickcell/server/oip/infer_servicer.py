@@ -15,17 +15,22 @@ from tickcell.server import calls, errors
 from tickcell.server.oip import asked as asked_module
 from tickcell.server.oip import refusals
 from tickcell.server.oip.protocol import pb
-from tickcell.server.oip.read_ahead import MOST_REQUESTS, Read, ReadAhead
+from tickcell.server.oip.read_ahead import Read, ReadAhead
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from google.rpc import status_pb2
 
     from tickcell.server.caller import Caller
     from tickcell.server.engine import Engine
     from tickcell.server.oip.asked import Asked
+    from tickcell.server.oip.identity import Sequence
     from tickcell.server.oip.sequences import Sequences
     from tickcell.server.oip.statistics import Statistics
     from tickcell.server.streams import Stream, Streams
+
+    _Answer = Callable[[Read], Coroutine[Any, Any, bytes]]
 
 # To parse more than this takes long enough to wait for its turn.
 _LONG_BYTES = 64 * 1024
@@ -57,8 +62,9 @@ class _Refused(Exception):
 class InferServicer:
     """Takes inference requests to their sequences, and brings the responses back.
 
-    Of each stream some requests are read ahead. Those of different sequences are answered
-    together, those of one sequence one after the other, and answers go out in order.
+    Of a stream of several sequences some requests are read ahead. Those of different
+    sequences are answered together, those of one sequence one after the other, and answers
+    go out in order.
     """
 
     def __init__(
@@ -111,10 +117,20 @@ class InferServicer:
           TickcellError: the stream is to end for this.
           _Refused: one was refused, and the stream's header says that it ends with that.
         """
+        context = stream.context
+        ends_refused = (_ERROR_HEADER, "true") in [*(context.invocation_metadata() or ())]
+        spans = self._engine.observer.spans
+        traced = contextlib.nullcontext if spans is None else spans.apart(context)
+
+        async def answer(read: Read) -> bytes:
+            with traced():
+                return await self._answer_in_stream(stream.caller, read, ends_refused=ends_refused)
+
         ahead = ReadAhead()
-        answering = asyncio.create_task(self._answer_all(stream, ahead))
+        answering = asyncio.create_task(self._answer_ahead(stream, ahead, answer))
         try:
-            await self._read_all(stream, ahead)
+            # Nothing behind a refusal that ends the stream may be applied.
+            await self._read_all(stream, ahead, answer, reads_ahead=not ends_refused)
             ahead.end()
             await answering
         finally:
@@ -124,8 +140,18 @@ class InferServicer:
         if stream.end is not None:
             raise stream.end
 
-    async def _read_all(self, stream: Stream, ahead: ReadAhead) -> None:
-        """Reads the requests of a stream, as far ahead as may be, until it is to end."""
+    async def _read_all(
+        self, stream: Stream, ahead: ReadAhead, answer: _Answer, *, reads_ahead: bool
+    ) -> None:
+        """Reads the requests of a stream until it is to end.
+
+        Where one sequence steps on and on there is nothing to answer together, and each
+        request is answered here before the next is read, which is cheaper.
+
+        Raises:
+          _Refused: see `_serve`.
+        """
+        last: Sequence | None = None
         while stream.end is None:
             await ahead.room()
             if stream.end is not None:
@@ -141,35 +167,26 @@ class InferServicer:
             stream.is_idle = False
             if encoded is grpc.aio.EOF:
                 return
-            ahead.add(await self._read(encoded))
+            read = await self._read(encoded)
             encoded = None
+            if reads_ahead and (len(ahead) or read.sequence != last):
+                ahead.add(read)
+            else:
+                await stream.context.write(await answer(read))
+            last = read.sequence
 
-    async def _answer_all(self, stream: Stream, ahead: ReadAhead) -> None:
-        """Answers what is read of a stream, in order.
-
-        Raises:
-          _Refused: see `_serve`.
-        """
-        context = stream.context
-        ends_refused = (_ERROR_HEADER, "true") in [*(context.invocation_metadata() or ())]
-        spans = self._engine.observer.spans
-        traced = contextlib.nullcontext if spans is None else spans.apart(context)
-
-        async def answer(read: Read) -> bytes:
-            with traced():
-                return await self._answer_in_stream(stream.caller, read, ends_refused=ends_refused)
-
+    async def _answer_ahead(self, stream: Stream, ahead: ReadAhead, answer: _Answer) -> None:
+        """Answers what is read ahead of a stream, in order."""
         try:
-            # Nothing behind a refusal that ends the stream may be applied.
-            while reads := await ahead.take(1 if ends_refused else MOST_REQUESTS):
+            while reads := await ahead.take():
                 if len(reads) == 1:
-                    await context.write(await answer(reads[0]))
+                    await stream.context.write(await answer(reads[0]))
                     ahead.answered(reads[0])
                     continue
                 answers = [asyncio.create_task(answer(read)) for read in reads]
                 try:
                     for read, answered in zip(reads, answers, strict=True):
-                        await context.write(await answered)
+                        await stream.context.write(await answered)
                         ahead.answered(read)
                 finally:
                     for answered in answers:

@@ -65,6 +65,10 @@ class ReadAhead:
         self._has_room.set()
         self._has_ended = False
 
+    def __len__(self) -> int:
+        """The number of requests that are not answered."""
+        return self._count
+
     async def room(self) -> None:
         """Waits until there is room for one more, or nobody will answer any more."""
         await self._has_room.wait()
@@ -83,11 +87,8 @@ class ReadAhead:
         self._has_ended = True
         self._has_more.set()
 
-    async def take(self, most: int) -> list[Read]:
-        """Takes the next requests, all of different sequences, in order.
-
-        Args:
-          most: how many to take at most.
+    async def take(self) -> list[Read]:
+        """Takes the next requests, as many as are of different sequences, in order.
 
         Returns:
           At least one of them, and none only at the end.
@@ -95,7 +96,7 @@ class ReadAhead:
         await self._has_more.wait()
         taken: list[Read] = []
         sequences: set[Sequence] = set()
-        while self._waiting and len(taken) < most:
+        while self._waiting:
             sequence = self._waiting[0].sequence
             if sequence is not None:
                 if sequence in sequences:
