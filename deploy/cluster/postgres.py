@@ -139,15 +139,37 @@ class Postgres:
         self._give_back_memory()
         shutil.rmtree(self._data, ignore_errors=True)
         if primary.is_running:
-            self._run(
-                *("pg_basebackup", "--pgdata", str(self._data), "--dbname", _conninfo(primary)),
-                *("--checkpoint", "fast", "--no-sync"),
-            )
+            primary.back_up(self._data)
             self._is_copied = True
         else:
             command = ["cp", "--archive", str(primary._data), str(self._data)]
             process.run(command, user=self._user)
         self.follow(primary)
+
+    def back_up(self, backup: Path) -> None:
+        """Copies its files while it runs, with `pg_basebackup`, into a directory that is not there.
+
+        Raises:
+          StartError: it failed.
+        """
+        self._run(
+            *("pg_basebackup", "--pgdata", str(backup), "--dbname", _conninfo(self)),
+            *("--checkpoint", "fast", "--no-sync"),
+        )
+
+    def put_back(self, backup: Path) -> None:
+        """Takes a backup's files in place of its own, and starts from there.
+
+        Raises:
+          StartError: it does not start.
+        """
+        if self.is_running:
+            self.kill()
+        self._give_back_memory()
+        shutil.rmtree(self._data)
+        process.run(["cp", "--archive", str(backup), str(self._data)], user=self._user)
+        self._is_copied = True
+        self.start()
 
     def follow(self, primary: Postgres) -> None:
         """Makes it a standby of the other server; a running one goes over to it at once."""

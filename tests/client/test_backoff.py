@@ -110,3 +110,12 @@ def test_a_refusal_that_may_pass_is_raised_itself_when_the_time_is_over(clock: C
     clock.now += 1.0
     with pytest.raises(errors.StreamsFullError):
         backoff.after(full)
+
+
+def test_a_refusal_is_an_answer_after_which_time_counts_anew(clock: Clock) -> None:
+    backoff = patient(1.0, clock)
+    backoff.after(LOST)
+    with pytest.raises(errors.FrameShapeError):
+        backoff.after(errors.FrameShapeError("no"))
+    clock.now += 1000.0
+    assert backoff.after(LOST) == 0.05

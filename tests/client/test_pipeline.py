@@ -6,6 +6,8 @@ import queue
 from collections.abc import Iterator
 from typing import Any, cast
 
+import pytest
+
 from doubles.counted_source import wait_until
 from tickcell.client.backoff import Backoff
 from tickcell.client.connection import Connection
@@ -81,3 +83,27 @@ def test_stream_that_has_ended_takes_no_step_from_the_one_that_follows_it() -> N
     assert next(following).first_step == 0
     pipeline.close()
     assert next(following, None) is None
+
+
+class BrokenLink(SilentLink):
+    """A way to a server that no stream can be opened on, by a fault of its own."""
+
+    def stream(self, *_: object) -> tuple[Connection, SilentCall]:
+        raise RuntimeError("can't start new thread")
+
+
+def test_a_fault_in_the_thread_that_carries_is_raised_where_outputs_are_awaited() -> None:
+    pipeline = Pipeline(
+        cast("Link", BrokenLink()),
+        Life("car", 7, 4, 4),
+        Place(0, history.START),
+        [],
+        max_chunk=4,
+        max_waiting=4,
+    )
+    pipeline.push(bytes(4))
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        pipeline.pop(timeout_s=60)
+    assert not pipeline.needs_frames
+    assert pipeline.frames == [bytes(4)]
+    pipeline.close()

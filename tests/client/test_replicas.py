@@ -184,6 +184,32 @@ def test_a_server_of_another_store_is_passed_over(
     assert np.stack(outputs).tobytes() == expected[:100].tobytes()
 
 
+def test_a_session_is_found_though_a_server_of_another_store_is_asked_first(
+    replicas: Replicas, foreign: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
+    listed = [foreign.address, *(server.address for server in replicas.servers)]
+    name = next(name for name in NAMES if asked(name, listed)[0] == foreign.address)
+    with Session.create(replicas.addresses, name) as session:
+        outputs = [session.step(frames[0])]
+        # Also while one of the others is away.
+        replicas.servers[0].kill()
+        attached = Session.attach(listed, name, retry_for_s=0)
+        outputs.append(attached.step(frames[1]))
+        attached.detach()
+    assert np.stack(outputs).tobytes() == expected[:2].tobytes()
+
+
+def test_a_session_that_nobody_knows_is_said_to_be_unknown_though_a_server_is_away(
+    replicas: Replicas,
+) -> None:
+    replicas.servers[0].kill()
+    began = time.monotonic()
+    for name in NAMES[:4]:
+        with pytest.raises(errors.SessionUnknownError):
+            Session.attach(replicas.addresses, name, retry_for_s=None)
+    assert time.monotonic() - began < 4 * AT_ONCE_S
+
+
 @pytest.mark.parametrize("streams", [False, True])
 def test_where_only_a_server_of_another_store_answers_both_are_named(
     replicas: Replicas, foreign: ServerProcess, frames: np.ndarray, streams: bool

@@ -10,8 +10,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from doubles.counted_source import wait_until
 from doubles.restorable_server import RestorableServer
-from tickcell.client import PacedSession, Session, errors
+from tickcell.client import PacedSession, Session, errors, unary_calls
+from tickcell.client.delivery import Delivery
+from tickcell.client.life import Chunk, Life
+from tickcell.client.link import Link
+from tickcell.client.pipeline import Pipeline
 
 
 @pytest.fixture
@@ -164,3 +169,112 @@ def test_a_reset_that_was_lost_is_said_to_be(server: RestorableServer, frames: n
             session.step(frames[5])
         with pytest.raises(errors.ResetLostError):
             next(iter(session.stream(frames[5:20])))
+
+
+@pytest.mark.parametrize("way", ["step", "steps", "stream", "tick"])
+@pytest.mark.parametrize("window", [1, 8])
+def test_every_way_to_step_heals_twice_in_several_series_and_with_any_window(
+    server: RestorableServer, frames: np.ndarray, expected: np.ndarray, way: str, window: int
+) -> None:
+    both = np.stack([frames[:60], frames[100:160]], axis=1)
+    with Session.create(server.address, series_count=2, window=window) as session:
+        outputs = [session.step(both[0])]
+        server.back_up()
+        outputs.extend(session.steps(both[1:20]))
+
+        def source() -> Iterator[np.ndarray]:
+            for index, frame in enumerate(both[20:], 20):
+                if index in (30, 40):
+                    server.put_back()
+                yield frame
+
+        if way == "step":
+            outputs.extend(map(session.step, source()))
+        elif way == "steps":
+            outputs.extend(session.steps(frame[None])[0] for frame in source())
+        elif way == "stream":
+            outputs.extend(session.stream(source()))
+        else:
+            with PacedSession(session, rate_hz=1000, budget_s=60) as paced:
+                for frame in source():
+                    output = paced.tick(frame)
+                    assert output is not None
+                    outputs.append(output)
+        assert session.rollback_count == 2
+        session.touch()
+        assert session.info.next_step == len(both)
+    with Session.create(server.address, series_count=2) as plain:
+        again = plain.steps(both)
+    assert np.stack(outputs).tobytes() == again.tobytes()
+    assert again[:, 0].tobytes() == expected[:60].tobytes()
+
+
+@pytest.mark.parametrize("is_left_by", [KeyboardInterrupt, GeneratorExit])
+def test_a_stream_that_is_left_amid_healing_is_healed_by_whatever_steps_next(
+    server: RestorableServer,
+    frames: np.ndarray,
+    expected: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+    is_left_by: type[BaseException],
+) -> None:
+    with Session.create(server.address, window=4) as session:
+        outputs = [*session.steps(frames[:10])]
+        server.back_up()
+        outputs.extend(session.steps(frames[10:40]))
+        server.put_back()
+        source = iter(frames[40:60])
+        stream = session.stream(source, max_chunk=1)
+        send = Delivery.chunk
+
+        def halting(delivery: Delivery, now: float) -> Chunk | None:
+            """Sends some of the steps that are missing, and not all."""
+            return None if 10 < delivery.flight.answered < 40 else send(delivery, now)
+
+        def interrupted(pipeline: Pipeline, timeout_s: float | None = None) -> object:
+            wait_until(lambda: 10 < pipeline.flight.answered < 40)
+            raise is_left_by
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Delivery, "chunk", halting)
+            patch.setattr(Pipeline, "pop", interrupted)
+            with pytest.raises(is_left_by):
+                next(stream)
+        assert session.next_step == 40
+        outputs.extend(session.steps(session.unanswered))
+        outputs.extend(session.stream(source))
+        assert session.rollback_count == 1
+    assert np.stack(outputs).tobytes() == expected[:60].tobytes()
+
+
+def test_a_step_that_is_interrupted_amid_healing_is_healed_by_a_stream(
+    server: RestorableServer,
+    frames: np.ndarray,
+    expected: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Session.create(server.address, window=4) as session:
+        outputs = [*session.steps(frames[:10])]
+        server.back_up()
+        outputs.extend(session.steps(frames[10:40]))
+        server.put_back()
+        step_session, sent = unary_calls.step_session, []
+
+        def interrupted(link: Link, life: Life, chunk: Chunk) -> tuple[bytes, bytes]:
+            answer = step_session(link, life, chunk)
+            sent.append(chunk.first_step)
+            if len(sent) == 3:
+                # It was applied, and nobody here knows.
+                raise KeyboardInterrupt
+            return answer
+
+        with monkeypatch.context() as patch:
+            patch.setattr(unary_calls, "step_session", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                session.step(frames[40])
+        assert sent == [10, 14, 18]
+        assert session.next_step == 40
+        outputs.extend(session.stream(frames[40:50]))
+        server.put_back()
+        outputs.extend(session.steps(frames[50:60]))
+        assert session.rollback_count == 2
+    assert np.stack(outputs).tobytes() == expected[:60].tobytes()

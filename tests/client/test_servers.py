@@ -119,3 +119,42 @@ def test_each_server_is_asked_once_also_where_nothing_is_tried_again() -> None:
 def test_what_another_server_would_say_too_waits() -> None:
     backoff = Backoff("two", 60.0, lambda: 0.0, server_count=2)
     assert backoff.after(errors.OwnerRateExceededError("slow down")) == 0.05
+
+
+NOT_SERVED = errors.ModelNotServedError("MODEL_NOT_SERVED")
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        NOT_SERVED,
+        errors.ModelUnknownError("MODEL_UNKNOWN"),
+        errors.NumericsChangedError("NUMERICS_CHANGED"),
+        errors.RecordNewerError("RECORD_NEWER"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_one_server_cannot_do_is_raised_when_all_have_said_so(
+    refused: errors.RefusedError,
+) -> None:
+    backoff = Backoff("three", 60.0, lambda: 0.0, server_count=3)
+    assert [backoff.after(refused) for _ in range(2)] == [0.0, 0.0]
+    with pytest.raises(type(refused)):
+        backoff.after(refused)
+    with pytest.raises(type(refused)):
+        Backoff("one", 60.0, lambda: 0.0).after(refused)
+
+
+@pytest.mark.parametrize("order", [[NOT_SERVED, AWAY], [AWAY, NOT_SERVED]])
+def test_a_server_that_is_away_may_do_later_what_the_others_cannot(
+    order: list[errors.TickcellError],
+) -> None:
+    backoff = Backoff("two", 60.0, lambda: 0.0, server_count=2)
+    assert [backoff.after(each) for each in order] == [0.0, 0.05]
+
+
+def test_what_every_server_would_refuse_is_raised_though_another_is_away() -> None:
+    backoff = Backoff("two", 60.0, lambda: 0.0, server_count=2)
+    assert backoff.after(AWAY) == 0.0
+    with pytest.raises(errors.StepConflictError):
+        backoff.after(errors.StepConflictError("no"))

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from databases import Databases
 from doubles.bundle_variant import variant
 from server.serve_process import PATIENCE_S, ServeProcess, complaint
 from tickcell.cli import command_line, comparison
@@ -62,7 +63,9 @@ def put(directory: pathlib.Path, versions: dict[str, pathlib.Path], version: str
 
 
 @contextlib.contextmanager
-def serving(models: pathlib.Path, store: pathlib.Path, *arguments: str) -> Iterator[ServeProcess]:
+def serving(
+    models: pathlib.Path, store: pathlib.Path | str, *arguments: str
+) -> Iterator[ServeProcess]:
     """Runs a server of a repository, which stops as it should in the end."""
     control = () if "--model-control" in arguments else ("--model-control", "watch")
     server = ServeProcess(
@@ -275,21 +278,23 @@ def test_session_waits_for_its_version_to_be_put_back(
 @pytest.mark.parametrize(
     ("robot_count", "late_s"), [(6, 2.0), pytest.param(50, 5.0, marks=pytest.mark.slow)]
 )
+@pytest.mark.parametrize("is_in_postgresql", [False, True])
 def test_server_that_is_late_to_see_a_version_delays_new_sessions_and_breaks_none(
     versions: dict[str, pathlib.Path],
     tmp_path: pathlib.Path,
     robot: MakeRobot,
     robot_count: int,
     late_s: float,
+    is_in_postgresql: bool,
+    databases: Databases,
 ) -> None:
+    store = databases.new() if is_in_postgresql else tmp_path / "store"
     repositories = [tmp_path / "first", tmp_path / "second"]
     for models in repositories:
         put(models, versions, "1")
     period_s = 0.002 * robot_count
     with contextlib.ExitStack() as stack:
-        servers = [
-            stack.enter_context(serving(models, tmp_path / "store")) for models in repositories
-        ]
+        servers = [stack.enter_context(serving(models, store)) for models in repositories]
         early, late = (server.address for server in servers)
         robots = [
             robot(*([early, late] if index % 2 else [late, early]), period_s=period_s)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import signal
 import time
@@ -12,22 +13,29 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from deploy.cluster import postgres
 from deploy.cluster.postgres import Postgres
 
 from databases import Databases
 from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, in_loop, served
+from doubles.slow_link import SlowLink
+from server import small_disk
 from server.serve_process import ServeProcess
 from server.test_postgres_commits import opened, reached
 from tickcell.conformance.caller import Caller, Refused, StreamPath
 from tickcell.server.store import (
     Applied,
     Change,
+    Counts,
+    Full,
     Key,
+    Pin,
     StoreAwayError,
     StorePutBackError,
     Unknown,
 )
+from tickcell.server.store.postgres import administration
 from tickcell.server.store.postgres.postgres_store import PostgresStore
 from tickcell.v1 import session_service_pb2 as pb
 
@@ -86,6 +94,89 @@ def test_nothing_acknowledged_is_lost_when_postgresql_is_killed(databases: Datab
 
     with databases.alone() as server:
         asyncio.run(work(server))
+
+
+def test_connections_that_are_ended_by_hand_lose_nothing(databases: Databases) -> None:
+    def end(server: Postgres, how: str) -> int:
+        found = server.query(
+            f"SELECT count({how}(pid)) FROM pg_stat_activity "
+            "WHERE application_name = 'tickcell' AND state = 'active'"
+        )
+        return int(found)
+
+    async def step_through(store: PostgresStore, key: Key, acknowledged: dict[Key, int]) -> None:
+        """Steps a record on and on; what is not applied, or not known to be, is sent again."""
+        while not stop.is_set():
+            number = acknowledged[key]
+            with contextlib.suppress(StoreAwayError):
+                (verdict,) = await store.commit([Change(key, value(number), value(number + 1))])
+                if verdict == Applied():
+                    acknowledged[key] += 1
+                    continue
+                assert isinstance(verdict, Unknown | StoreAwayError), verdict
+            await asyncio.sleep(0.01)
+
+    async def work(server: Postgres) -> None:
+        async with opened(server.url) as store:
+            acknowledged = await begin(store)
+            writers = [asyncio.create_task(step_through(store, key, acknowledged)) for key in KEYS]
+            ended = {"pg_terminate_backend": 0, "pg_cancel_backend": 0}
+            until = time.monotonic() + PATIENCE_S
+            while min(ended.values()) < 3 and time.monotonic() < until:
+                for how in ended:
+                    ended[how] += await asyncio.to_thread(end, server, how)
+            stop.set()
+            await asyncio.gather(*writers)
+            assert min(ended.values()) >= 3
+            await reached(store)
+            await assert_nothing_is_lost(store, acknowledged)
+
+    stop = asyncio.Event()
+    with databases.alone() as server:
+        asyncio.run(work(server))
+
+
+def test_full_disk_refuses_creates_and_all_goes_on_when_there_is_room(
+    databases: Databases,
+) -> None:
+    async def work(server: Postgres, disk: Path) -> None:
+        async with opened(server.url) as store:
+            pin = Pin("model", "1", "0" * 64)
+            for number in range(5000):
+                key = Key("", f"{number}")
+                (verdict,) = await store.commit(
+                    [Change(key, None, value(number), is_live=True, pin=pin)]
+                )
+                if verdict != Applied():
+                    break
+            assert isinstance(verdict, Full)
+            assert "No space left on device" in verdict.why
+            assert "\n" not in verdict.why
+            # Those that exist step on, in the half of each page that is theirs.
+            for step in range(10):
+                assert await store.commit([Change(Key("", "0"), value(step), value(step + 1))]) == [
+                    Applied()
+                ]
+            assert await store.counts() == Counts(number, 0)
+            (disk / "filler").unlink()
+            assert await store.commit([Change(key, None, value(0), is_live=True, pin=pin)]) == [
+                Applied()
+            ]
+            assert await store.counts() == Counts(number + 1, 0)
+
+    with databases.alone() as server:
+        disk = Path(server.query("SHOW data_directory")).with_name("disk")
+        disk.mkdir()
+        with small_disk.mounted(disk, 3 << 20):
+            (disk / "filler").write_bytes(bytes(1 << 20))
+            owner = Path(server.query("SHOW data_directory")).stat()
+            space = disk / "space"
+            space.mkdir()
+            shutil.chown(space, owner.st_uid, owner.st_gid)
+            server.query(f"CREATE TABLESPACE small LOCATION '{space}'")
+            server.query("ALTER TABLE tickcell.record SET TABLESPACE small")
+            asyncio.run(work(server, disk))
+            server.stop()
 
 
 def test_nothing_acknowledged_is_lost_when_a_standby_is_promoted(databases: Databases) -> None:
@@ -199,26 +290,36 @@ def test_old_primary_that_comes_back_is_not_the_store(databases: Databases) -> N
         asyncio.run(work())
 
 
-def test_store_that_was_put_back_is_found_out(databases: Databases, tmp_path: Path) -> None:
+def test_of_two_primaries_the_one_that_was_promoted_is_taken_though_it_answers_late(
+    databases: Databases,
+) -> None:
+    with databases.alone() as old, postgres.directory() as path:
+        new = Postgres(path / "new", name="new")
+        new.copy(old)
+        with new:
+            new.promote()
+            link = SlowLink(new.address, round_trip_s=0.1)
+            address = old.url.replace(old.address, f"{old.address},{link.address}")
+            found = dict(administration.inspect(address))
+            link.close()
+    assert found["primary"] == f"{link.address}, timeline 2"
+
+
+def test_store_that_was_put_back_is_found_out(databases: Databases) -> None:
     with databases.alone() as server:
-        data = Path(server.query("SHOW data_directory"))
+        backup = Path(server.query("SHOW data_directory")).with_name("backup")
 
         async def work() -> None:
             async with opened(server.url) as store:
                 await store.commit([Change(A, None, b"1")])
                 await store.upkeep()
-                await asyncio.to_thread(server.stop)
-                shutil.copytree(data, tmp_path / "backup", symlinks=True)
-                await asyncio.to_thread(server.start)
-                await reached(store)
+                await asyncio.to_thread(server.back_up, backup)
                 assert await store.commit([Change(A, b"1", b"2")]) == [Applied()]
                 for _ in range(3):
                     await asyncio.sleep(0.02)
                     await store.upkeep()
                 before_ns = store.now_ns()
-                await asyncio.to_thread(server.stop)
-                put_back(tmp_path / "backup", data)
-                await asyncio.to_thread(server.start)
+                await asyncio.to_thread(server.put_back, backup)
                 await reached(store)
                 with pytest.raises(StorePutBackError, match="is an older store than it was"):
                     await store.upkeep()
@@ -228,16 +329,6 @@ def test_store_that_was_put_back_is_found_out(databases: Databases, tmp_path: Pa
                 assert await store.load([A]) == [b"1"]
 
         asyncio.run(work())
-
-
-def put_back(backup: Path, data: Path) -> None:
-    """Puts a copy in the place of a server's files, as the user whose they are."""
-    status = data.stat()
-    shutil.rmtree(data)
-    shutil.copytree(backup, data, symlinks=True)
-    for path in (data, *data.rglob("*")):
-        shutil.chown(path, status.st_uid, status.st_gid)
-    data.chmod(status.st_mode)
 
 
 def test_stream_outlives_its_store(databases: Databases) -> None:

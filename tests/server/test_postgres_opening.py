@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import time
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -30,7 +32,8 @@ from tickcell.server.store import (
     commands,
 )
 from tickcell.server.store.postgres import address as addresses
-from tickcell.server.store.postgres import administration, schema
+from tickcell.server.store.postgres import administration, identity, schema
+from tickcell.server.store.postgres.link import Link
 from tickcell.server.store.postgres.postgres_store import PostgresStore
 
 
@@ -208,6 +211,68 @@ def test_changed_durability_is_followed_by_a_server_that_runs(databases: Databas
     asyncio.run(work())
 
 
+def test_store_that_a_newer_release_migrates_is_left_by_a_server_that_runs(
+    databases: Databases,
+) -> None:
+    address = databases.new()
+
+    async def work() -> None:
+        async with opened(address) as store:
+            server_of(databases).query("UPDATE tickcell.store SET schema = 9")
+            await store.upkeep()
+            with pytest.raises(StoreAwayError):
+                await store.commit([Change(Key("", "a"), None, b"1")])
+            until = time.monotonic() + 30
+            while "a newer tickcell has migrated it" not in store.note:
+                assert time.monotonic() < until, store.note
+                await asyncio.sleep(0.01)
+
+    asyncio.run(work())
+
+
+def test_durability_that_changes_amid_an_upkeep_leaves_a_store_that_checks_out(
+    databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = databases.new("bounded-loss")
+    fetch = Link.fetch
+
+    async def changed_between(link: Link, statement: str, *values: object) -> list[Any]:
+        rows = await fetch(link, statement, *values)
+        if statement == identity.READ:
+            monkeypatch.setattr(Link, "fetch", fetch)
+            await asyncio.to_thread(administration.change_durability, address, "power-loss")
+        return rows
+
+    async def work() -> None:
+        async with opened(address) as store:
+            await store.upkeep()
+            monkeypatch.setattr(Link, "fetch", changed_between)
+            # Its statement comes too late to keep anything, and the next sees why.
+            await store.upkeep()
+            await store.upkeep()
+            await reached(store)
+            assert store.durability == "power-loss"
+            await store.upkeep()
+        async with opened(address) as store:
+            assert store.durability == "power-loss"
+
+    asyncio.run(work())
+
+
+def test_store_that_was_moved_to_a_younger_server_is_opened(databases: Databases) -> None:
+    address = databases.new()
+    # As `pg_dump` and `pg_upgrade` leave it after a failover: the log of the new server begins
+    # with timeline 1 again.
+    server_of(databases).query("UPDATE tickcell.store SET timeline = 7")
+
+    async def work() -> None:
+        async with opened(address) as store:
+            await store.upkeep()
+
+    asyncio.run(work())
+    assert server_of(databases).query("SELECT timeline FROM tickcell.store") == "1"
+
+
 def test_damaged_identity_is_no_store_to_begin_from(databases: Databases) -> None:
     address = databases.new()
     server_of(databases).query("UPDATE tickcell.store SET clock_ns = 77")
@@ -235,6 +300,9 @@ def test_standby_alone_is_no_store(databases: Databases) -> None:
         ("postgresql://me@db/tickcell?password=secret", "the address holds a password"),
         ("postgresql://me@/tickcell?host=db1,db2", "write them before the database"),
         ("mysql://me@db/tickcell", "is not the address of a PostgreSQL"),
+        ("postgresql:///tickcell", "got '' for a host, expected HOST or HOST:PORT"),
+        ("postgresql://me@db1,/tickcell", "got '' for a host"),
+        ("postgresql://me@db1:5432,db2:x/tickcell", "got 'db2:x' for a host"),
     ],
 )
 def test_address_is_refused_where(address: str, said: str) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import signal
+import threading
 
 import pytest
 
@@ -53,6 +54,9 @@ def test_process_that_reads_one_state_for_long_is_named_until_it_ends(
         server.ask("increment 000000 12000")
         assert server.ask("upkeep") == "done"
         server.ask("pass 11")
+        # Each upkeep commits, and so wants an attempt, of which a later one tells.
+        answers = iter(lambda: server.ask("upkeep"), "")
+        next(answer for answer in answers if answer != "done")
         for _ in range(2):
             answer = server.ask("upkeep")
             assert answer.startswith("StorePinnedError")
@@ -70,6 +74,56 @@ def test_process_that_reads_one_state_for_long_is_named_until_it_ends(
             server.ask("increment 000000 1")
         server.ask("increment 000000 8000")
         assert (tmp_path / "store.db-wal").stat().st_size <= before + (8 << 20)
+
+
+def test_log_that_another_server_has_begun_anew_meanwhile_waits_for_nobody(
+    tmp_path: pathlib.Path,
+) -> None:
+    now_ns = 0
+    has_failed, may_go_on = threading.Event(), threading.Event()
+
+    def monotonic_ns() -> int:
+        if threading.current_thread().name == "tickcell-checkpoints":
+            has_failed.set()
+            may_go_on.wait()
+        return now_ns
+
+    store = SqliteStore.open(tmp_path, monotonic_ns=monotonic_ns)
+    change = store_records.step(store_records.key(0), None)
+    assert store.commit([change]) == [Applied()]
+
+    def make_long_beside_a_reader() -> None:
+        """Commits until an attempt to copy has failed, since a process reads an old state."""
+        nonlocal change
+        has_failed.clear()
+        with StoreProcess(tmp_path) as reader:
+            assert reader.ask("hold") == "holding"
+            while not has_failed.is_set():
+                following = store_records.step(change.key, change.replacement)
+                # Contended: while an attempt is made.
+                if store.commit([following]) == [Applied()]:
+                    change = following
+
+    make_long_beside_a_reader()
+    may_go_on.set()
+    with StoreProcess(tmp_path) as other:
+        assert other.ask("open") == "open"
+        other.ask("set 000001 1")
+        log_count = store_log_count(store)
+        while store_log_count(store) == log_count:
+            other.ask("increment 000001 1000")
+    now_ns += 20_000_000_000
+    may_go_on.clear()
+    # The second attempt in vain in 20 s, but there was another log in between.
+    make_long_beside_a_reader()
+    store.upkeep()
+    may_go_on.set()
+    store.close()
+
+
+def store_log_count(store: SqliteStore) -> object:
+    """Returns how often the log was begun anew, by whichever server."""
+    return store._connection.execute("SELECT log_count FROM store").fetchall()
 
 
 def test_refused_sync_ends_acknowledging_until_a_restart(tmp_path: pathlib.Path) -> None:

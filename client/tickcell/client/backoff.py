@@ -56,23 +56,26 @@ class Backoff:
     def after(self, error: errors.TickcellError) -> float:
         """Counts a failure, and returns how long to wait before the same is tried again.
 
-        Another server that may answer is asked at once, until all were. Each delay doubles
-        the one before, and is no shorter than a server asks for; the last try is at the very
-        end of the time.
+        Another server that may answer is asked at once, until all were; what does not pass
+        ends it then, unless one of them may answer later. Each delay doubles the one before,
+        and is no shorter than a server asks for; the last try is at the very end of the time.
 
         Raises:
           RefusedError, CallError: trying again does not help, or it did not in time.
           UnavailableError: the outcome is unknown and the time is over.
         """
-        if not _may_pass(error):
-            raise error
-        if self._since is None:
-            self._since = self._clock()
-            self._note_failure(error)
         self._round.append(error)
         if error.elsewhere and len(self._round) < self._server_count:
+            self._begin(error)
             return 0.0
         tried, self._round = self._round, []
+        if not (error.may_pass or (error.elsewhere and any(each.may_pass for each in tried))):
+            if isinstance(error, errors.RefusedError):
+                # So it answers: where the steps behind go on, their failures count anew.
+                self.answered()
+            raise error
+        self._begin(error)
+        assert self._since is not None
         waited_s = self._clock() - self._since
         left_s = None if self._retry_for_s is None else self._retry_for_s - waited_s
         if left_s is not None and left_s <= 0:
@@ -96,19 +99,17 @@ class Backoff:
             self._delay_s = FIRST_DELAY_S
             self._round = []
 
-    def _note_failure(self, error: errors.TickcellError) -> None:
+    def _begin(self, error: errors.TickcellError) -> None:
+        """Takes a failure as the first one, if it is."""
+        if self._since is not None:
+            return
+        self._since = self._clock()
         how_long = ""
         if self._retry_for_s is not None:
             if self._retry_for_s < _WORTH_A_NOTE_S:
                 return
             how_long = f" for {self._retry_for_s:g} s"
         _log.warning("%s: %s; trying again%s", self._address, error, how_long)
-
-
-def _may_pass(error: errors.TickcellError) -> bool:
-    if isinstance(error, errors.LostError | errors.StoreDiffersError):
-        return True
-    return isinstance(error, errors.RefusedError) and error.may_pass
 
 
 def _asked_s(error: errors.TickcellError) -> float:

@@ -73,7 +73,7 @@ class Delivery:
         # Chunks are cut to single steps while one that was refused is looked for.
         self._is_split = False
         self._is_finished = False
-        self._failure: errors.TickcellError | None = None
+        self._failure: Exception | None = None
         # Since when the server owes the next reply; counts only while it owes one.
         self._owed_since = 0.0
 
@@ -119,7 +119,7 @@ class Delivery:
         """Says that no more frames come."""
         self._is_finished = True
 
-    def fail(self, failure: errors.TickcellError) -> None:
+    def fail(self, failure: Exception) -> None:
         """Says that the steps cannot go on; the outputs before it are still to be had."""
         self._failure = failure
 
@@ -200,11 +200,6 @@ class Delivery:
         """
         if isinstance(failure, errors.StepGapError):
             return self._roll_back(failure)
-        if self._may_split(failure):
-            # How frames fall into chunks is chance, and must not show: the steps before
-            # the one that is refused have outputs.
-            self._is_split = True
-            return 0.0
         if not self.has_work and isinstance(failure, errors.LostError | errors.DrainingError):
             # Nothing is owed: a server that went away in between is no news until there
             # is a frame for it.
@@ -212,6 +207,11 @@ class Delivery:
         try:
             return self._backoff.after(self._life.explained(failure))
         except errors.TickcellError as final:
+            if self._may_split(final):
+                # How frames fall into chunks is chance, and must not show: the steps before
+                # the one that is refused have outputs.
+                self._is_split = True
+                return 0.0
             self._failure = final
             return None
 

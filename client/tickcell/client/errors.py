@@ -48,9 +48,13 @@ class TickcellError(Exception):
     """Anything that the client raises by itself.
 
     Attributes:
-      elsewhere: whether another server of the same store may answer the same request.
+      may_pass: whether the same request may succeed a little later, so that the client
+        sends it again by itself.
+      elsewhere: whether another server of the same store may answer the same request, so
+        that the client asks each of them before it raises this.
     """
 
+    may_pass: bool = False
     elsewhere: bool = False
 
 
@@ -63,13 +67,10 @@ class RefusedError(TickcellError):
       reason: as in error_reason.proto, without the prefix; one that this client does
         not know yet comes as a plain `RefusedError`.
       metadata: every changing part of the message, by name.
-      may_pass: whether the same request may succeed a little later, so that the client
-        sends it again by itself.
       retry_s: after how long, where the server has said so; the client waits for that long.
     """
 
     reason: str = ""
-    may_pass: bool = False
     retry_s: float | None = None
 
     def __init__(self, message: str, metadata: Mapping[str, str] | None = None) -> None:
@@ -205,6 +206,7 @@ class NumericsChangedError(RefusedError):
     """The session was advanced under another numerics digest, and the server is strict."""
 
     reason = "NUMERICS_CHANGED"
+    elsewhere = True
 
 
 class OutputNotFiniteError(RefusedError):
@@ -281,6 +283,7 @@ class RecordNewerError(RefusedError):
     """A newer tickcell wrote the session's record."""
 
     reason = "RECORD_NEWER"
+    elsewhere = True
 
 
 class StoreBusyError(RefusedError):
@@ -342,6 +345,7 @@ class LostError(CallError):
     The client sends such a request again by itself, which is always right.
     """
 
+    may_pass = True
     elsewhere = True
 
 
@@ -355,6 +359,7 @@ class UnavailableError(TickcellError):
 class StoreDiffersError(TickcellError):
     """One of several servers keeps another store than the others, so none of their sessions."""
 
+    may_pass = True
     elsewhere = True
 
 

@@ -130,7 +130,7 @@ class Link:
         """
         backoff = self.backoff()
         while True:
-            connection = self._connect()
+            connection = self._connect(self._servers.current)
             try:
                 response = self._call(connection, method, request)
                 if method.store_id is not None:
@@ -138,9 +138,8 @@ class Link:
                     self._servers.check_store(connection.address, store_id, is_proven=is_proven)
             except errors.TickcellError as error:
                 failure = self.judged(connection, error)
-                delay_s = backoff.after(failure)
                 self.failed(connection, failure)
-                time.sleep(delay_s)
+                time.sleep(backoff.after(failure))
             else:
                 connection.has_answered = True
                 backoff.answered()
@@ -155,7 +154,7 @@ class Link:
           The connection, and the call, which iterates over the responses and raises
           `grpc.RpcError`.
         """
-        connection = self._connect()
+        connection = self._connect(self._servers.current)
         return connection, connection.stream(method, session, requests)
 
     def judged(self, connection: Connection, failure: errors.TickcellError) -> errors.TickcellError:
@@ -170,17 +169,27 @@ class Link:
             failure, errors.SessionEndedError | errors.SessionRestartedError
         ):
             try:
-                self._servers.check_store(connection.address, self._store_of(connection, failure))
+                store_id = self._store_of(connection, failure)
+                if isinstance(failure, errors.SessionUnknownError):
+                    self._expect_store_with(failure.metadata["session"])
+                self._servers.check_store(connection.address, store_id)
             except errors.TickcellError as differs:
                 return differs
+            except KeyError as missing:
+                return errors.ReplyError(
+                    f"{connection.address}: refused with {failure.reason} ({failure}) and without "
+                    f"the {missing.args[0]} in its metadata, so it is no server of tickcell's."
+                )
         return failure
 
     def failed(self, connection: Connection, failure: errors.TickcellError) -> None:
-        """Gives a connection up after a call on it failed, unless it is still being made.
+        """Gives a connection up after a call on it failed, if another may do better.
 
-        A deadline that is shorter than connecting takes would else never be met. Where
-        another server may answer, that is asked next.
+        Where another server may answer, that is asked next. One that is still being made is
+        kept: a deadline that is shorter than connecting takes would else never be met.
         """
+        if not (failure.may_pass or failure.elsewhere):
+            return
         if failure.elsewhere:
             self._servers.leave(connection.address)
             current = self._servers.current
@@ -233,8 +242,25 @@ class Link:
         store_id: str = response.session.store_id
         return store_id
 
-    def _connect(self) -> Connection:
-        address = self._servers.current
+    def _expect_store_with(self, session: str) -> None:
+        """Expects the store that has a session, where nothing is known of any store yet.
+
+        The server that was asked first does not know it, and may be the one of another store.
+        """
+        if self._servers.is_store_known:
+            return
+        request = session_service_pb2.GetSessionRequest(session=session)
+        for address in self._servers.addresses:
+            connection = self._connect(address)
+            try:
+                response = self._call(connection, methods.GET_SESSION, request)
+            except errors.TickcellError as failure:
+                self.failed(connection, failure)
+            else:
+                self._servers.check_store(address, response.session.store_id)
+                return
+
+    def _connect(self, address: Address) -> Connection:
         with self._lock:
             connection = self._connections.get(address)
             if connection is None:

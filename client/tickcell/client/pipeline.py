@@ -266,7 +266,17 @@ class Pipeline:
         return self._call
 
     def _carry(self) -> None:
-        """Runs one stream after another until there is nothing left to carry."""
+        """Runs streams until there is nothing left to carry; what ends it else is raised."""
+        try:
+            self._run_streams()
+        except Exception as fault:  # noqa: BLE001 - told to whoever waits
+            # Whoever waits for an output would wait for ever.
+            with self._lock:
+                self._delivery.fail(fault)
+                self._notify()
+
+    def _run_streams(self) -> None:
+        """Runs one stream after another."""
         while self._wait_for_work():
             failure = self._run_stream()
             with self._lock:
@@ -323,8 +333,7 @@ class Pipeline:
                 failure = self._delivery.overdue()
             self._notify()
         call.cancel()
-        if not isinstance(failure, errors.RefusedError) or failure.may_pass:
-            self._link.failed(connection, failure)
+        self._link.failed(connection, failure)
         return failure
 
     def _requests(self, opened: int) -> Iterator[Any]:

@@ -53,6 +53,12 @@ class Servers:
         with self._lock:
             return self._order[self._at]
 
+    @property
+    def is_store_known(self) -> bool:
+        """Whether it is known which store the servers are expected to keep."""
+        with self._lock:
+            return bool(self._store_id)
+
     def leave(self, address: Address) -> None:
         """Goes on to the next, unless somebody has already."""
         with self._lock:

@@ -9,6 +9,7 @@ and is awaited. Whoever but the rounds uses a store awaits it, wherever it is
 from __future__ import annotations
 
 import abc
+import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -55,27 +56,33 @@ class Change(NamedTuple):
     pin: Pin | None = None
 
 
-class Applied(NamedTuple):
+# Verdicts are no tuples, since those of different classes would be equal.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Applied:
     """The record is the replacement now (or was already: a retry of our own)."""
 
 
-class Lost(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class Lost:
     """The record is another than was expected; it is left alone."""
 
     found: bytes | None
 
 
-class Full(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class Full:
     """There is no room for this change, and nothing of it was applied; others may have been."""
 
     why: str
 
 
-class Contended(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class Contended:
     """Another process has the store locked: nothing was handed over; try again soon."""
 
 
-class Unknown(NamedTuple):
+@dataclasses.dataclass(frozen=True, slots=True)
+class Unknown:
     """Whether it was applied is not known: the disk or the network failed behind the hand-over."""
 
     why: str

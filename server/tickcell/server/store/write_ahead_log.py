@@ -103,6 +103,8 @@ class WriteAheadLog:
         # Of this server or another: how often the log was begun anew, and how far it was copied.
         self._progress: tuple[object, int] = (None, -1)
         self._stuck_since_ns: int | None = None
+        # From the first of the attempts in vain to the last one.
+        self._stuck_ns = 0
         self._suspects: set[int] | None = None
         self._wanted = threading.Event()
         self._stopping = threading.Event()
@@ -134,9 +136,9 @@ class WriteAheadLog:
         trouble, self._trouble = self._trouble, None
         if trouble is not None:
             raise trouble
-        since_ns = self._stuck_since_ns
         is_long = self._frames > self._long_frames
-        if since_ns is None or not is_long or self._monotonic_ns() - since_ns < _LONGEST_READ_NS:
+        # Not by the time of now: since the last attempt, another server may have begun it anew.
+        if not is_long or self._stuck_ns < _LONGEST_READ_NS:
             self._suspects = None
             return
         holders = {
@@ -218,8 +220,12 @@ class WriteAheadLog:
                 pass  # Another server is at it, or a process stands still in the middle of it.
         if is_done:
             self._stuck_since_ns = None
-        elif self._stuck_since_ns is None or (log_count, copied_frames) != self._progress:
-            self._stuck_since_ns = self._monotonic_ns()
+            self._stuck_ns = 0
+        else:
+            now_ns = self._monotonic_ns()
+            if self._stuck_since_ns is None or (log_count, copied_frames) != self._progress:
+                self._stuck_since_ns = now_ns
+            self._stuck_ns = now_ns - self._stuck_since_ns
         self._progress = log_count, copied_frames
         return is_done
 

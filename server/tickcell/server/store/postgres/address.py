@@ -5,12 +5,18 @@ postgresql://tickcell@db1:5432,db2:5432/tickcell?sslmode=verify-full&passfile=/r
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
-from tickcell.server.store.errors import NotAStoreError
+from tickcell.server.store.errors import NotAStoreError, StorePermissionError
 
 SCHEMES = ("postgresql", "postgres")
+
+# Parameters that name a file; of the first kind the driver passes over what it does not like.
+_SECRETS = ("passfile",)
+_FILES = (*_SECRETS, "sslrootcert", "sslcrl", "sslcert", "sslkey")
 
 
 class Address(NamedTuple):
@@ -58,11 +64,48 @@ def parse(text: str) -> Address:
             f"{text}: names its hosts behind the '?'; write them before the database, as "
             "postgresql://USER@HOST1:PORT,HOST2:PORT/DATABASE."
         )
+    for host in hosts.split(","):
+        _require_host(text, host)
     each = tuple(
         urlunsplit((parts.scheme, f"{user}{at}{host}", parts.path, _query(query), ""))
         for host in hosts.split(",")
     )
     return Address(text, each)
+
+
+def require_files(address: Address) -> None:
+    """Makes sure that the files which an address names can be read.
+
+    Raises:
+      StorePermissionError: one cannot, or others may read the passwords in it.
+    """
+    for name, value in parse_qsl(urlsplit(address.text).query):
+        if name not in _FILES:
+            continue
+        path = Path(value)
+        try:
+            with path.open("rb"):
+                mode = path.stat().st_mode
+        except OSError as error:
+            raise StorePermissionError(
+                f"{address}: cannot read {name} {path} ({error.strerror}); name a file that this "
+                "user may read."
+            ) from error
+        if name in _SECRETS and mode & 0o077:
+            raise StorePermissionError(
+                f"{address}: others than its owner may use {name} {path}; run 'chmod 600 {path}'."
+            )
+
+
+def _require_host(text: str, host: str) -> None:
+    parts = urlsplit(f"//{host}")
+    with contextlib.suppress(ValueError):
+        if parts.hostname and parts.port != 0:
+            return
+    raise NotAStoreError(
+        f"{text}: got {host!r} for a host, expected HOST or HOST:PORT, as in "
+        "postgresql://USER@HOST1:PORT,HOST2:PORT/DATABASE."
+    )
 
 
 def _query(query: list[tuple[str, str]]) -> str:

@@ -12,7 +12,7 @@ from tickcell.server.store.checking import Checked
 from tickcell.server.store.contract import Key
 from tickcell.server.store.errors import StoreAwayError
 from tickcell.server.store.postgres import address as addresses
-from tickcell.server.store.postgres import levels, primary, schema, statements
+from tickcell.server.store.postgres import levels, primary, refusals, schema, statements
 from tickcell.server.store.postgres.identity import Identity, write_identity
 
 if TYPE_CHECKING:
@@ -155,6 +155,7 @@ async def _check(connection: asyncpg.Connection[Any], problem: RecordCheck) -> C
 
 def _run(text: str, work: Callable[[Address, Primary], Awaitable[_Result]]) -> _Result:
     address = addresses.parse(text)
+    addresses.require_files(address)
 
     async def run() -> _Result:
         async with _connected(address) as found:
@@ -170,7 +171,7 @@ async def _connected(address: Address) -> AsyncIterator[Primary]:
         # Whatever the plans of ticks need, this reads whole tables.
         await found.connection.execute("SET enable_seqscan = on; SET enable_hashjoin = on")
         yield found
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-        raise StoreAwayError(f"{address}: cannot be asked ({error}).") from error
+    except (asyncpg.PostgresError, *refusals.BREAKS) as error:
+        raise StoreAwayError(f"{address}: cannot be asked ({refusals.words(error)}).") from error
     finally:
         found.connection.terminate()

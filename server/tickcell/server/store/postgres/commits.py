@@ -165,9 +165,9 @@ class Commits:
         if refusals.is_contended(error):
             return Contended()
         if refusals.is_full(error):
-            return Full(str(error))
+            return Full(refusals.words(error))
         if refusals.is_useless(error):
-            self._useless(f"PostgreSQL refuses ({error})")
+            self._useless(f"PostgreSQL refuses ({refusals.words(error)})")
         return refusals.typed(self._address, error)
 
     async def _step(self, link: Link, items: list[_Item]) -> None:

@@ -22,17 +22,21 @@ _GONE_NS = 5_000_000_000
 _NEVER_NS = -(1 << 62)
 
 # The furthest of the servers wins: who is behind moves nothing, and reads it the next time.
+# Nor does who read it before its durability was changed: its checksum would be of the old one.
 KEEP = """
 WITH kept AS (
-  UPDATE tickcell.store SET clock_ns = $1::bigint, checksum = $2 WHERE id = $3 AND clock_ns <= $1
+  UPDATE tickcell.store SET clock_ns = $1::bigint, checksum = $2
+    WHERE id = $3 AND durability = $4 AND clock_ns <= $1 RETURNING one
 ), renewed AS (
   INSERT INTO tickcell.server AS s (id, renew_ns, served)
-    SELECT $4, $1, $5 WHERE $5::text IS NOT NULL
+    SELECT $5, $1, $6 WHERE $6::text IS NOT NULL
     ON CONFLICT (id) DO UPDATE SET renew_ns = EXCLUDED.renew_ns, served = EXCLUDED.served
 ), aged AS (
-  DELETE FROM tickcell.server WHERE abs(renew_ns - $1) > $6::bigint AND id <> $4
+  DELETE FROM tickcell.server WHERE abs(renew_ns - $1) > $7::bigint AND id <> $5
 )
-SELECT served FROM tickcell.server WHERE id <> $4 AND abs(renew_ns - $1) <= $6
+SELECT EXISTS (SELECT FROM kept), s.served
+  FROM (VALUES (1)) AS always LEFT JOIN tickcell.server s
+    ON s.id <> $5 AND abs(s.renew_ns - $1) <= $7
 """
 LEAVE = "DELETE FROM tickcell.server WHERE id = $1"
 
@@ -88,11 +92,13 @@ class Keeping:
         following = self._clock.next()
         written = found._replace(clock_ns=following.now_ns)
         rows = await link.shielded(
-            *(KEEP, written.clock_ns, written.checksum, found.id),
+            *(KEEP, written.clock_ns, written.checksum, found.id, found.durability),
             *(self._server, self._announced, _GONE_NS),
         )
-        self._clock.confirm(following)
-        self.peers = [self._served(served) for (served,) in rows]
+        is_kept = rows[0][0]
+        if is_kept:
+            self._clock.confirm(following)
+        self.peers = [self._served(served) for _, served in rows if served is not None]
         if is_put_back:
             raise StorePutBackError(
                 f"{self._address}: is an older store than it was, with a clock that is behind; "

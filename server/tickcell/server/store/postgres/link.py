@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
+from tickcell.server.store.postgres import refusals
+
 if TYPE_CHECKING:
     from asyncpg.prepared_stmt import PreparedStatement
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 LIMIT_S = 3.0
 
 # What says that the connection is at its end, whatever became of the statement.
-_BREAKS = ("08", "57P")
+_ENDS = ("08", "57P")
 
 
 class BrokenError(Exception):
@@ -48,7 +50,8 @@ class Link:
         self._broken = broken
         self._limit_s = limit_s
         self._prepared: dict[str, PreparedStatement[Any]] = {}
-        self._warning = ""
+        # Why it is of no use, though the driver has not failed or says less.
+        self._why = ""
         self._lock = asyncio.Lock()
         connection.add_log_listener(self._hear)
         connection.add_termination_listener(self._end)
@@ -74,34 +77,34 @@ class Link:
             try:
                 rows: list[Any] = await self._prepared[statement].fetch(*values)
             except asyncpg.PostgresError as error:
-                if str(error.sqlstate).startswith(_BREAKS):
-                    raise self._is_broken(error) from error
+                if str(error.sqlstate).startswith(_ENDS):
+                    raise self._is_broken(refusals.words(error)) from error
                 raise
-            except (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError) as error:
-                raise self._is_broken(error) from error
+            except refusals.BREAKS as error:
+                raise self._is_broken(refusals.words(error)) from error
             finally:
                 timer.cancel()
-            if self._warning:
+            if self._why:
                 # Such as that somebody ended a wait for the standby by hand.
-                raise self._is_broken(self._warning)
+                raise self._is_broken(self._why)
             return rows
 
     async def shielded(self, statement: str, *values: object) -> list[Any]:
         """Runs a statement to its end, though its caller may leave."""
         return await asyncio.shield(asyncio.create_task(self.fetch(statement, *values)))
 
-    def drop(self) -> None:
-        """Drops the connection where it stands."""
+    def drop(self, why: str) -> None:
+        """Drops the connection where it stands; whoever waits for a statement hears why."""
+        self._why = self._why or why
         self._connection.remove_termination_listener(self._end)
         self._connection.terminate()
 
     def _time_out(self) -> None:
-        self._warning = f"it has not answered for {self._limit_s:g} s"
-        self.drop()
+        self.drop(f"it has not answered for {self._limit_s:g} s")
 
-    def _is_broken(self, why: object) -> BrokenError:
-        error = BrokenError(f"PostgreSQL: {self._warning or why}")
-        self.drop()
+    def _is_broken(self, why: str) -> BrokenError:
+        error = BrokenError(f"PostgreSQL: {self._why or why}")
+        self.drop(why)
         self._broken(str(error))
         return error
 
@@ -110,4 +113,4 @@ class Link:
 
     def _hear(self, _: object, message: asyncpg.PostgresLogMessage) -> None:
         if message.severity_en == "WARNING":
-            self._warning = f"warned: {message}"
+            self._why = f"warned: {message}"

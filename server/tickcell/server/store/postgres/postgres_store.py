@@ -18,7 +18,15 @@ import asyncpg
 from tickcell.server.store.contract import Counts, Key, NetworkStore, Pin, Served, Sizes
 from tickcell.server.store.errors import StoreAwayError, StoreError
 from tickcell.server.store.postgres import address as addresses
-from tickcell.server.store.postgres import identity, keeping, levels, primary, statements
+from tickcell.server.store.postgres import (
+    identity,
+    keeping,
+    levels,
+    primary,
+    refusals,
+    schema,
+    statements,
+)
 from tickcell.server.store.postgres.commits import Commits
 from tickcell.server.store.postgres.link import LIMIT_S, BrokenError, Link
 from tickcell.server.store.postgres.reads import Reads
@@ -39,7 +47,7 @@ _LOADS = (statements.LOAD, statements.LOADS, statements.COUNTS, statements.OWNER
 _OTHERS = (
     *(statements.SCAN, statements.SCAN_OWNER, statements.SCAN_FROM_THE_BEGINNING),
     *(statements.PINNED, statements.SIZES, identity.READ, keeping.KEEP, keeping.LEAVE),
-    levels.STANDBYS,
+    *(levels.STANDBYS, schema.FIND),
 )
 
 _log = logging.getLogger(__name__)
@@ -87,6 +95,7 @@ class PostgresStore(NetworkStore):
         return "" if self._connected is not None else f"the store is away: {self._why_away}"
 
     async def open(self) -> None:
+        addresses.require_files(self._address)
         try:
             await self._connect()
         except StoreAwayError as error:
@@ -134,7 +143,10 @@ class PostgresStore(NetworkStore):
                     self._lose(connected, str(why))
                     raise why
             kept = await self._keeping.keep(connected.others)
-        if kept.durability != self.durability:
+            ((version,),) = await connected.others.shielded(schema.FIND)
+        if version != schema.version():
+            self._lose(connected, f"{self._address}: its schema was changed.")
+        elif kept.durability != self.durability:
             self._lose(connected, f"{self._address}: its durability was changed.")
 
     async def close(self) -> None:
@@ -159,7 +171,7 @@ class PostgresStore(NetworkStore):
         Raises:
           StoreStartError, StoreDamagedError, StoreAwayError: see `primary`.
         """
-        found = await primary.find(self._address)
+        found = await primary.find(self._address, self._timeline)
         opened = [found.connection]
         try:
             kept = await primary.require_sound(
@@ -173,8 +185,8 @@ class PostgresStore(NetworkStore):
         except BaseException as error:
             for connection in opened:
                 connection.terminate()
-            if isinstance(error, (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)):
-                why = f"{self._address}: cannot be asked ({str(error) or type(error).__name__})."
+            if isinstance(error, (asyncpg.PostgresError, *refusals.BREAKS)):
+                why = f"{self._address}: cannot be asked ({refusals.words(error)})."
                 raise StoreAwayError(why) from error
             raise
         self.durability = kept.durability
@@ -240,7 +252,7 @@ class _Connected:
         """Drops the connections where they stand; what was handed over is unknown."""
         self.commits.give_up(why)
         for link in self._links:
-            link.drop()
+            link.drop("one of the connections failed, and all were given up")
 
     async def drop(self, why: str) -> None:
         """Drops the connections, and waits for those who used them to hear of it."""

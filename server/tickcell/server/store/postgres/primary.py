@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncpg
@@ -13,7 +14,7 @@ from tickcell.server.store.errors import (
     StoreAwayError,
     StorePermissionError,
 )
-from tickcell.server.store.postgres import levels, schema
+from tickcell.server.store.postgres import levels, refusals, schema
 from tickcell.server.store.postgres.identity import Identity
 
 if TYPE_CHECKING:
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     Connection = asyncpg.Connection[Any]
 
 _CONNECT_S = 2.0
-# Once there is a primary, others get so long to say that they are one, too.
-_OTHERS_S = 0.1
+# Once there is a primary, others get so long to say that they are one, too: an old one that came
+# back may be the first to answer, unless this one was promoted since we last looked.
+_OTHERS_S = 1.0
+_OTHERS_OF_A_NEWER_S = 0.1
 # Of ours, wherever the server stands. A row is waited for as long as a locked store is; a
 # server of ours that vanishes leaves nothing behind; nothing else ends a commit.
 _SETTINGS = {
@@ -47,12 +50,17 @@ SELECT CASE WHEN pg_is_in_recovery() THEN NULL
   ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint END
 """
 # A commit of our own: when it is through, so is all that was visible before it.
-_PROVE = "UPDATE tickcell.store SET timeline = greatest(timeline, $1) RETURNING timeline"
-# What nobody but an operator changes: a user, a password, a database.
+_PROVE = "UPDATE tickcell.store SET timeline = $1"
+# What nobody but an operator changes: a user, a password, a database, whom to trust, a parameter.
 _REFUSED = (
+    ssl.SSLCertVerificationError,
+    asyncpg.ClientConfigurationError,
     asyncpg.InvalidAuthorizationSpecificationError,
     asyncpg.InvalidPasswordError,
     asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.InvalidParameterValueError,
+    asyncpg.UndefinedObjectError,
 )
 
 
@@ -81,8 +89,12 @@ async def connect(host: str, level: Level | None) -> Connection:
     return connection
 
 
-async def find(address: Address) -> Primary:
+async def find(address: Address, known_timeline: int = 0) -> Primary:
     """Asks all hosts at once, and takes the primary; of two the one that was promoted last.
+
+    Args:
+      address: of the store.
+      known_timeline: the highest that this server has seen; 0 for none.
 
     Raises:
       StoreAwayError: there is none for now.
@@ -91,12 +103,14 @@ async def find(address: Address) -> Primary:
     asked = {asyncio.create_task(_ask(host)): host for host in address.hosts}
     found: list[Primary] = []
     whys: dict[str, str] = {}
-    refused: Exception | None = None
+    refused = ""
     pending = set(asked)
     while pending:
+        is_newer = any(primary.timeline > known_timeline > 0 for primary in found)
+        patience_s = _OTHERS_OF_A_NEWER_S if is_newer else _OTHERS_S
         done, pending = await asyncio.wait(
             pending,
-            timeout=_OTHERS_S if found else None,
+            timeout=patience_s if found else None,
             return_when=asyncio.FIRST_COMPLETED,
         )
         if not done:
@@ -104,13 +118,12 @@ async def find(address: Address) -> Primary:
         for task in done:
             try:
                 found.append(task.result())
-            except _REFUSED as error:
-                refused = error
             except TimeoutError:
                 whys[asked[task]] = f"no answer within {_CONNECT_S:g} s"
             except Exception as error:  # noqa: BLE001 - said, where no other host is better.
-                # Without line breaks, as of PostgreSQL's details.
-                whys[asked[task]] = " ".join(str(error).split()) or type(error).__name__
+                whys[asked[task]] = refusals.words(error)
+                if _is_refusal(error):
+                    refused = f"{place(asked[task])}: {whys[asked[task]]}"
     for task in pending:
         task.cancel()
     await asyncio.gather(*pending, return_exceptions=True)
@@ -119,8 +132,8 @@ async def find(address: Address) -> Primary:
         stale.connection.terminate()
     if found:
         return found[-1]
-    if refused is not None:
-        raise StorePermissionError(f"{address}: PostgreSQL refuses ({refused}).") from refused
+    if refused:
+        raise StorePermissionError(f"{address}: cannot be connected to ({refused.rstrip('.')}).")
     said = "; ".join(f"{place(host)}: {whys[host]}" for host in address.hosts if host in whys)
     raise StoreAwayError(f"{address}: no primary answers ({said}).")
 
@@ -146,7 +159,7 @@ async def require_sound(
         raise StoreAwayError(
             f"{address}: the primary {place(primary.host)} is on timeline {primary.timeline}, and "
             f"the store was on {known_timeline}: it is an old primary that came back; stop it, or "
-            "make it a standby."
+            "make it a standby. If it is the store, put back or moved, restart this server."
         )
     connection = primary.connection
     schema.require(address, await schema.find(connection))
@@ -168,23 +181,27 @@ async def require_sound(
 
 
 async def _prove(address: Address, primary: Primary, limit_s: float) -> None:
-    connection, timeline = primary.connection, primary.timeline
-    proving = asyncio.ensure_future(connection.fetchval(_PROVE, timeline))
+    connection = primary.connection
+    proving = asyncio.ensure_future(connection.execute(_PROVE, primary.timeline))
     # It is not cancelled: see `link`.
     await asyncio.wait([proving], timeout=limit_s)
     if not proving.done():
         connection.terminate()
-        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        with contextlib.suppress(asyncpg.PostgresError, *refusals.BREAKS):
             await proving
         raise StoreAwayError(
             f"{address}: a commit has not come through for {limit_s:g} s; look at the "
             "primary's disk and its standbys."
         )
-    if proving.result() > timeline:
-        raise StoreAwayError(
-            f"{address}: the primary {place(primary.host)} is on timeline {timeline}, and the "
-            f"store was on {proving.result()}: an old state was put back."
-        )
+    proving.result()
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Says whether waiting does not mend it."""
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLCertVerificationError):
+        # Of the handshake, such as a server that is stopped in it; else of a file's content.
+        return error.library not in (None, "SSL")
+    return isinstance(error, _REFUSED)
 
 
 async def _ask(host: str) -> Primary:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import asyncpg
+
 from tickcell.server.store.errors import StoreAwayError, StoreDamagedError, StoreError
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from tickcell.server.store.postgres.address import Address
+
+# What the driver raises where a connection breaks, or was dropped by us amid a statement.
+BREAKS = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 # A row was locked for too long; a deadlock; a transaction that other engines give up.
 _CONTENDED = {"55P03", "40P01", "40001"}
@@ -17,6 +20,11 @@ _FULL = {"53100"}
 _DAMAGED = {"XX001", "XX002"}
 # It is a standby now, or the tables are gone: the connection is of no use any more.
 _USELESS = {"25006", "42P01", "3F000", "42883"}
+
+
+def words(error: Exception) -> str:
+    """Returns what an error says, on one line: PostgreSQL's details and hints have their own."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def is_contended(error: asyncpg.PostgresError) -> bool:
@@ -38,7 +46,7 @@ def typed(address: Address, error: asyncpg.PostgresError) -> StoreError:
     """Returns what a refusal means for whoever uses the store."""
     if error.sqlstate in _DAMAGED:
         return StoreDamagedError(
-            f"{address}: PostgreSQL finds it damaged ({error}); stop the servers and put a backup "
-            "of PostgreSQL's back."
+            f"{address}: PostgreSQL finds it damaged ({words(error)}); stop the servers and "
+            "put a backup of PostgreSQL's back."
         )
-    return StoreAwayError(f"{address}: PostgreSQL refuses ({error}).")
+    return StoreAwayError(f"{address}: PostgreSQL refuses ({words(error)}).")

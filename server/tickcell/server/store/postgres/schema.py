@@ -20,6 +20,7 @@ from tickcell.server.store.errors import (
     StorePermissionError,
     StoreStartError,
 )
+from tickcell.server.store.postgres import refusals
 from tickcell.server.store.postgres.identity import Identity, write_identity
 
 if TYPE_CHECKING:
@@ -192,6 +193,8 @@ $$;
 # Step by step from nothing to the schema of this release; what a step did, it does for ever.
 STEPS = (_TABLES + _EXCHANGE,)
 
+FIND = "SELECT schema FROM tickcell.store"
+
 # Two who create or migrate at the same time go one after the other.
 _ALONE = "LOCK TABLE tickcell.store IN ACCESS EXCLUSIVE MODE"
 
@@ -204,7 +207,7 @@ def version() -> int:
 async def find(connection: asyncpg.Connection[Any]) -> int:
     """Returns the version of the schema that is there; 0 for none."""
     try:
-        found: int | None = await connection.fetchval("SELECT schema FROM tickcell.store")
+        found: int | None = await connection.fetchval(FIND)
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
         return 0
     return found or 0
@@ -276,14 +279,14 @@ async def init(
                 await write_identity(connection, identity)
     except asyncpg.InsufficientPrivilegeError as error:
         raise StorePermissionError(
-            f"{address}: this user may not create the store ({error}); let one do it who owns the "
-            "database, or GRANT CREATE on it."
+            f"{address}: this user may not create the store ({refusals.words(error)}); let one "
+            "do it who owns the database, or GRANT CREATE on it."
         ) from error
     except (asyncpg.DuplicateSchemaError, asyncpg.UniqueViolationError) as error:
         if found == 0 and not await find(connection):
             raise StoreStartError(
-                f"{address}: has a schema 'tickcell' that is no store's ({error}); name another "
-                "database."
+                f"{address}: has a schema 'tickcell' that is no store's ({refusals.words(error)}); "
+                "name another database."
             ) from error
         # Another one created it at the same moment.
         return await init(address, connection, durability)
