@@ -6,10 +6,11 @@ import asyncio
 import gc
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -136,28 +137,45 @@ def requests(steps: int) -> Iterator[Any]:
             yield request(sequence, [0.0], start=step == 0, id=f"{sequence} at {step}")
 
 
-def test_sequences_of_a_stream_share_rounds_and_answers_are_in_order(
-    peer: Peer, records: InterruptedStore
-) -> None:
+def answered_at_once(
+    peer: Peer, records: InterruptedStore, messages: Iterable[Any], *metadata: tuple[str, str]
+) -> Iterator[Any]:
+    """Yields the responses to requests of which the server has all before it answers the first."""
     are_sent = threading.Event()
 
     def sent() -> Iterator[bytes]:
-        for message in requests(STEPS):
+        for message in messages:
             yield message.SerializeToString()
         are_sent.set()
 
-    # The server stands still in its first commit until the rest has come.
+    # It stands still in its first commit until the rest has come.
     records.interruptions.append(lambda: are_sent.wait(PATIENCE_S))
     method: Any = peer.channel.stream_stream(f"/{SERVICE}/ModelStreamInfer")
-    responses = [
-        pb.ModelStreamInferResponse.FromString(encoded).infer_response
-        for encoded in method(sent(), timeout=PATIENCE_S)
-    ]
+    for encoded in method(sent(), metadata=metadata, timeout=PATIENCE_S):
+        yield pb.ModelStreamInferResponse.FromString(encoded).infer_response
+
+
+def test_sequences_of_a_stream_share_rounds_and_answers_are_in_order(
+    peer: Peer, records: InterruptedStore
+) -> None:
+    responses = answered_at_once(peer, records, requests(STEPS))
     assert [(each.id, outputs(each)) for each in responses] == [
         (message.id, [1000.0 * (index // len(SEQUENCES))])
         for index, message in enumerate(requests(STEPS))
     ]
     assert max(records.change_counts) > 1
+
+
+def test_request_of_the_same_sequence_as_the_one_before_overtakes_nothing(
+    peer: Peer, records: InterruptedStore
+) -> None:
+    messages = [
+        request(sequence, start=step == 0, id=f"{sequence} at {step}")
+        for sequence in range(1, 51)
+        for step in range(2)
+    ]
+    responses = answered_at_once(peer, records, messages)
+    assert [each.id for each in responses] == [message.id for message in messages]
 
 
 def test_requests_of_one_sequence_that_are_sent_at_once_go_one_after_the_other(
@@ -184,16 +202,17 @@ def test_refusal_keeps_its_place_among_requests_that_are_sent_at_once(peer: Peer
 
 
 def test_nothing_behind_a_refusal_that_ends_the_stream_is_applied(
-    server: InProcessServer, peer: Peer
+    server: InProcessServer, peer: Peer, records: InterruptedStore
 ) -> None:
-    with PeerStream(peer, ("triton_grpc_error", "true")) as stream:
-        for sequence in range(1, 33):
-            stream.put(request(sequence, start=sequence != 16, id=str(sequence)))
-        for sequence in range(1, 16):
-            assert stream.receive().id == str(sequence)
-        with pytest.raises(Refused) as refused:
-            stream.receive()
-    assert refused.value.reason == "SESSION_UNKNOWN"
+    messages = [
+        request(sequence, start=sequence != 16, id=str(sequence)) for sequence in range(1, 33)
+    ]
+    header = ("triton_grpc_error", "true")
+    responses = answered_at_once(peer, records, messages, header)
+    for sequence in range(1, 16):
+        assert next(responses).id == str(sequence)
+    with pytest.raises(grpc.RpcError, match="must specify the START flag"):
+        next(responses)
     counts = next(each for each in server.observer.models if each.model == "counting")
     assert counts.created == 15
 
