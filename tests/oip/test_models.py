@@ -112,12 +112,12 @@ class TestStatistics:
             peer.infer(7, np.zeros((1, 16, 1)))
         shown = statistics(peer)
         stats = shown.inference_stats
-        parts = (stats.compute_input, stats.compute_infer, stats.compute_output)
+        computing = (stats.compute_input, stats.compute_infer, stats.compute_output)
+        parts = (stats.queue, *computing)
         assert all(part.count == 21 and part.ns > 0 for part in parts)
         assert sum(part.ns for part in parts) == stats.success.ns
         # Each of them takes longer than a microsecond, and all together less than a minute.
         assert 21_000 < stats.success.ns < 60 * 10**9
-        assert (stats.queue.count, stats.queue.ns) == (21, 0)
         (batch,) = shown.batch_stats
         assert (batch.batch_size, batch.compute_infer) == (1, stats.compute_infer)
         assert shown.last_inference > 1_700_000_000_000

@@ -154,7 +154,7 @@ class Peer:
 
 
 class PeerStream:
-    """A stream of inference requests, each sent once the one before is answered."""
+    """A stream of inference requests."""
 
     def __init__(
         self, peer: Peer, *metadata: tuple[str, str], patience_s: float = PATIENCE_S
@@ -176,9 +176,12 @@ class PeerStream:
 
     def exchange(self, message: Any) -> Any:
         """Sends a request, and returns its response; a refusal is raised."""
-        encoded = message if isinstance(message, bytes) else message.SerializeToString()
-        self._requests.put(encoded)
+        self.put(message)
         return self.receive()
+
+    def put(self, message: Any) -> None:
+        """Sends a request, whose answer is received later."""
+        self._requests.put(message if isinstance(message, bytes) else message.SerializeToString())
 
     def infer(self, *arguments: Any, **options: Any) -> list[float]:
         """Sends an inference request, and returns the numbers of its answer; see `request`."""

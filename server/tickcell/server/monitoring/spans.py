@@ -75,7 +75,7 @@ class Spans:
         """Returns the methods of services, which trace their requests from now on.
 
         A method on a stream reads one request at a time from its context, and answers it
-        before the next.
+        before the next, or else asks for spans `apart`.
         """
         return {
             service: methods
@@ -88,6 +88,15 @@ class Spans:
             }
             for service, methods in services.items()
         }
+
+    def apart(self, context: Any) -> Callable[[], contextlib.AbstractContextManager[None]]:
+        """Returns what makes a request of a stream the current span while it is answered.
+
+        It is for methods that answer several requests of a stream together, each in its
+        task; what they read and write makes no spans any more.
+        """
+        traced: _StreamContext = context
+        return traced.apart()
 
     def describe(self, request: Request) -> None:
         """Notes on the current span what is asked."""
@@ -152,14 +161,19 @@ class _StreamContext:
         self._context = context
         self._begin = begin
         self._span = span
+        self._is_apart = False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
 
+    def apart(self) -> Callable[[], contextlib.AbstractContextManager[None]]:
+        self._is_apart = True
+        return lambda: _current(self._begin())
+
     async def read(self) -> Any:
         self._span.close()
         encoded = await self._context.read()
-        if encoded is not grpc.aio.EOF:
+        if encoded is not grpc.aio.EOF and not self._is_apart:
             self._span.enter_context(_current(self._begin()))
         return encoded
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import time
@@ -14,16 +15,22 @@ from tickcell.server import calls, errors
 from tickcell.server.oip import asked as asked_module
 from tickcell.server.oip import refusals
 from tickcell.server.oip.protocol import pb
+from tickcell.server.oip.read_ahead import Read, ReadAhead
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
     from google.rpc import status_pb2
 
     from tickcell.server.caller import Caller
     from tickcell.server.engine import Engine
     from tickcell.server.oip.asked import Asked
+    from tickcell.server.oip.identity import Sequence
     from tickcell.server.oip.sequences import Sequences
     from tickcell.server.oip.statistics import Statistics
     from tickcell.server.streams import Stream, Streams
+
+    _Answer = Callable[[Read], Coroutine[Any, Any, bytes]]
 
 # To parse more than this takes long enough to wait for its turn.
 _LONG_BYTES = 64 * 1024
@@ -55,7 +62,9 @@ class _Refused(Exception):
 class InferServicer:
     """Takes inference requests to their sequences, and brings the responses back.
 
-    Of each stream one request is read at a time, and answered before the next.
+    Of a stream of several sequences some requests are read ahead. Those of different
+    sequences are answered together, those of one sequence one after the other, and answers
+    go out in order.
     """
 
     def __init__(
@@ -86,7 +95,7 @@ class InferServicer:
             await self._gate.refuse(context, error)
         response = pb.ModelInferResponse()
         try:
-            await self._answer(caller, encoded, response, is_stream=False)
+            await self._answer(caller, await self._read(encoded), response, is_stream=False)
         except _Refused as refused:
             await self._gate.refuse(context, refused.error, refused.status)
         answered: bytes = response.SerializeToString()
@@ -95,96 +104,175 @@ class InferServicer:
     async def _stream(self, _: object, context: calls.Context) -> None:
         try:
             with self._streams.opened(context) as stream:
-                await self._answer_all(stream)
+                await self._serve(stream)
         except errors.TickcellError as error:
             await self._gate.refuse(context, error)
         except _Refused as refused:
             await self._gate.refuse(context, refused.error, refused.status)
 
-    async def _answer_all(self, stream: Stream) -> None:
-        """Answers the requests of a stream, in order.
+    async def _serve(self, stream: Stream) -> None:
+        """Reads and answers the requests of a stream until it ends.
 
         Raises:
           TickcellError: the stream is to end for this.
           _Refused: one was refused, and the stream's header says that it ends with that.
         """
-        caller, context = stream.caller, stream.context
+        context = stream.context
         ends_refused = (_ERROR_HEADER, "true") in [*(context.invocation_metadata() or ())]
+        spans = self._engine.observer.spans
+        traced = contextlib.nullcontext if spans is None else spans.apart(context)
+
+        async def answer(read: Read) -> bytes:
+            with traced():
+                return await self._answer_in_stream(stream.caller, read, ends_refused=ends_refused)
+
+        ahead = ReadAhead()
+        answering = asyncio.create_task(self._answer_ahead(stream, ahead, answer))
+        try:
+            # Nothing behind a refusal that ends the stream may be applied.
+            await self._read_all(stream, ahead, answer, reads_ahead=not ends_refused)
+            ahead.end()
+            await answering
+        finally:
+            answering.cancel()
+            # Nothing of it outlives the stream.
+            await asyncio.gather(answering, return_exceptions=True)
+        if stream.end is not None:
+            raise stream.end
+
+    async def _read_all(
+        self, stream: Stream, ahead: ReadAhead, answer: _Answer, *, reads_ahead: bool
+    ) -> None:
+        """Reads the requests of a stream until it is to end.
+
+        Where one sequence steps on and on there is nothing to answer together, and each
+        request is answered here before the next is read, which is cheaper.
+
+        Raises:
+          _Refused: see `_serve`.
+        """
+        last: Sequence | None = None
         while stream.end is None:
+            await ahead.room()
+            if stream.end is not None:
+                return
             stream.is_idle = True
             try:
-                encoded: Any = await context.read()
+                encoded: Any = await stream.context.read()
             except asyncio.CancelledError:
                 if stream.end is None:
                     raise
                 stream.uncancel()
-                break
+                return
             stream.is_idle = False
             if encoded is grpc.aio.EOF:
                 return
-            response = pb.ModelStreamInferResponse()
-            try:
-                await self._answer(caller, encoded, response.infer_response, is_stream=True)
-            except _Refused as refused:
-                if ends_refused:
-                    raise
-                self._engine.observer.refused(refused.error)
-                response = pb.ModelStreamInferResponse(error_message=refused.status.message)
-                response.infer_response.id = refused.request_id
+            read = await self._read(encoded)
             encoded = None
-            await context.write(response.SerializeToString())
-        assert stream.end is not None
-        raise stream.end
+            if reads_ahead and (len(ahead) or read.sequence != last):
+                ahead.add(read)
+            else:
+                await stream.context.write(await answer(read))
+            last = read.sequence
 
-    async def _answer(
-        self, caller: Caller, encoded: bytes, response: Any, *, is_stream: bool
-    ) -> None:
+    async def _answer_ahead(self, stream: Stream, ahead: ReadAhead, answer: _Answer) -> None:
+        """Answers what is read ahead of a stream, in order."""
+        try:
+            while reads := await ahead.take():
+                if len(reads) == 1:
+                    await stream.context.write(await answer(reads[0]))
+                    ahead.answered(reads[0])
+                    continue
+                answers = [asyncio.create_task(answer(read)) for read in reads]
+                try:
+                    for read, answered in zip(reads, answers, strict=True):
+                        await stream.context.write(await answered)
+                        ahead.answered(read)
+                finally:
+                    for answered in answers:
+                        answered.cancel()
+        except Exception:
+            # Its reader is to stop, and finds the reason here.
+            stream.finish(errors.internal("ModelStreamInfer"))
+            ahead.abandon()
+            raise
+
+    async def _answer_in_stream(self, caller: Caller, read: Read, *, ends_refused: bool) -> bytes:
+        """Returns the response to a request of a stream, which may be its refusal.
+
+        Raises:
+          _Refused: it was refused, and that is to end its stream.
+        """
+        response = pb.ModelStreamInferResponse()
+        try:
+            await self._answer(caller, read, response.infer_response, is_stream=True)
+        except _Refused as refused:
+            observer = self._engine.observer
+            if ends_refused:
+                # It is counted where the stream ends.
+                if observer.spans is not None:
+                    observer.spans.refuse(refused.error)
+                raise
+            observer.refused(refused.error)
+            response = pb.ModelStreamInferResponse(error_message=refused.status.message)
+            response.infer_response.id = refused.request_id
+        encoded: bytes = response.SerializeToString()
+        return encoded
+
+    async def _read(self, encoded: bytes) -> Read:
+        """Reads a request; what is wrong with it is told when it is answered."""
+        start_ns = time.perf_counter_ns()
+        message: Any = None
+        asked: Asked | None = None
+        error: errors.TickcellError | None = None
+        try:
+            message = await self._parse(encoded)
+            asked = asked_module.read(message)
+        except errors.TickcellError as refusal:
+            error = refusal
+        except Exception:  # noqa: BLE001 - the edge: logged here, answered in its place.
+            _log.exception("a ModelInferRequest could not be read")
+            error = errors.internal("ModelInferRequest")
+        return Read(len(encoded), start_ns, time.perf_counter_ns(), message, asked, error)
+
+    async def _answer(self, caller: Caller, read: Read, response: Any, *, is_stream: bool) -> None:
         """Answers one request.
 
         Args:
           caller: who asks.
-          encoded: the request.
+          read: the request.
           response: the message to fill.
           is_stream: whether it came in a stream.
 
         Raises:
           _Refused: it was refused.
         """
-        start_ns = time.perf_counter_ns()
-        message: Any = None
-        asked: Asked | None = None
+        begin_ns = time.perf_counter_ns()
+        asked = read.asked
         try:
-            message = await self._parse(encoded)
-            asked = asked_module.read(message)
-            inferred = await self._sequences.infer(caller, asked, message)
+            if asked is None:
+                assert read.error is not None
+                raise read.error
+            inferred = await self._sequences.infer(caller, asked, read.message)
             done_ns = time.perf_counter_ns()
             inferred.version.layout.fill(
                 response, inferred.stepped.outputs, inferred.frames, inferred.ports
             )
-            response.id = message.id
+            response.id = read.id
             if is_stream and asked.wants_final:
                 response.parameters["triton_final_response"].bool_param = True
-            self._statistics.count_success(inferred, start_ns, done_ns)
+            self._statistics.count_success(inferred, read, begin_ns, done_ns)
         except errors.TickcellError as error:
-            raise self._refused(error, caller, message, asked, start_ns) from error
+            raise self._refused(error, caller, read) from error
         except Exception as error:
             _log.exception("ModelInfer failed")
-            internal = errors.internal("ModelInferRequest")
-            raise self._refused(internal, caller, message, asked, start_ns) from error
+            raise self._refused(errors.internal("ModelInferRequest"), caller, read) from error
 
-    def _refused(
-        self,
-        error: errors.TickcellError,
-        caller: Caller,
-        message: Any,
-        asked: Asked | None,
-        start_ns: int,
-    ) -> _Refused:
-        version = None if asked is None else self._sequences.version_of(caller, asked)
+    def _refused(self, error: errors.TickcellError, caller: Caller, read: Read) -> _Refused:
+        version = None if read.asked is None else self._sequences.version_of(caller, read.asked)
         if version is not None:
-            self._statistics.count_failure(version.place, start_ns)
-        request_id = "" if message is None else message.id
-        return _Refused(error, request_id, refusals.status(error, request_id, caller, asked))
+            self._statistics.count_failure(version.place, read.start_ns)
+        return _Refused(error, read.id, refusals.status(error, read.id, caller, read.asked))
 
     async def _parse(self, encoded: bytes) -> Any:
         """Parses a request, a long one in a slice of its own."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tickcell.server.oip.protocol import pb
 
 if TYPE_CHECKING:
+    from tickcell.server.oip.read_ahead import Read
     from tickcell.server.oip.sequences import Inferred
 
 _MS_NS = 1_000_000
@@ -36,12 +37,11 @@ class _Counts:
 
     def __init__(self) -> None:
         self.last_inference_ms = 0
-        self.success, self.fail = Duration(), Duration()
+        self.success, self.fail, self.queue = Duration(), Duration(), Duration()
         self.executed, self.stored = Duration(), Duration()
         self.compute_input, self.compute_output = Duration(), Duration()
 
     def message(self, name: str, version: str) -> Any:
-        queue = pb.StatisticDuration(count=self.success.count)
         compute = {
             "compute_input": self.compute_input.message(),
             "compute_infer": self.executed.message(),
@@ -56,7 +56,7 @@ class _Counts:
             inference_stats=pb.InferStatistics(
                 success=self.success.message(),
                 fail=self.fail.message(),
-                queue=queue,
+                queue=self.queue.message(),
                 cache_hit=self.stored.message(),
                 **compute,
             ),
@@ -70,30 +70,33 @@ class Statistics:
     """Counts requests.
 
     An execution is a request of which at least one step was computed; what was answered
-    from a sequence's window counts as a hit of the cache. There is no queue: a request
-    takes part in the next round, and its wait for that is within its computing, as the
-    commit is.
+    from a sequence's window counts as a hit of the cache. The queue is that of a stream: the
+    wait for answers to what was read before. The wait for its round is within a request's
+    computing, as the commit is.
     """
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str], _Counts] = {}
 
-    def count_success(self, inferred: Inferred, start_ns: int, done_ns: int) -> None:
+    def count_success(self, inferred: Inferred, read: Read, begin_ns: int, done_ns: int) -> None:
         """Counts a request that was answered.
 
         Args:
           inferred: its answer.
-          start_ns: when it came, by `time.perf_counter_ns`.
+          read: it.
+          begin_ns: when it was its turn, by `time.perf_counter_ns`.
           done_ns: when the engine had answered; the response was written since.
         """
         counts = self._of(inferred.version.place)
         now_ns = time.perf_counter_ns()
         counts.last_inference_ms = time.time_ns() // _MS_NS
-        counts.success.add(now_ns - start_ns)
+        counts.success.add(now_ns - read.start_ns)
+        queue_ns = begin_ns - read.parsed_ns
+        counts.queue.add(queue_ns)
         is_stored = inferred.stepped.stored == inferred.frames.step_count
         engine_ns = done_ns - inferred.read_ns
         (counts.stored if is_stored else counts.executed).add(engine_ns)
-        counts.compute_input.add(inferred.read_ns - start_ns)
+        counts.compute_input.add(inferred.read_ns - read.start_ns - queue_ns)
         counts.compute_output.add(now_ns - done_ns)
 
     def count_failure(self, place: tuple[str, str], start_ns: int) -> None:
