@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -22,6 +22,9 @@ from tickcell.model.keras.scores import BinaryScores
 from tickcell.model.keras.windows import WindowError, split_by_sequence
 from tickcell.model.recording import Recording
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 pytestmark = pytest.mark.filterwarnings(
     "ignore:__array__ implementation doesn't accept a copy:DeprecationWarning"
 )
@@ -35,6 +38,13 @@ def train(*arguments: object) -> Result:
 
 def evaluate(*arguments: object) -> Result:
     return CliRunner().invoke(command_line.tickcell, ["evaluate", *map(str, arguments)])
+
+
+def readings(generator: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    """Draws what a phone can give: its last reading is a length, never below 0."""
+    frames = generator.standard_normal((*shape, 10), np.float32)
+    frames[..., -1] = np.abs(frames[..., -1])
+    return frames
 
 
 def save(
@@ -80,7 +90,7 @@ def test_the_noise_set_from_a_file_trains_as_by_its_name(tmp_path: pathlib.Path)
 def test_sequences_with_one_label_are_trained_on_whole_unless_flags_differ(
     tmp_path: pathlib.Path,
 ) -> None:
-    data = save(tmp_path / "set.npz", 8)
+    data = save(tmp_path / "set.npz", 8, frames=readings(np.random.default_rng(0), 8, 6))
     first = train("--data", data, "--out", tmp_path / "whole", *QUICK)
     second = train("--data", data, "--out", tmp_path / "a", "--steps", 4, "--each-step", *QUICK)
 
@@ -144,7 +154,7 @@ def test_a_split_keeps_every_sequence_once_or_is_refused(count: int, share: floa
 
 
 def sequence(number: int, *, label: float = 0.0, one_label: bool = True) -> Recording:
-    frames = np.random.default_rng(number).standard_normal((5, 10), np.float32)
+    frames = readings(np.random.default_rng(number), 5)
     return Recording(
         frames=frames,
         times=np.arange(5) / 10,
@@ -226,7 +236,7 @@ def test_a_file_of_sequences_is_evaluated_and_says_what_was_scored(
     tmp_path: pathlib.Path,
 ) -> None:
     Bundle.load().write(tmp_path / "bundle")
-    data = save(tmp_path / "set.npz", 8)
+    data = save(tmp_path / "set.npz", 8, frames=readings(np.random.default_rng(0), 8, 6))
 
     evaluated = evaluate(tmp_path / "bundle", data)
     drawn = evaluate(tmp_path / "bundle", data, "--plot", tmp_path / "outputs.png")
@@ -239,7 +249,7 @@ def test_a_file_of_sequences_is_evaluated_and_says_what_was_scored(
 
 def test_more_recordings_than_can_be_looked_at_are_not_drawn(tmp_path: pathlib.Path) -> None:
     Bundle.load().write(tmp_path / "bundle")
-    data = save(tmp_path / "set.npz", 21)
+    data = save(tmp_path / "set.npz", 21, frames=readings(np.random.default_rng(0), 21, 6))
 
     drawn = evaluate(tmp_path / "bundle", data, "--plot", tmp_path / "outputs.png")
 
