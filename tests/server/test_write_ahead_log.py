@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -14,7 +15,7 @@ import pytest
 from server import store_records
 from server.recorded_disk import Recording
 from server.store_process import StoreProcess
-from tickcell.server.store import Applied, SqliteStore, StoreAwayError, Unknown
+from tickcell.server.store import Applied, Change, SqliteStore, StoreAwayError, Unknown
 from tickcell.server.store.database import connect
 from tickcell.server.store.disk import Disk
 
@@ -64,16 +65,24 @@ def test_process_that_reads_one_state_for_long_is_named_until_it_ends(
             assert f"pid {server.pid}" not in answer
         before = (tmp_path / "store.db-wal").stat().st_size
         assert before > 12000 * 4096
+        count = log_count(tmp_path)
         reader.signal(end)
         if end == signal.SIGCONT:
             assert reader.answer() == "read"
             reader.kill()
         # The log is begun anew from one attempt to the next. Else these commits would make
         # it 32 MB longer; until the attempt, some more are added.
-        while server.ask("upkeep") != "done":
+        while log_count(tmp_path) == count:
             server.ask("increment 000000 1")
+        assert server.ask("upkeep") == "done"
         server.ask("increment 000000 8000")
         assert (tmp_path / "store.db-wal").stat().st_size <= before + (8 << 20)
+
+
+def log_count(directory: pathlib.Path) -> object:
+    """Returns how often the log of a store that another process has open was begun anew."""
+    with contextlib.closing(connect(directory, None)) as connection:
+        return connection.execute("SELECT log_count FROM store").fetchall()
 
 
 def test_log_that_another_server_has_begun_anew_meanwhile_waits_for_nobody(
@@ -109,8 +118,8 @@ def test_log_that_another_server_has_begun_anew_meanwhile_waits_for_nobody(
     with StoreProcess(tmp_path) as other:
         assert other.ask("open") == "open"
         other.ask("set 000001 1")
-        log_count = store_log_count(store)
-        while store_log_count(store) == log_count:
+        count = log_count_of(store)
+        while log_count_of(store) == count:
             other.ask("increment 000001 1000")
     now_ns += 20_000_000_000
     may_go_on.clear()
@@ -121,7 +130,7 @@ def test_log_that_another_server_has_begun_anew_meanwhile_waits_for_nobody(
     store.close()
 
 
-def store_log_count(store: SqliteStore) -> object:
+def log_count_of(store: SqliteStore) -> object:
     """Returns how often the log was begun anew, by whichever server."""
     return store._connection.execute("SELECT log_count FROM store").fetchall()
 
@@ -157,16 +166,27 @@ def test_refused_sync_ends_acknowledging_until_a_restart(tmp_path: pathlib.Path)
     again.close()
 
 
+def stepped_once(
+    directory: pathlib.Path, recording: Recording, count: int
+) -> tuple[SqliteStore, list[Change], list[Change]]:
+    """Opens a store and commits one step of some sessions.
+
+    Returns:
+      The store, those steps, and the ones that follow.
+    """
+    store = SqliteStore.open(directory, disk=recording.disk)
+    first = [store_records.step(store_records.key(index), None) for index in range(count)]
+    assert store.commit(first) == [Applied()] * count
+    return store, first, [store_records.step(each.key, each.replacement) for each in first]
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_commit_in_which_the_disk_fails_is_unknown_and_ends_with_it(
     tmp_path: pathlib.Path, count: int
 ) -> None:
     recording = Recording()
-    keys = [store_records.key(index) for index in range(count)]
-    store = SqliteStore.open(tmp_path, disk=recording.disk)
-    first = [store_records.step(key, None) for key in keys]
-    second = [store_records.step(change.key, change.replacement) for change in first]
-    assert store.commit(first) == [Applied()] * count
+    store, first, second = stepped_once(tmp_path, recording, count)
+    keys = [change.key for change in first]
     recording.refuses_writes = True
     assert [type(verdict) for verdict in store.commit(second)] == [Unknown] * count
     assert store.load(keys) == [change.replacement for change in first]
@@ -181,11 +201,8 @@ def test_sync_refused_within_a_commit_ends_acknowledging_too(
     tmp_path: pathlib.Path, count: int
 ) -> None:
     recording = Recording()
-    keys = [store_records.key(index) for index in range(count)]
-    store = SqliteStore.open(tmp_path, disk=recording.disk)
-    first = [store_records.step(key, None) for key in keys]
-    second = [store_records.step(change.key, change.replacement) for change in first]
-    assert store.commit(first) == [Applied()] * count
+    store, first, second = stepped_once(tmp_path, recording, count)
+    keys = [change.key for change in first]
     # Once all is copied, the next commit begins the log anew, and syncs it itself.
     copier = connect(tmp_path, recording.disk.vfs)
     copier.execute("SELECT * FROM store").fetchall()
