@@ -18,6 +18,7 @@ from tickcell.server.clock import Moment
 from tickcell.server.computing import Call
 from tickcell.server.config import Limits
 from tickcell.server.heads import Head, Heads
+from tickcell.server.life_requests import cells_start
 from tickcell.server.policy import Policy
 from tickcell.server.record import Record
 from tickcell.server.state_requests import ReadOutputs
@@ -29,7 +30,7 @@ CELL = CountingCell()
 MODEL = served(CELL)
 CATALOGUE = Catalogue([MODEL])
 KEY = Key("", "s")
-NUMERICS = bytes.fromhex(CELL.numerics_digest)
+START = cells_start(MODEL, 1)
 
 WORDS = {
     errors.SessionUnknown: "unknown",
@@ -90,13 +91,12 @@ class RuledSession:
             model="m",
             model_version="1",
             fingerprint=MODEL.fingerprint,
-            numerics=NUMERICS,
+            start=START,
             series_count=1,
             window=self.window,
             max_step_count=self.most,
             sensor_count=1,
             output_count=1,
-            state=CELL.initial_state().tobytes(),
             idle_ttl_ns=self.ttl,
             labels={},
         )
@@ -153,16 +153,14 @@ class RuledSession:
     def reset(
         self, generation: int, request: str, new_generation: int, now: int
     ) -> tuple[RuledSession, Answer]:
-        def begin(_: record.Record) -> tuple[int, bytes, bytes]:
-            return new_generation, CELL.initial_state().tobytes(), NUMERICS
-
         return self._change(
             lambda old: lives.reset(
                 lives.live(old, "s", now, self.retention),
                 "s",
                 generation,
                 request,
-                begin,
+                new_generation,
+                lambda _: START,
                 moment(now),
             )
         )

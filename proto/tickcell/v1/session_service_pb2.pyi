@@ -20,7 +20,7 @@ SESSION_STATE_UNSPECIFIED: SessionState
 SESSION_STATE_ACTIVE: SessionState
 
 class Session(_message.Message):
-    __slots__ = ("id", "generation", "next_step", "state", "model", "model_version", "model_fingerprint", "numerics_digest", "numerics_start_step", "series_count", "window_step_count", "sensor_count", "output_count", "idle_ttl_duration", "expire_time", "create_time", "renew_time", "labels", "max_step_count", "history", "store_id", "owner")
+    __slots__ = ("id", "generation", "next_step", "state", "model", "model_version", "model_fingerprint", "numerics_digest", "numerics_start_step", "series_count", "window_step_count", "sensor_count", "output_count", "idle_ttl_duration", "expire_time", "create_time", "renew_time", "labels", "max_step_count", "history", "store_id", "owner", "origin_step")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -50,6 +50,7 @@ class Session(_message.Message):
     HISTORY_FIELD_NUMBER: _ClassVar[int]
     STORE_ID_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_STEP_FIELD_NUMBER: _ClassVar[int]
     id: str
     generation: int
     next_step: int
@@ -72,7 +73,8 @@ class Session(_message.Message):
     history: bytes
     store_id: str
     owner: str
-    def __init__(self, id: _Optional[str] = ..., generation: _Optional[int] = ..., next_step: _Optional[int] = ..., state: _Optional[_Union[SessionState, str]] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., model_fingerprint: _Optional[str] = ..., numerics_digest: _Optional[str] = ..., numerics_start_step: _Optional[int] = ..., series_count: _Optional[int] = ..., window_step_count: _Optional[int] = ..., sensor_count: _Optional[int] = ..., output_count: _Optional[int] = ..., idle_ttl_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., renew_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., max_step_count: _Optional[int] = ..., history: _Optional[bytes] = ..., store_id: _Optional[str] = ..., owner: _Optional[str] = ...) -> None: ...
+    origin_step: int
+    def __init__(self, id: _Optional[str] = ..., generation: _Optional[int] = ..., next_step: _Optional[int] = ..., state: _Optional[_Union[SessionState, str]] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., model_fingerprint: _Optional[str] = ..., numerics_digest: _Optional[str] = ..., numerics_start_step: _Optional[int] = ..., series_count: _Optional[int] = ..., window_step_count: _Optional[int] = ..., sensor_count: _Optional[int] = ..., output_count: _Optional[int] = ..., idle_ttl_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., renew_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., labels: _Optional[_Mapping[str, str]] = ..., max_step_count: _Optional[int] = ..., history: _Optional[bytes] = ..., store_id: _Optional[str] = ..., owner: _Optional[str] = ..., origin_step: _Optional[int] = ...) -> None: ...
 
 class CreateSessionRequest(_message.Message):
     __slots__ = ("session", "request_id", "model", "model_version", "series_count", "window_step_count", "idle_ttl_duration", "never_expires", "labels")
@@ -197,6 +199,41 @@ class ClaimSessionResponse(_message.Message):
     session: Session
     def __init__(self, session: _Optional[_Union[Session, _Mapping]] = ...) -> None: ...
 
+class ForkSessionRequest(_message.Message):
+    __slots__ = ("source", "source_generation", "step", "session", "request_id", "idle_ttl_duration", "never_expires", "labels", "source_owner")
+    class LabelsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_GENERATION_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    IDLE_TTL_DURATION_FIELD_NUMBER: _ClassVar[int]
+    NEVER_EXPIRES_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_OWNER_FIELD_NUMBER: _ClassVar[int]
+    source: str
+    source_generation: int
+    step: int
+    session: str
+    request_id: str
+    idle_ttl_duration: _duration_pb2.Duration
+    never_expires: bool
+    labels: _containers.ScalarMap[str, str]
+    source_owner: str
+    def __init__(self, source: _Optional[str] = ..., source_generation: _Optional[int] = ..., step: _Optional[int] = ..., session: _Optional[str] = ..., request_id: _Optional[str] = ..., idle_ttl_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., never_expires: _Optional[bool] = ..., labels: _Optional[_Mapping[str, str]] = ..., source_owner: _Optional[str] = ...) -> None: ...
+
+class ForkSessionResponse(_message.Message):
+    __slots__ = ("session",)
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    session: Session
+    def __init__(self, session: _Optional[_Union[Session, _Mapping]] = ...) -> None: ...
+
 class DeleteSessionRequest(_message.Message):
     __slots__ = ("session", "generation", "owner")
     SESSION_FIELD_NUMBER: _ClassVar[int]
@@ -244,6 +281,40 @@ class GetOutputsResponse(_message.Message):
     history: bytes
     store_id: str
     def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., first_step: _Optional[int] = ..., step_count: _Optional[int] = ..., outputs: _Optional[_Iterable[float]] = ..., history: _Optional[bytes] = ..., store_id: _Optional[str] = ...) -> None: ...
+
+class PreviewStepsRequest(_message.Message):
+    __slots__ = ("session", "generation", "step", "branch_count", "step_count", "frames")
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    BRANCH_COUNT_FIELD_NUMBER: _ClassVar[int]
+    STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FRAMES_FIELD_NUMBER: _ClassVar[int]
+    session: str
+    generation: int
+    step: int
+    branch_count: int
+    step_count: int
+    frames: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., step: _Optional[int] = ..., branch_count: _Optional[int] = ..., step_count: _Optional[int] = ..., frames: _Optional[_Iterable[float]] = ...) -> None: ...
+
+class PreviewStepsResponse(_message.Message):
+    __slots__ = ("session", "generation", "step", "branch_count", "step_count", "outputs", "store_id")
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    BRANCH_COUNT_FIELD_NUMBER: _ClassVar[int]
+    STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    STORE_ID_FIELD_NUMBER: _ClassVar[int]
+    session: str
+    generation: int
+    step: int
+    branch_count: int
+    step_count: int
+    outputs: _containers.RepeatedScalarFieldContainer[float]
+    store_id: str
+    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., step: _Optional[int] = ..., branch_count: _Optional[int] = ..., step_count: _Optional[int] = ..., outputs: _Optional[_Iterable[float]] = ..., store_id: _Optional[str] = ...) -> None: ...
 
 class StepSessionRequest(_message.Message):
     __slots__ = ("session", "generation", "first_step", "step_count", "frames", "expected_history")

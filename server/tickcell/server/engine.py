@@ -25,7 +25,7 @@ from tickcell.server.pieces import Pieces
 from tickcell.server.policy import Policy
 from tickcell.server.repository import Repository
 from tickcell.server.rounds import Stepped
-from tickcell.server.state_requests import Claim, ReadOutputs
+from tickcell.server.state_requests import Claim, CreateFrom, FindCreated, ReadOutputs
 from tickcell.server.store.contract import Key, NetworkStore
 from tickcell.server.store.errors import StoreAwayError, StoreError
 from tickcell.server.sweep import Sweep
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from tickcell.server.life_requests import Creation
     from tickcell.server.model_versions import ModelVersion
     from tickcell.server.observer import Observer
+    from tickcell.server.preview import Previewed, PreviewRequest
     from tickcell.server.quotas import Quotas
     from tickcell.server.record import Record
     from tickcell.server.rounds import Request
@@ -191,7 +192,7 @@ class Engine:
         return touched
 
     async def reset(self, caller: Caller, session: str, generation: int, request_id: str) -> Record:
-        """Starts a session again from its cell's initial state.
+        """Starts a session again from the state with which it was created.
 
         Raises:
           SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
@@ -241,6 +242,51 @@ class Engine:
         first, count = request.steps(found)
         outputs = rules.stored_outputs(found, first, count)
         return Stepped(found.life, first, outputs, found.history_before(first + count), count)
+
+    async def preview(self, request: PreviewRequest) -> Previewed:
+        """Returns what a session would answer; nothing is applied, and nothing is renewed.
+
+        Raises:
+          SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
+          SessionClaimed, SessionRestarted, FrameShape, ArgumentInvalid, StepGap, FrameNotFinite,
+            FrameOutOfRange: see `preview.check` and `preview.check_readings`.
+          ModelNotServed, NumericsChanged, OutputNotFinite: the steps cannot be computed.
+          OwnerRateExceeded: its owner has taken as many ticks as it may for now.
+        """
+        if self._quotas.have_rates:
+            self._quotas.take(request.steps)
+        previewed: Previewed = await self._with_its_model(request)
+        return previewed
+
+    async def fork(
+        self, source: Key, generation: int, step: int | None, caller: Caller, wanted: Creation
+    ) -> Record:
+        """Creates a session that goes on from another one's state, or returns what was created so.
+
+        Args:
+          source: the session that is forked.
+          generation: the life of it that is meant.
+          step: where it must stand; None for wherever it does.
+          caller: whose the new session is.
+          wanted: what it is made of; of its source it has model, series and window.
+
+        Raises:
+          SessionExists, SessionClaimed, SessionDeleted, SessionExpired: see `lives.create`.
+          SessionUnknown, SessionDeleted, SessionExpired: the source is not alive.
+          SessionClaimed, SessionRestarted, ArgumentInvalid, StepStale, StepGap: see `lives.fork`.
+          SessionsFull, OwnerSessionsFull: as many are alive as there may be, or of its owner.
+        """
+        # First of all: the source of a fork that is asked for again may have gone on, or be gone.
+        earlier = FindCreated(caller.key(wanted.session), wanted.request_id)
+        created: Record | None = await self._driver.enter(earlier)
+        if created is not None and earlier.is_by_it(created):
+            return created
+        found: Record = await self._driver.enter(Get(source))
+        start = lives.fork(found, source.session, generation, step)
+        life = found.life
+        sized = wanted._replace(series_count=life.series_count, window=life.window)
+        forked: Record = await self._driver.enter(CreateFrom(earlier.key, sized, life, start))
+        return forked
 
     async def delete(self, caller: Caller, session: str, generation: int) -> None:
         """Deletes a session; deleting the same generation again succeeds.

@@ -30,6 +30,26 @@ _BESIDE_VECTOR_BYTES = 256
 _PAST = 8
 
 
+class Start(NamedTuple):
+    """What a session begins with.
+
+    Attributes:
+      numerics: the numerics digest under which the state was computed.
+      state: `[B, S]` float32.
+      step: the step that is expected first.
+      histories: before the oldest step in the window, and after each step in it.
+      outputs: of the steps in the window, `[B, O]` float32 each.
+      is_cells: whether it is the cell's own beginning, which need not be kept.
+    """
+
+    numerics: bytes
+    state: bytes
+    step: int = 0
+    histories: bytes = history.START
+    outputs: bytes = b""
+    is_cells: bool = True
+
+
 class CreateRequest(NamedTuple):
     """A request for a new session: everything that a record is made of."""
 
@@ -39,13 +59,12 @@ class CreateRequest(NamedTuple):
     model: str
     model_version: str
     fingerprint: str
-    numerics: bytes
+    start: Start
     series_count: int
     window: int
     max_step_count: int
     sensor_count: int
     output_count: int
-    state: bytes
     idle_ttl_ns: int
     labels: dict[str, str]
 
@@ -131,18 +150,31 @@ def create(record: Record | None, request: CreateRequest, now: Moment, retention
       SessionClaimed: this request created it, and another caller has claimed it.
       SessionDeleted, SessionExpired: this request created a session that has ended.
     """
-    if record is not None and not is_forgotten(record, now.store_ns, retention_ns):
-        if record.life.request_id == request.request_id:
-            return _begun(record, request, now, retention_ns)
-        if not has_ended(record, now.store_ns):
-            raise errors.SessionExists(
-                f"{request.session}: exists already, at step {record.next_step}; attach to it, "
-                "or choose another id.",
-                session=request.session,
-                generation=record.life.generation,
-                next_step=record.next_step,
-            )
-    return _created(request, now)
+    found = created_by(record, request.session, request.request_id, now, retention_ns)
+    return _created(request, now) if found is None else found
+
+
+def created_by(
+    record: Record | None, session: str, request_id: str, now: Moment, retention_ns: int
+) -> Record | None:
+    """Returns the record of the session that a request created; None if it may create it now.
+
+    Raises:
+      SessionExists, SessionClaimed, SessionDeleted, SessionExpired: see `create`.
+    """
+    if record is None or is_forgotten(record, now.store_ns, retention_ns):
+        return None
+    if record.life.request_id == request_id:
+        return _begun(record, session, now, retention_ns)
+    if has_ended(record, now.store_ns):
+        return None
+    raise errors.SessionExists(
+        f"{session}: exists already, at step {record.next_step}; attach to it, or choose "
+        "another id.",
+        session=session,
+        generation=record.life.generation,
+        next_step=record.next_step,
+    )
 
 
 def begin(record: Record | None, request: CreateRequest, now: Moment, retention_ns: int) -> Record:
@@ -160,17 +192,17 @@ def begin(record: Record | None, request: CreateRequest, now: Moment, retention_
         return _created(request, now)
     life = record.life
     if life.request_id == request.request_id:
-        return _begun(record, request, now, retention_ns)
+        return _begun(record, request.session, now, retention_ns)
     if life.follows == request.request_id:
         raise superseded(record, request.session, request.generation)
     past = () if has_ended(record, now.store_ns) else _past(life, "begun")
     return _created(request, now, follows=life.request_id, past=past)
 
 
-def _begun(record: Record, request: CreateRequest, now: Moment, retention_ns: int) -> Record:
+def _begun(record: Record, session: str, now: Moment, retention_ns: int) -> Record:
     """Returns the life that a request has begun, if it is still its caller's."""
-    found = live(record, request.session, now.store_ns, retention_ns)
-    check_unclaimed(found, request.session)
+    found = live(record, session, now.store_ns, retention_ns)
+    check_unclaimed(found, session)
     return found
 
 
@@ -181,6 +213,7 @@ def _created(
     past: tuple[Generation, ...] = (),
 ) -> Record:
     """Returns the record of a new session, or of a new life of one."""
+    start = request.start
     life = Life(
         generation=request.generation,
         create_wall_ns=now.wall_ns,
@@ -189,7 +222,7 @@ def _created(
         window=request.window,
         max_step_count=request.max_step_count,
         sensor_count=request.sensor_count,
-        state_size=len(request.state) // (4 * request.series_count),
+        state_size=len(start.state) // (4 * request.series_count),
         output_count=request.output_count,
         model=request.model,
         model_version=request.model_version,
@@ -198,18 +231,22 @@ def _created(
         labels=request.labels,
         follows=follows,
         past=past,
+        origin_step=start.step,
+        origin_history="" if start.is_cells else start.histories[-history.SIZE :].hex(),
+        origin_numerics="" if start.is_cells else start.numerics.hex(),
     )
     return Record(
         life,
-        kept=0,
-        next_step=0,
+        kept=len(start.histories) // history.SIZE - 1,
+        next_step=start.step,
         renew_ns=now.store_ns,
         renew_wall_ns=now.wall_ns,
-        numerics_start_step=0,
-        numerics=request.numerics,
-        state=request.state,
-        histories=history.START,
-        outputs=b"",
+        numerics_start_step=start.step,
+        numerics=start.numerics,
+        state=start.state,
+        histories=start.histories,
+        outputs=start.outputs,
+        origin=b"" if start.is_cells else start.state,
     )
 
 
@@ -233,17 +270,21 @@ def reset(
     session: str,
     generation: int,
     request_id: str,
-    begin: Callable[[Record], tuple[int, bytes, bytes]],
+    new_generation: int,
+    cells_start: Callable[[Record], Start],
     now: Moment,
 ) -> Record:
     """Returns the record of a live session at the start of a new life.
+
+    That is the state with which it was created, and the step.
 
     Args:
       record: of a live session.
       session: its id.
       generation: the life that is to end.
       request_id: identifies the request; its repetition returns the life it began.
-      begin: gives a new life's generation, initial state and numerics digest.
+      new_generation: the one that begins.
+      cells_start: gives the cell's own beginning, for a session that was created with it.
       now: the moment to which the session is renewed.
 
     Raises:
@@ -252,7 +293,7 @@ def reset(
     if record.life.reset_request_id == request_id:
         return record
     check_generation(record, session, generation)
-    new_generation, state, numerics = begin(record)
+    start = origin_of(record) or cells_start(record)
     return _renewed(record, now)._replace(
         life=dataclasses.replace(
             record.life,
@@ -263,12 +304,75 @@ def reset(
             is_claimed=False,
         ),
         kept=0,
-        next_step=0,
-        numerics_start_step=0,
-        numerics=numerics,
-        state=state,
-        histories=history.START,
+        next_step=start.step,
+        numerics_start_step=start.step,
+        numerics=start.numerics,
+        state=start.state,
+        histories=start.histories,
         outputs=b"",
+    )
+
+
+def origin_of(record: Record) -> Start | None:
+    """Returns what a live session was created with; None where that is its cell's beginning."""
+    life = record.life
+    if not life.has_origin:
+        return None
+    return Start(
+        numerics=bytes.fromhex(life.origin_numerics),
+        state=record.origin,
+        step=life.origin_step,
+        histories=bytes.fromhex(life.origin_history),
+        is_cells=False,
+    )
+
+
+def fork(record: Record, session: str, generation: int, step: int | None) -> Start:
+    """Returns what a fork of a live session begins with: its state, and an empty window.
+
+    Args:
+      record: of the session.
+      session: its id.
+      generation: the one that is meant.
+      step: where it must stand; None for wherever it does.
+
+    Raises:
+      SessionRestarted, SessionClaimed: another generation is meant.
+      ArgumentInvalid, StepStale, StepGap: it does not stand at the step.
+    """
+    check_generation(record, session, generation)
+    check_step(record, session, step)
+    last = record.history_before(record.next_step)
+    return Start(record.numerics, record.state, record.next_step, last, is_cells=False)
+
+
+def check_step(record: Record, session: str, step: int | None) -> None:
+    """Raises unless a session stands at a step.
+
+    Raises:
+      ArgumentInvalid: the step is negative.
+      StepStale: the session is beyond it.
+      StepGap: it is not there yet.
+    """
+    here = record.next_step
+    if step is None or step == here:
+        return
+    if step < 0:
+        raise errors.ArgumentInvalid(
+            f"{session}: step: got {step}, expected 0 or more.", field="step", got=step
+        )
+    numbers = {"session": session, "first_step": step, "next_step": here}
+    if step > here:
+        raise errors.StepGap(
+            f"{session}: got step {step}, but the session is at {here}; send it again once it is "
+            "there, or name no step.",
+            **numbers,
+        )
+    raise errors.StepStale(
+        f"{session}: got step {step}, but the session is at {here} already, and keeps no earlier "
+        "state.",
+        window_start_step=here - record.kept,
+        **numbers,
     )
 
 
@@ -347,7 +451,7 @@ def end(
     record = live(record, session, now.store_ns, retention_ns)
     check_generation(record, session, generation)
     life = dataclasses.replace(_deleted(record.life, now), state_size=0)
-    return record._replace(life=life, state=b"")
+    return record._replace(life=life, state=b"", origin=b"")
 
 
 def remembered(record: Record | None, session: str, now_ns: int, retention_ns: int) -> Record:
@@ -374,6 +478,7 @@ def _buried(record: Record, life: Life) -> Record:
         state=b"",
         histories=record.history_before(record.next_step),
         outputs=b"",
+        origin=b"",
     )
 
 

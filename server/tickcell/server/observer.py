@@ -17,7 +17,7 @@ from tickcell.server.computing import Begun
 from tickcell.server.health import Health
 from tickcell.server.histogram import Histogram
 from tickcell.server.life_requests import Begin, Bury, Create, Delete, End, Reset
-from tickcell.server.state_requests import Claim
+from tickcell.server.state_requests import Claim, CreateFrom
 from tickcell.server.store.contract import Counts, Sizes
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ class Observer:
         changed: list[Computed] = []
         for item in begun:
             if isinstance(item, Begun):
-                request, _, found, _, _, _, _, stored, _ = item
+                request, _, found, _, _, _, _, stored, _, _ = item
                 rows += (request.step_count - stored) * found.life.series_count
             else:
                 changed.append(item)
@@ -268,7 +268,7 @@ class Observer:
             return
         counts = self._of_life(item.record.life)
         match request:
-            case Create() | Begin():
+            case Create() | CreateFrom() | Begin():
                 counts.created += 1
                 expected = item.change.expected
                 if item.change.was_live and expected is not None:

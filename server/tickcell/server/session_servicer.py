@@ -24,7 +24,7 @@ _BETWEEN = "\0"
 
 
 class SessionServicer:
-    """Creates, gets, lists, touches, resets, claims and deletes sessions, and reads outputs."""
+    """Begins, shows, renews and ends sessions, and takes their states as values."""
 
     def __init__(self, gate: calls.Gate, config: Config, engine: Engine) -> None:
         self._gate = gate
@@ -40,8 +40,10 @@ class SessionServicer:
             "TouchSession": self._method(pb.TouchSessionRequest, self._touch),
             "ResetSession": self._method(pb.ResetSessionRequest, self._reset),
             "ClaimSession": self._method(pb.ClaimSessionRequest, self._claim),
+            "ForkSession": self._method(pb.ForkSessionRequest, self._fork),
             "DeleteSession": self._method(pb.DeleteSessionRequest, self._delete),
             "GetOutputs": self._method(pb.GetOutputsRequest, self._get_outputs),
+            "PreviewSteps": self._method(pb.PreviewStepsRequest, self._preview),
         }
 
     def _method(
@@ -123,6 +125,21 @@ class SessionServicer:
         caller = _meant(caller, request)
         claimed = await self._engine.claim(caller, session, generation, request_id)
         return pb.ClaimSessionResponse(session=self._shown(caller.key(session), claimed))
+
+    async def _fork(
+        self, caller: Caller, request: pb.ForkSessionRequest
+    ) -> pb.ForkSessionResponse:
+        source = messages.session_id(request.source, "source")
+        generation = messages.generation(request, "source_generation")
+        step = request.step if request.HasField("step") else None
+        wanted = messages.fork(request, self._config)
+        owner = request.source_owner
+        its_owner = caller.acting_for(owner) if owner else caller
+        forked = await self._engine.fork(its_owner.key(source), generation, step, caller, wanted)
+        return pb.ForkSessionResponse(session=self._shown(caller.key(wanted.session), forked))
+
+    async def _preview(self, caller: Caller, request: pb.PreviewStepsRequest) -> bytes:
+        raise NotImplementedError
 
     async def _get_outputs(self, caller: Caller, request: pb.GetOutputsRequest) -> bytes:
         session = messages.session_id(request.session)
