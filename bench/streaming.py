@@ -1,4 +1,4 @@
-"""A recording by `Session.stream` and by `Session.steps`, alternating: frames that are all there."""
+"""Frames that are all there, by `Session.steps` and by `Session.stream`, alternating."""
 
 from __future__ import annotations
 

@@ -124,6 +124,35 @@ def test_after_a_lost_stream_the_unanswered_are_sent_again() -> None:
     assert send(delivery) == lost
 
 
+def test_room_that_is_made_output_by_output_is_filled_by_the_chunk() -> None:
+    delivery = delivery_of(20, window=8, max_chunk=4)
+    for _ in range(2):
+        delivery.accept(reply_to(send(delivery)), 0.0)
+    assert delivery.chunk(0.0) is None
+    for _ in range(3):
+        delivery.flight.first += 1
+        assert not delivery.can_send
+    delivery.flight.first += 1
+    assert send(delivery)[:2] == (8, 4)
+
+
+def test_room_is_not_waited_for_where_the_caller_has_all_outputs() -> None:
+    delivery = delivery_of(20, window=3, max_chunk=2)
+    delivery.accept(reply_to(send(delivery)), 0.0)
+    # One more is on its way, and the caller takes what is there.
+    assert send(delivery).step_count == 1
+    delivery.flight.first += 2
+    assert send(delivery)[:2] == (3, 2)
+
+
+def test_a_frame_alone_is_sent_at_once_however_little_room_there_is() -> None:
+    delivery = delivery_of(7, window=8, max_chunk=4)
+    for _ in range(2):
+        delivery.accept(reply_to(send(delivery)), 0.0)
+    delivery.push(frame(7))
+    assert send(delivery)[:2] == (7, 1)
+
+
 def test_a_reply_is_overdue_from_when_it_was_owed() -> None:
     delivery = delivery_of(2, max_chunk=1)
     assert delivery.overdue_at is None

@@ -43,6 +43,7 @@ def source() -> Source:
 def leave(unanswered: Unanswered, source: Source, *frames: bytes) -> Drawing:
     """Begins a loop over a source, and leaves it with these frames unanswered."""
     drawing = unanswered.drawing_from(source, BytesEncoder().as_encoder)
+    assert isinstance(drawing, Drawing)
     unanswered.begin(drawing)
     unanswered.leave(frames)
     return drawing

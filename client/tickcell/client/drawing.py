@@ -131,7 +131,7 @@ class Drawing:
             if not self._open_draw(pipeline):
                 continue
             try:
-                frame = next(self.iterator, _END)
+                frame: Any = next(self.iterator, _END)
                 encoded = None if frame is _END else self._encoder.one(frame)
             except BaseException as failure:  # noqa: BLE001 - the caller's thread raises it
                 self._close_draw(failure=failure)

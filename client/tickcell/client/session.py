@@ -341,10 +341,11 @@ class Session:
     ) -> Iterator[NDArray[np.float32]]:
         """Yields the output of each frame, in order, with up to W steps in flight.
 
-        Another thread iterates over `frames`, up to W frames ahead of the outputs. Whoever
-        leaves the loop early streams the same iterator again, which begins with the frames
-        that were drawn from it and have no output; or sends `unanswered` first. No frame is
-        lost: each is answered, or in `unanswered`, or named by an error that was raised.
+        Another thread iterates over `frames`, up to W frames ahead of the outputs; a list or
+        an array goes out as there is room for it, and needs none. Whoever leaves the loop
+        early streams the same iterator again, which begins with the frames that were drawn
+        from it and have no output; or sends `unanswered` first. No frame is lost: each is
+        answered, or in `unanswered`, or named by an error that was raised.
 
         Args:
           frames: frames as for `step`; each is sent as soon as it is there.
@@ -352,7 +353,7 @@ class Session:
             half of W.
           backlog: for a source that cannot wait, such as a sensor: how many frames may
             wait while the server does not answer. It may be away for 10 minutes then, or
-            for `retry_for_s` if that is longer.
+            for `retry_for_s` if that is longer. A list or an array waits.
 
         Raises:
           BacklogError: more frames than `backlog` wait.
