@@ -43,7 +43,16 @@ class Frames:
     @property
     def dropout_counts(self) -> dict[str, int]:
         """How many readings were held or clipped, by sensor."""
-        return dict(self._dropouts.counts) if self._mends else {}
+        return self._dropouts.counts if self._mends else {}
+
+    @property
+    def series_dropout_counts(self) -> dict[int, dict[str, int]]:
+        """How many readings were held or clipped, by series and sensor."""
+        counts: dict[int, dict[str, int]] = {}
+        if self._mends:
+            for (series, sensor), count in sorted(self._dropouts.series_counts.items()):
+                counts.setdefault(series, {})[sensor] = count
+        return counts
 
     def ask_ranges(self) -> None:
         """Asks for the sensors' ranges now, and not amid a drive.

@@ -156,6 +156,9 @@ class PacedSession:
                 output = paced.tick(read_sensors())
                 act(SAFE if output is None else output)
 
+    In a session of B > 1 series they tick together: `[B, F]` in, `[B, O]` out, and a frame
+    that is refused for one of them is refused for all.
+
     Leaving the `with` block waits for the outputs that are late still, so that every
     frame is applied, unless an exception leaves it.
     """
@@ -227,11 +230,11 @@ class PacedSession:
         """Sends the tick's frame and waits for its output.
 
         Args:
-          frame: as for `Session.step`.
+          frame: `[F]` where B = 1, else `[B, F]`; in the sensors' own units.
           due: when the tick was due, by the clock; now, by default.
 
         Returns:
-          The output as from `Session.step`; None if it is late: take the safe action.
+          The output, `[O]` or `[B, O]`; None if it is late: take the safe action.
 
         Raises:
           BacklogError: the server has been away for too long; the frame was not taken.

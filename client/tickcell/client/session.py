@@ -278,6 +278,11 @@ class Session:
         """How many readings were held or clipped, by sensor."""
         return self._frames.dropout_counts
 
+    @property
+    def series_dropout_counts(self) -> dict[int, dict[str, int]]:
+        """How many readings were held or clipped, by series, of those with any, and sensor."""
+        return self._frames.series_dropout_counts
+
     def step(self, frame: ArrayLike) -> NDArray[np.float32]:
         """Advances the session by one frame.
 
