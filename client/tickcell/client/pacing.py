@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
-    from tickcell.client.delivery import Output
+    from tickcell.client.delivery import Outputs
     from tickcell.client.session import Session
 
 
@@ -33,7 +33,7 @@ class Steps(Protocol):
     def push(self, frame: bytes) -> int:
         """Takes the next step's frame and returns the step's index."""
 
-    def pop(self, timeout_s: float | None = None) -> Output | None:
+    def pop(self, timeout_s: float | None = None) -> Outputs | None:
         """Returns the output of the first step that is not released; None if not in time."""
 
     def release(self) -> None:
@@ -125,7 +125,7 @@ class Pacer:
         if refusal is not None:
             raise refusal
 
-    def _pop(self, timeout_s: float | None) -> Output | None:
+    def _pop(self, timeout_s: float | None) -> Outputs | None:
         """Takes the next output.
 
         Raises:
