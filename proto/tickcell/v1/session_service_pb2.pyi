@@ -258,3 +258,15 @@ class StreamStepsResponse(_message.Message):
     error: _status_pb2.Status
     history: bytes
     def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., first_step: _Optional[int] = ..., step_count: _Optional[int] = ..., outputs: _Optional[_Iterable[float]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., history: _Optional[bytes] = ...) -> None: ...
+
+class StepSessionsRequest(_message.Message):
+    __slots__ = ("requests",)
+    REQUESTS_FIELD_NUMBER: _ClassVar[int]
+    requests: _containers.RepeatedCompositeFieldContainer[StreamStepsRequest]
+    def __init__(self, requests: _Optional[_Iterable[_Union[StreamStepsRequest, _Mapping]]] = ...) -> None: ...
+
+class StepSessionsResponse(_message.Message):
+    __slots__ = ("responses",)
+    RESPONSES_FIELD_NUMBER: _ClassVar[int]
+    responses: _containers.RepeatedCompositeFieldContainer[StreamStepsResponse]
+    def __init__(self, responses: _Optional[_Iterable[_Union[StreamStepsResponse, _Mapping]]] = ...) -> None: ...

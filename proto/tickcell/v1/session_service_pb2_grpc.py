@@ -76,6 +76,11 @@ class SessionServiceStub:
                 request_serializer=tickcell_dot_v1_dot_session__service__pb2.StreamStepsRequest.SerializeToString,
                 response_deserializer=tickcell_dot_v1_dot_session__service__pb2.StreamStepsResponse.FromString,
                 _registered_method=True)
+        self.StepSessions = channel.unary_unary(
+                '/tickcell.v1.SessionService/StepSessions',
+                request_serializer=tickcell_dot_v1_dot_session__service__pb2.StepSessionsRequest.SerializeToString,
+                response_deserializer=tickcell_dot_v1_dot_session__service__pb2.StepSessionsResponse.FromString,
+                _registered_method=True)
 
 
 class SessionServiceServicer:
@@ -154,6 +159,20 @@ class SessionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StepSessions(self, request, context):
+        """Advances several sessions, each by one step or a chunk of steps: what
+        StepSession does, without the cost of a message per session, for a gateway
+        that has the frames of many robots at each tick. One response per request,
+        in the order of the requests. The requests are independent: each is applied
+        whole or not at all, and a refused one is answered in its place and touches
+        no other. The message may be sent again, whole or in part, alone or beside
+        other requests. The call itself is refused, and nothing of it applied, if
+        there is no request in it, or more than one message may hold.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SessionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -196,6 +215,11 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.StreamSteps,
                     request_deserializer=tickcell_dot_v1_dot_session__service__pb2.StreamStepsRequest.FromString,
                     response_serializer=tickcell_dot_v1_dot_session__service__pb2.StreamStepsResponse.SerializeToString,
+            ),
+            'StepSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.StepSessions,
+                    request_deserializer=tickcell_dot_v1_dot_session__service__pb2.StepSessionsRequest.FromString,
+                    response_serializer=tickcell_dot_v1_dot_session__service__pb2.StepSessionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -416,6 +440,33 @@ class SessionService:
             '/tickcell.v1.SessionService/StreamSteps',
             tickcell_dot_v1_dot_session__service__pb2.StreamStepsRequest.SerializeToString,
             tickcell_dot_v1_dot_session__service__pb2.StreamStepsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StepSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tickcell.v1.SessionService/StepSessions',
+            tickcell_dot_v1_dot_session__service__pb2.StepSessionsRequest.SerializeToString,
+            tickcell_dot_v1_dot_session__service__pb2.StepSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,
