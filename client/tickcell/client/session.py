@@ -20,7 +20,7 @@ import numpy as np
 
 from tickcell.client import arguments, dropout, errors, unary_calls
 from tickcell.client.backoff import BACKLOG_S
-from tickcell.client.frames import Frames
+from tickcell.client.frames import Encoder, Frames
 from tickcell.client.life import Chunk, Life, Place
 from tickcell.client.link import DEADLINE_S, RETRY_FOR_S, Link
 from tickcell.client.pipeline import Pipeline
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from tickcell.client.credentials import Credentials
     from tickcell.client.drawing import Drawing
+    from tickcell.client.kept_frames import KeptFrames
     from tickcell.client.resources import Model, SessionInfo
 
 # Rows (steps times series) in one request. More gain nothing.
@@ -277,6 +278,11 @@ class Session:
         """How many readings were held or clipped, by sensor."""
         return self._frames.dropout_counts
 
+    @property
+    def series_dropout_counts(self) -> dict[int, dict[str, int]]:
+        """How many readings were held or clipped, by series, of those with any, and sensor."""
+        return self._frames.series_dropout_counts
+
     def step(self, frame: ArrayLike) -> NDArray[np.float32]:
         """Advances the session by one frame.
 
@@ -340,10 +346,11 @@ class Session:
     ) -> Iterator[NDArray[np.float32]]:
         """Yields the output of each frame, in order, with up to W steps in flight.
 
-        Another thread iterates over `frames`, up to W frames ahead of the outputs. Whoever
-        leaves the loop early streams the same iterator again, which begins with the frames
-        that were drawn from it and have no output; or sends `unanswered` first. No frame is
-        lost: each is answered, or in `unanswered`, or named by an error that was raised.
+        Another thread iterates over `frames`, up to W frames ahead of the outputs; a list or
+        an array goes out as there is room for it, and needs none. Whoever leaves the loop
+        early streams the same iterator again, which begins with the frames that were drawn
+        from it and have no output; or sends `unanswered` first. No frame is lost: each is
+        answered, or in `unanswered`, or named by an error that was raised.
 
         Args:
           frames: frames as for `step`; each is sent as soon as it is there.
@@ -351,7 +358,7 @@ class Session:
             half of W.
           backlog: for a source that cannot wait, such as a sensor: how many frames may
             wait while the server does not answer. It may be away for 10 minutes then, or
-            for `retry_for_s` if that is longer.
+            for `retry_for_s` if that is longer. A list or an array waits.
 
         Raises:
           BacklogError: more frames than `backlog` wait.
@@ -373,7 +380,7 @@ class Session:
         itself: Sequence[weakref.ref[Generator[NDArray[np.float32], None, None]]],
     ) -> Generator[NDArray[np.float32], None, None]:
         self._check_open()
-        drawing = self._unanswered.drawing_from(frames, self._encode_drawn)
+        drawing = self._unanswered.drawing_from(frames, Encoder(self._frames, lambda: self._end))
         self._streaming = itself[0]
         try:
             pipeline = drawing.feed(
@@ -381,12 +388,16 @@ class Session:
                 can_wait=backlog is None,
             )
             flight = pipeline.flight
-            while (output := pipeline.pop()) is not None:
-                decoded, after = self.decode(output.data), output.step + 1
-                # Nothing is called between these two lines, so that Ctrl-C finds the
-                # output had or not had.
-                flight.first = after
-                yield decoded
+            drawing.fill()
+            while (outputs := pipeline.take()) is not None:
+                after = outputs.first_step
+                for output in self._shapes.outputs(outputs.data):
+                    after += 1
+                    # Nothing is called between these two lines, so that Ctrl-C finds the
+                    # output had or not had.
+                    flight.first = after
+                    yield output
+                drawing.fill()
             drawing.check()
         except errors.RefusedError:
             if self._pipeline is not None:
@@ -546,7 +557,7 @@ class Session:
         self.end_pipeline()
 
     def _open_pipeline(
-        self, drawing: Drawing | None, *, max_chunk: int | None, backlog: int | None
+        self, drawing: Drawing | KeptFrames | None, *, max_chunk: int | None, backlog: int | None
     ) -> Pipeline:
         window = self._life.window
         chunk = max(1, min(window // 2, self._max_chunk))
@@ -571,11 +582,6 @@ class Session:
         )
         self._pipeline.start()
         return self._pipeline
-
-    def _encode_drawn(self, frame: ArrayLike) -> bytes:
-        """Returns a frame that a stream's thread has drawn as a pipeline takes it."""
-        # What is not to be mended the server refuses, after the outputs before it.
-        return self._frames.encode(frame, self._end, is_checked=False)
 
     def _send(self, mended: dropout.Mended) -> NDArray[np.float32]:
         """Sends steps by a unary call, which costs less than a turn of a stream in Python."""
