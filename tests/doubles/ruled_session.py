@@ -20,6 +20,7 @@ from tickcell.server.config import Limits
 from tickcell.server.heads import Head, Heads
 from tickcell.server.life_requests import cells_start
 from tickcell.server.policy import Policy
+from tickcell.server.preview import PreviewRequest
 from tickcell.server.record import Record
 from tickcell.server.state_requests import ReadOutputs
 from tickcell.server.store import Applied, Change, Contended, EmbeddedStore, Key, Lost, Verdict
@@ -82,6 +83,36 @@ class RuledSession:
     def begin(self, request: str, generation: int, now: int) -> tuple[RuledSession, Answer]:
         wanted = self._wanted(request, generation)
         return self._change(lambda old: lives.begin(old, wanted, moment(now), self.retention))
+
+    def fork(
+        self, request: str, source: tuple[float, ...], generation: int, now: int
+    ) -> tuple[RuledSession, Answer]:
+        state = np.float32(len(source)).tobytes()
+        start = lives.Start(START.numerics, state, len(source), history_of(source), is_cells=False)
+        wanted = self._wanted(request, generation)._replace(start=start)
+        return self._change(lambda old: lives.create(old, wanted, moment(now), self.retention))
+
+    def forked(self, generation: int, step: int | None, now: int) -> tuple[RuledSession, Answer]:
+        try:
+            found = lives.live(self.record, "s", now, self.retention)
+            start = lives.fork(found, "s", generation, step)
+        except errors.TickcellError as error:
+            return self, _answer(error)
+        (state,) = np.frombuffer(start.state, "<f4").tolist()
+        return self, ("ok", start.step, start.histories, state)
+
+    def preview(
+        self, generation: int, step: int, branches: tuple[tuple[float, ...], ...], now: int
+    ) -> tuple[RuledSession, Answer]:
+        frames = np.array(branches, np.float32)
+        sizes = len(branches), len(branches[0])
+        request = PreviewRequest(KEY, generation, step, *sizes, frames.tobytes())
+        policy = Policy(CATALOGUE, Limits(), self.retention, is_strict=True)
+        stored, answer = _run_round(request, policy, self._shelf(), next(_HEADS)(self), moment(now))
+        assert stored == self.stored
+        if isinstance(answer, errors.TickcellError):
+            return self, _answer(answer)
+        return self, ("ok", tuple(np.frombuffer(answer.outputs, "<f4").tolist()))
 
     def _wanted(self, request: str, generation: int) -> lives.CreateRequest:
         return lives.CreateRequest(
@@ -237,7 +268,7 @@ _HEADS: Iterator[Callable[[RuledSession], Head | None]] = itertools.cycle(
 
 
 def _run_round(
-    request: rules.StepRequest,
+    request: rounds.Request,
     policy: Policy,
     shelf: Shelf | StoreShelf,
     head: Head | None,

@@ -150,6 +150,35 @@ def _steps(request_class: Any) -> Callable[[Sender], Message]:
     return request
 
 
+def _fork(sender: Sender) -> Message:
+    target = sender.target()
+    request = pb.ForkSessionRequest(
+        source=target.session,
+        source_generation=target.generation,
+        request_id=sender.uuid(),
+        labels={"note": "a copy"},
+    )
+    request.idle_ttl_duration.seconds = _TTL_S
+    if sender.chance.random() < 0.3:
+        request.step = sender.next_step
+    if sender.chance.random() < 0.3:
+        request.source_owner = target.owner
+    return request
+
+
+def _preview(sender: Sender) -> Message:
+    target, frames = sender.target(), sender.frames()
+    branches = sender.chance.choice((1, 1, 2, 7))
+    return pb.PreviewStepsRequest(
+        session=target.session,
+        generation=target.generation,
+        step=sender.next_step,
+        branch_count=branches,
+        step_count=len(frames),
+        frames=np.concatenate([frames] * branches).ravel(),
+    )
+
+
 def _infer(sender: Sender) -> Any:
     chance = sender.chance
     target: Target = sender.sequence
@@ -229,7 +258,9 @@ KINDS: dict[str, Callable[[Sender], Message]] = {
     f"{_SESSIONS}TouchSession": _life(pb.TouchSessionRequest),
     f"{_SESSIONS}ResetSession": _life(pb.ResetSessionRequest, request_id=Sender.uuid),
     f"{_SESSIONS}ClaimSession": _life(pb.ClaimSessionRequest, request_id=Sender.uuid),
+    f"{_SESSIONS}ForkSession": _fork,
     f"{_SESSIONS}GetOutputs": _life(pb.GetOutputsRequest),
+    f"{_SESSIONS}PreviewSteps": _preview,
     f"{_SESSIONS}DeleteSession": _life(pb.DeleteSessionRequest),
     f"{_SESSIONS}StepSession": _steps(pb.StepSessionRequest),
     f"{_SESSIONS}StreamSteps": _steps(pb.StreamStepsRequest),

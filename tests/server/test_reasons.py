@@ -86,6 +86,14 @@ class Scene:
         """Sends a step under an index."""
         self.step(reading, generation=self.session.generation, first_step=first_step)
 
+    def preview(self, *readings: float, **fields: Any) -> None:
+        """Asks what branches of a step each would give."""
+        given = {"step": 4, "branch_count": len(readings), "step_count": 1, **fields}
+        self.caller.preview(self.session.id, self.session.generation, frames=readings, **given)
+
+    def fork(self, step: int) -> None:
+        self.caller.fork(self.session.id, self.session.generation, step=step)
+
     def replace(self, change: Callable[[bytes], bytes]) -> None:
         """Changes the session's record in the store."""
         key = store.Key("", self.session.id)
@@ -283,6 +291,14 @@ PROVOCATIONS: list[tuple[str, Callable[[Scene], object]]] = [
     ("ARGUMENT_INVALID", lambda scene: scene.create(series_count=150, window_step_count=1)),
     ("FRAME_SHAPE", lambda scene: scene.step(step_count=3)),
     ("FRAME_SHAPE", lambda scene: scene.step(frames=[1.0, 2.0])),
+    ("FRAME_SHAPE", lambda scene: scene.preview(1.0, 2.0, step_count=3)),
+    ("FRAME_NOT_FINITE", lambda scene: scene.preview(1.0, float("nan"))),
+    ("FRAME_OUT_OF_RANGE", lambda scene: scene.preview(1.0, 501.0)),
+    ("ARGUMENT_INVALID", lambda scene: scene.preview(1.0, branch_count=-1)),
+    ("STEP_GAP", lambda scene: scene.preview(1.0, step=3)),
+    ("STEP_GAP", lambda scene: scene.fork(5)),
+    ("STEP_STALE", lambda scene: scene.fork(3)),
+    ("ARGUMENT_INVALID", lambda scene: scene.fork(-1)),
     ("FRAME_NOT_FINITE", lambda scene: scene.step(float("nan"))),
     ("FRAME_OUT_OF_RANGE", lambda scene: scene.step(501.0)),
     ("SESSION_UNKNOWN", lambda scene: scene.step(session="nobody")),

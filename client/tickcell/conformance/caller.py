@@ -285,6 +285,19 @@ class Caller:
         )
         return self.call(self.sessions.ClaimSession, request).session
 
+    def fork(self, source: str, generation: int, **fields: Any) -> pb.Session:
+        """Forks a session; returns the fork."""
+        given = {"request_id": str(uuid.uuid4()), **fields}
+        request = pb.ForkSessionRequest(source=source, source_generation=generation, **given)
+        forked: pb.Session = self.call(self.sessions.ForkSession, request).session
+        self.created[forked.id] = None
+        return forked
+
+    def preview(self, session: str, generation: int, **fields: Any) -> pb.PreviewStepsResponse:
+        request = pb.PreviewStepsRequest(session=session, generation=generation, **fields)
+        answered: pb.PreviewStepsResponse = self.call(self.sessions.PreviewSteps, request)
+        return answered
+
     def outputs(self, session: str, generation: int, **fields: Any) -> pb.GetOutputsResponse:
         request = pb.GetOutputsRequest(session=session, generation=generation, **fields)
         answered: pb.GetOutputsResponse = self.call(self.sessions.GetOutputs, request)

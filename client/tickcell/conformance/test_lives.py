@@ -29,8 +29,10 @@ UNARY_METHODS = (
     "TouchSession",
     "ResetSession",
     "ClaimSession",
+    "ForkSession",
     "DeleteSession",
     "GetOutputs",
+    "PreviewSteps",
     "StepSession",
 )
 
@@ -192,12 +194,16 @@ class TestDelete:
 
 
 class TestEveryMethod:
-    """What holds for touch, reset, claim, delete and a look at outputs alike."""
+    """What holds for touch, reset, claim and delete, and for what changes nothing."""
 
-    @pytest.fixture(params=["touch", "reset", "claim", "delete", "outputs"])
+    @pytest.fixture(params=["touch", "reset", "claim", "fork", "delete", "outputs", "preview"])
     def change(self, request: pytest.FixtureRequest, caller: Caller) -> Any:
         if request.param == "reset":
             return lambda session, generation: caller.reset(session, generation, str(uuid.uuid4()))
+        if request.param == "preview":
+            return lambda session, generation: caller.preview(
+                session, generation, step=0, step_count=1
+            )
         return getattr(caller, request.param)
 
     def test_another_generation_is_refused(self, change: Any, subject: Subject) -> None:

@@ -1,4 +1,4 @@
-"""A session's state as a value: claims, and outputs that are read again."""
+"""A session's state as a value: claims, forks, previews, and outputs that are read again."""
 
 from __future__ import annotations
 
@@ -187,3 +187,169 @@ class TestGetOutputs:
         answer = caller.outputs(vector.id, vector.generation)
         assert len(np.array(answer.outputs)) == vector.outputs[:3].size
         vector.hold_answer(answer, 0, 3)
+
+
+class TestFork:
+    def go_on(self, path: Path, source: Subject, fork: pb.Session, count: int = 3) -> None:
+        """Gives a fork the next frames, and holds it to the loop."""
+        source.id, source.generation = fork.id, fork.generation
+        for _ in range(count):
+            source.advance(path)
+
+    def test_fork_goes_on_where_its_source_is(
+        self, path: Path, advanced: Subject, caller: Caller
+    ) -> None:
+        before = advanced.now
+        fork = caller.fork(advanced.id, advanced.generation, labels={"why": "what if"})
+        for field in ("model", "model_version", "series_count", "window_step_count", "history"):
+            assert getattr(fork, field) == getattr(before, field)
+        assert (fork.next_step, fork.origin_step) == (before.next_step, before.next_step)
+        assert fork.generation != before.generation
+        assert dict(fork.labels) == {"why": "what if"}
+        assert caller.get(before.id) == before
+        self.go_on(path, advanced, fork)
+        # The source is left where it is, and goes on by itself.
+        assert caller.get(before.id) == before
+
+    def test_window_of_a_fork_is_empty(self, path: Path, advanced: Subject, caller: Caller) -> None:
+        fork = caller.fork(advanced.id, advanced.generation)
+        advanced.id, advanced.generation = fork.id, fork.generation
+        refused(path, "STEP_STALE", advanced.request(path, advanced.next_step - 1))
+        assert caller.outputs(fork.id, fork.generation).step_count == 0
+
+    def test_same_request_returns_the_fork_whatever_became_of_its_source(
+        self, path: Path, advanced: Subject, caller: Caller
+    ) -> None:
+        source, generation = advanced.id, advanced.generation
+        step, request_id = advanced.next_step, str(uuid.uuid4())
+        fork = caller.fork(source, generation, step=step, request_id=request_id)
+        advanced.advance(path)
+        assert caller.fork(source, generation, step=step, request_id=request_id) == fork
+        caller.delete(source, generation)
+        assert caller.fork(source, generation, step=step, request_id=request_id) == fork
+        self.go_on(path, advanced, fork, 0)
+        advanced.next_step = step
+        advanced.advance(path)
+
+    @pytest.mark.parametrize(("ahead", "reason"), [(-1, "STEP_STALE"), (1, "STEP_GAP")])
+    def test_source_that_is_at_another_step_is_refused(
+        self, advanced: Subject, caller: Caller, ahead: int, reason: str
+    ) -> None:
+        with refused_for(reason) as metadata:
+            caller.fork(advanced.id, advanced.generation, step=advanced.next_step + ahead)
+        assert int(metadata["next_step"]) == advanced.next_step
+
+    def test_reset_of_a_fork_returns_to_its_origin(
+        self, path: Path, advanced: Subject, caller: Caller
+    ) -> None:
+        fork = caller.fork(advanced.id, advanced.generation)
+        self.go_on(path, advanced, fork)
+        anew = caller.reset(fork.id, fork.generation, str(uuid.uuid4()))
+        assert (anew.next_step, anew.history) == (fork.next_step, fork.history)
+        advanced.next_step = anew.next_step
+        self.go_on(path, advanced, anew)
+
+    def test_fork_of_a_fork_goes_on_too(
+        self, path: Path, advanced: Subject, caller: Caller
+    ) -> None:
+        first = caller.fork(advanced.id, advanced.generation)
+        self.go_on(path, advanced, first)
+        second = caller.fork(advanced.id, advanced.generation)
+        assert second.origin_step == advanced.next_step
+        self.go_on(path, advanced, second)
+
+    def test_id_of_a_live_session_is_refused(
+        self, subject: Subject, bystander: Subject, caller: Caller
+    ) -> None:
+        with refused_for("SESSION_EXISTS"):
+            caller.fork(subject.id, subject.generation, session=bystander.id)
+        with refused_for("SESSION_EXISTS"):
+            caller.fork(subject.id, subject.generation, session=subject.id)
+
+    def test_fork_without_a_request_id_is_refused(self, subject: Subject, caller: Caller) -> None:
+        with refused_for("ARGUMENT_INVALID") as metadata:
+            caller.fork(subject.id, subject.generation, request_id="")
+        assert metadata["field"] == "request_id"
+
+
+class TestPreview:
+    def preview(
+        self, subject: Subject, branches: int, count: int, **fields: Any
+    ) -> pb.PreviewStepsResponse:
+        """Previews the next steps, in branches that are all the same."""
+        step = subject.next_step
+        frames = np.stack([subject.frames[step : step + count]] * branches)
+        given = {
+            "step": step,
+            "branch_count": branches,
+            "step_count": count,
+            "frames": frames.ravel().tolist(),
+            **fields,
+        }
+        return subject.caller.preview(subject.id, subject.generation, **given)
+
+    @pytest.mark.parametrize("kind", ["subject", "vector"])
+    @pytest.mark.parametrize(("branches", "count"), [(1, 1), (1, WINDOW), (3, 2)])
+    def test_outputs_are_those_of_the_steps_that_follow(
+        self, request: pytest.FixtureRequest, path: Path, kind: str, branches: int, count: int
+    ) -> None:
+        subject: Subject = request.getfixturevalue(kind)
+        subject.advance(path, 5)
+        before = subject.now
+        answer = self.preview(subject, branches, count)
+        assert subject.now == before
+        step = subject.next_step
+        assert (answer.step, answer.branch_count, answer.step_count) == (step, branches, count)
+        expected = np.stack([subject.outputs[step : step + count]] * branches)
+        assert np.array(answer.outputs, np.float32).tobytes() == expected.tobytes()
+        subject.advance(path, count)
+
+    def test_branches_go_on_by_themselves(self, path: Path, subject: Subject) -> None:
+        subject.advance(path, 5)
+        own = subject.frames[5:8]
+        other = np.stack([own[2], own[0], own[1]])
+        both = np.concatenate((own.ravel(), other.ravel())).tolist()
+        answer = self.preview(subject, 2, 3, frames=both)
+        turned = self.preview(subject, 1, 3, frames=other.ravel().tolist())
+        outputs = np.array(answer.outputs, np.float32).reshape(2, -1)
+        assert outputs[0].tobytes() == subject.outputs[5:8].tobytes()
+        assert outputs[1].tolist() == list(turned.outputs)
+
+    @pytest.mark.parametrize("ahead", [-1, 1])
+    def test_another_step_is_a_gap(self, path: Path, subject: Subject, ahead: int) -> None:
+        subject.advance(path, 5)
+        with refused_for("STEP_GAP") as metadata:
+            self.preview(subject, 1, 1, step=5 + ahead)
+        assert int(metadata["next_step"]) == 5
+
+    def test_no_step_is_refused(self, subject: Subject) -> None:
+        with refused_for("ARGUMENT_INVALID") as metadata:
+            self.preview(subject, 1, 1, step=None)
+        assert metadata["field"] == "step"
+
+    @pytest.mark.parametrize("count", [0, -1, WINDOW + 1])
+    def test_step_count_outside_one_to_the_window_is_refused(
+        self, subject: Subject, count: int
+    ) -> None:
+        with refused_for("FRAME_SHAPE"):
+            self.preview(subject, 1, 1, step_count=count)
+
+    @pytest.mark.parametrize("branches", [-1, 2**31 - 1])
+    def test_number_of_branches_that_does_not_fit_is_refused(
+        self, subject: Subject, branches: int
+    ) -> None:
+        with refused_for("ARGUMENT_INVALID") as metadata:
+            self.preview(subject, 1, 1, branch_count=branches)
+        assert metadata["field"] == "branch_count"
+
+    def test_number_of_readings_that_does_not_fit_is_refused(self, subject: Subject) -> None:
+        with refused_for("FRAME_SHAPE") as metadata:
+            self.preview(subject, 2, 2, branch_count=3)
+        assert metadata["branch_count"] == "3"
+
+    def test_reading_that_is_no_number_is_refused_with_its_branch(self, vector: Subject) -> None:
+        frames = np.stack([vector.frames[:2]] * 3)
+        frames[1, 1, 2, 0] = np.nan
+        with refused_for("FRAME_NOT_FINITE") as metadata:
+            self.preview(vector, 3, 2, frames=frames.ravel().tolist())
+        assert (metadata["branch"], metadata["step"], metadata["series"]) == ("1", "1", "2")

@@ -323,9 +323,7 @@ def _decide_step(
     return Begun(request, head.encoded, found, is_proven, now, model, first_step, stored, histories)
 
 
-def _decide_preview(
-    request: PreviewRequest, head: Head, policy: Policy, now: Moment
-) -> Begun:
+def _decide_preview(request: PreviewRequest, head: Head, policy: Policy, now: Moment) -> Begun:
     """Tells how a preview is to be computed."""
     session = request.session
     found = lives.live(head.record, session, now.store_ns, policy.retention_ns)

@@ -18,13 +18,29 @@ if TYPE_CHECKING:
     from tickcell.server.record import Record
 
 _Request = TypeVar("_Request", bound=Message)
+_Asked = TypeVar("_Asked")
+
+Answering = Callable[["Caller", _Asked], Awaitable[Message | bytes]]
 
 # In no owner and no id.
 _BETWEEN = "\0"
 
 
+def naming_store(engine: Engine, answer: Answering[_Asked]) -> Answering[_Asked]:
+    """Returns how a request is answered so that refusals name the store, as responses do."""
+
+    async def answer_or_refuse(caller: Caller, request: _Asked) -> Message | bytes:
+        try:
+            return await answer(caller, request)
+        except errors.TickcellError as error:
+            error.metadata["store_id"] = engine.store_id
+            raise
+
+    return answer_or_refuse
+
+
 class SessionServicer:
-    """Begins, shows, renews and ends sessions, and takes their states as values."""
+    """Creates, gets, lists, touches, resets and deletes sessions."""
 
     def __init__(self, gate: calls.Gate, config: Config, engine: Engine) -> None:
         self._gate = gate
@@ -39,28 +55,11 @@ class SessionServicer:
             "ListSessions": self._method(pb.ListSessionsRequest, self._list),
             "TouchSession": self._method(pb.TouchSessionRequest, self._touch),
             "ResetSession": self._method(pb.ResetSessionRequest, self._reset),
-            "ClaimSession": self._method(pb.ClaimSessionRequest, self._claim),
-            "ForkSession": self._method(pb.ForkSessionRequest, self._fork),
             "DeleteSession": self._method(pb.DeleteSessionRequest, self._delete),
-            "GetOutputs": self._method(pb.GetOutputsRequest, self._get_outputs),
-            "PreviewSteps": self._method(pb.PreviewStepsRequest, self._preview),
         }
 
-    def _method(
-        self,
-        request_class: type[_Request],
-        answer: Callable[[Caller, _Request], Awaitable[Message | bytes]],
-    ) -> calls.Handler:
-        """Makes a method whose refusals name the store, as its responses do."""
-
-        async def answer_or_refuse(caller: Caller, request: _Request) -> Message | bytes:
-            try:
-                return await answer(caller, request)
-            except errors.TickcellError as error:
-                error.metadata["store_id"] = self._engine.store_id
-                raise
-
-        return calls.unary(self._gate, request_class, answer_or_refuse)
+    def _method(self, request_class: type[_Request], answer: Answering[_Request]) -> calls.Handler:
+        return calls.unary(self._gate, request_class, naming_store(self._engine, answer))
 
     def _shown(self, key: Key, current: Record) -> pb.Session:
         return messages.session(key, current, self._engine.store_id)
@@ -75,14 +74,14 @@ class SessionServicer:
 
     async def _get(self, caller: Caller, request: pb.GetSessionRequest) -> pb.GetSessionResponse:
         session = messages.session_id(request.session)
-        caller = _meant(caller, request)
+        caller = meant(caller, request)
         found = await self._engine.get(caller, session)
         return pb.GetSessionResponse(session=self._shown(caller.key(session), found))
 
     async def _list(self, caller: Caller, request: pb.ListSessionsRequest) -> bytes:
         place, size = messages.page(request)
         is_of_all = caller.role == "operator" and not request.owner
-        owner = None if is_of_all else _meant(caller, request).owner
+        owner = None if is_of_all else meant(caller, request).owner
         # Of several owners, a place has the owner too.
         first, _, after = place.rpartition(_BETWEEN)
         behind = Key(first if owner is None else owner, after) if place else None
@@ -102,7 +101,7 @@ class SessionServicer:
         self, caller: Caller, request: pb.TouchSessionRequest
     ) -> pb.TouchSessionResponse:
         session = messages.session_id(request.session)
-        caller = _meant(caller, request)
+        caller = meant(caller, request)
         touched = await self._engine.touch(caller, session, messages.generation(request))
         return pb.TouchSessionResponse(session=self._shown(caller.key(session), touched))
 
@@ -112,55 +111,20 @@ class SessionServicer:
         session = messages.session_id(request.session)
         request_id = messages.request_id(request.request_id)
         generation = messages.generation(request)
-        caller = _meant(caller, request)
+        caller = meant(caller, request)
         begun = await self._engine.reset(caller, session, generation, request_id)
         return pb.ResetSessionResponse(session=self._shown(caller.key(session), begun))
-
-    async def _claim(
-        self, caller: Caller, request: pb.ClaimSessionRequest
-    ) -> pb.ClaimSessionResponse:
-        session = messages.session_id(request.session)
-        request_id = messages.request_id(request.request_id)
-        generation = messages.claimed_generation(request)
-        caller = _meant(caller, request)
-        claimed = await self._engine.claim(caller, session, generation, request_id)
-        return pb.ClaimSessionResponse(session=self._shown(caller.key(session), claimed))
-
-    async def _fork(
-        self, caller: Caller, request: pb.ForkSessionRequest
-    ) -> pb.ForkSessionResponse:
-        source = messages.session_id(request.source, "source")
-        generation = messages.generation(request, "source_generation")
-        step = request.step if request.HasField("step") else None
-        wanted = messages.fork(request, self._config)
-        owner = request.source_owner
-        its_owner = caller.acting_for(owner) if owner else caller
-        forked = await self._engine.fork(its_owner.key(source), generation, step, caller, wanted)
-        return pb.ForkSessionResponse(session=self._shown(caller.key(wanted.session), forked))
-
-    async def _preview(self, caller: Caller, request: pb.PreviewStepsRequest) -> bytes:
-        raise NotImplementedError
-
-    async def _get_outputs(self, caller: Caller, request: pb.GetOutputsRequest) -> bytes:
-        session = messages.session_id(request.session)
-        generation = messages.generation(request)
-        caller = _meant(caller, request)
-        first_step = request.first_step if request.HasField("first_step") else None
-        kept = await self._engine.read_outputs(
-            caller, session, generation, first_step, request.step_count
-        )
-        return messages.outputs(session, kept, self._engine.store_id)
 
     async def _delete(
         self, caller: Caller, request: pb.DeleteSessionRequest
     ) -> pb.DeleteSessionResponse:
         session = messages.session_id(request.session)
-        caller = _meant(caller, request)
+        caller = meant(caller, request)
         await self._engine.delete(caller, session, messages.generation(request))
         return pb.DeleteSessionResponse(store_id=self._engine.store_id)
 
 
-def _meant(caller: Caller, request: Any) -> Caller:
+def meant(caller: Caller, request: Any) -> Caller:
     """Returns the caller as one of the owner that the request names, if it names one.
 
     Raises:

@@ -11,9 +11,9 @@ from tickcell.server import lives, rules
 from tickcell.server.life_requests import check_fits, draw_generation
 
 if TYPE_CHECKING:
+    from tickcell.server.clock import Moment
     from tickcell.server.config import Limits
     from tickcell.server.life_requests import Creation
-    from tickcell.server.clock import Moment
     from tickcell.server.policy import Policy
     from tickcell.server.record import Life, Record
     from tickcell.server.store.contract import Key
