@@ -11,6 +11,8 @@ from tickcell.server.session_servicer import meant, naming_store
 from tickcell.v1 import session_service_pb2 as pb
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
     from tickcell.server.caller import Caller
     from tickcell.server.config import Config
     from tickcell.server.engine import Engine
@@ -35,9 +37,7 @@ class StateServicer:
             "ClaimSession": self._method(pb.ClaimSessionRequest, self._claim),
             "ForkSession": self._method(pb.ForkSessionRequest, self._fork),
             "GetOutputs": self._method(pb.GetOutputsRequest, self._get_outputs),
-            "PreviewSteps": calls.unary_bytes(
-                self._gate, "PreviewStepsRequest", naming_store(self._engine, self._preview)
-            ),
+            "PreviewSteps": calls.unary_bytes(self._gate, "PreviewStepsRequest", self._preview),
         }
 
     def _method(self, request_class: Any, answer: Any) -> calls.Handler:
@@ -76,8 +76,11 @@ class StateServicer:
         )
         return messages.outputs(session, kept, self._engine.store_id)
 
-    async def _preview(self, caller: Caller, encoded: bytes) -> bytes:
+    async def _preview(self, caller: Caller, encoded: bytes) -> Message | bytes:
         message = await self._in_slice(encoded, functools.partial(_parse, encoded))
+        return await naming_store(self._engine, self._previewed)(caller, message)
+
+    async def _previewed(self, caller: Caller, message: Any) -> bytes:
         request = messages.preview(message, caller)
         previewed = await self._engine.preview(request)
         answer = functools.partial(messages.previewed, request, previewed, self._engine.store_id)
