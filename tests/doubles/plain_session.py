@@ -60,6 +60,7 @@ class PlainSession:
     keeps_window: bool = False
     ends: tuple[tuple[int, str], ...] = ()
     is_claimed: bool = False
+    moved_by: str = ""
     origin: tuple[float, ...] = ()
     is_fork: bool = False
 
@@ -72,6 +73,8 @@ class PlainSession:
             return None
         if now >= ended + self.retention:
             return "unknown"
+        if self.moved_by:
+            return "moved"
         return "deleted" if self.deleted is not None else "expired"
 
     @property
@@ -103,6 +106,32 @@ class PlainSession:
             is_fork=True,
         )
         return new, ("ok", *new.view())
+
+    def brought(
+        self, request: str, source: tuple[float, ...], kept: int, generation: int, now: int
+    ) -> tuple[PlainSession, Answer]:
+        """Creates it from the export of a session with these frames, and so much of its window."""
+        new, answer = self.create(request, generation, now)
+        if new is self:
+            return self, answer
+        kept = min(kept, self.window)
+        life = Life(generation, source, kept_from=len(source) - kept)
+        new = dataclasses.replace(new, life=life)
+        return new, ("ok", *new.view())
+
+    def move(self, generation: int, request: str, now: int) -> tuple[PlainSession, Answer]:
+        """Exports and ends it."""
+        end = self.end_at(now)
+        same = (self.moved_by, self.life and self.life.generation) == (request, generation)
+        if end is not None and not (end == "moved" and same):
+            return self, (end,)
+        if generation != self.lived.generation:
+            return self, (self.superseded(generation),)
+        exported = ("ok", len(self.lived.frames), history_of(self.lived.frames))
+        if end == "moved":
+            return self, exported
+        new = dataclasses.replace(self, deleted=now, moved_by=request, keeps_window=True)
+        return new, exported
 
     def forked(self, generation: int, step: int | None, now: int) -> tuple[PlainSession, Answer]:
         """Tells what a fork of it begins with."""
@@ -181,6 +210,7 @@ class PlainSession:
             keeps_window=False,
             ends=(),
             is_claimed=False,
+            moved_by="",
             origin=(),
             is_fork=False,
         )

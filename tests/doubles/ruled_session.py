@@ -37,6 +37,7 @@ WORDS = {
     errors.SessionUnknown: "unknown",
     errors.SessionDeleted: "deleted",
     errors.SessionExpired: "expired",
+    errors.SessionMoved: "moved",
     errors.SessionExists: "exists",
     errors.SessionRestarted: "restarted",
     errors.SessionClaimed: "claimed",
@@ -88,9 +89,35 @@ class RuledSession:
         self, request: str, source: tuple[float, ...], generation: int, now: int
     ) -> tuple[RuledSession, Answer]:
         state = np.float32(len(source)).tobytes()
-        start = lives.Start(START.numerics, state, len(source), history_of(source), is_cells=False)
+        start = lives.Start(START.numerics, state, len(source), history_of(source))
+        wanted = self._wanted(request, generation)._replace(start=start, origin=start)
+        return self._change(lambda old: lives.create(old, wanted, moment(now), self.retention))
+
+    def brought(
+        self, request: str, source: tuple[float, ...], kept: int, generation: int, now: int
+    ) -> tuple[RuledSession, Answer]:
+        kept = min(kept, self.window)
+        steps = range(len(source) - kept, len(source))
+        start = START._replace(
+            state=np.float32(len(source)).tobytes(),
+            step=len(source),
+            histories=b"".join(
+                history_of(source[:step]) for step in range(len(source) - kept, len(source) + 1)
+            ),
+            outputs=np.array([source[step] + 1000 * step for step in steps], "<f4").tobytes(),
+        )
         wanted = self._wanted(request, generation)._replace(start=start)
         return self._change(lambda old: lives.create(old, wanted, moment(now), self.retention))
+
+    def move(self, generation: int, request: str, now: int) -> tuple[RuledSession, Answer]:
+        new, answer = self._change(
+            lambda old: lives.move(old, "s", generation, request, moment(now), self.retention)
+        )
+        if answer[0] != "ok":
+            return new, answer
+        found = new.record
+        assert found is not None
+        return new, ("ok", found.next_step, found.history_before(found.next_step))
 
     def forked(self, generation: int, step: int | None, now: int) -> tuple[RuledSession, Answer]:
         try:

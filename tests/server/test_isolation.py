@@ -150,6 +150,10 @@ def create(scene: Scene) -> None:
     assert own.generation != scene.session.generation
     # What reaches ann's by nothing but its id is his own from now on.
     assert scene.bob.get("robot") == own
+    # An export that bob came by makes a session of his, and leaves hers alone.
+    exported = scene.ann.export("robot", scene.session.generation)
+    brought = scene.bob.create(session="brought", export=exported)
+    assert (brought.owner, brought.next_step) == ("bob", 3)
 
 
 def fork(scene: Scene) -> None:
@@ -307,6 +311,9 @@ CASES: dict[str, Callable[[Scene], None]] = {
         lambda scene: scene.bob.claim("robot", scene.session.generation)
     ),
     f"{SESSIONS}ForkSession": fork,
+    f"{SESSIONS}ExportSession": unknown(
+        lambda scene: scene.bob.export("robot", scene.session.generation)
+    ),
     f"{SESSIONS}PreviewSteps": unknown(
         lambda scene: scene.bob.preview(
             "robot", scene.session.generation, step=3, step_count=1, frames=[1.0]
@@ -474,7 +481,7 @@ class TestOperator:
         "name",
         [
             *("GetSession", "ListSessions", "TouchSession", "ResetSession", "ClaimSession"),
-            *("DeleteSession", "GetOutputs"),
+            *("ExportSession", "DeleteSession", "GetOutputs"),
         ],
     )
     def test_alone_names_another_owner(self, name: str, scene: Scene) -> None:

@@ -94,6 +94,10 @@ class Scene:
     def fork(self, step: int) -> None:
         self.caller.fork(self.session.id, self.session.generation, step=step)
 
+    def bring(self, **fields: Any) -> None:
+        """Creates a session from an export."""
+        self.caller.create(export=pb.SessionExport(**{"format_version": 1, **fields}))
+
     def replace(self, change: Callable[[bytes], bytes]) -> None:
         """Changes the session's record in the store."""
         key = store.Key("", self.session.id)
@@ -166,6 +170,24 @@ def expire(scene: Scene) -> None:
 def delete(scene: Scene) -> None:
     scene.caller.delete(scene.session.id, scene.session.generation)
     scene.step()
+
+
+def move(scene: Scene) -> None:
+    generation = scene.session.generation
+    request_id = "6f1ed002-ab5c-4a4f-9d2c-1c0e6b2f7a31"
+    scene.caller.export(scene.session.id, generation, end=True, request_id=request_id)
+    scene.step()
+
+
+def import_another_model(scene: Scene) -> None:
+    exported = scene.caller.export(scene.session.id, scene.session.generation)
+    content = pb.SessionContent.FromString(exported.content)
+    content.model_fingerprint = "0" * 64
+    scene.bring(content=content.SerializeToString())
+
+
+def begin_with_a_wrong_state(scene: Scene) -> None:
+    scene.create(initial_state_tensors=[pb.StateTensor(name="nothing")])
 
 
 def claim(scene: Scene) -> None:
@@ -304,6 +326,11 @@ PROVOCATIONS: list[tuple[str, Callable[[Scene], object]]] = [
     ("SESSION_UNKNOWN", lambda scene: scene.step(session="nobody")),
     ("SESSION_EXPIRED", expire),
     ("SESSION_DELETED", delete),
+    ("SESSION_MOVED", move),
+    ("EXPORT_NEWER", lambda scene: scene.bring(format_version=2)),
+    ("EXPORT_REFUSED", lambda scene: scene.bring(content=b"\xff")),
+    ("EXPORT_REFUSED", import_another_model),
+    ("ARGUMENT_INVALID", begin_with_a_wrong_state),
     ("SESSION_EXISTS", lambda scene: scene.create(session=scene.session.id)),
     ("SESSION_RESTARTED", lambda scene: scene.step(generation=1, first_step=4)),
     ("SESSION_CLAIMED", claim),

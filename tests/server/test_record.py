@@ -64,6 +64,7 @@ def records(draw: st.DrawFn) -> Record:
         origin_step=draw(int64s),
         origin_history=draw(st.sampled_from(["", "0123456789abcdef"])),
         origin_numerics=draw(st.sampled_from(["", "fedcba9876543210"])),
+        move_request_id=draw(texts),
         unknown=draw(st.dictionaries(st.text("xyz", min_size=1), json_values, max_size=3)),
     )
     kept = draw(st.integers(0, life.window))
@@ -218,6 +219,14 @@ class TestGoldenRecords:
         ),
         origin=np.arange(20, 26, dtype="<f4").tobytes(),
     )
+    MOVED = ALIVE._replace(
+        life=dataclasses.replace(
+            LIFE,
+            delete_ns=6_000_000_000,
+            delete_wall_ns=1_700_000_061_000_000_002,
+            move_request_id="2e8a6b4d-01c3-4f79-9d2e-8b3f5c7a9e14",
+        )
+    )
     RECORDS: ClassVar = {
         "version_1": ALIVE,
         "version_1_deleted": DELETED,
@@ -225,6 +234,7 @@ class TestGoldenRecords:
         "version_1_reset": RESET,
         "version_2_claimed": CLAIMED,
         "version_2_forked": FORKED,
+        "version_2_moved": MOVED,
     }
     WRITTEN = pytest.mark.parametrize(("name", "written"), RECORDS.items())
 

@@ -106,6 +106,18 @@ class LossyNetwork(RuleBasedStateMachine):
     def send_a_fork(self, request: str, source: tuple[float, ...]) -> None:
         self.sent.append(("fork", request, source))
 
+    @rule(
+        request=st.sampled_from(["c0", "b1"]),
+        source=st.sampled_from([(2.5,), (1.0, -3.0, 0.0)]),
+        kept=st.integers(0, 1),
+    )
+    def send_an_import(self, request: str, source: tuple[float, ...], kept: int) -> None:
+        self.sent.append(("brought", request, source, kept))
+
+    @rule(client=st.integers(0, 1), request=st.sampled_from("mn"))
+    def send_a_move(self, client: int, request: str) -> None:
+        self.sent.append(("move", self.beliefs[client][0], request))
+
     @rule(client=st.integers(0, 1), step=st.none() | st.integers(-1, 8))
     def send_for_a_fork_of_it(self, client: int, step: int | None) -> None:
         self.sent.append(("forked", self.beliefs[client][0], step))
@@ -153,7 +165,7 @@ class LossyNetwork(RuleBasedStateMachine):
     def deliver(self, index: int, reply_to: int | None = None) -> None:
         """Delivers a copy of a request; the reply may be lost, or reach either client."""
         name, *arguments = self.sent[index]
-        if name in ("create", "fork", "begin", "reset", "claim"):
+        if name in ("create", "fork", "brought", "begin", "reset", "claim"):
             arguments.append(self.lives + 1)
         self.plain, expected = getattr(self.plain, name)(*arguments, self.now)
         before = self.ruled.stored
@@ -177,14 +189,11 @@ class LossyNetwork(RuleBasedStateMachine):
         """Returns the frames that a client believes to be before a step."""
         if expects == "nothing":
             return None
-        origin = self.plain.origin if generation == self.plain.lived.generation else ()
-        frames = [
-            *origin[:first],
-            *(
-                self.acknowledged.get((generation, step), (0.0, 0.0))[0]
-                for step in range(len(origin), first)
-            ),
-        ]
+        frames = [self.acknowledged.get((generation, step), (0.0, 0.0))[0] for step in range(first)]
+        if generation == self.plain.lived.generation:
+            # What was before the first step that it took, the plain session knows alone.
+            known = self.plain.lived.frames[: min(first, self.plain.lived.kept_from)]
+            frames[: len(known)] = known
         if expects == "what another writer sent" and frames:
             frames[-1] += 1.0
         return tuple(frames)

@@ -58,6 +58,9 @@ def requests(begun: int, most_lives: int) -> list[tuple[Any, ...]]:
     asked += [("delete", generation) for generation in generations[1:]]
     asked += [("end", generation) for generation in generations[1:]]
     asked += [
+        ("move", generation, request) for generation in generations[1:] for request in ("m1", "m2")
+    ]
+    asked += [
         ("recall", generation, first, frames)
         for generation in generations[1:]
         for first in range(STEPS + 1)
@@ -86,6 +89,7 @@ def requests(begun: int, most_lives: int) -> list[tuple[Any, ...]]:
             for request in ("c1", "f1")
             for source in ((), (2.0, 1.0))
         ]
+        asked += [("brought", "b1", (1.0, 2.0), kept, begun + 1) for kept in (0, 2)]
         asked += [
             ("claim", generation, request, begun + 1)
             for generation in generations
@@ -136,10 +140,12 @@ def assert_holds(ruled: RuledSession, plain: PlainSession) -> None:
     assert record.outputs == b"".join(
         struct.pack("<f", frame + 1000 * step) for step, frame in enumerate(window, first)
     )
-    assert record.state == (b"" if life.is_deleted else struct.pack("<f", len(frames)))
+    assert life.move_request_id == plain.moved_by
+    is_buried = life.is_deleted and not plain.moved_by
+    assert record.state == (b"" if is_buried else struct.pack("<f", len(frames)))
     origin = lives.origin_of(record)
     assert (life.origin_step, life.has_origin) == (len(plain.origin), plain.is_fork)
-    if origin is not None and not life.is_deleted:
+    if origin is not None and not is_buried:
         assert origin.state == struct.pack("<f", len(plain.origin))
         assert origin.histories == history_of(plain.origin)
 
@@ -150,7 +156,7 @@ def key(plain: PlainSession, begun: int, now: int) -> tuple[object, ...]:
     idle = min(now - plain.renewed, TTL + RETENTION)
     return (
         *(plain.life, plain.create_request, plain.follows, plain.keeps_window),
-        *(plain.ends, plain.is_claimed, plain.origin, plain.is_fork),
+        *(plain.ends, plain.is_claimed, plain.origin, plain.is_fork, plain.moved_by),
         *(deleted, idle, begun),
     )
 
@@ -214,6 +220,7 @@ def assert_world_is_right(most_lives: int, most_steps: int, store: EmbeddedStore
         "new",
         "unknown",
         "deleted",
+        "moved",
         "expired",
         "shape",
         "not finite",

@@ -39,6 +39,7 @@ CODES = {
     "SESSION_UNKNOWN": "NOT_FOUND",
     "SESSION_EXPIRED": "NOT_FOUND",
     "SESSION_DELETED": "NOT_FOUND",
+    "SESSION_MOVED": "NOT_FOUND",
     "SESSION_EXISTS": "ALREADY_EXISTS",
     "SESSION_RESTARTED": "ABORTED",
     "SESSION_CLAIMED": "ABORTED",
@@ -57,6 +58,8 @@ CODES = {
     "DRAINING": "UNAVAILABLE",
     "RECORD_DAMAGED": "DATA_LOSS",
     "RECORD_NEWER": "FAILED_PRECONDITION",
+    "EXPORT_NEWER": "FAILED_PRECONDITION",
+    "EXPORT_REFUSED": "FAILED_PRECONDITION",
     "INTERNAL": "INTERNAL",
     "STORE_BUSY": "UNAVAILABLE",
     "STORE_AWAY": "UNAVAILABLE",
@@ -292,6 +295,11 @@ class Caller:
         forked: pb.Session = self.call(self.sessions.ForkSession, request).session
         self.created[forked.id] = None
         return forked
+
+    def export(self, session: str, generation: int, **fields: Any) -> pb.SessionExport:
+        request = pb.ExportSessionRequest(session=session, generation=generation, **fields)
+        exported: pb.SessionExport = self.call(self.sessions.ExportSession, request).export
+        return exported
 
     def preview(self, session: str, generation: int, **fields: Any) -> pb.PreviewStepsResponse:
         request = pb.PreviewStepsRequest(session=session, generation=generation, **fields)

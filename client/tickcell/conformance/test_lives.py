@@ -30,6 +30,7 @@ UNARY_METHODS = (
     "ResetSession",
     "ClaimSession",
     "ForkSession",
+    "ExportSession",
     "DeleteSession",
     "GetOutputs",
     "PreviewSteps",
@@ -196,7 +197,9 @@ class TestDelete:
 class TestEveryMethod:
     """What holds for touch, reset, claim and delete, and for what changes nothing."""
 
-    @pytest.fixture(params=["touch", "reset", "claim", "fork", "delete", "outputs", "preview"])
+    @pytest.fixture(
+        params=["touch", "reset", "claim", "fork", "export", "delete", "outputs", "preview"]
+    )
     def change(self, request: pytest.FixtureRequest, caller: Caller) -> Any:
         if request.param == "reset":
             return lambda session, generation: caller.reset(session, generation, str(uuid.uuid4()))

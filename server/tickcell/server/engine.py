@@ -25,7 +25,14 @@ from tickcell.server.pieces import Pieces
 from tickcell.server.policy import Policy
 from tickcell.server.repository import Repository
 from tickcell.server.rounds import Stepped
-from tickcell.server.state_requests import Claim, CreateFrom, FindCreated, ReadOutputs
+from tickcell.server.state_requests import (
+    Claim,
+    CreateFrom,
+    Export,
+    FindCreated,
+    Move,
+    ReadOutputs,
+)
 from tickcell.server.store.contract import Key, NetworkStore
 from tickcell.server.store.errors import StoreAwayError, StoreError
 from tickcell.server.sweep import Sweep
@@ -121,15 +128,29 @@ class Engine:
             return self._driver.enter(request)
         return self._with_its_model(request)
 
-    async def create(self, caller: Caller, model: ServedModel, wanted: Creation) -> Record:
+    async def create(
+        self,
+        caller: Caller,
+        model: ServedModel,
+        wanted: Creation,
+        start: lives.Start | None = None,
+        origin: lives.Start | None = None,
+    ) -> Record:
         """Creates a session, or returns the one that the same request created.
+
+        Args:
+          caller: whose it is.
+          model: which it is pinned to.
+          wanted: what it is made of.
+          start: what it begins with; None for the cell's own beginning.
+          origin: to what a reset returns, likewise.
 
         Raises:
           SessionExists, SessionClaimed, SessionDeleted, SessionExpired: see `lives.create`.
           ArgumentInvalid: see `life_requests.Create`.
           SessionsFull, OwnerSessionsFull: as many are alive as there may be, or of its owner.
         """
-        request = Create(caller.key(wanted.session), model, wanted)
+        request = Create(caller.key(wanted.session), model, wanted, start, origin)
         created: Record = await self._driver.enter(request)
         return created
 
@@ -287,6 +308,34 @@ class Engine:
         sized = wanted._replace(series_count=life.series_count, window=life.window)
         forked: Record = await self._driver.enter(CreateFrom(earlier.key, sized, life, start))
         return forked
+
+    async def export(
+        self, caller: Caller, session: str, generation: int, ends_by: str
+    ) -> tuple[Record, ServedModel]:
+        """Returns what an export of a session is made of: its record and its model.
+
+        Args:
+          caller: whose it is.
+          session: its id.
+          generation: the one that is meant.
+          ends_by: the request that exports and ends it in one commit, and returns it again;
+            "" if it goes on.
+
+        Raises:
+          SessionUnknown, SessionDeleted, SessionExpired, SessionMoved: it is not alive.
+          SessionClaimed, SessionRestarted: another generation is meant.
+          ModelNotServed: its model, which names its state tensors, is not served.
+        """
+        key = caller.key(session)
+        request = Move(key, generation, ends_by) if ends_by else Export(key, generation)
+        exported: Record = await self._with_its_model(request)
+        return exported, self.catalogue.pinned_to(exported, session)
+
+    async def model_of(self, fingerprint: str) -> ServedModel | None:
+        """Returns the model of a fingerprint, which is looked for once; None if there is none."""
+        if self.catalogue.loaded(fingerprint) is None:
+            await self.models.search(fingerprint)
+        return self.catalogue.loaded(fingerprint)
 
     async def delete(self, caller: Caller, session: str, generation: int) -> None:
         """Deletes a session; deleting the same generation again succeeds.

@@ -39,11 +39,17 @@ class Create(NamedTuple):
       SessionExists, SessionClaimed, SessionDeleted, SessionExpired: see `lives.create`.
       ArgumentInvalid: its series and window together are too many, or a single step would
         not fit into a request or its answer.
+
+    Attributes:
+      start: what it begins with; None for the cell's own beginning.
+      origin: to what a reset returns, likewise.
     """
 
     key: Key
     model: ServedModel
     wanted: Creation
+    start: lives.Start | None = None
+    origin: lives.Start | None = None
 
     @property
     def size(self) -> int:
@@ -68,7 +74,7 @@ class Create(NamedTuple):
             model=card.name,
             model_version=card.version,
             fingerprint=self.model.fingerprint,
-            start=cells_start(self.model, wanted.series_count),
+            start=self.start or cells_start(self.model, wanted.series_count),
             series_count=wanted.series_count,
             window=wanted.window,
             max_step_count=lives.max_step_count(
@@ -83,6 +89,7 @@ class Create(NamedTuple):
             output_count=interface.output_count,
             idle_ttl_ns=wanted.idle_ttl_ns,
             labels=wanted.labels,
+            origin=self.origin,
         )
 
 

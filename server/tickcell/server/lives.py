@@ -39,7 +39,6 @@ class Start(NamedTuple):
       step: the step that is expected first.
       histories: before the oldest step in the window, and after each step in it.
       outputs: of the steps in the window, `[B, O]` float32 each.
-      is_cells: whether it is the cell's own beginning, which need not be kept.
     """
 
     numerics: bytes
@@ -47,11 +46,14 @@ class Start(NamedTuple):
     step: int = 0
     histories: bytes = history.START
     outputs: bytes = b""
-    is_cells: bool = True
 
 
 class CreateRequest(NamedTuple):
-    """A request for a new session: everything that a record is made of."""
+    """A request for a new session: everything that a record is made of.
+
+    Its `origin` is that to which a reset returns; None for the cell's own beginning, which a
+    record need not keep.
+    """
 
     session: str
     request_id: str
@@ -67,6 +69,7 @@ class CreateRequest(NamedTuple):
     output_count: int
     idle_ttl_ns: int
     labels: dict[str, str]
+    origin: Start | None = None
 
 
 def max_step_count(
@@ -94,6 +97,7 @@ def live(record: Record | None, session: str, now_ns: int, retention_ns: int) ->
     Raises:
       SessionUnknown: there is no record, or its end is longer ago than the retention.
       SessionDeleted: the session was deleted.
+      SessionMoved: it was exported and ended.
       SessionExpired: it was idle for too long.
     """
     if record is not None and not has_ended(record, now_ns):
@@ -106,7 +110,7 @@ def is_live(record: Record | None) -> bool:
 
     An expired one does until its end is noticed, and it becomes a tombstone.
     """
-    return record is not None and record.life.state_size != 0
+    return record is not None and not record.life.is_over
 
 
 def new_pin(old: Record | None, new: Record | None) -> Pin | None:
@@ -122,10 +126,10 @@ def _pin(life: Life) -> Pin:
 
 
 def has_ended(record: Record, now_ns: int) -> bool:
-    """Says whether the session was deleted, or was idle for its time to live."""
+    """Says whether the session was ended, or was idle for its time to live."""
     life = record.life
     # A tombstone stays one, whatever the clock says.
-    return life.state_size == 0 or 0 < life.idle_ttl_ns <= now_ns - record.renew_ns
+    return life.is_over or 0 < life.idle_ttl_ns <= now_ns - record.renew_ns
 
 
 def end_ns(record: Record) -> int | None:
@@ -213,7 +217,7 @@ def _created(
     past: tuple[Generation, ...] = (),
 ) -> Record:
     """Returns the record of a new session, or of a new life of one."""
-    start = request.start
+    start, origin = request.start, request.origin
     life = Life(
         generation=request.generation,
         create_wall_ns=now.wall_ns,
@@ -231,9 +235,9 @@ def _created(
         labels=request.labels,
         follows=follows,
         past=past,
-        origin_step=start.step,
-        origin_history="" if start.is_cells else start.histories[-history.SIZE :].hex(),
-        origin_numerics="" if start.is_cells else start.numerics.hex(),
+        origin_step=0 if origin is None else origin.step,
+        origin_history="" if origin is None else origin.histories[-history.SIZE :].hex(),
+        origin_numerics="" if origin is None else origin.numerics.hex(),
     )
     return Record(
         life,
@@ -246,7 +250,7 @@ def _created(
         state=start.state,
         histories=start.histories,
         outputs=start.outputs,
-        origin=b"" if start.is_cells else start.state,
+        origin=b"" if origin is None else origin.state,
     )
 
 
@@ -323,7 +327,6 @@ def origin_of(record: Record) -> Start | None:
         state=record.origin,
         step=life.origin_step,
         histories=bytes.fromhex(life.origin_history),
-        is_cells=False,
     )
 
 
@@ -343,7 +346,7 @@ def fork(record: Record, session: str, generation: int, step: int | None) -> Sta
     check_generation(record, session, generation)
     check_step(record, session, step)
     last = record.history_before(record.next_step)
-    return Start(record.numerics, record.state, record.next_step, last, is_cells=False)
+    return Start(record.numerics, record.state, record.next_step, last)
 
 
 def check_step(record: Record, session: str, step: int | None) -> None:
@@ -427,6 +430,7 @@ def delete(
     if (
         record is not None
         and record.life.is_deleted
+        and not record.life.move_request_id
         and record.life.generation == generation
         and not is_forgotten(record, now.store_ns, retention_ns)
     ):
@@ -452,6 +456,36 @@ def end(
     check_generation(record, session, generation)
     life = dataclasses.replace(_deleted(record.life, now), state_size=0)
     return record._replace(life=life, state=b"", origin=b"")
+
+
+def move(
+    record: Record | None,
+    session: str,
+    generation: int,
+    request_id: str,
+    now: Moment,
+    retention_ns: int,
+) -> Record:
+    """Returns the tombstone of a session that was exported, and goes on elsewhere.
+
+    All of it is kept for the retention, so that a repetition of the request exports it again.
+
+    Raises:
+      SessionUnknown, SessionDeleted, SessionExpired, SessionMoved: it is not alive, and this
+        is not the repetition of its export.
+      SessionRestarted, SessionClaimed: the request means another generation.
+    """
+    if (
+        record is not None
+        and record.life.move_request_id == request_id
+        and record.life.generation == generation
+        and not is_forgotten(record, now.store_ns, retention_ns)
+    ):
+        return record
+    record = live(record, session, now.store_ns, retention_ns)
+    check_generation(record, session, generation)
+    life = dataclasses.replace(_deleted(record.life, now), move_request_id=request_id)
+    return record._replace(life=life)
 
 
 def remembered(record: Record | None, session: str, now_ns: int, retention_ns: int) -> Record:
@@ -497,6 +531,15 @@ def _ended(
     if record is None or is_forgotten(record, now_ns, retention_ns):
         return errors.SessionUnknown(
             f"{session}: no such session; create it first.", session=session
+        )
+    if record.life.move_request_id:
+        return errors.SessionMoved(
+            f"{session}: was exported and ended after {record.next_step} steps; go on where that "
+            "was imported.",
+            session=session,
+            generation=record.life.generation,
+            next_step=record.next_step,
+            move_time_ns=record.life.delete_wall_ns,
         )
     if record.life.is_deleted:
         return errors.SessionDeleted(

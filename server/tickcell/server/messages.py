@@ -12,7 +12,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from tickcell import wire
 from tickcell.model import ids
-from tickcell.server import errors, owners
+from tickcell.server import errors, exports, lives, owners
 from tickcell.server.catalogue import MAX_ORDER
 from tickcell.server.config import NANOSECONDS
 from tickcell.server.life_requests import Creation
@@ -254,6 +254,63 @@ def creation(message: session_service_pb2.CreateSessionRequest, config: Config) 
         idle_ttl_ns=_idle_ttl_ns(message, config),
         labels=_labels(message),
     )
+
+
+def initial_state(
+    message: session_service_pb2.CreateSessionRequest, model: ServedModel
+) -> lives.Start | None:
+    """Returns what a session is to begin with; None for the cell's own beginning.
+
+    The series that the tensors have are the session's, where it names none.
+
+    Raises:
+      ArgumentInvalid: the tensors are not those of the model's state.
+    """
+    given = message.initial_state_tensors
+    if not given:
+        return None
+    series = message.series_count or next(iter(given[0].dimensions), 1)
+    message.series_count = series
+    try:
+        state = exports.packed(given, model.cell.interface, max(1, series))
+    except exports.StateError as error:
+        raise errors.ArgumentInvalid(
+            f"initial_state_tensors: {error}.",
+            field="initial_state_tensors",
+            got=error.got,
+            expected=error.expected,
+        ) from error
+    return lives.Start(model.numerics, state)
+
+
+def fill_from_export(
+    message: session_service_pb2.CreateSessionRequest, content: session_service_pb2.SessionContent
+) -> None:
+    """Fills in what a request for a new session leaves to its export.
+
+    Raises:
+      ArgumentInvalid: it names another model, version or number of series, or a state beside.
+    """
+    if message.initial_state_tensors:
+        raise errors.ArgumentInvalid(
+            "initial_state_tensors: are given beside an export, which has a state; leave out one "
+            "of the two.",
+            field="initial_state_tensors",
+        )
+    for field in ("model", "model_version", "series_count"):
+        named, own = getattr(message, field), getattr(content, field)
+        if named and named != own:
+            named, own = str(named)[:80], str(own)[:80]
+            raise errors.ArgumentInvalid(
+                f"{field}: got {named!r}, expected {own!r} as in the export, or nothing.",
+                field=field,
+                got=named,
+                expected=own,
+            )
+        setattr(message, field, own)
+    message.window_step_count = message.window_step_count or content.window_step_count
+    if not message.labels:
+        message.labels.update(content.labels)
 
 
 def fork(message: session_service_pb2.ForkSessionRequest, config: Config) -> Creation:

@@ -96,6 +96,7 @@ class Life:
       origin_history: the history before that step, in hexadecimal; "" of the cell's own
         beginning, which a record does not keep.
       origin_numerics: the numerics digest under which its state was computed, likewise.
+      move_request_id: of the call that exported and ended the session.
       unknown: the fields of a newer server, by name.
     """
 
@@ -123,6 +124,7 @@ class Life:
     origin_step: int = 0
     origin_history: str = ""
     origin_numerics: str = ""
+    move_request_id: str = ""
     unknown: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
@@ -138,7 +140,7 @@ class Life:
     @functools.cached_property
     def version(self) -> int:
         """The version of its record: 2 where it has what version 1 would carry along wrongly."""
-        return 2 if self.is_claimed or self.has_origin else 1
+        return 2 if self.is_claimed or self.has_origin or self.move_request_id else 1
 
     @functools.cached_property
     def frame_size(self) -> int:
@@ -165,9 +167,14 @@ class Life:
         """Returns a life of so many times the series."""
         return dataclasses.replace(self, series_count=self.series_count * times)
 
+    @functools.cached_property
+    def is_over(self) -> bool:
+        """Whether somebody has ended the session, or noticed its end: it is a tombstone."""
+        return self.state_size == 0 or self.move_request_id != ""
+
     @property
     def is_deleted(self) -> bool:
-        """Whether the session was deleted."""
+        """Whether the session was deleted, or moved elsewhere."""
         return self.delete_ns is not None
 
 
@@ -180,6 +187,7 @@ _ADDED_FIELDS: dict[str, Any] = {
     "origin_step": 0,
     "origin_history": "",
     "origin_numerics": "",
+    "move_request_id": "",
 }
 
 

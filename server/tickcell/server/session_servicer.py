@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from google.protobuf.message import Message
 
-from tickcell.server import calls, errors, messages
+from tickcell.server import calls, errors, exports, messages
 from tickcell.server.store.contract import Key
 from tickcell.v1 import session_service_pb2 as pb
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tickcell.server.config import Config
     from tickcell.server.engine import Engine
     from tickcell.server.record import Record
+    from tickcell.server.seal import Seal
 
 _Request = TypeVar("_Request", bound=Message)
 _Asked = TypeVar("_Asked")
@@ -42,10 +43,11 @@ def naming_store(engine: Engine, answer: Answering[_Asked]) -> Answering[_Asked]
 class SessionServicer:
     """Creates, gets, lists, touches, resets and deletes sessions."""
 
-    def __init__(self, gate: calls.Gate, config: Config, engine: Engine) -> None:
+    def __init__(self, gate: calls.Gate, config: Config, engine: Engine, seal: Seal) -> None:
         self._gate = gate
         self._config = config
         self._engine = engine
+        self._seal = seal
 
     def methods(self) -> dict[str, calls.Handler]:
         """Returns the methods' handlers by name."""
@@ -67,10 +69,41 @@ class SessionServicer:
     async def _create(
         self, caller: Caller, request: pb.CreateSessionRequest
     ) -> pb.CreateSessionResponse:
+        if request.HasField("export"):
+            return await self._import(caller, request)
         model = self._engine.catalogue.find(request.model, request.model_version)
+        start = messages.initial_state(request, model)
         wanted = messages.creation(request, self._config)
-        created = await self._engine.create(caller, model, wanted)
+        created = await self._engine.create(caller, model, wanted, start, start)
         return pb.CreateSessionResponse(session=self._shown(caller.key(wanted.session), created))
+
+    async def _import(
+        self, caller: Caller, request: pb.CreateSessionRequest
+    ) -> pb.CreateSessionResponse:
+        """Creates a session that goes on where an export is."""
+        content = exports.read(request.export, self._seal)
+        messages.fill_from_export(request, content)
+        model = await self._engine.model_of(content.model_fingerprint)
+        if model is None:
+            raise self._not_here(content)
+        wanted = messages.creation(request, self._config)
+        copy = exports.copy(content, model.cell.interface, wanted.window)
+        created = await self._engine.create(caller, model, wanted, copy.start, copy.origin)
+        return pb.CreateSessionResponse(session=self._shown(caller.key(wanted.session), created))
+
+    def _not_here(self, content: pb.SessionContent) -> errors.TickcellError:
+        """Returns the answer to an export of a model that is not served."""
+        try:
+            model = self._engine.catalogue.get(content.model, content.model_version)
+        except errors.ModelUnknown as error:
+            return error
+        return exports.refused(
+            f"it is of another {content.model[:80]} {content.model_version[:80]} than the one that "
+            f"is served; serve the bundle with its fingerprint, or migrate the session before it "
+            "is exported",
+            got=content.model_fingerprint[:80],
+            expected=model.fingerprint,
+        )
 
     async def _get(self, caller: Caller, request: pb.GetSessionRequest) -> pb.GetSessionResponse:
         session = messages.session_id(request.session)

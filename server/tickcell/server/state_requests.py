@@ -127,4 +127,37 @@ class CreateFrom(NamedTuple):
             output_count=of.output_count,
             idle_ttl_ns=wanted.idle_ttl_ns,
             labels=wanted.labels,
+            origin=self.start,
         )
+
+
+class Export(NamedTuple):
+    """Shows a live session whose model is served, which names its state tensors."""
+
+    key: Key
+    generation: int
+    size: int = 0
+
+    def change(self, old: Record | None, policy: Policy, now: Moment) -> Record:
+        """Returns the record as it is."""
+        found = lives.live(old, self.key.session, now.store_ns, policy.retention_ns)
+        lives.check_generation(found, self.key.session, self.generation)
+        policy.catalogue.pinned_to(found, self.key.session)
+        return found
+
+
+class Move(NamedTuple):
+    """Ends a session that is exported; the same request shows it again, as it ended."""
+
+    key: Key
+    generation: int
+    request_id: str
+    size: int = 0
+
+    def change(self, old: Record | None, policy: Policy, now: Moment) -> Record:
+        """Returns the session's tombstone, with all that the session had."""
+        new = lives.move(
+            old, self.key.session, self.generation, self.request_id, now, policy.retention_ns
+        )
+        policy.catalogue.pinned_to(new, self.key.session)
+        return new

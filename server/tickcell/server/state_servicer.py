@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from tickcell import wire
-from tickcell.server import calls, messages
+from tickcell.server import calls, exports, messages
 from tickcell.server.session_servicer import meant, naming_store
 from tickcell.v1 import session_service_pb2 as pb
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tickcell.server.config import Config
     from tickcell.server.engine import Engine
     from tickcell.server.record import Record
+    from tickcell.server.seal import Seal
     from tickcell.server.store.contract import Key
 
 # To parse or to turn more than this takes long enough to wait for its turn.
@@ -24,18 +25,20 @@ _LONG_BYTES = 64 * 1024
 
 
 class StateServicer:
-    """Claims and forks sessions, reads their outputs, and tells what they would answer."""
+    """Claims, forks and exports sessions, reads outputs, and tells what a session would answer."""
 
-    def __init__(self, gate: calls.Gate, config: Config, engine: Engine) -> None:
+    def __init__(self, gate: calls.Gate, config: Config, engine: Engine, seal: Seal) -> None:
         self._gate = gate
         self._config = config
         self._engine = engine
+        self._seal = seal
 
     def methods(self) -> dict[str, calls.Handler]:
         """Returns the methods' handlers by name."""
         return {
             "ClaimSession": self._method(pb.ClaimSessionRequest, self._claim),
             "ForkSession": self._method(pb.ForkSessionRequest, self._fork),
+            "ExportSession": self._method(pb.ExportSessionRequest, self._export),
             "GetOutputs": self._method(pb.GetOutputsRequest, self._get_outputs),
             "PreviewSteps": calls.unary_bytes(self._gate, "PreviewStepsRequest", self._preview),
         }
@@ -65,6 +68,19 @@ class StateServicer:
         its_owner = caller.acting_for(owner) if owner else caller
         forked = await self._engine.fork(its_owner.key(source), generation, step, caller, wanted)
         return pb.ForkSessionResponse(session=self._shown(caller.key(wanted.session), forked))
+
+    async def _export(
+        self, caller: Caller, request: pb.ExportSessionRequest
+    ) -> pb.ExportSessionResponse:
+        session = messages.session_id(request.session)
+        generation = messages.generation(request)
+        ends_by = messages.request_id(request.request_id) if request.end else ""
+        caller = meant(caller, request)
+        found, model = await self._engine.export(caller, session, generation, ends_by)
+        exported = exports.export(
+            session, found, model.cell.interface, self._seal, has_window=request.window
+        )
+        return pb.ExportSessionResponse(export=exported, store_id=self._engine.store_id)
 
     async def _get_outputs(self, caller: Caller, request: pb.GetOutputsRequest) -> bytes:
         session = messages.session_id(request.session)
