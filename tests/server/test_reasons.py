@@ -314,6 +314,7 @@ PROVOCATIONS: list[tuple[str, Callable[[Scene], object]]] = [
     ("FRAME_SHAPE", lambda scene: scene.step(step_count=3)),
     ("FRAME_SHAPE", lambda scene: scene.step(frames=[1.0, 2.0])),
     ("FRAME_SHAPE", lambda scene: scene.preview(1.0, 2.0, step_count=3)),
+    ("FRAME_SHAPE", lambda scene: scene.preview(1.0, 2.0, branch_count=3)),
     ("FRAME_NOT_FINITE", lambda scene: scene.preview(1.0, float("nan"))),
     ("FRAME_OUT_OF_RANGE", lambda scene: scene.preview(1.0, 501.0)),
     ("ARGUMENT_INVALID", lambda scene: scene.preview(1.0, branch_count=-1)),
