@@ -488,6 +488,8 @@ class Session:
             unary_calls.delete_session(self._link, self.id, self._life.generation)
         except errors.SessionEndedError:
             pass
+        except errors.SessionClaimedError:
+            _log.warning("%s: was claimed by others; it is left to them", self.id)
         except errors.SessionRestartedError as error:
             if isinstance(self._life.explained(error), errors.ResetLostError):
                 _log.warning("%s: its reset was lost; the life before is left alone", self.id)
