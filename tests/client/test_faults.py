@@ -86,7 +86,7 @@ def test_a_session_whose_creation_was_not_answered_is_not_created_twice(proxy: F
     proxy.faults["CreateSession"].append(Fault("lose reply"))
     with Session.create(proxy.address, labels={"test": "twice"}):
         with Link(proxy.address) as link:
-            found = [each for each in unary_calls.list_sessions(link) if each.labels.get("test")]
+            found = [each for each in link.do(unary_calls.list_sessions) if each.labels.get("test")]
         assert len(found) == 1
 
 

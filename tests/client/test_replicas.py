@@ -145,7 +145,7 @@ def test_a_session_begins_at_whichever_server_answers(
         with Session.create(listed, f"car-{number}", retry_for_s=0) as session:
             session.step(frames[0])
     with Link(listed, retry_for_s=0) as link:
-        assert list(unary_calls.list_sessions(link)) == []
+        assert list(link.do(unary_calls.list_sessions)) == []
 
 
 def test_a_server_of_another_store_is_passed_over(

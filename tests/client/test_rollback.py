@@ -15,8 +15,9 @@ from doubles.restorable_server import RestorableServer
 from tickcell.client import PacedSession, Session, errors, unary_calls
 from tickcell.client.delivery import Delivery
 from tickcell.client.life import Chunk, Life
-from tickcell.client.link import Link
+from tickcell.client.needs import Operation
 from tickcell.client.pipeline import Pipeline
+from tickcell.client.route import Route
 
 
 @pytest.fixture
@@ -259,8 +260,8 @@ def test_a_step_that_is_interrupted_amid_healing_is_healed_by_a_stream(
         server.put_back()
         step_session, sent = unary_calls.step_session, []
 
-        def interrupted(link: Link, life: Life, chunk: Chunk) -> tuple[bytes, bytes]:
-            answer = step_session(link, life, chunk)
+        def interrupted(route: Route, life: Life, chunk: Chunk) -> Operation[tuple[bytes, bytes]]:
+            answer = yield from step_session(route, life, chunk)
             sent.append(chunk.first_step)
             if len(sent) == 3:
                 # It was applied, and nobody here knows.
