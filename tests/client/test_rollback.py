@@ -37,6 +37,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_single_steps_go_on_over_a_store_that_was_put_back_twice(
+    sessions: type[Session],
     server: RestorableServer,
     frames: np.ndarray,
     expected: np.ndarray,
@@ -45,7 +46,7 @@ def test_single_steps_go_on_over_a_store_that_was_put_back_twice(
     outputs = []
     with (
         caplog.at_level(logging.WARNING, "tickcell.client"),
-        Session.create(server.address, window=8) as session,
+        sessions.create(server.address, window=8) as session,
     ):
         for step, frame in enumerate(frames[:120]):
             if step == 30:
