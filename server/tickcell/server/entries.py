@@ -24,13 +24,14 @@ class Entry:
       enter_ns: when it was made, by a clock of no known beginning.
     """
 
-    __slots__ = ("_answers", "_caller", "enter_ns", "has_begun", "request")
+    __slots__ = ("_answers", "_caller", "_has_left", "enter_ns", "has_begun", "request")
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.has_begun = False
         self.enter_ns = time.perf_counter_ns()
         self._answers: tuple[Answer, ...] = ()
+        self._has_left = False
         # Waits for the answer; none if there was nothing to wait for.
         self._caller: asyncio.Future[None] | None = None
 
@@ -51,7 +52,11 @@ class Entry:
     @property
     def is_left(self) -> bool:
         """Whether its caller waits no more."""
-        return self._caller is not None and self._caller.cancelled()
+        return self._has_left or (self._caller is not None and self._caller.cancelled())
+
+    def leave(self) -> None:
+        """Says that its caller waits no more."""
+        self._has_left = True
 
     def settle(self, answer: Answer) -> None:
         """Answers it."""

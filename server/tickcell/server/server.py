@@ -16,6 +16,7 @@ from tickcell.server.health_servicer import HEALTH_SERVICE, HealthServicer
 from tickcell.server.model_servicer import ModelServicer
 from tickcell.server.reflection_servicer import REFLECTION_SERVICE, ReflectionServicer
 from tickcell.server.session_servicer import SessionServicer
+from tickcell.server.several_servicer import SeveralServicer
 from tickcell.server.step_servicer import StepServicer
 from tickcell.server.streams import Streams
 
@@ -75,9 +76,10 @@ class Server:
         self._gate = calls.Gate(self._access, engine.observer)
         self._streams = Streams(self._gate, engine.observer, config.limits.max_streams)
         steps = StepServicer(self._gate, self._streams, engine)
+        several = SeveralServicer(self._gate, config, engine)
         lives = SessionServicer(self._gate, config, engine)
         self.services = {
-            SESSION_SERVICE: {**lives.methods(), **steps.methods()},
+            SESSION_SERVICE: {**lives.methods(), **steps.methods(), **several.methods()},
             MODEL_SERVICE: ModelServicer(self._gate, engine).methods(),
             **self._inference(),
         }
