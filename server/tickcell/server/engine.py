@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tickcell.server import allowance, errors, lives, model_versions, record, rounds
 from tickcell.server.driver import Driver
+from tickcell.server.entries import all_answers
 from tickcell.server.heads import Heads
 from tickcell.server.in_slices import InSlices
 from tickcell.server.life_requests import Begin, Create, Delete, End, Get, Recall, Reset, Touch
@@ -353,19 +354,8 @@ class Engine:
         self, requests: Sequence[StepRequest]
     ) -> dict[Key, Stepped | errors.TickcellError]:
         """Answers requests of different sessions, by session."""
-        entries = self._driver.enter_together(requests)
-        answers: dict[Key, Stepped | errors.TickcellError] = {}
-        try:
-            for request, entry in zip(requests, entries, strict=True):
-                try:
-                    answers[request.key] = await entry
-                except errors.TickcellError as error:
-                    answers[request.key] = error
-        except asyncio.CancelledError:
-            for entry in entries:
-                entry.leave()
-            raise
-        return answers
+        answers: list[Any] = await all_answers(self._driver.enter_together(requests))
+        return dict(zip([request.key for request in requests], answers, strict=True))
 
     async def _read(self, reading: Awaitable[_Result]) -> _Result:
         """Awaits what is read from the store; what fails is a refusal."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tickcell.server import errors
@@ -24,14 +24,13 @@ class Entry:
       enter_ns: when it was made, by a clock of no known beginning.
     """
 
-    __slots__ = ("_answers", "_caller", "_has_left", "enter_ns", "has_begun", "request")
+    __slots__ = ("_answers", "_caller", "enter_ns", "has_begun", "request")
 
     def __init__(self, request: Request) -> None:
         self.request = request
         self.has_begun = False
         self.enter_ns = time.perf_counter_ns()
         self._answers: tuple[Answer, ...] = ()
-        self._has_left = False
         # Waits for the answer; none if there was nothing to wait for.
         self._caller: asyncio.Future[None] | None = None
 
@@ -39,9 +38,15 @@ class Entry:
         if not self._answers:
             self._caller = asyncio.get_running_loop().create_future()
             yield from self._caller
-        (answer,) = self._answers
+        answer = self.answer
         if isinstance(answer, errors.TickcellError):
             raise answer
+        return answer
+
+    @property
+    def answer(self) -> Answer:
+        """What it is answered; it must be."""
+        (answer,) = self._answers
         return answer
 
     @property
@@ -52,17 +57,25 @@ class Entry:
     @property
     def is_left(self) -> bool:
         """Whether its caller waits no more."""
-        return self._has_left or (self._caller is not None and self._caller.cancelled())
-
-    def leave(self) -> None:
-        """Says that its caller waits no more."""
-        self._has_left = True
+        return self._caller is not None and self._caller.cancelled()
 
     def settle(self, answer: Answer) -> None:
         """Answers it."""
         self._answers = (answer,)
         if self._caller is not None and not self._caller.done():
             self._caller.set_result(None)
+
+
+async def all_answers(entries: Sequence[Entry]) -> list[Answer]:
+    """Awaits requests that one caller has made together; if it leaves, it leaves them all."""
+    waiting = [entry for entry in entries if not entry.is_settled]
+    while waiting:
+        caller = asyncio.get_running_loop().create_future()
+        for entry in waiting:
+            entry._caller = caller
+        await caller
+        waiting = [entry for entry in waiting if not entry.is_settled]
+    return [entry.answer for entry in entries]
 
 
 class Entries:
