@@ -67,6 +67,7 @@ PURE = (
     "tickcell.model.interface",
     "tickcell.server.computing",
     "tickcell.server.heads",
+    "tickcell.server.allowance",
     "tickcell.server.lives",
     "tickcell.server.record",
     "tickcell.server.rounds",

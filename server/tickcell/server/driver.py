@@ -55,6 +55,8 @@ _LONE_TURNS = 8
 # The most that one round begins with: to decide on so much takes about a slice.
 _ROUND_REQUESTS = 256
 _ROUND_BYTES = 64 * 1024
+# Of one caller at once, that join the ticks of others: many such callers are still one round.
+_FEW_REQUESTS = 16
 # A lone step of so few bytes is a single call of a few rows.
 _TICK_BYTES = 1024
 # What a byte of a record or a request takes: to be copied, checked, encoded and stored.
@@ -133,14 +135,15 @@ class Driver:
         return entry
 
     def enter_together(self, requests: Sequence[StepRequest]) -> list[Entry]:
-        """Lets requests of different sessions take part in one round; many of them, in several.
+        """Lets requests of different sessions take part in one round.
 
-        Many are work for the long queue, so that what is short need not wait for all of them.
+        Few join what else has arrived. Many are a round of their own, or several, in the
+        long queue: so the ticks of others wait for a slice of it, and not for all of it.
         """
         entries = [Entry(request) for request in requests]
         first = [entry for entry in entries if self._entries.add(entry)]
         pieces = [*cut(first, _size, _ROUND_REQUESTS, _ROUND_BYTES)]
-        if len(pieces) == 1:
+        if len(pieces) == 1 and len(first) <= _FEW_REQUESTS:
             self._arrived.extend(first)
         else:
             self._long.extend([_Job(self._whole_round(piece), piece) for piece in pieces])
