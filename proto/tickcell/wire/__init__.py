@@ -1,4 +1,4 @@
-"""The step messages with their vectors as bytes: the same wire format, cheaper in Python.
+"""Messages with their vectors of frames or outputs as bytes: the same wire format, cheaper here.
 
 A packed `repeated float` and a `bytes` field of little-endian float32 are the
 same bytes on the wire. The public messages say `repeated float`, which is
@@ -62,6 +62,7 @@ def _twins(*originals: type[message.Message]) -> list[Any]:
     StreamStepsResponse,
     StepSessionsRequest,
     StepSessionsResponse,
+    GetOutputsResponse,
 ) = _twins(
     session_service_pb2.StepSessionRequest,
     session_service_pb2.StepSessionResponse,
@@ -69,6 +70,7 @@ def _twins(*originals: type[message.Message]) -> list[Any]:
     session_service_pb2.StreamStepsResponse,
     session_service_pb2.StepSessionsRequest,
     session_service_pb2.StepSessionsResponse,
+    session_service_pb2.GetOutputsResponse,
 )
 
 _VECTORS = {
@@ -76,6 +78,7 @@ _VECTORS = {
     StepSessionResponse: "outputs",
     StreamStepsRequest: "frames",
     StreamStepsResponse: "outputs",
+    GetOutputsResponse: "outputs",
 }
 
 
