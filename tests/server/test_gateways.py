@@ -21,7 +21,7 @@ from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, served
 from server.serve_process import ServeProcess
 from tickcell import wire
-from tickcell.conformance.caller import Caller, Refused, TogetherPath, refused_for
+from tickcell.conformance.caller import PATIENCE_S, Caller, Refused, TogetherPath, refused_for
 from tickcell.model import Bundle
 from tickcell.server.pace import Pace
 from tickcell.server.store import EmbeddedStore, MemoryStore, NetworkStore, SqliteStore
@@ -164,32 +164,41 @@ def test_drain_answers_each_message_whole_or_refuses_it_whole(
     begun = threading.Barrier(5)
     robots = range(64)
 
-    def run(address: str, fleet: Fleet) -> int:
-        """Ticks until that is refused; returns how many ticks were answered."""
+    def run(address: str, fleet: Fleet) -> tuple[int, Exception]:
+        """Ticks until that fails; returns how many ticks were answered, and the failure."""
+        step = 0
         with Caller(address) as caller, TogetherPath(caller) as path:
-            step = 0
             while True:
                 try:
                     outputs_of(path.send_all(fleet.requests(step, robots)))
-                except Refused as refusal:
-                    refusal.hold("DRAINING")
-                    return step
+                except (Refused, grpc.RpcError) as error:
+                    return step, error
                 step += 1
                 if step == 2:
-                    begun.wait()
+                    begun.wait(PATIENCE_S)
 
     with ServeProcess(*arguments) as server, futures.ThreadPoolExecutor(4) as pool:
         with Caller(server.address) as caller:
             fleets = [Fleet(caller, bundle, len(robots)) for _ in range(4)]
         running = [pool.submit(run, server.address, fleet) for fleet in fleets]
-        begun.wait()
+        begun.wait(PATIENCE_S)
         server.send(signal.SIGTERM)
-        answered = [each.result() for each in running]
+        ends = [each.result(PATIENCE_S) for each in running]
         status, log = server.wait()
     assert (status, "Traceback" in log) == (0, False)
-    with ServeProcess(*arguments) as server, Caller(server.address) as caller:
-        for fleet, count in zip(fleets, answered, strict=True):
-            assert {caller.get(each.id).next_step for each in fleet.sessions} == {count}
+    with (
+        ServeProcess(*arguments) as server,
+        Caller(server.address) as caller,
+        TogetherPath(caller) as path,
+    ):
+        for fleet, (answered, error) in zip(fleets, ends, strict=True):
+            if isinstance(error, Refused):
+                error.hold("DRAINING")
+                assert {caller.get(each.id).next_step for each in fleet.sessions} == {answered}
+            # Else it came when the server was about to be gone, and nobody said anything: the
+            # same message tells.
+            responses = path.send_all(fleet.requests(answered, robots))
+            assert outputs_of(responses) == fleet.loops(answered + 1)[answered]
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgresql"])
