@@ -99,7 +99,7 @@ def test_sdist_has_no_strays(sdist: Path) -> None:
     tops = {name.split("/")[1] for name in names if "/" in name}
     assert tops <= {
         *PARTS,
-        *("tests", "bench", "docs", "deploy"),
+        *("tests", "bench", "docs", "deploy", ".ci", ".github"),
         *("Makefile", "constraints.txt", "conftest.py", "pyproject.toml", "PKG-INFO", ".gitignore"),
         *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md"),
     }
@@ -119,7 +119,7 @@ def test_metadata_names_the_extras_the_licence_and_the_pythons(
     extras = {*(metadata.get_all("Provides-Extra") or [])}
     assert {"cli", "conform", "server", "train", "plot"} <= extras
     assert metadata["License-Expression"] == "Apache-2.0"
-    assert metadata["Requires-Python"] == "<3.14,>=3.11"
+    assert metadata["Requires-Python"] == "<3.15,>=3.11"
 
 
 def test_base_install_is_light(metadata: email.message.Message) -> None:
