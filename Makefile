@@ -25,10 +25,12 @@ unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV PIP_PREFIX PIP_ROOT PIP_TARGET
 export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONNOUSERSITE := 1
+# Material says at each build that MkDocs 2 will not run it; pyproject.toml keeps to 1.
+export NO_MKDOCS_2_WARNING := 1
 
 # Without build isolation, even what builds the package is of a pinned version.
 INSTALL := $(PY) -m pip install --constraint constraints.txt --no-build-isolation
-ROOTS := proto server client model tests bench deploy
+ROOTS := proto server client model tests bench deploy docs/_site
 
 # The version of a Python as 3.11; nothing if it does not run.
 VERSION_OF = $(shell "$(1)" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || :)
@@ -43,7 +45,7 @@ $(PLACE): remade
 endif
 endif
 
-.PHONY: help run test test-fast coverage check prove chaos fuzz cluster cluster-demo serve train bundle bench proto compatible clean remade
+.PHONY: help run test test-fast coverage check site prove chaos fuzz cluster cluster-demo serve train bundle bench proto compatible clean remade
 
 help:  ## List what can be made
 	@echo "tickcell: streaming, stateful inference for recurrent networks"
@@ -71,12 +73,16 @@ coverage: $(DEVELOPED)  ## Run the tests and say which lines and branches they r
 	$(PY) -m coverage html --quiet --directory build/coverage
 	$(PY) -m coverage report
 
-check: $(CHECKED)  ## Check format, lint, types and what is generated
+check: $(CHECKED)  ## Check format, lint, types, what is generated, and the documentation's links
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy $(ROOTS)
 	$(PY) -m mypy --platform win32 --cache-dir .mypy_cache/win32 -p tickcell.client -p tickcell.wire
 	$(PY) -m pytest --quiet tests/test_generated_code.py
+	$(PY) -m mkdocs --quiet build --strict
+
+site: $(CHECKED)  ## Build the documentation into build/site, strictly
+	$(PY) -m mkdocs --quiet build --strict
 
 prove: $(DEVELOPED)  ## Run the long proofs that the tests have in short
 	$(PY) -m pytest -rs -m slow

@@ -44,7 +44,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Begins what `--fast` asks for."""
     if config.getoption("--fast"):
-        fast.begin()
+        fast.begin(config)
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,8 @@
 """`pytest --fast`: the tests of one process, without TensorFlow.
 
-Which tests these are is nowhere written down. A test that starts a process or imports TensorFlow
-is skipped at that moment, so the fast tests are quick wherever they run, and a new test is one of
-them until it does either.
+Which tests these are is nowhere written down: a test that starts a process or imports TensorFlow
+is skipped at that moment. The few others that take seconds, as `pytest --durations=30` shows, are
+marked `lengthy`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import hypothesis
 import pytest
 
 _HEAVY = frozenset({"tensorflow", "keras", "tensorboard"})
@@ -17,8 +18,13 @@ _HEAVY = frozenset({"tensorflow", "keras", "tensorboard"})
 _STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"})
 
 
-def begin() -> None:
-    """Skips, from now on and in this process, what is not fast."""
+def begin(config: pytest.Config) -> None:
+    """Leaves out, from now on and in this process, what is not fast."""
+    asked = config.option.markexpr
+    config.option.markexpr = f"({asked}) and not lengthy" if asked else "not lengthy"
+    # As many as find a slip while one works on it; all the others come with the whole suite.
+    hypothesis.settings.register_profile("fast", hypothesis.settings(), max_examples=20)
+    hypothesis.settings.load_profile("fast")
     sys.addaudithook(_skip_what_is_not_fast)
 
 

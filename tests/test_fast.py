@@ -15,8 +15,9 @@ def pytest_addoption(parser):
     parser.addoption("--fast", action="store_true")
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "lengthy: takes seconds")
     if config.getoption("--fast"):
-        fast.begin()
+        fast.begin(config)
 """
 # A module that must not be executed, under the name of TensorFlow or of a part of it.
 TENSORFLOW = "import pathlib\npathlib.Path(__file__).with_name('executed').touch()\n"
@@ -72,6 +73,12 @@ def test_fast_tests_import_no_tensorflow(suite: Path, test: str) -> None:
 )
 def test_fast_tests_start_no_process(suite: Path, start: str) -> None:
     assert _outcomes(suite, f"def test_it():\n    {start}\n", "--fast").startswith("1 skipped")
+
+
+def test_fast_tests_are_none_that_take_seconds(suite: Path) -> None:
+    lengthy = "import pytest\n@pytest.mark.lengthy\ndef test_it(): pass\n"
+    assert _outcomes(suite, lengthy, "--fast").startswith("1 deselected")
+    assert _outcomes(suite, lengthy).startswith("1 passed")
 
 
 def test_fast_tests_are_all_the_others(suite: Path) -> None:

@@ -101,6 +101,7 @@ def test_sdist_has_no_strays(sdist: Path) -> None:
         *PARTS,
         *("tests", "bench", "docs", "deploy", ".ci", ".github"),
         *("Makefile", "constraints.txt", "conftest.py", "pyproject.toml", "PKG-INFO", ".gitignore"),
+        "mkdocs.yml",
         *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md"),
     }
 

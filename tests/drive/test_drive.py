@@ -101,6 +101,7 @@ def three_ways() -> dict[str, tuple[float, float]]:
     return totals
 
 
+@pytest.mark.lengthy
 def test_easing_makes_a_drive_less_harsh(three_ways: dict[str, tuple[float, float]]) -> None:
     (_, never), (_, aggressive), (_, always) = three_ways.values()
 

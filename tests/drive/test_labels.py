@@ -95,6 +95,7 @@ def held_out_auc(parts: tuple[list[Recording], list[Recording]], seen: Seen) -> 
     return roc_auc((test - mean) / deviation @ weights[:-1], test_labels)
 
 
+@pytest.mark.lengthy
 def test_the_label_needs_memory(
     recordings_of_drives: tuple[list[Recording], list[Recording]],
 ) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import pathlib
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -154,6 +155,7 @@ class LossyNetwork(RuleBasedStateMachine):
 
 TestLossyNetwork = LossyNetwork.TestCase
 TestLossyNetwork.settings = settings(max_examples=150, stateful_step_count=60)
+pytest.mark.lengthy(TestLossyNetwork)
 
 
 def test_so_it_is_on_sqlite(tmp_path: pathlib.Path) -> None:

@@ -113,6 +113,7 @@ def key(plain: PlainSession, lives: int, now: int) -> tuple[object, ...]:
     )
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("most_lives", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_every_request_in_every_state_is_answered_as_plain_python_says(most_lives: int) -> None:
     assert_world_is_right(most_lives, STEPS, None)

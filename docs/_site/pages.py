@@ -1,0 +1,81 @@
+"""Makes the pages of the site that are not files of `docs/`, and leads their links within it.
+
+README.md is its first page, and the other documents beside it are pages, too, so that none of them
+is written twice. The pages of the Python API are read from the docstrings.
+"""
+
+from __future__ import annotations
+
+import importlib
+import posixpath
+import re
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+PROJECT = Path(__file__).resolve().parents[2]
+# The documents beside `docs/`, and their pages.
+BESIDE = {
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "SECURITY.md": "reporting.md",
+}
+# The public packages, their pages, and what is said of them before their names.
+PACKAGES = {
+    "tickcell.client": "api/client.md",
+    "tickcell.client.errors": "api/errors.md",
+    "tickcell.model": "api/model.md",
+    "tickcell.model.recording": "api/recording.md",
+}
+_LINK = re.compile(r"\[(?P<text>[^]]*)\]\((?P<target>[^)\s#:]+)(?P<anchor>#[^)\s]*)?\)")
+
+
+def on_files(files: Files, *, config: MkDocsConfig) -> Files:
+    """Adds the pages that are made here."""
+    for source, page in BESIDE.items():
+        text = (PROJECT / source).read_text(encoding="utf-8")
+        files.append(File.generated(config, page, content=text))
+    for package, page in PACKAGES.items():
+        files.append(File.generated(config, page, content=_reference(package)))
+    return files
+
+
+def on_page_markdown(markdown: str, *, page: Page, files: Files, **_: object) -> str:
+    """Leads links between documents to their pages; what has none becomes its path.
+
+    Code is left as it is.
+    """
+    sources = {page: source for source, page in BESIDE.items()}
+    path = page.file.src_uri
+    source = sources.get(path, posixpath.join("docs", path))
+
+    def led(link: re.Match[str]) -> str:
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(source), link["target"]))
+        found = BESIDE.get(target, target.removeprefix("docs/"))
+        if found in files.src_uris:
+            relative = posixpath.relpath(found, posixpath.dirname(path) or ".")
+            return f"[{link['text']}]({relative}{link['anchor'] or ''})"
+        if (PROJECT / target).exists():
+            return f"{link['text']} (`{target}`)"
+        return link[0]
+
+    parts = re.split(r"(^ *```.*?^ *```|^(?: {4}|\t).*?$|`[^`\n]+`)", markdown, flags=re.M | re.S)
+    # Every second part is code.
+    parts[::2] = [_LINK.sub(led, part) for part in parts[::2]]
+    return "".join(parts)
+
+
+def _reference(package: str) -> str:
+    """Returns the page of a package: its docstring, and each of its public names."""
+    module = importlib.import_module(package)
+    names = getattr(module, "__all__", None)
+    if names is None:
+        return f"# `{package}`\n\n::: {package}\n"
+    # A module has a page of its own.
+    own = [name for name in names if f"{package}.{name}" not in PACKAGES]
+    described = "\n".join(f"::: {package}.{name}\n" for name in own)
+    head = f"::: {package}\n    options:\n      members: false\n      show_root_heading: false\n"
+    return f"# `{package}`\n\n{head}\n{described}"
