@@ -30,7 +30,7 @@ export NO_MKDOCS_2_WARNING := 1
 
 # Without build isolation, even what builds the package is of a pinned version.
 INSTALL := $(PY) -m pip install --constraint constraints.txt --no-build-isolation
-ROOTS := proto server client model tests bench deploy docs/_site
+ROOTS := proto server client model tests bench deploy examples docs/_site
 
 # The version of a Python as 3.11; nothing if it does not run.
 VERSION_OF = $(shell "$(1)" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || :)
@@ -79,10 +79,10 @@ check: $(CHECKED)  ## Check format, lint, types, what is generated, and the docu
 	$(PY) -m mypy $(ROOTS)
 	$(PY) -m mypy --platform win32 --cache-dir .mypy_cache/win32 -p tickcell.client -p tickcell.wire
 	$(PY) -m pytest --quiet tests/test_generated_code.py
-	$(PY) -m mkdocs --quiet build --strict
+	$(PY) -m mkdocs build --strict
 
 site: $(CHECKED)  ## Build the documentation into build/site, strictly
-	$(PY) -m mkdocs --quiet build --strict
+	$(PY) -m mkdocs build --strict
 
 prove: $(DEVELOPED)  ## Run the long proofs that the tests have in short
 	$(PY) -m pytest -rs -m slow

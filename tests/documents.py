@@ -86,7 +86,9 @@ def read_all(project: Path) -> list[Document]:
     """Returns the documents of a checkout."""
     return [
         Document.read(path)
-        for path in sorted([*project.glob("*.md"), *project.glob("docs/**/*.md")])
+        for path in sorted(
+            [*project.glob("*.md"), *project.glob("docs/**/*.md"), *project.glob("examples/*.md")]
+        )
     ]
 
 

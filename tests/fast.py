@@ -13,7 +13,8 @@ from typing import Any
 import hypothesis
 import pytest
 
-_HEAVY = frozenset({"tensorflow", "keras", "tensorboard"})
+# What only the extra `train` brings.
+_HEAVY = frozenset({"tensorflow", "keras", "tensorboard", "h5py", "sklearn"})
 # What Python announces before it starts a process: https://docs.python.org/3/library/audit_events.html
 _STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"})
 

@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 import packages
 
 PARTS = ("proto", "server", "client", "model")
-STRAYS = ("__pycache__", ".pyc", ".hypothesis", ".so")
+STRAYS = ("__pycache__", "node_modules", ".pyc", ".hypothesis", ".so")
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_sdist_has_no_strays(sdist: Path) -> None:
     tops = {name.split("/")[1] for name in names if "/" in name}
     assert tops <= {
         *PARTS,
-        *("tests", "bench", "docs", "deploy", ".ci", ".github"),
+        *("tests", "bench", "docs", "deploy", "examples", ".ci", ".github"),
         *("Makefile", "constraints.txt", "conftest.py", "pyproject.toml", "PKG-INFO", ".gitignore"),
         "mkdocs.yml",
         *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md"),

@@ -66,7 +66,17 @@ def test_pythons_are_the_same_wherever_they_are_named(project: Path) -> None:
     assert classified == [*range(first, last + 1)]
     assert metadata["requires-python"] == f">=3.{first},<3.{last + 1}"
     makefile = (project / "Makefile").read_text(encoding="utf-8")
-    assert {*re.findall(r"Python 3\.(\d+) to 3\.(\d+)", makefile)} == {(str(first), str(last))}
+    for name in (
+        "Makefile",
+        "README.md",
+        "CONTRIBUTING.md",
+        "constraints.txt",
+        "docs/compatibility.md",
+    ):
+        text = (project / name).read_text(encoding="utf-8")
+        assert {*re.findall(r"Python 3\.(\d+) to 3\.(\d+)", text)} == {(str(first), str(last))}, (
+            name
+        )
     assert f"not (3, {first}) <= sys.version_info[:2] <= (3, {last})" in makefile
     workflow = yaml.safe_load((project / ".github" / "workflows" / "ci.yml").read_text())
     matrix = workflow["jobs"]["fast"]["strategy"]["matrix"]

@@ -22,6 +22,7 @@ BESIDE = {
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",
     "SECURITY.md": "reporting.md",
+    "examples/README.md": "examples.md",
 }
 # The public packages, their pages, and what is said of them before their names.
 PACKAGES = {
@@ -30,7 +31,12 @@ PACKAGES = {
     "tickcell.model": "api/model.md",
     "tickcell.model.recording": "api/recording.md",
 }
-_LINK = re.compile(r"\[(?P<text>[^]]*)\]\((?P<target>[^)\s#:]+)(?P<anchor>#[^)\s]*)?\)")
+# Code, which is left as it is, or a link.
+_CODE_OR_LINK = re.compile(
+    r"^ *```.*?^ *```|^(?: {4}|\t).*?$|`[^`\n]+`"
+    r"|\[(?P<text>[^]]*)\]\((?P<target>[^)\s#:]+)(?P<anchor>#[^)\s]*)?\)",
+    re.M | re.S,
+)
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
@@ -44,28 +50,24 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, files: Files, **_: object) -> str:
-    """Leads links between documents to their pages; what has none becomes its path.
-
-    Code is left as it is.
-    """
+    """Leads links between documents to their pages; what has none becomes its path."""
     sources = {page: source for source, page in BESIDE.items()}
     path = page.file.src_uri
     source = sources.get(path, posixpath.join("docs", path))
 
-    def led(link: re.Match[str]) -> str:
-        target = posixpath.normpath(posixpath.join(posixpath.dirname(source), link["target"]))
-        found = BESIDE.get(target, target.removeprefix("docs/"))
-        if found in files.src_uris:
-            relative = posixpath.relpath(found, posixpath.dirname(path) or ".")
-            return f"[{link['text']}]({relative}{link['anchor'] or ''})"
+    def led(found: re.Match[str]) -> str:
+        if found["target"] is None:
+            return found[0]
+        target = posixpath.normpath(posixpath.join(posixpath.dirname(source), found["target"]))
+        document = BESIDE.get(target, target.removeprefix("docs/"))
+        if document in files.src_uris:
+            relative = posixpath.relpath(document, posixpath.dirname(path) or ".")
+            return f"[{found['text']}]({relative}{found['anchor'] or ''})"
         if (PROJECT / target).exists():
-            return f"{link['text']} (`{target}`)"
-        return link[0]
+            return f"{found['text']} (`{target}`)"
+        return found[0]
 
-    parts = re.split(r"(^ *```.*?^ *```|^(?: {4}|\t).*?$|`[^`\n]+`)", markdown, flags=re.M | re.S)
-    # Every second part is code.
-    parts[::2] = [_LINK.sub(led, part) for part in parts[::2]]
-    return "".join(parts)
+    return _CODE_OR_LINK.sub(led, markdown)
 
 
 def _reference(package: str) -> str:
