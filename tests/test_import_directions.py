@@ -62,12 +62,14 @@ IMPURE = {
     "time",
 }
 PURE = (
+    "tickcell.client.answered",
     "tickcell.client.flight",
     "tickcell.client.recall",
     "tickcell.model.interface",
     "tickcell.server.computing",
     "tickcell.server.heads",
     "tickcell.server.lives",
+    "tickcell.server.preview",
     "tickcell.server.record",
     "tickcell.server.rounds",
     "tickcell.server.rules",

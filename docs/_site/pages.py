@@ -7,6 +7,7 @@ is written twice. The pages of the Python API are read from the docstrings.
 from __future__ import annotations
 
 import importlib
+import json
 import posixpath
 import re
 from pathlib import Path
@@ -24,7 +25,9 @@ BESIDE = {
     "SECURITY.md": "reporting.md",
     "examples/README.md": "examples.md",
 }
-# The public packages, their pages, and what is said of them before their names.
+# What the page of the examples shows after its text.
+EXAMPLES = ("agent.py", "imu_node.py", "node/replay.js")
+# The public packages and their pages.
 PACKAGES = {
     "tickcell.client": "api/client.md",
     "tickcell.client.errors": "api/errors.md",
@@ -43,6 +46,8 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     """Adds the pages that are made here."""
     for source, page in BESIDE.items():
         text = (PROJECT / source).read_text(encoding="utf-8")
+        if page == "examples.md":
+            text += "".join(map(_listing, EXAMPLES))
         files.append(File.generated(config, page, content=text))
     for package, page in PACKAGES.items():
         files.append(File.generated(config, page, content=_reference(package)))
@@ -64,20 +69,26 @@ def on_page_markdown(markdown: str, *, page: Page, files: Files, **_: object) ->
             relative = posixpath.relpath(document, posixpath.dirname(path) or ".")
             return f"[{found['text']}]({relative}{found['anchor'] or ''})"
         if (PROJECT / target).exists():
-            return f"{found['text']} (`{target}`)"
+            text = found["text"]
+            return f"`{target}`" if text.startswith("`") else f"{text} (`{target}`)"
         return found[0]
 
     return _CODE_OR_LINK.sub(led, markdown)
+
+
+def _listing(example: str) -> str:
+    """Returns the part of a page that shows an example."""
+    code = (PROJECT / "examples" / example).read_text(encoding="utf-8")
+    language = {".py": "python", ".js": "javascript"}[Path(example).suffix]
+    return f"\n## {example}\n\n```{language}\n{code}```\n"
 
 
 def _reference(package: str) -> str:
     """Returns the page of a package: its docstring, and each of its public names."""
     module = importlib.import_module(package)
     names = getattr(module, "__all__", None)
-    if names is None:
-        return f"# `{package}`\n\n::: {package}\n"
+    options = {"show_root_heading": False, "show_root_toc_entry": False, "members": names is None}
+    head = f"# `{package}`\n\n::: {package}\n    options: {json.dumps(options)}\n"
     # A module has a page of its own.
-    own = [name for name in names if f"{package}.{name}" not in PACKAGES]
-    described = "\n".join(f"::: {package}.{name}\n" for name in own)
-    head = f"::: {package}\n    options:\n      members: false\n      show_root_heading: false\n"
-    return f"# `{package}`\n\n{head}\n{described}"
+    own = [name for name in names or () if f"{package}.{name}" not in PACKAGES]
+    return head + "".join(f"\n::: {package}.{name}\n" for name in own)
