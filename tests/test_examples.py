@@ -60,6 +60,22 @@ def test_agent_eases_its_car_and_leaves_no_session(server: ServerProcess) -> Non
     assert 0 <= int(eased) <= int(ticks)
 
 
+def test_agents_of_asyncio_drive_side_by_side(server: ServerProcess) -> None:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "async_agent.py", server.address, "2"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = sorted(
+        line.replace(",", "").replace(":", "").split() for line in done.stdout.splitlines()
+    )
+    assert [car for _, car, *_ in rows] == ["0", "1", "2", "3"]
+    assert all(int(ticks) >= 99 for _, _, ticks, *_ in rows)
+
+
 def test_agent_has_thirty_lines() -> None:
     _, _, code = (EXAMPLES / "agent.py").read_text(encoding="utf-8").split('"""', 2)
     assert len([line for line in code.splitlines() if line.strip()]) <= 30
