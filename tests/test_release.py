@@ -48,12 +48,6 @@ def test_changelog_has_the_unreleased_first_and_then_the_newest(releases: dict[s
     assert all(DATED.fullmatch(rest) for rest in releases.values()), releases
 
 
-def test_manifests_name_the_image_of_the_version(version: str, project: Path) -> None:
-    manifests = (project / "deploy" / "kubernetes" / "tickcell.yaml").read_text(encoding="utf-8")
-    images = re.findall(r"image: (tickcell:\S+)", manifests)
-    assert {*images} == {f"tickcell:{version}"}
-
-
 def test_pythons_are_the_same_wherever_they_are_named(project: Path) -> None:
     metadata = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     prefix = "Programming Language :: Python :: 3."
