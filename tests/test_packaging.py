@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import packages
+import tools
 
 PARTS = ("proto", "server", "client", "model")
 STRAYS = ("__pycache__", "node_modules", ".pyc", ".hypothesis", ".so")
@@ -129,13 +130,14 @@ def test_base_install_is_light(metadata: email.message.Message) -> None:
     assert base == {"googleapis-common-protos", "grpcio", "numpy", "protobuf"}
 
 
-@pytest.mark.parametrize("extra", ["server", "train"])
+@pytest.mark.parametrize("extra", ["server", pytest.param("train", marks=tools.needs_training)])
 def test_extra_contains_the_commands(extra: str) -> None:
     needed = packages.closure(importlib.metadata.distribution("tickcell"), {extra})
     names = {canonicalize_name(each.metadata["Name"]) for each in needed}
     assert {"click", "tqdm"} <= names
 
 
+@tools.needs_training
 def test_everything_that_make_installs_is_pinned(pins: dict[str, Requirement]) -> None:
     needed = packages.closure(
         importlib.metadata.distribution("tickcell"), {"", "server", "train", "plot", "dev"}

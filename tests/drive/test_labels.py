@@ -15,6 +15,9 @@ from tickcell import drive
 from tickcell.drive import Drive
 from tickcell.model.recording import Recording
 
+# It draws drives of many minutes.
+pytestmark = pytest.mark.lengthy
+
 Seen = Callable[[Recording], np.ndarray]
 
 TRAINING_SEEDS = range(100, 107)
@@ -95,7 +98,6 @@ def held_out_auc(parts: tuple[list[Recording], list[Recording]], seen: Seen) -> 
     return roc_auc((test - mean) / deviation @ weights[:-1], test_labels)
 
 
-@pytest.mark.lengthy
 def test_the_label_needs_memory(
     recordings_of_drives: tuple[list[Recording], list[Recording]],
 ) -> None:
