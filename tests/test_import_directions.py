@@ -70,6 +70,7 @@ PURE = (
     "tickcell.server.heads",
     "tickcell.server.allowance",
     "tickcell.server.lives",
+    "tickcell.server.preview",
     "tickcell.server.record",
     "tickcell.server.rounds",
     "tickcell.server.rules",

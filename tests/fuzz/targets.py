@@ -14,6 +14,8 @@ from tickcell.v1 import session_service_pb2 as pb
 
 MODEL = "drive"
 _ID_BITS = 2**64
+# What names a life, and changes nothing.
+_READING = ("GetOutputsRequest", "PreviewStepsRequest")
 
 
 class Target(NamedTuple):
@@ -82,6 +84,8 @@ class Attacker(NamedTuple):
         except DecodeError:
             return False
         fields = message.DESCRIPTOR.fields_by_name
+        if message.DESCRIPTOR.name in _READING:
+            return False
         if "generation" in fields:
             return self._names_life(target, message)
         if message.DESCRIPTOR.name == "ModelInferRequest":

@@ -63,6 +63,8 @@ def _twins(*originals: type[message.Message]) -> list[Any]:
     StepSessionsRequest,
     StepSessionsResponse,
     GetOutputsResponse,
+    PreviewStepsRequest,
+    PreviewStepsResponse,
 ) = _twins(
     session_service_pb2.StepSessionRequest,
     session_service_pb2.StepSessionResponse,
@@ -71,6 +73,8 @@ def _twins(*originals: type[message.Message]) -> list[Any]:
     session_service_pb2.StepSessionsRequest,
     session_service_pb2.StepSessionsResponse,
     session_service_pb2.GetOutputsResponse,
+    session_service_pb2.PreviewStepsRequest,
+    session_service_pb2.PreviewStepsResponse,
 )
 
 _VECTORS = {
@@ -79,6 +83,8 @@ _VECTORS = {
     StreamStepsRequest: "frames",
     StreamStepsResponse: "outputs",
     GetOutputsResponse: "outputs",
+    PreviewStepsRequest: "frames",
+    PreviewStepsResponse: "outputs",
 }
 
 

@@ -15,8 +15,10 @@ from tickcell.server.access import Access
 from tickcell.server.health_servicer import HEALTH_SERVICE, HealthServicer
 from tickcell.server.model_servicer import ModelServicer
 from tickcell.server.reflection_servicer import REFLECTION_SERVICE, ReflectionServicer
+from tickcell.server.seal import Seal
 from tickcell.server.session_servicer import SessionServicer
 from tickcell.server.several_servicer import SeveralServicer
+from tickcell.server.state_servicer import StateServicer
 from tickcell.server.step_servicer import StepServicer
 from tickcell.server.streams import Streams
 
@@ -77,9 +79,16 @@ class Server:
         self._streams = Streams(self._gate, engine.observer, config.limits.max_streams)
         steps = StepServicer(self._gate, self._streams, engine)
         several = SeveralServicer(self._gate, config, engine)
-        lives = SessionServicer(self._gate, config, engine)
+        seal = Seal.of(config)
+        lives = SessionServicer(self._gate, config, engine, seal)
+        states = StateServicer(self._gate, config, engine, seal)
         self.services = {
-            SESSION_SERVICE: {**lives.methods(), **steps.methods(), **several.methods()},
+            SESSION_SERVICE: {
+                **lives.methods(),
+                **states.methods(),
+                **steps.methods(),
+                **several.methods(),
+            },
             MODEL_SERVICE: ModelServicer(self._gate, engine).methods(),
             **self._inference(),
         }
