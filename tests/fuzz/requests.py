@@ -157,17 +157,6 @@ def _steps(request_class: Any) -> Callable[[Sender], Message]:
     return request
 
 
-_streamed = _steps(pb.StreamStepsRequest)
-
-
-def _together(sender: Sender) -> Message:
-    message: Any = pb.StepSessionsRequest()
-    for _ in range(sender.chance.choice((1, 2, 2, 3, 8))):
-        message.requests.append(_streamed(sender))
-    together: Message = message
-    return together
-
-
 def _fork(sender: Sender) -> Message:
     target = sender.target()
     request = pb.ForkSessionRequest(
@@ -202,6 +191,17 @@ def _preview(sender: Sender) -> Message:
         step_count=len(frames),
         frames=np.concatenate([frames] * branches).ravel(),
     )
+
+
+_streamed = _steps(pb.StreamStepsRequest)
+
+
+def _together(sender: Sender) -> Message:
+    message: Any = pb.StepSessionsRequest()
+    for _ in range(sender.chance.choice((1, 2, 2, 3, 8))):
+        message.requests.append(_streamed(sender))
+    together: Message = message
+    return together
 
 
 def _infer(sender: Sender) -> Any:
