@@ -67,8 +67,8 @@ class Connection:
         metadata = self.metadata(getattr(request, "session", ""))
         return call(request, timeout=timeout_s, metadata=metadata)
 
-    def stream(self, method: Method, session: str, requests: Iterator[Message]) -> Any:
-        """Begins a stream of one session's steps."""
+    def stream(self, method: Method, session: str, requests: Iterator[Message] | None) -> Any:
+        """Begins a stream of one session's steps; None where they are written one by one."""
         return self._channel.stream_stream(
             method.path, request_serializer=_encode, response_deserializer=method.decode
         )(requests, metadata=self.metadata(session))

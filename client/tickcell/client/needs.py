@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from tickcell.client.connection import Connection
     from tickcell.client.methods import Method
+    from tickcell.client.turns import TurnStream
 
 _T = TypeVar("_T")
 
@@ -44,5 +45,19 @@ class Close(NamedTuple):
     connection: Connection
 
 
-Need = Call | Wait | Close
+class Open(NamedTuple):
+    """Needs a stream of a session's single steps to be opened: sent the stream."""
+
+    connection: Connection
+    session: str
+
+
+class Exchange(NamedTuple):
+    """Needs a request to go out on a stream: sent the reply to it."""
+
+    stream: TurnStream
+    request: Message
+
+
+Need = Call | Wait | Close | Open | Exchange
 Operation = Generator[Need, Any, _T]

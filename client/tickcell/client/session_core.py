@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from tickcell.client import arguments, dropout, errors, unary_calls
+from tickcell import wire
+from tickcell.client import arguments, dropout, errors, grpc_errors, unary_calls
 from tickcell.client.backoff import BACKLOG_S
 from tickcell.client.frames import Frames
 from tickcell.client.life import Chunk, Life, Place
 from tickcell.client.recall import Recall
+from tickcell.client.route import Failed
 from tickcell.client.shapes import Shapes
+from tickcell.client.turns import Turns
 from tickcell.client.unanswered import Unanswered
 
 if TYPE_CHECKING:
@@ -88,6 +91,7 @@ class SessionCore:
       frames: takes the caller's.
       place: where the caller is, unless a stream is open.
       recall: the steps before, for a store that is put back.
+      turns: the stream of its single steps.
       unanswered: what streams took and the caller has no output for.
       stream: the one by which the steps go alone; None if none is open.
       is_closed: whether its caller has left it.
@@ -112,6 +116,7 @@ class SessionCore:
         self._clock = clock
         self.is_closed = False
         self.stream: OpenStream | None = None
+        self.turns = Turns(info.id)
         self.unanswered = Unanswered(info.id)
         self._model: Model | None = None
         # Of the lives before, and of this one.
@@ -239,6 +244,7 @@ class SessionCore:
     def leave(self) -> None:
         """Takes that the caller leaves the session, for good."""
         self.is_closed = True
+        self.turns.drop()
         counts = self.frames.dropout_counts
         if counts:
             told = ", ".join(f"{name} {count}" for name, count in counts.items())
@@ -327,7 +333,7 @@ class SessionCore:
             raise explained from error
 
     def _send(self, mended: dropout.Mended) -> Operation[NDArray[np.float32]]:
-        """Sends steps by a unary call, which costs less than a turn of a stream in Python."""
+        """Sends steps, and takes their outputs."""
         frames = [frame.tobytes() for frame in mended.frames]
         chunk = Chunk.of(self.place, len(frames), b"".join(frames))
         with self._explained():
@@ -346,9 +352,27 @@ class SessionCore:
             try:
                 while recall.answered < chunk.first_step:
                     sent = recall.chunk(recall.answered, self.max_chunk)
-                    outputs, _ = yield from unary_calls.step_session(self.route, self.life, sent)
+                    outputs, _ = yield from self._exchange(sent)
                     recall.answer(sent, outputs, self._clock())
                 sent = chunk
-                return (yield from unary_calls.step_session(self.route, self.life, sent))
+                return (yield from self._exchange(sent))
             except errors.StepGapError as gap:
                 recall.roll_back(gap, sent.first_step)
+
+    def _exchange(self, chunk: Chunk) -> Operation[tuple[bytes, bytes]]:
+        """Sends steps until they are answered: by the session's stream once, if there is one."""
+        failed = None
+        connection = self.route.connection()
+        try:
+            request = self.life.request(wire.StreamStepsRequest, chunk)
+            reply = yield from self.turns.exchange(connection, request, self._clock())
+            if reply is not None:
+                if reply.HasField("error"):
+                    self.turns.answered()
+                    raise grpc_errors.from_reply(reply)
+                outputs = self.life.outputs(reply, chunk)
+                self.turns.answered()
+                return outputs, reply.history
+        except errors.TickcellError as error:
+            failed = Failed(connection, error)
+        return (yield from unary_calls.step_session(self.route, self.life, chunk, failed))

@@ -1,0 +1,99 @@
+"""One thread for all streams of the process, which ends those that are given up.
+
+A call that waits for one response of a stream cannot be told for how long. So the thread
+sleeps until the first of them is due, and cancels the call. A stream whose time only moves
+on never wakes it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import queue
+import threading
+import time
+from typing import Protocol
+
+
+class Watched(Protocol):
+    """A stream that is given up at some time."""
+
+    def look(self, now: float) -> float | None:
+        """Ends it if it is due; returns when it is due else, and None once it has ended."""
+
+
+class Watchdog:
+    """Looks at each stream when it is due."""
+
+    def __init__(self) -> None:
+        self._watched: set[Watched] = set()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._wakes = queue.SimpleQueue[None]()
+        # When the thread looks next, unless it is woken.
+        self._looks_at = math.inf
+
+    def watch(self, stream: Watched) -> None:
+        """Looks at a stream from now on, until it has ended."""
+        with self._lock:
+            self._watched.add(stream)
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._run, name="tickcell-watchdog", daemon=True
+                )
+                self._thread.start()
+        self._wakes.put(None)
+
+    def forget(self, stream: Watched) -> None:
+        """Looks at a stream no more."""
+        with self._lock:
+            self._watched.discard(stream)
+
+    def expect(self, due_at: float) -> None:
+        """Says that a stream is due at a time that may be earlier than it was."""
+        if due_at < self._looks_at:
+            self._wakes.put(None)
+
+    def _run(self) -> None:
+        while True:
+            # Whoever is due anew while the thread looks, wakes it.
+            self._looks_at = math.inf
+            self._looks_at = looks_at = self._look()
+            wait_s = None if looks_at == math.inf else max(0.0, looks_at - time.monotonic())
+            try:
+                self._wakes.get(timeout=wait_s)
+            except queue.Empty:
+                continue
+            while not self._wakes.empty():
+                self._wakes.get()
+
+    def _look(self) -> float:
+        """Looks at all streams; returns when the next is due."""
+        with self._lock:
+            watched = list(self._watched)
+        now = time.monotonic()
+        earliest = math.inf
+        for stream in watched:
+            due_at = stream.look(now)
+            if due_at is None:
+                self.forget(stream)
+            else:
+                earliest = min(earliest, due_at)
+        return earliest
+
+
+_watchdog = Watchdog()
+
+
+def current() -> Watchdog:
+    """Returns the process's."""
+    return _watchdog
+
+
+def _begin_anew() -> None:
+    # A forked child has neither the thread nor the streams.
+    global _watchdog
+    _watchdog = Watchdog()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
