@@ -7,6 +7,20 @@ import sys
 from pathlib import Path
 
 import pytest
+from bench import streaming
+
+from tickcell.cli import server_process
+from tickcell.model import Bundle
+
+
+def test_a_stream_is_measured_beside_steps_and_against_the_loop() -> None:
+    with server_process.temporary() as server:
+        rates = streaming.measure(
+            server.address, Bundle.load(), window=32, step_count=100, round_count=3
+        )
+    assert rates.steps.shape == rates.array.shape == rates.iterator.shape == (3,)
+    assert rates.array_ratio > 0
+    assert rates.iterator_ratio > 0
 
 
 @pytest.mark.slow

@@ -62,6 +62,7 @@ IMPURE = {
     "time",
 }
 PURE = (
+    "tickcell.client.answered",
     "tickcell.client.flight",
     "tickcell.client.recall",
     "tickcell.model.interface",

@@ -238,7 +238,7 @@ def test_a_stream_that_is_left_amid_healing_is_healed_by_whatever_steps_next(
 
         with monkeypatch.context() as patch:
             patch.setattr(Delivery, "chunk", halting)
-            patch.setattr(Pipeline, "pop", interrupted)
+            patch.setattr(Pipeline, "take", interrupted)
             with pytest.raises(is_left_by):
                 next(stream)
         assert session.next_step == 40

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tickcell.client import dropout
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
@@ -50,7 +50,16 @@ class Frames:
     @property
     def dropout_counts(self) -> dict[str, int]:
         """How many readings were held or clipped, by sensor."""
-        return dict(self._dropouts.counts) if self._mends else {}
+        return self._dropouts.counts if self._mends else {}
+
+    @property
+    def series_dropout_counts(self) -> dict[int, dict[str, int]]:
+        """How many readings were held or clipped, by series and sensor."""
+        counts: dict[int, dict[str, int]] = {}
+        if self._mends:
+            for (series, sensor), count in sorted(self._dropouts.series_counts.items()):
+                counts.setdefault(series, {})[sensor] = count
+        return counts
 
     def readings(self, frames: ArrayLike, *, time_axes: int) -> NDArray[np.float32]:
         """Returns frames as contiguous float32.
@@ -102,7 +111,51 @@ class Frames:
             readings = self._dropouts.apply(readings, step)
         return readings.tobytes()
 
+    def encode_all(self, frames: ArrayLike) -> list[bytes] | None:
+        """Returns frames as they are sent; None where that must be done one by one."""
+        if self._mends:
+            return None
+        try:
+            readings = self._shapes.readings(frames, time_axes=1)
+        except (TypeError, ValueError):
+            # They are not all of one shape, or not all numbers.
+            return None
+        if readings is None:
+            return None
+        data = readings.tobytes()
+        size = len(data) // len(readings)
+        return [data[start : start + size] for start in range(0, len(data), size)]
+
     @property
     def _dropouts(self) -> dropout.Dropouts:
         assert self._learned is not None, "the model is asked for before readings are mended"
         return self._learned
+
+
+class Encoder:
+    """Takes frames out of a stream's source, as a pipeline takes them.
+
+    What is not to be mended the server refuses, after the outputs before it.
+    """
+
+    def __init__(self, frames: Frames, next_step: Callable[[], int]) -> None:
+        """Begins with the session's frames, and what says the step of the next one."""
+        self._frames = frames
+        self._next_step = next_step
+
+    def one(self, frame: ArrayLike, *, ahead: int = 0) -> bytes:
+        """Returns a frame as it is sent.
+
+        Args:
+          frame: as for `Session.step`.
+          ahead: how many frames are taken before it and not pushed yet.
+
+        Raises:
+          FrameShapeError: the shape does not fit.
+          FrameNotFiniteError, FrameOutOfRangeError: a reading cannot be mended.
+        """
+        return self._frames.encode(frame, self._next_step() + ahead, is_checked=False)
+
+    def several(self, frames: ArrayLike) -> list[bytes] | None:
+        """Returns frames as they are sent; None where that must be done one by one."""
+        return self._frames.encode_all(frames)

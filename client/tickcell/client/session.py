@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tickcell.client import dropout
     from tickcell.client.credentials import Credentials
     from tickcell.client.drawing import Drawing
+    from tickcell.client.kept_frames import KeptFrames
     from tickcell.client.needs import Operation
     from tickcell.client.resources import Model, SessionInfo
 
@@ -229,10 +230,11 @@ class Session(SessionView):
     ) -> Iterator[NDArray[np.float32]]:
         """Yields the output of each frame, in order, with up to W steps in flight.
 
-        Another thread iterates over `frames`, up to W frames ahead of the outputs. Whoever
-        leaves the loop early streams the same iterator again, which begins with the frames
-        that were drawn from it and have no output; or sends `unanswered` first. No frame is
-        lost: each is answered, or in `unanswered`, or named by an error that was raised.
+        Another thread iterates over `frames`, up to W frames ahead of the outputs; a list or
+        an array goes out as there is room for it, and needs none. Whoever leaves the loop
+        early streams the same iterator again, which begins with the frames that were drawn
+        from it and have no output; or sends `unanswered` first. No frame is lost: each is
+        answered, or in `unanswered`, or named by an error that was raised.
 
         Args:
           frames: frames as for `step`; each is sent as soon as it is there.
@@ -240,7 +242,7 @@ class Session(SessionView):
             half of W.
           backlog: for a source that cannot wait, such as a sensor: how many frames may
             wait while the server does not answer. It may be away for 10 minutes then, or
-            for `retry_for_s` if that is longer.
+            for `retry_for_s` if that is longer. A list or an array waits.
 
         Raises:
           BacklogError: more frames than `backlog` wait.
@@ -262,7 +264,7 @@ class Session(SessionView):
         itself: Sequence[weakref.ref[Generator[NDArray[np.float32], None, None]]],
     ) -> Generator[NDArray[np.float32], None, None]:
         self._check_open()
-        drawing = self._core.unanswered.drawing_from(frames, self._core.encode_drawn)
+        drawing = self._core.unanswered.drawing_from(frames, self._core.encoder)
         self._streaming = itself[0]
         try:
             pipeline = drawing.feed(
@@ -270,12 +272,16 @@ class Session(SessionView):
                 can_wait=backlog is None,
             )
             flight = pipeline.flight
-            while (output := pipeline.pop()) is not None:
-                decoded, after = self.decode(output.data), output.step + 1
-                # Nothing is called between these two lines, so that Ctrl-C finds the
-                # output had or not had.
-                flight.first = after
-                yield decoded
+            drawing.fill()
+            while (outputs := pipeline.take()) is not None:
+                after = outputs.first_step
+                for output in self._core.shapes.outputs(outputs.data):
+                    after += 1
+                    # Nothing is called between these two lines, so that Ctrl-C finds the
+                    # output had or not had.
+                    flight.first = after
+                    yield output
+                drawing.fill()
             drawing.check()
         except errors.RefusedError:
             if self._pipeline is not None:
@@ -376,7 +382,7 @@ class Session(SessionView):
         self._core.check_open()
 
     def _open_pipeline(
-        self, drawing: Drawing | None, *, max_chunk: int | None, backlog: int | None
+        self, drawing: Drawing | KeptFrames | None, *, max_chunk: int | None, backlog: int | None
     ) -> Pipeline:
         core = self._core
         bounds = core.bounds(max_chunk=max_chunk, backlog=backlog)

@@ -19,7 +19,7 @@ import numpy as np
 from tickcell import wire
 from tickcell.client import arguments, dropout, errors, grpc_errors, unary_calls
 from tickcell.client.backoff import BACKLOG_S
-from tickcell.client.frames import Frames
+from tickcell.client.frames import Encoder, Frames
 from tickcell.client.life import Chunk, Life, Place
 from tickcell.client.recall import Recall
 from tickcell.client.route import Failed
@@ -89,6 +89,7 @@ class SessionCore:
       life: what every request says; another one after a reset.
       shapes: of its frames and outputs.
       frames: takes the caller's.
+      encoder: takes those of a stream's source.
       place: where the caller is, unless a stream is open.
       recall: the steps before, for a store that is put back.
       turns: the stream of its single steps.
@@ -125,6 +126,7 @@ class SessionCore:
         self.place: Place
         self._begin(info)
         self.frames = Frames(self.shapes, on_dropout)
+        self.encoder = Encoder(self.frames, lambda: self._end)
 
     @classmethod
     def opened(
@@ -235,6 +237,8 @@ class SessionCore:
             yield from unary_calls.delete_session(self.route, self.id, self.life.generation)
         except errors.SessionEndedError:
             pass
+        except errors.SessionClaimedError:
+            _log.warning("%s: was claimed by others; it is left to them", self.id)
         except errors.SessionRestartedError as error:
             if isinstance(self.life.explained(error), errors.ResetLostError):
                 _log.warning("%s: its reset was lost; the life before is left alone", self.id)
@@ -295,11 +299,6 @@ class SessionCore:
         self.place = stream.flight.place
         self.unanswered.leave(stream.leave())
         self.stream = None
-
-    def encode_drawn(self, frame: ArrayLike) -> bytes:
-        """Returns a frame that was drawn from a stream's source as the stream takes it."""
-        # What is not to be mended the server refuses, after the outputs before it.
-        return self.frames.encode(frame, self._end, is_checked=False)
 
     def encode(self, frame: ArrayLike) -> bytes:
         """Returns a frame as a stream takes it, checked by the ranges; see `get_model`."""

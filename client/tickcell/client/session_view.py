@@ -85,3 +85,8 @@ class SessionView:
     def dropout_counts(self) -> dict[str, int]:
         """How many readings were held or clipped, by sensor."""
         return self._core.frames.dropout_counts
+
+    @property
+    def series_dropout_counts(self) -> dict[int, dict[str, int]]:
+        """How many readings were held or clipped, by series, of those with any, and sensor."""
+        return self._core.frames.series_dropout_counts

@@ -61,10 +61,20 @@ class SessionServiceStub:
                 request_serializer=tickcell_dot_v1_dot_session__service__pb2.ResetSessionRequest.SerializeToString,
                 response_deserializer=tickcell_dot_v1_dot_session__service__pb2.ResetSessionResponse.FromString,
                 _registered_method=True)
+        self.ClaimSession = channel.unary_unary(
+                '/tickcell.v1.SessionService/ClaimSession',
+                request_serializer=tickcell_dot_v1_dot_session__service__pb2.ClaimSessionRequest.SerializeToString,
+                response_deserializer=tickcell_dot_v1_dot_session__service__pb2.ClaimSessionResponse.FromString,
+                _registered_method=True)
         self.DeleteSession = channel.unary_unary(
                 '/tickcell.v1.SessionService/DeleteSession',
                 request_serializer=tickcell_dot_v1_dot_session__service__pb2.DeleteSessionRequest.SerializeToString,
                 response_deserializer=tickcell_dot_v1_dot_session__service__pb2.DeleteSessionResponse.FromString,
+                _registered_method=True)
+        self.GetOutputs = channel.unary_unary(
+                '/tickcell.v1.SessionService/GetOutputs',
+                request_serializer=tickcell_dot_v1_dot_session__service__pb2.GetOutputsRequest.SerializeToString,
+                response_deserializer=tickcell_dot_v1_dot_session__service__pb2.GetOutputsResponse.FromString,
                 _registered_method=True)
         self.StepSession = channel.unary_unary(
                 '/tickcell.v1.SessionService/StepSession',
@@ -76,6 +86,11 @@ class SessionServiceStub:
                 request_serializer=tickcell_dot_v1_dot_session__service__pb2.StreamStepsRequest.SerializeToString,
                 response_deserializer=tickcell_dot_v1_dot_session__service__pb2.StreamStepsResponse.FromString,
                 _registered_method=True)
+        self.StepSessions = channel.unary_unary(
+                '/tickcell.v1.SessionService/StepSessions',
+                request_serializer=tickcell_dot_v1_dot_session__service__pb2.StepSessionsRequest.SerializeToString,
+                response_deserializer=tickcell_dot_v1_dot_session__service__pb2.StepSessionsResponse.FromString,
+                _registered_method=True)
 
 
 class SessionServiceServicer:
@@ -86,8 +101,9 @@ class SessionServiceServicer:
     def CreateSession(self, request, context):
         """Creates a session, pinned to a model. Idempotent by request_id: the same
         request_id returns the session it created, and SESSION_EXPIRED or
-        SESSION_DELETED once that has ended. Another request for a live session's
-        id is SESSION_EXISTS; the id of an ended session may be used anew.
+        SESSION_DELETED once that has ended, or SESSION_CLAIMED once another caller
+        has claimed it. Another request for a live session's id is SESSION_EXISTS;
+        the id of an ended session may be used anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -122,9 +138,32 @@ class SessionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ClaimSession(self, request, context):
+        """Hands a session over to the caller: its state, its steps and its window go
+        on under a new generation, so that whoever had it before can do nothing
+        more with it, however late its requests arrive: they are SESSION_CLAIMED.
+        That is so for requests without a generation, too, until the session is
+        reset or begun anew. A claim names the generation that its caller saw, so
+        that of two only one succeeds, and a late one takes the session from
+        nobody. Renews the session. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteSession(self, request, context):
         """Deletes a session. Idempotent: deleting the same generation again
         succeeds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOutputs(self, request, context):
+        """Gets the outputs of a session's last steps again, as far as its window has
+        them; no frames are needed. A step that has left the window is STEP_STALE,
+        one that is not applied yet STEP_GAP. Changes nothing, and does not renew
+        the session.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,6 +188,20 @@ class SessionServiceServicer:
         and leaves the rest to the transport's flow control. The stream ends when
         the caller half-closes it and all its requests are answered, or with
         DRAINING when the server stops.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StepSessions(self, request, context):
+        """Advances several sessions, each by one step or a chunk of steps: what
+        StepSession does, without the cost of a message per session, for a gateway
+        that has the frames of many robots at each tick. One response per request,
+        in the order of the requests. The requests are independent: each is applied
+        whole or not at all, and a refused one is answered in its place and touches
+        no other. The message may be sent again, whole or in part, alone or beside
+        other requests. The call itself is refused, and nothing of it applied, if
+        there is no request in it, or more than one message may hold.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -182,10 +235,20 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     request_deserializer=tickcell_dot_v1_dot_session__service__pb2.ResetSessionRequest.FromString,
                     response_serializer=tickcell_dot_v1_dot_session__service__pb2.ResetSessionResponse.SerializeToString,
             ),
+            'ClaimSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClaimSession,
+                    request_deserializer=tickcell_dot_v1_dot_session__service__pb2.ClaimSessionRequest.FromString,
+                    response_serializer=tickcell_dot_v1_dot_session__service__pb2.ClaimSessionResponse.SerializeToString,
+            ),
             'DeleteSession': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteSession,
                     request_deserializer=tickcell_dot_v1_dot_session__service__pb2.DeleteSessionRequest.FromString,
                     response_serializer=tickcell_dot_v1_dot_session__service__pb2.DeleteSessionResponse.SerializeToString,
+            ),
+            'GetOutputs': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOutputs,
+                    request_deserializer=tickcell_dot_v1_dot_session__service__pb2.GetOutputsRequest.FromString,
+                    response_serializer=tickcell_dot_v1_dot_session__service__pb2.GetOutputsResponse.SerializeToString,
             ),
             'StepSession': grpc.unary_unary_rpc_method_handler(
                     servicer.StepSession,
@@ -196,6 +259,11 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.StreamSteps,
                     request_deserializer=tickcell_dot_v1_dot_session__service__pb2.StreamStepsRequest.FromString,
                     response_serializer=tickcell_dot_v1_dot_session__service__pb2.StreamStepsResponse.SerializeToString,
+            ),
+            'StepSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.StepSessions,
+                    request_deserializer=tickcell_dot_v1_dot_session__service__pb2.StepSessionsRequest.FromString,
+                    response_serializer=tickcell_dot_v1_dot_session__service__pb2.StepSessionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -346,6 +414,33 @@ class SessionService:
             _registered_method=True)
 
     @staticmethod
+    def ClaimSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tickcell.v1.SessionService/ClaimSession',
+            tickcell_dot_v1_dot_session__service__pb2.ClaimSessionRequest.SerializeToString,
+            tickcell_dot_v1_dot_session__service__pb2.ClaimSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def DeleteSession(request,
             target,
             options=(),
@@ -362,6 +457,33 @@ class SessionService:
             '/tickcell.v1.SessionService/DeleteSession',
             tickcell_dot_v1_dot_session__service__pb2.DeleteSessionRequest.SerializeToString,
             tickcell_dot_v1_dot_session__service__pb2.DeleteSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOutputs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tickcell.v1.SessionService/GetOutputs',
+            tickcell_dot_v1_dot_session__service__pb2.GetOutputsRequest.SerializeToString,
+            tickcell_dot_v1_dot_session__service__pb2.GetOutputsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -416,6 +538,33 @@ class SessionService:
             '/tickcell.v1.SessionService/StreamSteps',
             tickcell_dot_v1_dot_session__service__pb2.StreamStepsRequest.SerializeToString,
             tickcell_dot_v1_dot_session__service__pb2.StreamStepsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StepSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tickcell.v1.SessionService/StepSessions',
+            tickcell_dot_v1_dot_session__service__pb2.StepSessionsRequest.SerializeToString,
+            tickcell_dot_v1_dot_session__service__pb2.StepSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,
