@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 
 from tickcell.client import grpc_errors, methods
-from tickcell.client.turns import Due, ended
+from tickcell.client.due import Due, ended
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message

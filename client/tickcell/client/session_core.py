@@ -16,13 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from tickcell import wire
-from tickcell.client import arguments, dropout, errors, grpc_errors, unary_calls
+from tickcell.client import arguments, dropout, errors, unary_calls
 from tickcell.client.backoff import BACKLOG_S
 from tickcell.client.frames import Encoder, Frames
 from tickcell.client.life import Chunk, Life, Place
 from tickcell.client.recall import Recall
-from tickcell.client.route import Failed
 from tickcell.client.shapes import Shapes
 from tickcell.client.turns import Turns
 from tickcell.client.unanswered import Unanswered
@@ -117,7 +115,7 @@ class SessionCore:
         self._clock = clock
         self.is_closed = False
         self.stream: OpenStream | None = None
-        self.turns = Turns(info.id)
+        self.turns = Turns(route, clock)
         self.unanswered = Unanswered(info.id)
         self._model: Model | None = None
         # Of the lives before, and of this one.
@@ -181,9 +179,8 @@ class SessionCore:
     def step(self, frame: ArrayLike) -> Operation[NDArray[np.float32]]:
         """Advances the session by one frame; as `Session.step`."""
         readings = self.frames.readings(frame, time_axes=0)
-        mended = self.frames.mended([readings], self.place.step)
-        outputs = yield from self._send(mended)
-        return outputs.reshape(self.shapes.output_shape(readings))
+        outputs = yield from self._send(readings[np.newaxis])
+        return self.shapes.outputs_of(readings, outputs)
 
     def steps(
         self, frames: ArrayLike, out: NDArray[np.float32] | None
@@ -200,11 +197,12 @@ class SessionCore:
         size = self.max_chunk
         start = 0
         while start < len(readings):
+            before = self.place.step
+            sent = readings[start : start + size]
+            outputs = yield from self._send(sent)
             # Up to a frame that cannot be mended, which is raised once it is the first.
-            mended = self.frames.mended(readings[start : start + size], self.place.step)
-            end = start + len(mended.frames)
-            outputs = yield from self._send(mended)
-            out[start:end] = outputs.reshape(end - start, *shape[1:])
+            end = start + self.place.step - before
+            out[start:end] = self.shapes.outputs_of(sent[: end - start], outputs)
             start = end
         return out
 
@@ -331,18 +329,34 @@ class SessionCore:
                 raise
             raise explained from error
 
-    def _send(self, mended: dropout.Mended) -> Operation[NDArray[np.float32]]:
-        """Sends steps, and takes their outputs."""
-        frames = [frame.tobytes() for frame in mended.frames]
-        chunk = Chunk.of(self.place, len(frames), b"".join(frames))
-        with self._explained():
+    def _send(self, readings: NDArray[np.float32]) -> Operation[bytes]:
+        """Sends frames, or the first of them up to one that cannot be mended.
+
+        Returns:
+          The outputs of those that were sent, which `place` is behind now.
+        """
+        mended = None
+        if self.frames.mends:
+            mended = self.frames.mended(readings, self.place.step)
+            readings = np.stack(mended.frames)
+        frames = readings.tobytes()
+        chunk = Chunk.of(self.place, len(readings), frames)
+        try:
             outputs, last_history = yield from self._answer_to(chunk)
+        except errors.RefusedError as error:
+            explained = self.life.explained(error)
+            if explained is not error:
+                raise explained from error
+            raise
         self.recall.add_all(chunk, outputs, self._clock())
         self.place = Place(chunk.first_step + chunk.step_count, last_history)
-        for frame in frames:
-            self.unanswered.answer(frame)
-        self.frames.note(mended)
-        return np.frombuffer(outputs, "<f4").copy()
+        if self.unanswered.has_frames:
+            size = len(frames) // chunk.step_count
+            for start in range(0, len(frames), size):
+                self.unanswered.answer(frames[start : start + size])
+        if mended is not None:
+            self.frames.note(mended)
+        return outputs
 
     def _answer_to(self, chunk: Chunk) -> Operation[tuple[bytes, bytes]]:
         """Sends steps until the store has all up to them; returns their answer."""
@@ -351,27 +365,9 @@ class SessionCore:
             try:
                 while recall.answered < chunk.first_step:
                     sent = recall.chunk(recall.answered, self.max_chunk)
-                    outputs, _ = yield from self._exchange(sent)
+                    outputs, _ = yield from self.turns.exchange(self.life, sent)
                     recall.answer(sent, outputs, self._clock())
                 sent = chunk
-                return (yield from self._exchange(sent))
+                return (yield from self.turns.exchange(self.life, sent))
             except errors.StepGapError as gap:
                 recall.roll_back(gap, sent.first_step)
-
-    def _exchange(self, chunk: Chunk) -> Operation[tuple[bytes, bytes]]:
-        """Sends steps until they are answered: by the session's stream once, if there is one."""
-        failed = None
-        connection = self.route.connection()
-        try:
-            request = self.life.request(wire.StreamStepsRequest, chunk)
-            reply = yield from self.turns.exchange(connection, request, self._clock())
-            if reply is not None:
-                if reply.HasField("error"):
-                    self.turns.answered()
-                    raise grpc_errors.from_reply(reply)
-                outputs = self.life.outputs(reply, chunk)
-                self.turns.answered()
-                return outputs, reply.history
-        except errors.TickcellError as error:
-            failed = Failed(connection, error)
-        return (yield from unary_calls.step_session(self.route, self.life, chunk, failed))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from tickcell.client import at_exit, grpc_errors, methods, watchdog
-from tickcell.client.turns import Due, ended
+from tickcell.client.due import Due, ended
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message

@@ -1,14 +1,14 @@
-"""By which call a session's next step goes: by a stream of its own, or by a unary one.
+"""How a session's single steps go out: by a stream of its own, or by unary calls.
 
 A turn of a stream costs less, but a stream holds one of the server's places. So a session
 has one while it steps on and on: from its second step until it has been idle for a while.
 Where the server has no place left, unary calls it is, which need none.
 
-Each step goes by the stream once. Whatever ends the stream, a unary call follows, and it is
-that whose failure counts: a stream that ended while nobody asked for anything is no news.
+Each request goes by the stream once. Where that ends, a unary call follows, and it is that
+whose failure counts: a stream that ended while nobody asked for anything is no news.
 
-No I/O (see `needs`), and no clock. Ctrl-C may strike anywhere: a stream that owes a reply,
-or may owe one, is never used again.
+No I/O (see `needs`). Ctrl-C may strike anywhere: a stream that owes a reply, or may owe
+one, is never used again.
 """
 
 from __future__ import annotations
@@ -16,14 +16,20 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tickcell.client import errors
+from tickcell import wire
+from tickcell.client import errors, grpc_errors, unary_calls
 from tickcell.client.needs import Exchange, Open
+from tickcell.client.route import Failed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from google.protobuf.message import Message
 
     from tickcell.client.connection import Connection
+    from tickcell.client.life import Chunk, Life
     from tickcell.client.needs import Operation
+    from tickcell.client.route import Route
 
 # How long a stream may be idle.
 IDLE_S = 5.0
@@ -42,7 +48,7 @@ class TurnStream(Protocol):
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended, or was idle for too long."""
+        """Whether it was given up."""
 
     def exchange(self, request: Message) -> Any:
         """Sends a request; gives the reply to it, or what is awaited for that.
@@ -60,104 +66,80 @@ class TurnStream(Protocol):
 
 
 class Turns:
-    """The stream of one session's single steps, if there is one now."""
+    """Sends the steps of one session, one request after the other."""
 
-    def __init__(self, session: str) -> None:
-        """Begins with none."""
-        self._session = session
+    def __init__(self, route: Route, clock: Callable[[], float]) -> None:
+        """Begins without a stream.
+
+        Args:
+          route: the way to the session's servers.
+          clock: gives a time in seconds that never jumps.
+        """
+        self._route = route
+        self._clock = clock
         self._stream: TurnStream | None = None
         self._may_owe = False
-        self._stepped_at = self._full_until = -math.inf
+        self._asked_at = self._full_until = -math.inf
 
-    def exchange(self, connection: Connection, request: Message, now: float) -> Operation[Any]:
-        """Sends a step by the stream; None where a unary call is to be made.
+    def exchange(self, life: Life, chunk: Chunk) -> Operation[tuple[bytes, bytes]]:
+        """Sends steps until they are answered.
 
         Returns:
-          The reply, which must be told to `answered` once it is seen to be the right one.
+          The outputs, `[T, B, O]` float32, little-endian, and the history after them.
 
         Raises:
-          LostError: there was no reply in time.
+          RefusedError: the steps were refused.
+          ReplyError: the reply is to something else.
+          TickcellError: as `Route.call`.
         """
-        is_brisk = now - self._stepped_at < IDLE_S
-        self._stepped_at = now
+        now = self._clock()
+        is_brisk = now - self._asked_at < IDLE_S
+        self._asked_at = now
         stream = self._stream
-        if stream is not None and not (
-            is_brisk and stream.connection is connection and not (self._may_owe or stream.is_over)
+        if stream is not None and (
+            self._may_owe or not is_brisk or stream.is_over or stream.connection.is_closed
         ):
             self.drop()
             stream = None
-        # How long connecting takes is for unary calls to see.
-        if not is_brisk or now < self._full_until or not connection.has_answered:
-            return None
-        self._may_owe = True
-        try:
-            if stream is None:
-                stream = self._stream = yield Open(connection, self._session)
-            return (yield Exchange(stream, request))
-        except errors.StreamsFullError:
-            self._full_until = now + FULL_S
-            self.drop()
-        except errors.TickcellError as error:
-            self.drop()
-            if isinstance(error, errors.CallError) and error.code == "DEADLINE_EXCEEDED":
+        if stream is None and is_brisk and now >= self._full_until:
+            connection = self._route.connection()
+            # How long connecting takes is for unary calls to see.
+            if connection.has_answered:
+                stream = self._stream = yield Open(connection, life.session)
+        failed = None
+        if stream is not None:
+            self._may_owe = True
+            try:
+                reply = yield Exchange(stream, life.request(wire.StreamStepsRequest, chunk))
+                if not reply.HasField("error"):
+                    outputs = life.outputs(reply, chunk)
+                    self._may_owe = False
+                    return outputs, reply.history
+            except errors.ReplyError:
+                self.drop()
                 raise
-        except BaseException:
-            self.drop()
-            raise
-        return None
-
-    def answered(self) -> None:
-        """Takes that the stream owes nothing."""
-        self._may_owe = False
+            except errors.TickcellError as failure:
+                self.drop()
+                failed = self._failed(stream, failure, now)
+            except BaseException:
+                self.drop()
+                raise
+            else:
+                self._may_owe = False
+                failed = Failed(stream.connection, grpc_errors.from_reply(reply))
+        return (yield from unary_calls.step_session(self._route, life, chunk, failed))
 
     def drop(self) -> None:
         """Ends the stream, if there is one."""
-        stream, self._stream = self._stream, None
+        stream, self._stream, self._may_owe = self._stream, None, False
         if stream is not None:
             stream.drop()
 
-
-class Due:
-    """When a stream is given up: its reply is overdue, or it has been idle for too long.
-
-    Attributes:
-      at: the time at which it is, as things stand.
-      is_over: whether it was.
-      is_overdue: whether that was for a reply.
-    """
-
-    __slots__ = ("_deadline_s", "_is_owed", "at", "is_over", "is_overdue")
-
-    def __init__(self, deadline_s: float, now: float) -> None:
-        """Begins idle."""
-        self._deadline_s = deadline_s
-        self._is_owed = False
-        self.at = now + IDLE_S
-        self.is_over = self.is_overdue = False
-
-    def begin(self, now: float) -> None:
-        """Takes that a reply is owed from now on."""
-        self._is_owed = True
-        self.at = now + self._deadline_s
-
-    def end(self, now: float) -> None:
-        """Takes that the reply has come."""
-        self.at = now + IDLE_S
-        self._is_owed = False
-
-    def look(self, now: float) -> bool:
-        """Returns whether the stream is over, which it is for good once it was."""
-        if not self.is_over and self.at <= now:
-            self.is_over, self.is_overdue = True, self._is_owed
-        return self.is_over
-
-    def failure(self) -> errors.LostError:
-        """Returns the failure of a request that waited when the stream was given up."""
-        if not self.is_overdue:
-            return ended()
-        return errors.LostError(f"no reply for {self._deadline_s:g} s", "DEADLINE_EXCEEDED")
-
-
-def ended() -> errors.LostError:
-    """Returns the failure of a request on a stream that has ended without a reason."""
-    return errors.LostError("the stream has ended", "OK")
+    def _failed(
+        self, stream: TurnStream, failure: errors.TickcellError, now: float
+    ) -> Failed | None:
+        """Returns what counts of a stream's end: nothing, but for a reply that was overdue."""
+        if isinstance(failure, errors.StreamsFullError):
+            self._full_until = now + FULL_S
+        is_overdue = isinstance(failure, errors.CallError) and failure.code == "DEADLINE_EXCEEDED"
+        return Failed(stream.connection, failure) if is_overdue else None
