@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from tickcell.client import errors
-from tickcell.client.turns import IDLE_S
+
+# How long a stream may be idle.
+IDLE_S = 5.0
 
 
 class Due:

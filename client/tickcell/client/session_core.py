@@ -114,6 +114,7 @@ class SessionCore:
         self.route = route
         self._clock = clock
         self.is_closed = False
+        self._is_stepping = False
         self.stream: OpenStream | None = None
         self.turns = Turns(route, clock)
         self.unanswered = Unanswered(info.id)
@@ -179,7 +180,12 @@ class SessionCore:
     def step(self, frame: ArrayLike) -> Operation[NDArray[np.float32]]:
         """Advances the session by one frame; as `Session.step`."""
         readings = self.frames.readings(frame, time_axes=0)
-        outputs = yield from self._send(readings[np.newaxis])
+        self._check_alone()
+        try:
+            self._is_stepping = True
+            outputs = yield from self._send(readings[np.newaxis])
+        finally:
+            self._is_stepping = False
         return self.shapes.outputs_of(readings, outputs)
 
     def steps(
@@ -196,14 +202,19 @@ class SessionCore:
             )
         size = self.max_chunk
         start = 0
-        while start < len(readings):
-            before = self.place.step
-            sent = readings[start : start + size]
-            outputs = yield from self._send(sent)
-            # Up to a frame that cannot be mended, which is raised once it is the first.
-            end = start + self.place.step - before
-            out[start:end] = self.shapes.outputs_of(sent[: end - start], outputs)
-            start = end
+        self._check_alone()
+        try:
+            self._is_stepping = True
+            while start < len(readings):
+                before = self.place.step
+                sent = readings[start : start + size]
+                outputs = yield from self._send(sent)
+                # Up to a frame that cannot be mended, which is raised once it is the first.
+                end = start + self.place.step - before
+                out[start:end] = self.shapes.outputs_of(sent[: end - start], outputs)
+                start = end
+        finally:
+            self._is_stepping = False
         return out
 
     def rewind(self, step: int) -> None:
@@ -306,6 +317,12 @@ class SessionCore:
     def _end(self) -> int:
         """The step of the next frame that is taken."""
         return self.place.step if self.stream is None else self.stream.end
+
+    def _check_alone(self) -> None:
+        if self._is_stepping:
+            raise errors.UsageError(
+                f"{self.id}: a step is under way; a session is for one task or thread at a time."
+            )
 
     def _begin(self, info: SessionInfo, ended: tuple[int, ...] = ()) -> None:
         """Takes over a life of the session, after those that were ended here."""

@@ -85,16 +85,17 @@ class StepStream:
 
     def drop(self) -> None:
         """Ends it, and waits for nothing; once more is nothing."""
-        with self._lock:
-            self._due.is_over = True
-        self._watchdog.forget(self)
-        self._end()
+        # In a forked child, the watchdog may hold the lock for ever.
+        if self._owner.may_close():
+            with self._lock:
+                self._due.is_over = True
+            self._watchdog.forget(self)
+            self._end()
 
     def close(self) -> None:
         """Ends it with the interpreter."""
         self.drop()
 
     def _end(self) -> None:
-        if self._owner.may_close():
-            self._requests.put(None)
-            self._call.cancel()
+        self._requests.put(None)
+        self._call.cancel()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from tickcell import wire
 from tickcell.client import errors, grpc_errors, unary_calls
+from tickcell.client.due import IDLE_S
 from tickcell.client.needs import Exchange, Open
 from tickcell.client.route import Failed
 
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from tickcell.client.needs import Operation
     from tickcell.client.route import Route
 
-# How long a stream may be idle.
-IDLE_S = 5.0
 # For how long a server that had no place is not asked for one again.
 FULL_S = 30.0
 
