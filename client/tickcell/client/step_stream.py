@@ -1,7 +1,13 @@
-"""A stream of single steps with threads: a request goes out, and its reply is waited for."""
+"""A stream of single steps with threads: a request goes out, and its reply is waited for.
+
+The caller's thread runs nothing of gRPC's: Ctrl-C strikes there, and amid gRPC's code it
+would leave a lock behind for which all calls of the channel wait for ever. So gRPC hands
+each reply over where it decodes it, which is sooner, too, than it wakes who reads.
+"""
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -9,38 +15,41 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from tickcell.client import at_exit, grpc_errors, methods, watchdog
+from tickcell.client import at_exit, errors, grpc_errors, methods, watchdog
 from tickcell.client.due import Due, ended
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from tickcell.client import errors
     from tickcell.client.connection import Connection
 
 
 class StepStream:
     """An open stream; see `TurnStream`.
 
-    For one caller's thread; the watchdog's looks at it beside.
+    For one caller's thread. A thread of its own opens and reads it; the watchdog's ends it.
 
     Attributes:
       connection: the one that it is on.
     """
 
     def __init__(self, connection: Connection, session: str, deadline_s: float) -> None:
-        """Opens it; nothing is sent yet."""
+        """Begins to open it."""
         self.connection = connection
+        self._session = session
+        self._timeout_s = None if deadline_s == math.inf else deadline_s
         # Guards when it is due: a request that goes out just then is not given up.
         self._lock = threading.Lock()
         self._due = Due(deadline_s, time.monotonic())
+        # gRPC's own thread waits there for the next request, and ends at a None.
         self._requests = queue.SimpleQueue[Any]()
+        # As bytes; at last, why there are no more.
+        self._replies = queue.SimpleQueue[bytes | errors.TickcellError]()
+        self._call: Any = None
         self._watchdog = watchdog.current()
         self._owner = at_exit.Owner(self)
-        # gRPC's own thread waits there for the next request, and ends at a None.
-        self._call: Any = connection.stream(
-            methods.STREAM_STEPS, session, iter(self._requests.get, None)
-        )
+        self._reader = threading.Thread(target=self._read, name="tickcell-replies", daemon=True)
+        self._reader.start()
         self._watchdog.watch(self)
 
     @property
@@ -60,16 +69,16 @@ class StepStream:
             if due.is_over:
                 raise ended()
             due.begin(time.monotonic())
-        self._watchdog.expect(due.at)
         self._requests.put(request)
         try:
-            reply = next(self._call)
-        except StopIteration:
-            raise ended() from None
-        except grpc.RpcError as error:
-            raise (due.failure() if due.is_over else grpc_errors.from_call(error)) from None
+            reply = self._replies.get(timeout=self._timeout_s)
+        except queue.Empty:
+            due.look(math.inf)
+            raise due.failure() from None
+        if isinstance(reply, errors.TickcellError):
+            raise due.failure() if due.is_over else reply
         due.end(time.monotonic())
-        return reply
+        return methods.STREAM_STEPS.decode(reply)
 
     def failure(self) -> errors.LostError:
         """Returns the failure of a request that waited when the stream was given up."""
@@ -85,17 +94,50 @@ class StepStream:
 
     def drop(self) -> None:
         """Ends it, and waits for nothing; once more is nothing."""
-        # In a forked child, the watchdog may hold the lock for ever.
+        # In a forked child, another thread may hold the lock for ever.
         if self._owner.may_close():
             with self._lock:
                 self._due.is_over = True
-            self._watchdog.forget(self)
-            self._end()
+            self._watchdog.wake()
 
     def close(self) -> None:
-        """Ends it with the interpreter."""
-        self.drop()
+        """Ends it with the interpreter, while its threads run still."""
+        if self._owner.may_close():
+            self._end()
+            self._reader.join()
 
     def _end(self) -> None:
+        with self._lock:
+            self._due.is_over = True
+            call = self._call
         self._requests.put(None)
-        self._call.cancel()
+        if call is not None:
+            call.cancel()
+
+    def _read(self) -> None:
+        failure: errors.TickcellError = ended()
+        try:
+            call = self.connection.stream(
+                methods.STREAM_STEPS,
+                self._session,
+                iter(self._requests.get, None),
+                decode=self._hand_over,
+            )
+            with self._lock:
+                self._call = call
+                is_over = self._due.is_over
+            if is_over:
+                call.cancel()
+            for _ in call:
+                pass
+        except grpc.RpcError as error:
+            failure = grpc_errors.from_call(error)
+        except ValueError:
+            # The channel is closed, which needs no word.
+            failure = grpc_errors.closed()
+        self._replies.put(failure)
+        self._requests.put(None)
+
+    def _hand_over(self, reply: bytes) -> bytes:
+        self._replies.put(reply)
+        return reply

@@ -1,12 +1,12 @@
 """One thread for all streams of the process, which ends those that are given up.
 
-A call that waits for one response of a stream cannot be told for how long. So the thread
-sleeps until the first of them is due, and cancels the call. A stream whose time only moves
-on never wakes it.
+It sleeps until the first of them is due. A stream that goes on and on is due later with each
+step, and wakes nobody.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import queue
@@ -30,8 +30,6 @@ class Watchdog:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._wakes = queue.SimpleQueue[None]()
-        # When the thread looks next, unless it is woken.
-        self._looks_at = math.inf
 
     def watch(self, stream: Watched) -> None:
         """Looks at a stream from now on, until it has ended."""
@@ -42,33 +40,21 @@ class Watchdog:
                     target=self._run, name="tickcell-watchdog", daemon=True
                 )
                 self._thread.start()
+        self.wake()
+
+    def wake(self) -> None:
+        """Looks at all streams now."""
         self._wakes.put(None)
-
-    def forget(self, stream: Watched) -> None:
-        """Looks at a stream no more."""
-        with self._lock:
-            self._watched.discard(stream)
-
-    def expect(self, due_at: float) -> None:
-        """Says that a stream is due at a time that may be earlier than it was."""
-        if due_at < self._looks_at:
-            self._wakes.put(None)
 
     def _run(self) -> None:
         while True:
-            # Whoever is due anew while the thread looks, wakes it.
-            self._looks_at = math.inf
-            self._looks_at = looks_at = self._look()
-            wait_s = None if looks_at == math.inf else max(0.0, looks_at - time.monotonic())
-            try:
+            due_at = self._look()
+            wait_s = None if due_at == math.inf else max(0.0, due_at - time.monotonic())
+            with contextlib.suppress(queue.Empty):
                 self._wakes.get(timeout=wait_s)
-            except queue.Empty:
-                continue
-            while not self._wakes.empty():
-                self._wakes.get()
 
     def _look(self) -> float:
-        """Looks at all streams; returns when the next is due."""
+        """Looks at all streams; returns when the first is due."""
         with self._lock:
             watched = list(self._watched)
         now = time.monotonic()
@@ -76,7 +62,8 @@ class Watchdog:
         for stream in watched:
             due_at = stream.look(now)
             if due_at is None:
-                self.forget(stream)
+                with self._lock:
+                    self._watched.discard(stream)
             else:
                 earliest = min(earliest, due_at)
         return earliest
