@@ -72,6 +72,7 @@ PURE = (
     "tickcell.server.computing",
     "tickcell.server.heads",
     "tickcell.server.lives",
+    "tickcell.server.preview",
     "tickcell.server.record",
     "tickcell.server.rounds",
     "tickcell.server.rules",

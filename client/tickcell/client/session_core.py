@@ -87,7 +87,6 @@ class SessionCore:
       life: what every request says; another one after a reset.
       shapes: of its frames and outputs.
       frames: takes the caller's.
-      encoder: takes those of a stream's source.
       place: where the caller is, unless a stream is open.
       recall: the steps before, for a store that is put back.
       turns: the stream of its single steps.
@@ -125,7 +124,6 @@ class SessionCore:
         self.place: Place
         self._begin(info)
         self.frames = Frames(self.shapes, on_dropout)
-        self.encoder = Encoder(self.frames, lambda: self._end)
 
     @classmethod
     def opened(
@@ -308,6 +306,10 @@ class SessionCore:
         self.place = stream.flight.place
         self.unanswered.leave(stream.leave())
         self.stream = None
+
+    def encoder(self) -> Encoder:
+        """Returns what takes frames out of a stream's source."""
+        return Encoder(self.frames, lambda: self._end)
 
     def encode(self, frame: ArrayLike) -> bytes:
         """Returns a frame as a stream takes it, checked by the ranges; see `get_model`."""
