@@ -15,7 +15,7 @@ from tickcell import wire
 from tickcell.client import errors
 from tickcell.client.due import IDLE_S, Due
 from tickcell.client.life import Chunk, Life, Place
-from tickcell.client.needs import Call, Close, Exchange, Open, Wait
+from tickcell.client.needs import Call, Close, Exchange, OpenTurns, Wait
 from tickcell.client.route import Route
 from tickcell.client.turns import FULL_S, Turns
 from tickcell.wire import history
@@ -137,7 +137,7 @@ class World:
 
     def _meet(self, need: Any) -> Any:
         match need:
-            case Open(connection, "car"):
+            case OpenTurns(connection, "car"):
                 assert all(stream.is_dropped for stream in self.streams)
                 self.streams.append(Stream(connection))
                 return self.streams[-1]

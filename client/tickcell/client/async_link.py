@@ -11,7 +11,7 @@ import grpc.aio
 
 from tickcell.client import grpc_errors
 from tickcell.client.async_step_stream import AsyncStepStream
-from tickcell.client.needs import Call, Close, Exchange, Need, Open, Wait
+from tickcell.client.needs import Call, Close, Exchange, Need, OpenTurns, Wait
 from tickcell.client.route import DEADLINE_S, RETRY_FOR_S, Route
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class AsyncLink:
             case Call(connection, method, request, timeout_s):
                 with _closed_as_lost(connection):
                     return await connection.call(method, request, timeout_s)
-            case Open(connection, session):
+            case OpenTurns(connection, session):
                 with _closed_as_lost(connection):
                     return AsyncStepStream(connection, session, self.route.deadline_s)
             case Wait(delay_s):

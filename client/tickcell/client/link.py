@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import grpc
 
 from tickcell.client import at_exit, errors, grpc_errors
-from tickcell.client.needs import Call, Close, Exchange, Need, Open, Wait
+from tickcell.client.needs import Call, Close, Exchange, Need, OpenTurns, Wait
 from tickcell.client.route import DEADLINE_S, RETRY_FOR_S, Route
 from tickcell.client.step_stream import StepStream
 
@@ -153,7 +153,7 @@ class Link:
             case Call(connection, method, request, timeout_s):
                 with _closed_as_lost(connection):
                     return connection.call(method, request, timeout_s)
-            case Open(connection, session):
+            case OpenTurns(connection, session):
                 with _closed_as_lost(connection):
                     return StepStream(connection, session, self.deadline_s)
             case Wait(delay_s):

@@ -45,7 +45,7 @@ class Close(NamedTuple):
     connection: Connection
 
 
-class Open(NamedTuple):
+class OpenTurns(NamedTuple):
     """Needs a stream of a session's single steps to be opened: sent the stream."""
 
     connection: Connection
@@ -59,5 +59,5 @@ class Exchange(NamedTuple):
     request: Message
 
 
-Need = Call | Wait | Close | Open | Exchange
+Need = Call | Wait | Close | OpenTurns | Exchange
 Operation = Generator[Need, Any, _T]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tickcell import wire
 from tickcell.client import errors, grpc_errors, unary_calls
 from tickcell.client.due import IDLE_S
-from tickcell.client.needs import Exchange, Open
+from tickcell.client.needs import Exchange, OpenTurns
 from tickcell.client.route import Failed
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Turns:
             connection = self._route.connection()
             # How long connecting takes is for unary calls to see.
             if connection.has_answered:
-                stream = self._stream = yield Open(connection, life.session)
+                stream = self._stream = yield OpenTurns(connection, life.session)
         failed = None
         if stream is not None:
             self._may_owe = True
