@@ -28,7 +28,7 @@ from doubles.counted_source import (
 from doubles.roomy_pipeline import RoomyPipeline
 from tickcell.cli.server_process import ServerProcess
 from tickcell.client import PacedSession, Session, errors
-from tickcell.client.drawing import Drawing
+from tickcell.client.drawing import ThreadDrawing
 
 COUNT = 40
 
@@ -324,7 +324,7 @@ def test_a_session_that_is_closed_amid_its_stream_says_so(
 
 def test_loop_that_is_left_while_it_waits_for_room_draws_no_more(frames: np.ndarray) -> None:
     source, kept = CountedSource(frames), list[bytes]()
-    drawing = Drawing(source, BytesEncoder().as_encoder, kept.append)
+    drawing = ThreadDrawing(source, BytesEncoder().as_encoder, kept.append)
     pipeline = RoomyPipeline(before_room=drawing.leave)
     drawing.feed(lambda: pipeline.as_pipeline, can_wait=True)
     wait_until(lambda: not _threads())
@@ -342,7 +342,7 @@ def test_thread_whose_start_was_interrupted_draws_nothing(
 
     late: list[threading.Thread] = []
     source = BlockingSource(frames)
-    drawing = Drawing(source, BytesEncoder().as_encoder, list[bytes]().append)
+    drawing = ThreadDrawing(source, BytesEncoder().as_encoder, list[bytes]().append)
     monkeypatch.setattr(threading, "Thread", LateThread)
     with pytest.raises(KeyboardInterrupt):
         drawing.feed(lambda: RoomyPipeline().as_pipeline, can_wait=True)

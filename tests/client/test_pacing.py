@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -18,10 +18,13 @@ from tickcell.client import PacedSession, Session, errors
 from tickcell.client.clock import Clock, paced
 from tickcell.client.delivery import Outputs
 from tickcell.client.dropout import Policy
+from tickcell.client.needs import StreamOperation
 from tickcell.client.pacing import Pacer
 from tickcell.model import LiteRTCell
 
 BUDGET = 0.02
+
+_T = TypeVar("_T")
 
 
 class Time:
@@ -47,7 +50,8 @@ class SlowSteps:
         self._released = 0
         self.pushed: list[bytes] = []
 
-    def push(self, frame: bytes) -> int:
+    def push(self, *frames: bytes) -> int:
+        (frame,) = frames
         step = len(self.pushed)
         # Outputs come in order: a slow one holds those behind it.
         due = self._time.now + self._delays[step]
@@ -55,7 +59,8 @@ class SlowSteps:
         self.pushed.append(frame)
         return step
 
-    def pop(self, timeout_s: float | None = None) -> Outputs | None:
+    def popping(self, timeout_s: float | None = None) -> StreamOperation[Outputs | None]:
+        yield from ()
         if self._released == len(self.pushed):
             return None
         due = self._due[self._released]
@@ -79,6 +84,16 @@ def frame_of(index: int) -> bytes:
     return b"frame %d" % index
 
 
+def done(operation: StreamOperation[_T]) -> _T:
+    """Returns what an operation gives that needs nothing."""
+    try:
+        next(operation)
+    except StopIteration as over:
+        given: _T = over.value
+        return given
+    raise AssertionError("it needs something")
+
+
 def drive(delays: list[float], finish: bool = True) -> tuple[list[str | None], Pacer, SlowSteps]:
     """Runs a paced loop over a server of these delays."""
     time = Time()
@@ -87,10 +102,10 @@ def drive(delays: list[float], finish: bool = True) -> tuple[list[str | None], P
     outputs = []
     ticks = paced(((index * BUDGET, index) for index in range(len(delays))), time.clock())
     for due, index in ticks:
-        output = pacer.tick(functools.partial(frame_of, index), due + BUDGET)
+        output = done(pacer.tick(functools.partial(frame_of, index), due + BUDGET))
         outputs.append(None if output is None else output.decode())
     if finish:
-        pacer.finish()
+        done(pacer.finish())
     return outputs, pacer, steps
 
 

@@ -9,14 +9,14 @@ import grpc
 import grpc.aio
 
 from tickcell.client import grpc_errors
-from tickcell.client.needs import Call, Close, Need, Wait
+from tickcell.client.needs import Call, Close, Wait
 from tickcell.client.route import DEADLINE_S, RETRY_FOR_S, Route
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from tickcell.client.credentials import Credentials
-    from tickcell.client.needs import Operation
+    from tickcell.client.needs import StreamNeed, StreamOperation
 
 _T = TypeVar("_T")
 
@@ -52,11 +52,26 @@ class AsyncLink:
             retry_for_s=retry_for_s,
         )
 
-    async def run(self, operation: Operation[_T]) -> _T:
+    def beside(self, *, retry_for_s: float | None) -> AsyncLink:
+        """Returns a link with connections of its own, which asks the same server."""
+        link = AsyncLink.__new__(AsyncLink)
+        link.route = self.route.beside(retry_for_s=retry_for_s)
+        return link
+
+    async def run(
+        self,
+        operation: StreamOperation[_T],
+        meet: Callable[[Any], Coroutine[Any, Any, Any]] | None = None,
+    ) -> _T:
         """Does what an operation needs until it is over; returns what it returns.
 
         A task that is cancelled throws that into the operation, like any failure.
+
+        Args:
+          operation: the operation.
+          meet: does what is needed; by default `meet`.
         """
+        meet = meet or self.meet
         task = asyncio.current_task()
         assert task is not None
         cancelling = task.cancelling()
@@ -64,7 +79,7 @@ class AsyncLink:
             need = next(operation)
             while True:
                 try:
-                    came = await _meet(need)
+                    came = await meet(need)
                 except asyncio.CancelledError as cancelled:
                     # gRPC's word for a call that was ended here, too, as by another task that
                     # has given its connection up.
@@ -87,24 +102,24 @@ class AsyncLink:
         """Closes the connections, which ends their calls; another call makes a new one."""
         await self.run(self.route.close())
 
+    @staticmethod
+    async def meet(need: StreamNeed) -> Any:
+        """Does what is needed.
 
-async def _meet(need: Need) -> Any:
-    """Does what is needed.
-
-    Raises:
-      TickcellError: a call failed.
-    """
-    match need:
-        case Call(connection, method, request, timeout_s):
-            try:
-                return await connection.call(method, request, timeout_s)
-            except grpc.RpcError as error:
-                raise grpc_errors.from_call(error) from None
-            except grpc.aio.UsageError:
-                if not connection.is_closed:
-                    raise
-                raise grpc_errors.closed() from None
-        case Wait(delay_s):
-            return await asyncio.sleep(delay_s)
-        case Close(connection):
-            return await connection.close()
+        Raises:
+          TickcellError: a call failed.
+        """
+        match need:
+            case Call(connection, method, request, timeout_s):
+                try:
+                    return await connection.call(method, request, timeout_s)
+                except grpc.RpcError as error:
+                    raise grpc_errors.from_call(error) from None
+                except grpc.aio.UsageError:
+                    if not connection.is_closed:
+                        raise
+                    raise grpc_errors.closed() from None
+            case Wait(delay_s):
+                return await asyncio.sleep(delay_s)
+            case Close(connection):
+                return await connection.close()

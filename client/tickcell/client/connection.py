@@ -8,7 +8,7 @@ import urllib.parse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from google.protobuf.message import Message
 
@@ -67,7 +67,12 @@ class Connection:
         metadata = self.metadata(getattr(request, "session", ""))
         return call(request, timeout=timeout_s, metadata=metadata)
 
-    def stream(self, method: Method, session: str, requests: Iterator[Message]) -> Any:
+    def stream(
+        self,
+        method: Method,
+        session: str,
+        requests: Iterator[Message] | AsyncIterator[Message],
+    ) -> Any:
         """Begins a stream of one session's steps."""
         return self._channel.stream_stream(
             method.path, request_serializer=_encode, response_deserializer=method.decode
