@@ -30,6 +30,7 @@ class Life:
     generation: int
     frames: tuple[float, ...] = ()
     reset_request: str = ""
+    claim_request: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +38,9 @@ class PlainSession:
     """A session id over time. `life` is None before it was ever created.
 
     `follows` is the request of the life before the one that was begun, and `keeps_window`
-    says whether a life that has ended left its window.
+    says whether a life that has ended left its window. `ends` has the generations before the
+    current one, and how each ended; `is_claimed` says whether one of them was claimed since
+    the session was last reset or begun.
     """
 
     window: int
@@ -50,6 +53,8 @@ class PlainSession:
     deleted: int | None = None
     follows: str = ""
     keeps_window: bool = False
+    ends: tuple[tuple[int, str], ...] = ()
+    is_claimed: bool = False
 
     def end_at(self, now: int) -> str | None:
         """How the session ended: "unknown", "deleted", "expired"; None if it lives."""
@@ -71,7 +76,7 @@ class PlainSession:
     def create(self, request: str, generation: int, now: int) -> tuple[PlainSession, Answer]:
         end = self.end_at(now)
         if end != "unknown" and request == self.create_request:
-            return (self, ("ok", *self.view())) if end is None else (self, (end,))
+            return self._begun(end)
         if end is None:
             return self, ("exists",)
         new = self._anew(request, generation, now, follows="")
@@ -81,12 +86,28 @@ class PlainSession:
         """Begins a life, and ends one that is alive."""
         end = self.end_at(now)
         if end != "unknown" and request == self.create_request:
-            return (self, ("ok", *self.view())) if end is None else (self, (end,))
+            return self._begun(end)
         if end != "unknown" and request == self.follows:
-            return self, ("restarted",)
+            return self, (self.superseded(generation),)
         follows = "" if end == "unknown" else self.create_request
         new = self._anew(request, generation, now, follows)
+        if end is None:
+            new = dataclasses.replace(new, ends=self.ended("begun"))
         return new, ("ok", *new.view())
+
+    def _begun(self, end: str | None) -> tuple[PlainSession, Answer]:
+        """Answers whoever has begun this life, and asks for it again."""
+        if end is None and self.is_claimed:
+            return self, ("claimed",)
+        return self, ("ok", *self.view()) if end is None else (end,)
+
+    def ended(self, how: str) -> tuple[tuple[int, str], ...]:
+        """The generations that are over, once this one has ended so."""
+        return (*self.ends, (self.lived.generation, how))
+
+    def superseded(self, generation: int) -> str:
+        """The answer to who means a generation that is not this one."""
+        return "claimed" if (generation, "claimed") in self.ends else "restarted"
 
     def _anew(self, request: str, generation: int, now: int, follows: str) -> PlainSession:
         return dataclasses.replace(
@@ -97,6 +118,8 @@ class PlainSession:
             deleted=None,
             follows=follows,
             keeps_window=False,
+            ends=(),
+            is_claimed=False,
         )
 
     def step(
@@ -135,8 +158,10 @@ class PlainSession:
         now: int,
     ) -> tuple[PlainSession, Answer]:
         life = self.lived
+        if generation is None and self.is_claimed:
+            return self, ("claimed",)
         if generation is not None and generation != life.generation:
-            return self, ("restarted",)
+            return self, (self.superseded(generation),)
         if not 1 <= len(frames) <= self.most:
             return self, ("shape",)
         if not all(map(math.isfinite, frames)):
@@ -166,7 +191,7 @@ class PlainSession:
         if end is not None:
             return self, (end,)
         if generation != self.lived.generation:
-            return self, ("restarted",)
+            return self, (self.superseded(generation),)
         return dataclasses.replace(self, renewed=now), ("ok", *self.view())
 
     def reset(
@@ -178,9 +203,57 @@ class PlainSession:
         if request == self.lived.reset_request:
             return self, ("ok", *self.view())
         if generation != self.lived.generation:
-            return self, ("restarted",)
-        new = dataclasses.replace(self, life=Life(new_generation, (), request), renewed=now)
+            return self, (self.superseded(generation),)
+        new = dataclasses.replace(
+            self,
+            life=Life(new_generation, (), request),
+            renewed=now,
+            ends=self.ended("reset"),
+            is_claimed=False,
+        )
         return new, ("ok", *new.view())
+
+    def claim(
+        self, generation: int | None, request: str, new_generation: int, now: int
+    ) -> tuple[PlainSession, Answer]:
+        """Hands the session over; a generation of None is whichever lives."""
+        end = self.end_at(now)
+        if end is not None:
+            return self, (end,)
+        if request == self.lived.claim_request:
+            return self, ("ok", *self.view())
+        if generation not in (None, self.lived.generation):
+            return self, (self.superseded(generation or 0),)
+        new = dataclasses.replace(
+            self,
+            life=Life(new_generation, self.lived.frames, claim_request=request),
+            renewed=now,
+            ends=self.ended("claimed"),
+            is_claimed=True,
+        )
+        return new, ("ok", *new.view())
+
+    def outputs(
+        self, generation: int, first: int | None, count: int, now: int
+    ) -> tuple[PlainSession, Answer]:
+        """Reads outputs again; a first of None is the oldest that is kept, a count of 0 all."""
+        end = self.end_at(now)
+        if end is not None:
+            return self, (end,)
+        if generation != self.lived.generation:
+            return self, (self.superseded(generation),)
+        if not 0 <= count <= self.most:
+            return self, ("argument",)
+        frames = self.lived.frames
+        oldest = max(0, len(frames) - self.window)
+        first = oldest if first is None else first
+        if max(first, first + count) > len(frames):
+            return self, ("gap", len(frames))
+        if first < oldest:
+            return self, ("stale",)
+        end_step = first + (count or min(self.most, len(frames) - first))
+        outputs = tuple(frames[step] + 1000 * step for step in range(first, end_step))
+        return self, ("ok", first, outputs, history_of(frames[:end_step]))
 
     def delete(self, generation: int, now: int) -> tuple[PlainSession, Answer]:
         end = self.end_at(now)
@@ -189,7 +262,7 @@ class PlainSession:
         if end is not None:
             return self, (end,)
         if generation != self.lived.generation:
-            return self, ("restarted",)
+            return self, (self.superseded(generation),)
         return dataclasses.replace(self, deleted=now), ("ok",)
 
     def end(self, generation: int, now: int) -> tuple[PlainSession, Answer]:

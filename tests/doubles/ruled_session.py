@@ -20,6 +20,7 @@ from tickcell.server.config import Limits
 from tickcell.server.heads import Head, Heads
 from tickcell.server.policy import Policy
 from tickcell.server.record import Record
+from tickcell.server.state_requests import ReadOutputs
 from tickcell.server.store import Applied, Change, Contended, EmbeddedStore, Key, Lost, Verdict
 
 _Result = TypeVar("_Result")
@@ -36,6 +37,8 @@ WORDS = {
     errors.SessionExpired: "expired",
     errors.SessionExists: "exists",
     errors.SessionRestarted: "restarted",
+    errors.SessionClaimed: "claimed",
+    errors.ArgumentInvalid: "argument",
     errors.FrameShape: "shape",
     errors.FrameNotFinite: "not finite",
     errors.StepStale: "stale",
@@ -163,6 +166,34 @@ class RuledSession:
                 moment(now),
             )
         )
+
+    def claim(
+        self, generation: int | None, request: str, new_generation: int, now: int
+    ) -> tuple[RuledSession, Answer]:
+        return self._change(
+            lambda old: lives.claim(
+                lives.live(old, "s", now, self.retention),
+                "s",
+                generation,
+                request,
+                new_generation,
+                moment(now),
+            )
+        )
+
+    def outputs(
+        self, generation: int, first: int | None, count: int, now: int
+    ) -> tuple[RuledSession, Answer]:
+        request = ReadOutputs(KEY, generation, first, count)
+        policy = Policy(CATALOGUE, Limits(), self.retention, is_strict=True)
+        try:
+            found = request.change(self.record, policy, moment(now))
+        except errors.TickcellError as error:
+            return self, _answer(error)
+        first, count = request.steps(found)
+        outputs = np.frombuffer(rules.stored_outputs(found, first, count), "<f4")
+        last = found.history_before(first + count)
+        return self, ("ok", first, tuple(outputs.tolist()), last)
 
     def delete(self, generation: int, now: int) -> tuple[RuledSession, Answer]:
         new, answer = self._change(

@@ -228,6 +228,8 @@ KINDS: dict[str, Callable[[Sender], Message]] = {
     f"{_SESSIONS}ListSessions": _page(pb.ListSessionsRequest),
     f"{_SESSIONS}TouchSession": _life(pb.TouchSessionRequest),
     f"{_SESSIONS}ResetSession": _life(pb.ResetSessionRequest, request_id=Sender.uuid),
+    f"{_SESSIONS}ClaimSession": _life(pb.ClaimSessionRequest, request_id=Sender.uuid),
+    f"{_SESSIONS}GetOutputs": _life(pb.GetOutputsRequest),
     f"{_SESSIONS}DeleteSession": _life(pb.DeleteSessionRequest),
     f"{_SESSIONS}StepSession": _steps(pb.StepSessionRequest),
     f"{_SESSIONS}StreamSteps": _steps(pb.StreamStepsRequest),

@@ -82,8 +82,9 @@ class Attacker(NamedTuple):
         owner = self.owner
         if self.is_operator and "owner" in message.DESCRIPTOR.fields_by_name and message.owner:
             owner = message.owner
-        # A unary step may leave the generation out.
-        generations = {target.generation} | ({0} if hasattr(message, "first_step") else set())
+        # A unary step may leave the generation out, and so may a claim by force.
+        is_free = hasattr(message, "first_step") or getattr(message, "force", False)
+        generations = {target.generation} | ({0} if is_free else set())
         if message.generation not in generations:
             return False
         return (owner, message.session) == (target.owner, target.session)

@@ -290,6 +290,12 @@ CASES: dict[str, Callable[[Scene], None]] = {
     f"{SESSIONS}ResetSession": unknown(
         lambda scene: scene.bob.reset("robot", scene.session.generation, str(uuid.uuid4()))
     ),
+    f"{SESSIONS}ClaimSession": unknown(
+        lambda scene: scene.bob.claim("robot", scene.session.generation)
+    ),
+    f"{SESSIONS}GetOutputs": unknown(
+        lambda scene: scene.bob.outputs("robot", scene.session.generation)
+    ),
     f"{SESSIONS}DeleteSession": unknown(
         lambda scene: scene.bob.delete("robot", scene.session.generation)
     ),
@@ -416,7 +422,7 @@ class TestOperator:
         assert _listed(scene.operator, owner="token:operator") == ["token:operator/m"]
         assert _listed(scene.operator, owner="nobody") == []
 
-    def test_looks_at_renews_resets_and_deletes_anybodys(self, scene: Scene) -> None:
+    def test_looks_at_renews_claims_resets_and_deletes_anybodys(self, scene: Scene) -> None:
         ops = scene.operator
         named: dict[str, Any] = {"session": "robot", "owner": "ann"}
         sessions = ops.sessions
@@ -424,6 +430,10 @@ class TestOperator:
         assert (shown.owner, shown.next_step) == ("ann", 3)
         life = {**named, "generation": scene.session.generation}
         ops.call(sessions.TouchSession, pb.TouchSessionRequest(**life))
+        kept = ops.call(sessions.GetOutputs, pb.GetOutputsRequest(**life))
+        assert list(kept.outputs) == [1.0, 1001.0, 2001.0]
+        claim = pb.ClaimSessionRequest(request_id=str(uuid.uuid4()), **life)
+        life["generation"] = ops.call(sessions.ClaimSession, claim).session.generation
         request = pb.ResetSessionRequest(request_id=str(uuid.uuid4()), **life)
         begun = ops.call(sessions.ResetSession, request).session
         assert begun.owner == "ann"
@@ -436,9 +446,14 @@ class TestOperator:
         with refused_for("SESSION_UNKNOWN"):
             scene.operator.get("robot")
 
-    @pytest.mark.parametrize("method", ["Get", "List", "Touch", "Reset", "Delete"])
-    def test_alone_names_another_owner(self, method: str, scene: Scene) -> None:
-        name = f"{method}Session{'s' if method == 'List' else ''}"
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *("GetSession", "ListSessions", "TouchSession", "ResetSession", "ClaimSession"),
+            *("DeleteSession", "GetOutputs"),
+        ],
+    )
+    def test_alone_names_another_owner(self, name: str, scene: Scene) -> None:
         before = scene.ann.get("robot")
         request = getattr(pb, f"{name}Request")()
         known = {

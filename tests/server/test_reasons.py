@@ -160,6 +160,16 @@ def delete(scene: Scene) -> None:
     scene.step()
 
 
+def claim(scene: Scene) -> None:
+    scene.caller.claim(scene.session.id, scene.session.generation)
+    scene.again(4)
+
+
+def claim_and_step_without_a_generation(scene: Scene) -> None:
+    scene.caller.claim(scene.session.id, scene.session.generation)
+    scene.step()
+
+
 def fill_store(scene: Scene) -> None:
     scene.records.is_full = True
     scene.step()
@@ -280,6 +290,8 @@ PROVOCATIONS: list[tuple[str, Callable[[Scene], object]]] = [
     ("SESSION_DELETED", delete),
     ("SESSION_EXISTS", lambda scene: scene.create(session=scene.session.id)),
     ("SESSION_RESTARTED", lambda scene: scene.step(generation=1, first_step=4)),
+    ("SESSION_CLAIMED", claim),
+    ("SESSION_CLAIMED", claim_and_step_without_a_generation),
     ("STEP_STALE", lambda scene: scene.again(0)),
     ("STEP_GAP", lambda scene: scene.again(5)),
     ("STEP_CONFLICT", lambda scene: scene.again(3, 2.0)),

@@ -11,7 +11,7 @@ import json
 import pathlib
 import struct
 import zlib
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from tickcell.server import errors, lives, record
 from tickcell.server.clock import Moment
-from tickcell.server.record import Life, Record
+from tickcell.server.record import Generation, Life, Record
 from tickcell.wire import history
 
 GOLDEN = pathlib.Path(__file__).parent / "golden_records"
@@ -58,6 +58,9 @@ def records(draw: st.DrawFn) -> Record:
         reset_request_id=draw(texts),
         labels=draw(st.dictionaries(texts, texts, max_size=3)),
         follows=draw(texts),
+        past=tuple(draw(st.lists(st.builds(Generation, int64s, texts), max_size=3))),
+        claim_request_id=draw(texts),
+        is_claimed=draw(st.booleans()),
         unknown=draw(st.dictionaries(st.text("xyz", min_size=1), json_values, max_size=3)),
     )
     kept = draw(st.integers(0, life.window))
@@ -188,10 +191,26 @@ class TestGoldenRecords:
     BEGUN = ALIVE._replace(
         life=dataclasses.replace(LIFE, follows="9b2f8c1d-5e64-4f0a-b3a7-2d1c6e8f0a95")
     )
-    WRITTEN = pytest.mark.parametrize(
-        ("name", "written"),
-        [("version_1", ALIVE), ("version_1_deleted", DELETED), ("version_1_begun", BEGUN)],
+    RESET = ALIVE._replace(
+        life=dataclasses.replace(LIFE, past=(Generation(4503599627370490, "reset"),))
     )
+    CLAIMED = ALIVE._replace(
+        life=dataclasses.replace(
+            LIFE,
+            past=(Generation(4503599627370490, "reset"), Generation(4503599627370491, "claimed")),
+            reset_request_id="",
+            claim_request_id="1d7f5a3c-90b2-4e68-8c1d-7a2e4b6f8d03",
+            is_claimed=True,
+        )
+    )
+    RECORDS: ClassVar = {
+        "version_1": ALIVE,
+        "version_1_deleted": DELETED,
+        "version_1_begun": BEGUN,
+        "version_1_reset": RESET,
+        "version_2_claimed": CLAIMED,
+    }
+    WRITTEN = pytest.mark.parametrize(("name", "written"), RECORDS.items())
 
     @WRITTEN
     def test_it_is_read(self, name: str, written: Record) -> None:
@@ -203,7 +222,7 @@ class TestGoldenRecords:
 
     def test_each_file_is_tried(self) -> None:
         files = {path.name for path in GOLDEN.iterdir()}
-        assert files == {"version_1", "version_1_deleted", "version_1_begun"}
+        assert files == {*self.RECORDS}
 
 
 class TestDamage:
@@ -275,8 +294,8 @@ class TestDamage:
         encoded = record.encode(KEY, BEGINNING)
         assert record.problem(KEY, encoded) is None
         assert record.problem(KEY, encoded[:-1]) == "it does not match its checksum"
-        newer = with_checksum(encoded[:2] + b"\x02" + encoded[3:-4])
-        assert record.problem(KEY, newer) == "it has version 2, which only a newer tickcell reads"
+        newer = with_checksum(encoded[:2] + b"\x03" + encoded[3:-4])
+        assert record.problem(KEY, newer) == "it has version 3, which only a newer tickcell reads"
 
 
 class TestGrowth:
@@ -284,14 +303,14 @@ class TestGrowth:
 
     MORE = pytest.mark.parametrize("more", [b"\x01", b"of a later version"])
 
-    @pytest.mark.parametrize("version", [2, 300])
+    @pytest.mark.parametrize("version", [3, 300])
     def test_version_that_is_newer_is_no_damage(self, version: int) -> None:
         body = bytearray(record.encode(KEY, BEGINNING)[:-4])
         struct.pack_into("<H", body, 2, version)
         with pytest.raises(errors.RecordNewer, match="serve it with a newer one") as caught:
             record.decode(KEY, with_checksum(bytes(body)))
         assert caught.value.metadata["version"] == str(version)
-        assert caught.value.metadata["max_version"] == "1"
+        assert caught.value.metadata["max_version"] == "2"
         assert caught.value.metadata["session"] == "session"
 
     def test_flipped_bit_in_the_version_is_damage(self) -> None:

@@ -86,6 +86,19 @@ class LossyNetwork(RuleBasedStateMachine):
     def send_a_reset(self, client: int, request: str) -> None:
         self.sent.append(("reset", self.beliefs[client][0], request))
 
+    @rule(client=st.integers(0, 1), request=st.sampled_from("abc"), is_forced=st.booleans())
+    def send_a_claim(self, client: int, request: str, is_forced: bool) -> None:
+        generation = None if is_forced else self.beliefs[client][0]
+        self.sent.append(("claim", generation, request))
+
+    @rule(
+        client=st.integers(0, 1),
+        first=st.none() | st.integers(0, 12),
+        count=st.integers(-1, 7),
+    )
+    def send_for_outputs(self, client: int, first: int | None, count: int) -> None:
+        self.sent.append(("outputs", self.beliefs[client][0], first, count))
+
     @rule(request=st.sampled_from(["c0", "c1", "c2"]), kind=st.sampled_from(["create", "begin"]))
     def send_a_creation(self, request: str, kind: str) -> None:
         self.sent.append((kind, request))
@@ -114,7 +127,7 @@ class LossyNetwork(RuleBasedStateMachine):
     def deliver(self, index: int, reply_to: int | None = None) -> None:
         """Delivers a copy of a request; the reply may be lost, or reach either client."""
         name, *arguments = self.sent[index]
-        if name in ("create", "begin", "reset"):
+        if name in ("create", "begin", "reset", "claim"):
             arguments.append(self.lives + 1)
         self.plain, expected = getattr(self.plain, name)(*arguments, self.now)
         before = self.ruled.stored

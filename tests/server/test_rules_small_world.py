@@ -61,7 +61,18 @@ def requests(lives: int, most_lives: int) -> list[tuple[Any, ...]]:
         for first in range(STEPS + 1)
         for frames in ((1.0,), (1.0, 2.0))
     ]
+    asked += [
+        ("outputs", generation, first, count)
+        for generation in generations[1:]
+        for first in (None, *range(STEPS + 2))
+        for count in range(-1, MOST + 2)
+    ]
     if lives < most_lives:
+        asked += [
+            ("claim", generation, request, lives + 1)
+            for generation in generations
+            for request in ("k1", "k2")
+        ]
         asked += [
             ("reset", generation, request, lives + 1)
             for generation in generations[1:]
@@ -84,11 +95,16 @@ def assert_holds(ruled: RuledSession, plain: PlainSession) -> None:
         return
     life, frames = record.life, plain.lived.frames
     assert (life.generation, record.next_step) == plain.view()
-    assert (life.request_id, life.reset_request_id) == (
+    assert (life.request_id, life.reset_request_id, life.claim_request_id) == (
         plain.create_request,
         plain.lived.reset_request,
+        plain.lived.claim_request,
     )
-    assert life.follows == plain.follows
+    assert (life.follows, life.past, life.is_claimed) == (
+        plain.follows,
+        plain.ends,
+        plain.is_claimed,
+    )
     assert (record.renew_ns, record.renew_wall_ns) == moment(plain.renewed)
     assert life.delete_ns == plain.deleted
     window = () if life.is_deleted and not plain.keeps_window else frames[-WINDOW:]
@@ -109,13 +125,19 @@ def key(plain: PlainSession, lives: int, now: int) -> tuple[object, ...]:
     idle = min(now - plain.renewed, TTL + RETENTION)
     return (
         *(plain.life, plain.create_request, plain.follows, plain.keeps_window),
+        *(plain.ends, plain.is_claimed),
         *(deleted, idle, lives),
     )
 
 
-@pytest.mark.parametrize("most_lives", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_every_request_in_every_state_is_answered_as_plain_python_says(most_lives: int) -> None:
-    assert_world_is_right(most_lives, STEPS, None)
+@pytest.mark.parametrize(
+    ("most_lives", "most_steps"),
+    [(1, STEPS), (2, 2), *(pytest.param(lives, STEPS, marks=pytest.mark.slow) for lives in (2, 3))],
+)
+def test_every_request_in_every_state_is_answered_as_plain_python_says(
+    most_lives: int, most_steps: int
+) -> None:
+    assert_world_is_right(most_lives, most_steps, None)
 
 
 def test_so_it_is_on_sqlite(tmp_path: pathlib.Path) -> None:
@@ -161,7 +183,7 @@ def assert_world_is_right(most_lives: int, most_steps: int, store: EmbeddedStore
                 frontier.append(successor)
     print(f"{len(seen)} states, {tried} requests")
     # With one life there is nothing to mistake it for.
-    others = {"exists", "restarted"} if most_lives > 1 else set()
+    others = {"exists", "restarted", "claimed"} if most_lives > 1 else set()
     assert words == others | {
         "ok",
         "new",
@@ -173,4 +195,5 @@ def assert_world_is_right(most_lives: int, most_steps: int, store: EmbeddedStore
         "stale",
         "gap",
         "conflict",
+        "argument",
     }

@@ -215,7 +215,7 @@ class AsyncSession(SessionView):
             core = self._core
             core.check_open()
             kind = AsyncDrawing if hasattr(frames, "__aiter__") else ThreadDrawing
-            drawing = core.unanswered.drawing_from(frames, core.encoder, kind)
+            drawing = core.unanswered.drawing_from(frames, core.encoder(), kind)
             pipeline = drawing.feed(
                 lambda: self._open_pipeline(drawing, max_chunk=max_chunk, backlog=backlog),
                 can_wait=backlog is None,

@@ -10,6 +10,7 @@
     │  │  │  └─ CreateLostError     the store had the session, and has it no more
     │  │  └─ SessionExpiredError, SessionDeletedError
     │  ├─ SessionExistsError
+    │  ├─ SessionClaimedError
     │  ├─ SessionRestartedError
     │  │  └─ ResetLostError         the store has the life before again
     │  ├─ StepStaleError, StepGapError, StepConflictError
@@ -152,6 +153,12 @@ class SessionRestartedError(RefusedError):
     """The session was reset or created anew since the generation that the request names."""
 
     reason = "SESSION_RESTARTED"
+
+
+class SessionClaimedError(RefusedError):
+    """Another caller has claimed the session since, and goes on with it."""
+
+    reason = "SESSION_CLAIMED"
 
 
 class ResetLostError(SessionRestartedError):

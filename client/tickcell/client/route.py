@@ -167,7 +167,8 @@ class Route:
         if isinstance(failure, errors.CallerUnknownError):
             failure.may_pass = connection.token != self._shown.token()
         if len(self._servers) > 1 and isinstance(
-            failure, errors.SessionEndedError | errors.SessionRestartedError
+            failure,
+            errors.SessionEndedError | errors.SessionRestartedError | errors.SessionClaimedError,
         ):
             try:
                 store_id = yield from self._store_of(connection, failure)

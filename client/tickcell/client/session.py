@@ -264,7 +264,7 @@ class Session(SessionView):
         itself: Sequence[weakref.ref[Generator[NDArray[np.float32], None, None]]],
     ) -> Generator[NDArray[np.float32], None, None]:
         self._check_open()
-        drawing = self._core.unanswered.drawing_from(frames, self._core.encoder)
+        drawing = self._core.unanswered.drawing_from(frames, self._core.encoder())
         self._streaming = itself[0]
         try:
             pipeline = drawing.feed(

@@ -233,6 +233,8 @@ class SessionCore:
             yield from unary_calls.delete_session(self.route, self.id, self.life.generation)
         except errors.SessionEndedError:
             pass
+        except errors.SessionClaimedError:
+            _log.warning("%s: was claimed by others; it is left to them", self.id)
         except errors.SessionRestartedError as error:
             if isinstance(self.life.explained(error), errors.ResetLostError):
                 _log.warning("%s: its reset was lost; the life before is left alone", self.id)
@@ -305,9 +307,8 @@ class SessionCore:
         self.unanswered.leave(stream.leave())
         self.stream = None
 
-    @property
     def encoder(self) -> Encoder:
-        """Takes frames out of a stream's source."""
+        """Returns what takes frames out of a stream's source."""
         return Encoder(self.frames, lambda: self._end)
 
     def encode(self, frame: ArrayLike) -> bytes:

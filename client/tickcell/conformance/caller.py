@@ -6,6 +6,7 @@ import collections
 import contextlib
 import queue
 import re
+import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,7 @@ CODES = {
     "SESSION_DELETED": "NOT_FOUND",
     "SESSION_EXISTS": "ALREADY_EXISTS",
     "SESSION_RESTARTED": "ABORTED",
+    "SESSION_CLAIMED": "ABORTED",
     "STEP_STALE": "OUT_OF_RANGE",
     "STEP_GAP": "OUT_OF_RANGE",
     "STEP_CONFLICT": "ABORTED",
@@ -272,6 +274,21 @@ class Caller:
         )
         started: pb.Session = self.call(self.sessions.ResetSession, request).session
         return started
+
+    def claim(self, session: str, generation: int, request_id: str = "", **fields: Any) -> Any:
+        """Claims a session; returns it."""
+        request = pb.ClaimSessionRequest(
+            session=session,
+            generation=generation,
+            request_id=request_id or str(uuid.uuid4()),
+            **fields,
+        )
+        return self.call(self.sessions.ClaimSession, request).session
+
+    def outputs(self, session: str, generation: int, **fields: Any) -> pb.GetOutputsResponse:
+        request = pb.GetOutputsRequest(session=session, generation=generation, **fields)
+        answered: pb.GetOutputsResponse = self.call(self.sessions.GetOutputs, request)
+        return answered
 
     def delete(self, session: str, generation: int) -> None:
         request = pb.DeleteSessionRequest(session=session, generation=generation)

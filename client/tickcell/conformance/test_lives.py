@@ -28,7 +28,9 @@ UNARY_METHODS = (
     "ListSessions",
     "TouchSession",
     "ResetSession",
+    "ClaimSession",
     "DeleteSession",
+    "GetOutputs",
     "StepSession",
 )
 
@@ -190,9 +192,9 @@ class TestDelete:
 
 
 class TestEveryMethod:
-    """What holds for touch, reset and delete alike."""
+    """What holds for touch, reset, claim, delete and a look at outputs alike."""
 
-    @pytest.fixture(params=["touch", "reset", "delete"])
+    @pytest.fixture(params=["touch", "reset", "claim", "delete", "outputs"])
     def change(self, request: pytest.FixtureRequest, caller: Caller) -> Any:
         if request.param == "reset":
             return lambda session, generation: caller.reset(session, generation, str(uuid.uuid4()))
@@ -244,7 +246,7 @@ class TestEveryMethod:
         assert metadata == {"expected": f"{method}Request"}
 
     def test_method_that_does_not_exist_is_for_grpc_to_refuse(self, caller: Caller) -> None:
-        call: Any = caller.channel.unary_unary("/tickcell.v1.SessionService/ForkSession")
+        call: Any = caller.channel.unary_unary("/tickcell.v1.SessionService/SplitSession")
         with pytest.raises(grpc.RpcError) as caught:
             caller.call(call, b"")
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

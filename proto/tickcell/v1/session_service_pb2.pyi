@@ -177,6 +177,26 @@ class ResetSessionResponse(_message.Message):
     session: Session
     def __init__(self, session: _Optional[_Union[Session, _Mapping]] = ...) -> None: ...
 
+class ClaimSessionRequest(_message.Message):
+    __slots__ = ("session", "generation", "request_id", "force", "owner")
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    session: str
+    generation: int
+    request_id: str
+    force: bool
+    owner: str
+    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., request_id: _Optional[str] = ..., force: _Optional[bool] = ..., owner: _Optional[str] = ...) -> None: ...
+
+class ClaimSessionResponse(_message.Message):
+    __slots__ = ("session",)
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    session: Session
+    def __init__(self, session: _Optional[_Union[Session, _Mapping]] = ...) -> None: ...
+
 class DeleteSessionRequest(_message.Message):
     __slots__ = ("session", "generation", "owner")
     SESSION_FIELD_NUMBER: _ClassVar[int]
@@ -192,6 +212,38 @@ class DeleteSessionResponse(_message.Message):
     STORE_ID_FIELD_NUMBER: _ClassVar[int]
     store_id: str
     def __init__(self, store_id: _Optional[str] = ...) -> None: ...
+
+class GetOutputsRequest(_message.Message):
+    __slots__ = ("session", "generation", "first_step", "step_count", "owner")
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
+    STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    session: str
+    generation: int
+    first_step: int
+    step_count: int
+    owner: str
+    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., first_step: _Optional[int] = ..., step_count: _Optional[int] = ..., owner: _Optional[str] = ...) -> None: ...
+
+class GetOutputsResponse(_message.Message):
+    __slots__ = ("session", "generation", "first_step", "step_count", "outputs", "history", "store_id")
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
+    STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    HISTORY_FIELD_NUMBER: _ClassVar[int]
+    STORE_ID_FIELD_NUMBER: _ClassVar[int]
+    session: str
+    generation: int
+    first_step: int
+    step_count: int
+    outputs: _containers.RepeatedScalarFieldContainer[float]
+    history: bytes
+    store_id: str
+    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., first_step: _Optional[int] = ..., step_count: _Optional[int] = ..., outputs: _Optional[_Iterable[float]] = ..., history: _Optional[bytes] = ..., store_id: _Optional[str] = ...) -> None: ...
 
 class StepSessionRequest(_message.Message):
     __slots__ = ("session", "generation", "first_step", "step_count", "frames", "expected_history")

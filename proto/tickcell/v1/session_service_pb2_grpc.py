@@ -61,10 +61,20 @@ class SessionServiceStub:
                 request_serializer=tickcell_dot_v1_dot_session__service__pb2.ResetSessionRequest.SerializeToString,
                 response_deserializer=tickcell_dot_v1_dot_session__service__pb2.ResetSessionResponse.FromString,
                 _registered_method=True)
+        self.ClaimSession = channel.unary_unary(
+                '/tickcell.v1.SessionService/ClaimSession',
+                request_serializer=tickcell_dot_v1_dot_session__service__pb2.ClaimSessionRequest.SerializeToString,
+                response_deserializer=tickcell_dot_v1_dot_session__service__pb2.ClaimSessionResponse.FromString,
+                _registered_method=True)
         self.DeleteSession = channel.unary_unary(
                 '/tickcell.v1.SessionService/DeleteSession',
                 request_serializer=tickcell_dot_v1_dot_session__service__pb2.DeleteSessionRequest.SerializeToString,
                 response_deserializer=tickcell_dot_v1_dot_session__service__pb2.DeleteSessionResponse.FromString,
+                _registered_method=True)
+        self.GetOutputs = channel.unary_unary(
+                '/tickcell.v1.SessionService/GetOutputs',
+                request_serializer=tickcell_dot_v1_dot_session__service__pb2.GetOutputsRequest.SerializeToString,
+                response_deserializer=tickcell_dot_v1_dot_session__service__pb2.GetOutputsResponse.FromString,
                 _registered_method=True)
         self.StepSession = channel.unary_unary(
                 '/tickcell.v1.SessionService/StepSession',
@@ -91,8 +101,9 @@ class SessionServiceServicer:
     def CreateSession(self, request, context):
         """Creates a session, pinned to a model. Idempotent by request_id: the same
         request_id returns the session it created, and SESSION_EXPIRED or
-        SESSION_DELETED once that has ended. Another request for a live session's
-        id is SESSION_EXISTS; the id of an ended session may be used anew.
+        SESSION_DELETED once that has ended, or SESSION_CLAIMED once another caller
+        has claimed it. Another request for a live session's id is SESSION_EXISTS;
+        the id of an ended session may be used anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -127,9 +138,32 @@ class SessionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ClaimSession(self, request, context):
+        """Hands a session over to the caller: its state, its steps and its window go
+        on under a new generation, so that whoever had it before can do nothing
+        more with it, however late its requests arrive: they are SESSION_CLAIMED.
+        That is so for requests without a generation, too, until the session is
+        reset or begun anew. A claim names the generation that its caller saw, so
+        that of two only one succeeds, and a late one takes the session from
+        nobody. Renews the session. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteSession(self, request, context):
         """Deletes a session. Idempotent: deleting the same generation again
         succeeds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOutputs(self, request, context):
+        """Gets the outputs of a session's last steps again, as far as its window has
+        them; no frames are needed. A step that has left the window is STEP_STALE,
+        one that is not applied yet STEP_GAP. Changes nothing, and does not renew
+        the session.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -201,10 +235,20 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     request_deserializer=tickcell_dot_v1_dot_session__service__pb2.ResetSessionRequest.FromString,
                     response_serializer=tickcell_dot_v1_dot_session__service__pb2.ResetSessionResponse.SerializeToString,
             ),
+            'ClaimSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClaimSession,
+                    request_deserializer=tickcell_dot_v1_dot_session__service__pb2.ClaimSessionRequest.FromString,
+                    response_serializer=tickcell_dot_v1_dot_session__service__pb2.ClaimSessionResponse.SerializeToString,
+            ),
             'DeleteSession': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteSession,
                     request_deserializer=tickcell_dot_v1_dot_session__service__pb2.DeleteSessionRequest.FromString,
                     response_serializer=tickcell_dot_v1_dot_session__service__pb2.DeleteSessionResponse.SerializeToString,
+            ),
+            'GetOutputs': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOutputs,
+                    request_deserializer=tickcell_dot_v1_dot_session__service__pb2.GetOutputsRequest.FromString,
+                    response_serializer=tickcell_dot_v1_dot_session__service__pb2.GetOutputsResponse.SerializeToString,
             ),
             'StepSession': grpc.unary_unary_rpc_method_handler(
                     servicer.StepSession,
@@ -370,6 +414,33 @@ class SessionService:
             _registered_method=True)
 
     @staticmethod
+    def ClaimSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tickcell.v1.SessionService/ClaimSession',
+            tickcell_dot_v1_dot_session__service__pb2.ClaimSessionRequest.SerializeToString,
+            tickcell_dot_v1_dot_session__service__pb2.ClaimSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def DeleteSession(request,
             target,
             options=(),
@@ -386,6 +457,33 @@ class SessionService:
             '/tickcell.v1.SessionService/DeleteSession',
             tickcell_dot_v1_dot_session__service__pb2.DeleteSessionRequest.SerializeToString,
             tickcell_dot_v1_dot_session__service__pb2.DeleteSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOutputs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tickcell.v1.SessionService/GetOutputs',
+            tickcell_dot_v1_dot_session__service__pb2.GetOutputsRequest.SerializeToString,
+            tickcell_dot_v1_dot_session__service__pb2.GetOutputsResponse.FromString,
             options,
             channel_credentials,
             insecure,

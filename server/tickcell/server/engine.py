@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tickcell.server import errors, lives, model_versions, record, rounds
+from tickcell.server import errors, lives, model_versions, record, rounds, rules
 from tickcell.server.driver import Driver
 from tickcell.server.heads import Heads
 from tickcell.server.in_slices import InSlices
@@ -24,6 +24,8 @@ from tickcell.server.model_control import ModelControl
 from tickcell.server.pieces import Pieces
 from tickcell.server.policy import Policy
 from tickcell.server.repository import Repository
+from tickcell.server.rounds import Stepped
+from tickcell.server.state_requests import Claim, ReadOutputs
 from tickcell.server.store.contract import Key, NetworkStore
 from tickcell.server.store.errors import StoreAwayError, StoreError
 from tickcell.server.sweep import Sweep
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from tickcell.server.observer import Observer
     from tickcell.server.quotas import Quotas
     from tickcell.server.record import Record
-    from tickcell.server.rounds import Request, Stepped
+    from tickcell.server.rounds import Request
     from tickcell.server.rules import StepRequest
     from tickcell.server.store import EmbeddedStore
     from tickcell.server.store.contract import AwaitedStore, Counts
@@ -104,8 +106,8 @@ class Engine:
 
         Raises, when awaited:
           SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
-          SessionRestarted, FrameShape, FrameNotFinite, ArgumentInvalid, StepStale, StepGap,
-            StepConflict: see `rules.decide`.
+          SessionClaimed, SessionRestarted, FrameShape, FrameNotFinite, ArgumentInvalid,
+            StepStale, StepGap, StepConflict: see `rules.decide`.
           ModelNotServed, NumericsChanged, FrameOutOfRange, OutputNotFinite: new steps
             cannot be computed.
 
@@ -122,7 +124,7 @@ class Engine:
         """Creates a session, or returns the one that the same request created.
 
         Raises:
-          SessionExists, SessionDeleted, SessionExpired: see `lives.create`.
+          SessionExists, SessionClaimed, SessionDeleted, SessionExpired: see `lives.create`.
           ArgumentInvalid: see `life_requests.Create`.
           SessionsFull, OwnerSessionsFull: as many are alive as there may be, or of its owner.
         """
@@ -149,7 +151,7 @@ class Engine:
           The record with which the life began, or as it is now; and the steps' answer.
 
         Raises:
-          SessionDeleted, SessionExpired, SessionRestarted: see `lives.begin`.
+          SessionDeleted, SessionExpired, SessionClaimed, SessionRestarted: see `lives.begin`.
           ArgumentInvalid, FrameShape, FrameNotFinite, FrameOutOfRange: see
             `life_requests.Begin`; nothing has begun.
           SessionsFull, OwnerSessionsFull: as many are alive as there may be, or of its owner.
@@ -183,7 +185,7 @@ class Engine:
 
         Raises:
           SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
-          SessionRestarted: another generation is meant.
+          SessionClaimed, SessionRestarted: another generation is meant.
         """
         touched: Record = await self._driver.enter(Touch(caller.key(session), generation))
         return touched
@@ -193,19 +195,59 @@ class Engine:
 
         Raises:
           SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
-          SessionRestarted: another generation is meant.
+          SessionClaimed, SessionRestarted: another generation is meant.
           ModelNotServed: its model, which gives the initial state, is not served.
         """
         request = Reset(caller.key(session), generation, request_id)
         begun: Record = await self._with_its_model(request)
         return begun
 
+    async def claim(
+        self, caller: Caller, session: str, generation: int | None, request_id: str
+    ) -> Record:
+        """Hands a session over to the caller, under a new generation.
+
+        Args:
+          caller: who takes it.
+          session: its id.
+          generation: the one that the caller saw; None for whichever lives.
+          request_id: identifies the request; its repetition returns the claim.
+
+        Raises:
+          SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
+          SessionClaimed, SessionRestarted: another generation is meant.
+        """
+        request = Claim(caller.key(session), generation, request_id)
+        claimed: Record = await self._driver.enter(request)
+        return claimed
+
+    async def read_outputs(
+        self,
+        caller: Caller,
+        session: str,
+        generation: int,
+        first_step: int | None,
+        step_count: int,
+    ) -> Stepped:
+        """Returns the outputs of steps that are in the window; see `rules.window_steps`.
+
+        Raises:
+          SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
+          SessionClaimed, SessionRestarted: another generation is meant.
+          ArgumentInvalid, StepStale, StepGap: the window does not have the steps.
+        """
+        request = ReadOutputs(caller.key(session), generation, first_step, step_count)
+        found: Record = await self._driver.enter(request)
+        first, count = request.steps(found)
+        outputs = rules.stored_outputs(found, first, count)
+        return Stepped(found.life, first, outputs, found.history_before(first + count), count)
+
     async def delete(self, caller: Caller, session: str, generation: int) -> None:
         """Deletes a session; deleting the same generation again succeeds.
 
         Raises:
           SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
-          SessionRestarted: another generation is meant.
+          SessionClaimed, SessionRestarted: another generation is meant.
         """
         await self._driver.enter(Delete(caller.key(session), generation))
 
@@ -216,7 +258,7 @@ class Engine:
 
         Raises:
           SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
-          SessionRestarted: another generation is meant.
+          SessionClaimed, SessionRestarted: another generation is meant.
         """
         await self._driver.enter(End(caller.key(session), generation))
 

@@ -6,7 +6,7 @@
     ├─ SessionUnknown, SessionExpired, SessionDeleted          NOT_FOUND
     ├─ ModelUnknown                                            NOT_FOUND
     ├─ SessionExists                                           ALREADY_EXISTS
-    ├─ SessionRestarted, StepConflict                          ABORTED
+    ├─ SessionRestarted, SessionClaimed, StepConflict          ABORTED
     ├─ StepStale, StepGap                                      OUT_OF_RANGE
     ├─ ModelNotServed, NumericsChanged, OutputNotFinite        FAILED_PRECONDITION
     ├─ ModelBroken, ModelsUncontrolled, RecordNewer            FAILED_PRECONDITION
@@ -116,6 +116,13 @@ class SessionRestarted(TickcellError):
 
     code = "ABORTED"
     reason = "SESSION_RESTARTED"
+
+
+class SessionClaimed(TickcellError):
+    """Another caller has claimed the session since the request's generation."""
+
+    code = "ABORTED"
+    reason = "SESSION_CLAIMED"
 
 
 class StepStale(TickcellError):

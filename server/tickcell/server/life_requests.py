@@ -36,7 +36,7 @@ class Create(NamedTuple):
     """Creates a session, or returns the one that the same request created.
 
     Raises, of a change:
-      SessionExists, SessionDeleted, SessionExpired: see `lives.create`.
+      SessionExists, SessionClaimed, SessionDeleted, SessionExpired: see `lives.create`.
       ArgumentInvalid: its series and window together are too many, or a single step would
         not fit into a request or its answer.
     """
@@ -94,7 +94,7 @@ class Begin:
     Its first steps are checked before, so that a life begins with steps that it takes.
 
     Raises, of a change:
-      SessionDeleted, SessionExpired, SessionRestarted: see `lives.begin`.
+      SessionDeleted, SessionExpired, SessionClaimed, SessionRestarted: see `lives.begin`.
       ArgumentInvalid: see `Create`.
       FrameShape, FrameNotFinite, FrameOutOfRange: the first steps do not fit the model.
 

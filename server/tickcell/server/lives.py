@@ -14,7 +14,7 @@ import dataclasses
 from typing import TYPE_CHECKING, NamedTuple
 
 from tickcell.server import errors
-from tickcell.server.record import Life, Record
+from tickcell.server.record import Generation, Life, Record
 from tickcell.server.store.contract import Pin
 from tickcell.wire import history
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # What a step message may have beside its vector: the longest id, the indices, a history,
 # and room for fields to come.
 _BESIDE_VECTOR_BYTES = 256
+# So many generations before the current one a record remembers.
+_PAST = 8
 
 
 class CreateRequest(NamedTuple):
@@ -126,11 +128,12 @@ def create(record: Record | None, request: CreateRequest, now: Moment, retention
 
     Raises:
       SessionExists: a live session of this id was created by another request.
+      SessionClaimed: this request created it, and another caller has claimed it.
       SessionDeleted, SessionExpired: this request created a session that has ended.
     """
     if record is not None and not is_forgotten(record, now.store_ns, retention_ns):
         if record.life.request_id == request.request_id:
-            return live(record, request.session, now.store_ns, retention_ns)
+            return _begun(record, request, now, retention_ns)
         if not has_ended(record, now.store_ns):
             raise errors.SessionExists(
                 f"{request.session}: exists already, at step {record.next_step}; attach to it, "
@@ -151,18 +154,32 @@ def begin(record: Record | None, request: CreateRequest, now: Moment, retention_
     Raises:
       SessionDeleted, SessionExpired: this request began a life that has ended.
       SessionRestarted: this request began the life before this one.
+      SessionClaimed: another caller has claimed the life that it began.
     """
     if record is None or is_forgotten(record, now.store_ns, retention_ns):
         return _created(request, now)
-    begun_by = record.life.request_id
-    if begun_by == request.request_id:
-        return live(record, request.session, now.store_ns, retention_ns)
-    if record.life.follows == request.request_id:
-        raise restarted(record, request.session, request.generation)
-    return _created(request, now, follows=begun_by)
+    life = record.life
+    if life.request_id == request.request_id:
+        return _begun(record, request, now, retention_ns)
+    if life.follows == request.request_id:
+        raise superseded(record, request.session, request.generation)
+    past = () if has_ended(record, now.store_ns) else _past(life, "begun")
+    return _created(request, now, follows=life.request_id, past=past)
 
 
-def _created(request: CreateRequest, now: Moment, follows: str = "") -> Record:
+def _begun(record: Record, request: CreateRequest, now: Moment, retention_ns: int) -> Record:
+    """Returns the life that a request has begun, if it is still its caller's."""
+    found = live(record, request.session, now.store_ns, retention_ns)
+    check_unclaimed(found, request.session)
+    return found
+
+
+def _created(
+    request: CreateRequest,
+    now: Moment,
+    follows: str = "",
+    past: tuple[Generation, ...] = (),
+) -> Record:
     """Returns the record of a new session, or of a new life of one."""
     life = Life(
         generation=request.generation,
@@ -180,6 +197,7 @@ def _created(request: CreateRequest, now: Moment, follows: str = "") -> Record:
         request_id=request.request_id,
         labels=request.labels,
         follows=follows,
+        past=past,
     )
     return Record(
         life,
@@ -195,11 +213,16 @@ def _created(request: CreateRequest, now: Moment, follows: str = "") -> Record:
     )
 
 
+def _past(life: Life, end: str) -> tuple[Generation, ...]:
+    """Returns the generations that are over once a life's own has ended so."""
+    return (*life.past, Generation(life.generation, end))[-_PAST:]
+
+
 def touch(record: Record, session: str, generation: int, now: Moment) -> Record:
     """Returns the record of a live session, renewed.
 
     Raises:
-      SessionRestarted: the request means another generation.
+      SessionRestarted, SessionClaimed: the request means another generation.
     """
     check_generation(record, session, generation)
     return _renewed(record, now)
@@ -224,7 +247,7 @@ def reset(
       now: the moment to which the session is renewed.
 
     Raises:
-      SessionRestarted: the request means another generation.
+      SessionRestarted, SessionClaimed: the request means another generation.
     """
     if record.life.reset_request_id == request_id:
         return record
@@ -232,7 +255,12 @@ def reset(
     new_generation, state, numerics = begin(record)
     return _renewed(record, now)._replace(
         life=dataclasses.replace(
-            record.life, generation=new_generation, reset_request_id=request_id
+            record.life,
+            generation=new_generation,
+            past=_past(record.life, "reset"),
+            reset_request_id=request_id,
+            claim_request_id="",
+            is_claimed=False,
         ),
         kept=0,
         next_step=0,
@@ -244,6 +272,44 @@ def reset(
     )
 
 
+def claim(
+    record: Record,
+    session: str,
+    generation: int | None,
+    request_id: str,
+    new_generation: int,
+    now: Moment,
+) -> Record:
+    """Returns the record of a live session that is handed over: all but its generation goes on.
+
+    Args:
+      record: of a live session.
+      session: its id.
+      generation: the one that the claimant saw; None for whichever lives.
+      request_id: identifies the request; while the generation lives that it began, its
+        repetition returns that.
+      new_generation: the one that begins.
+      now: the moment to which the session is renewed.
+
+    Raises:
+      SessionRestarted, SessionClaimed: the request means another generation.
+    """
+    if record.life.claim_request_id == request_id:
+        return record
+    if generation is not None:
+        check_generation(record, session, generation)
+    return _renewed(record, now)._replace(
+        life=dataclasses.replace(
+            record.life,
+            generation=new_generation,
+            past=_past(record.life, "claimed"),
+            reset_request_id="",
+            claim_request_id=request_id,
+            is_claimed=True,
+        )
+    )
+
+
 def delete(
     record: Record | None, session: str, generation: int, now: Moment, retention_ns: int
 ) -> Record:
@@ -252,7 +318,7 @@ def delete(
     Raises:
       SessionUnknown, SessionDeleted, SessionExpired: it is not alive, and this is not
         the repetition of its deletion.
-      SessionRestarted: the request means another generation.
+      SessionRestarted, SessionClaimed: the request means another generation.
     """
     if (
         record is not None
@@ -274,7 +340,7 @@ def end(
     Raises:
       SessionUnknown, SessionDeleted, SessionExpired: it is not alive, and this is not
         the repetition of its end.
-      SessionRestarted: the request means another generation.
+      SessionRestarted, SessionClaimed: the request means another generation.
     """
     if record is not None and record.life.is_deleted:
         return delete(record, session, generation, now, retention_ns)
@@ -347,18 +413,46 @@ def _ended(
 
 
 def check_generation(record: Record, session: str, generation: int) -> None:
-    """Raises SessionRestarted unless the generation is the record's."""
+    """Raises SessionRestarted or SessionClaimed unless the generation is the record's."""
     if generation != record.life.generation:
-        raise restarted(record, session, generation)
+        raise superseded(record, session, generation)
 
 
-def restarted(record: Record, session: str, generation: int) -> errors.SessionRestarted:
-    """Returns the answer to a request that means another generation."""
+def check_unclaimed(record: Record, session: str) -> None:
+    """Raises SessionClaimed for a request without a generation, if another caller has claimed it.
+
+    Whoever names no generation might be the one from whom the session was taken.
+    """
+    if record.life.is_claimed:
+        raise errors.SessionClaimed(
+            f"{session}: was claimed, and is at step {record.next_step} of generation "
+            f"{record.life.generation}, which the request does not name; claim it anew to go on "
+            "with it.",
+            session=session,
+            generation=record.life.generation,
+            next_step=record.next_step,
+        )
+
+
+def superseded(
+    record: Record, session: str, generation: int
+) -> errors.SessionRestarted | errors.SessionClaimed:
+    """Returns the answer to a request that means another generation than the current one."""
+    numbers = {
+        "session": session,
+        "got_generation": generation,
+        "generation": record.life.generation,
+        "next_step": record.next_step,
+    }
+    now = f"is now {record.life.generation}, at step {record.next_step}"
+    if Generation(generation, "claimed") in record.life.past:
+        return errors.SessionClaimed(
+            f"{session}: got generation {generation}, but another caller has claimed the session, "
+            f"which {now}; claim it anew to go on with it.",
+            **numbers,
+        )
     return errors.SessionRestarted(
-        f"{session}: got generation {generation}, but the session was restarted and is now "
-        f"{record.life.generation}, at step {record.next_step}; attach to it anew.",
-        session=session,
-        got_generation=generation,
-        generation=record.life.generation,
-        next_step=record.next_step,
+        f"{session}: got generation {generation}, but the session was restarted and {now}; "
+        "attach to it anew.",
+        **numbers,
     )

@@ -114,6 +114,20 @@ def answer(asked: StepFields, answered: Stepped) -> bytes:
     return encoded
 
 
+def outputs(session: str, kept: Stepped, store_id: str) -> bytes:
+    """Returns the encoded response to a request for outputs of the window."""
+    encoded: bytes = wire.GetOutputsResponse(
+        session=session,
+        generation=kept.generation,
+        first_step=kept.first_step,
+        step_count=kept.stored,
+        outputs=kept.outputs,
+        history=kept.history,
+        store_id=store_id,
+    ).SerializeToString()
+    return encoded
+
+
 def session_id(text: str) -> str:
     """Returns a session's id if it is well formed.
 
@@ -160,6 +174,24 @@ def generation(message: Any) -> int:
             got=message.generation,
         )
     return int(message.generation)
+
+
+def claimed_generation(message: session_service_pb2.ClaimSessionRequest) -> int | None:
+    """Returns the generation that a claim names; None if it means whichever lives.
+
+    Raises:
+      ArgumentInvalid: it names none and does not mean that, or one beside that.
+    """
+    if not message.force:
+        return generation(message)
+    if message.generation:
+        raise errors.ArgumentInvalid(
+            f"generation: got {message.generation} beside force, which claims whichever "
+            "generation lives; leave out one of the two.",
+            field="generation",
+            got=message.generation,
+        )
+    return None
 
 
 def creation(message: session_service_pb2.CreateSessionRequest, config: Config) -> Creation:

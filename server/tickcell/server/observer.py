@@ -17,6 +17,7 @@ from tickcell.server.computing import Begun
 from tickcell.server.health import Health
 from tickcell.server.histogram import Histogram
 from tickcell.server.life_requests import Begin, Bury, Create, Delete, End, Reset
+from tickcell.server.state_requests import Claim
 from tickcell.server.store.contract import Counts, Sizes
 
 if TYPE_CHECKING:
@@ -53,20 +54,21 @@ class ModelCounts:
       repeated: steps that had been applied before, and were answered from the window.
       created: sessions.
       deleted, expired, replaced: sessions, by how they ended.
+      claimed: lives that ended since their session was handed over.
       reset: lives that ended for another to begin in the same session.
       compute: how long one call of the cell took.
       tick: how long a request of one step took, from its being read to its answer.
     """
 
     __slots__ = (
-        *("applied", "compute", "created", "deleted", "expired"),
+        *("applied", "claimed", "compute", "created", "deleted", "expired"),
         *("model", "repeated", "replaced", "reset", "tick", "version"),
     )
 
     def __init__(self, model: str, version: str) -> None:
         self.model, self.version = model, version
         self.applied = self.repeated = 0
-        self.created = self.reset = 0
+        self.created = self.claimed = self.reset = 0
         self.deleted = self.expired = self.replaced = 0
         self.compute = Histogram(TIME_BOUNDS_NS)
         self.tick = Histogram(TIME_BOUNDS_NS)
@@ -261,7 +263,7 @@ class Observer:
         return self.counts_of(life.fingerprint, life.model, life.model_version)
 
     def _life_changed(self, item: Computed, request: Request) -> None:
-        """Counts a session that was created, reset or ended."""
+        """Counts a session that was created, claimed, reset or ended."""
         if item.record is None:
             return
         counts = self._of_life(item.record.life)
@@ -276,6 +278,8 @@ class Observer:
                     else:
                         # One that had expired had this id, and its end is noticed only now.
                         before.expired += 1
+            case Claim():
+                counts.claimed += 1
             case Reset():
                 counts.reset += 1
             case Delete() | End():

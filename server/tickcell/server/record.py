@@ -14,8 +14,9 @@ the bytes for those of the next record, whole.
 
 A record grows at the end of its header and in its life. Fields that a newer server put
 there are carried along unchanged, and those that are missing have their default. What an
-older server must not carry along without knowing it raises VERSION; magic, version and
-checksum stay where they are in every version, so that newer and damaged are told apart.
+older server must not carry along without knowing it raises the version, of the records
+that have it alone; magic, version and checksum stay where they are in every version, so
+that newer and damaged are told apart.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ from tickcell.wire import history
 if TYPE_CHECKING:
     from tickcell.server.clock import Moment
 
-VERSION = 1
+# The newest that is read. A record is written in the oldest that can say what it says.
+VERSION = 2
 
 _MAGIC = b"tc"
 # Magic, version, bytes of the header and of the life; then the fields of `Record`.
@@ -46,6 +48,18 @@ _INTACT = zlib.crc32(_CHECKSUM.pack(zlib.crc32(b"")))
 
 # Up to here, Python's own search is quicker than a call into numpy.
 _FEW_BYTES = 128 * 4
+
+
+class Generation(NamedTuple):
+    """A generation of a session that is over.
+
+    Attributes:
+      id: identifies it.
+      end: how it ended: `claimed`, `reset`, `begun` anew.
+    """
+
+    id: int
+    end: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,6 +87,10 @@ class Life:
       labels: the caller's own notes.
       follows: the call that began the life before, if this one was begun in its place; see
         `lives.begin`.
+      past: the last generations before this one, oldest first.
+      claim_request_id: of the call that began this generation, if that was a claim.
+      is_claimed: whether it was claimed since it was created, reset or begun; then a step
+        names its generation.
       unknown: the fields of a newer server, by name.
     """
 
@@ -94,16 +112,25 @@ class Life:
     reset_request_id: str = ""
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
     follows: str = ""
+    past: tuple[Generation, ...] = ()
+    claim_request_id: str = ""
+    is_claimed: bool = False
     unknown: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def encoded(self) -> bytes:
         """The life's bytes."""
         known = {name: getattr(self, name) for name in _LIFE_FIELDS}
-        # Most lives have none, and a record from before there was one stays as it is.
-        if not self.follows:
-            del known["follows"]
+        for name, default in _ADDED_FIELDS.items():
+            # Most lives have none, and a record from before there was one stays as it is.
+            if known[name] == default:
+                del known[name]
         return json.dumps(known | self.unknown, separators=(",", ":")).encode()
+
+    @functools.cached_property
+    def version(self) -> int:
+        """The version of its record: 2 where it has what version 1 would carry along wrongly."""
+        return 2 if self.is_claimed else 1
 
     @functools.cached_property
     def frame_size(self) -> int:
@@ -128,6 +155,12 @@ class Life:
 
 
 _LIFE_FIELDS = tuple(field.name for field in dataclasses.fields(Life) if field.name != "unknown")
+_ADDED_FIELDS: dict[str, Any] = {
+    "follows": "",
+    "past": (),
+    "claim_request_id": "",
+    "is_claimed": False,
+}
 
 
 class Record(NamedTuple):
@@ -183,7 +216,7 @@ def encode(key: tuple[str, str], record: Record) -> bytes:
     """
     life, *fields, state, histories, outputs, unknown = record
     encoded = life.encoded
-    header = _HEADER.pack(_MAGIC, VERSION, _HEADER.size + len(unknown), len(encoded), *fields)
+    header = _HEADER.pack(_MAGIC, life.version, _HEADER.size + len(unknown), len(encoded), *fields)
     body = b"".join((header, unknown, encoded, state, histories, outputs))
     return body + _CHECKSUM.pack(zlib.crc32(body, _crc_of(key)))
 
@@ -255,6 +288,8 @@ def _decode_life(encoded: bytes) -> Life | None:
     try:
         unknown = json.loads(encoded)
         known = {name: unknown.pop(name) for name in _LIFE_FIELDS if name in unknown}
+        if "past" in known:
+            known["past"] = tuple(Generation(*each) for each in known["past"])
         return Life(**known, unknown=unknown)
     except (ValueError, TypeError):
         return None

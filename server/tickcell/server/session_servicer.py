@@ -24,7 +24,7 @@ _BETWEEN = "\0"
 
 
 class SessionServicer:
-    """Creates, gets, lists, touches, resets and deletes sessions."""
+    """Creates, gets, lists, touches, resets, claims and deletes sessions, and reads outputs."""
 
     def __init__(self, gate: calls.Gate, config: Config, engine: Engine) -> None:
         self._gate = gate
@@ -39,7 +39,9 @@ class SessionServicer:
             "ListSessions": self._method(pb.ListSessionsRequest, self._list),
             "TouchSession": self._method(pb.TouchSessionRequest, self._touch),
             "ResetSession": self._method(pb.ResetSessionRequest, self._reset),
+            "ClaimSession": self._method(pb.ClaimSessionRequest, self._claim),
             "DeleteSession": self._method(pb.DeleteSessionRequest, self._delete),
+            "GetOutputs": self._method(pb.GetOutputsRequest, self._get_outputs),
         }
 
     def _method(
@@ -111,6 +113,26 @@ class SessionServicer:
         caller = _meant(caller, request)
         begun = await self._engine.reset(caller, session, generation, request_id)
         return pb.ResetSessionResponse(session=self._shown(caller.key(session), begun))
+
+    async def _claim(
+        self, caller: Caller, request: pb.ClaimSessionRequest
+    ) -> pb.ClaimSessionResponse:
+        session = messages.session_id(request.session)
+        request_id = messages.request_id(request.request_id)
+        generation = messages.claimed_generation(request)
+        caller = _meant(caller, request)
+        claimed = await self._engine.claim(caller, session, generation, request_id)
+        return pb.ClaimSessionResponse(session=self._shown(caller.key(session), claimed))
+
+    async def _get_outputs(self, caller: Caller, request: pb.GetOutputsRequest) -> bytes:
+        session = messages.session_id(request.session)
+        generation = messages.generation(request)
+        caller = _meant(caller, request)
+        first_step = request.first_step if request.HasField("first_step") else None
+        kept = await self._engine.read_outputs(
+            caller, session, generation, first_step, request.step_count
+        )
+        return messages.outputs(session, kept, self._engine.store_id)
 
     async def _delete(
         self, caller: Caller, request: pb.DeleteSessionRequest

@@ -158,6 +158,12 @@ class Metrics(Collector):
             (*_MODEL, "how"),
         )
         yield _counter(
+            "tickcell_sessions_claimed_total",
+            "Sessions that were handed over to another caller.",
+            [(_name(model), model.claimed) for model in models],
+            _MODEL,
+        )
+        yield _counter(
             "tickcell_sessions_reset_total",
             "Sessions that were started again from the initial state.",
             [(_name(model), model.reset) for model in models],
