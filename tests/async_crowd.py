@@ -12,8 +12,11 @@ import numpy as np
 from tickcell.client import AsyncPacedSession, AsyncSession
 from tickcell.wire import history
 
-# How long an agent is left alone on average, in seconds.
-_LEFT_ALONE_S = 4.0
+# So many sessions are created at once.
+_CREATED_AT_ONCE = 20
+
+# All agents begin to tick so long after the last session is created, in seconds.
+_START_S = 0.5
 
 
 @dataclasses.dataclass
@@ -47,6 +50,7 @@ class Agent:
       frames: of its ticks, `[T, F]`.
       expected: what the plain loop makes of them, `[T, O]`.
       rate_hz: of its ticks.
+      left_alone_s: after how long it is cancelled, on average.
       chance: when it is cancelled, and how it goes on.
       counts: of all agents.
     """
@@ -55,14 +59,18 @@ class Agent:
     frames: np.ndarray
     expected: np.ndarray
     rate_hz: float
+    left_alone_s: float
     chance: random.Random
     counts: Counts
 
-    async def live(self) -> None:
-        """Drives all ticks, however often it is cancelled, and then looks at what came of it."""
-        loop = asyncio.get_running_loop()
-        begin = loop.time() + self.chance.uniform(0.0, 1 / self.rate_hz)
-        session = await AsyncSession.create(self.address)
+    async def live(self, session: AsyncSession, start: float) -> None:
+        """Drives all ticks, however often it is cancelled, and then looks at what came of it.
+
+        Args:
+          session: its session, at step 0.
+          start: when its first period begins, by the event loop's time.
+        """
+        begin = start + self.chance.uniform(0.0, 1 / self.rate_hz)
         while not await self._is_through(session, begin):
             if self.chance.random() < 0.5:
                 self.counts.attached += 1
@@ -74,7 +82,7 @@ class Agent:
     async def _is_through(self, session: AsyncSession, begin: float) -> bool:
         """Drives until the last tick, or until it is cancelled at random."""
         driving = asyncio.create_task(self._drive(session, begin))
-        left_alone_s = self.chance.expovariate(1 / _LEFT_ALONE_S)
+        left_alone_s = self.chance.expovariate(1 / self.left_alone_s)
         await asyncio.wait({driving}, timeout=left_alone_s)
         if driving.done():
             await driving
@@ -125,6 +133,7 @@ async def drive(
     *,
     agent_count: int,
     rate_hz: float,
+    left_alone_s: float,
     seed: int,
 ) -> Counts:
     """Lets so many agents live at once.
@@ -134,13 +143,29 @@ async def drive(
       recordings: frames, and what the plain loop makes of them; agents take them in turn.
       agent_count: how many.
       rate_hz: of their ticks.
+      left_alone_s: after how long each is cancelled, on average, and again.
       seed: of their chances.
     """
     counts = Counts()
+    at_once = asyncio.Semaphore(_CREATED_AT_ONCE)
+
+    async def create() -> AsyncSession:
+        async with at_once:
+            session = await AsyncSession.create(address)
+            await session.get_model()
+            return session
+
+    sessions = await asyncio.gather(*(create() for _ in range(agent_count)))
+    start = asyncio.get_running_loop().time() + _START_S
     async with asyncio.TaskGroup() as group:
-        for index in range(agent_count):
-            frames, expected = recordings[index % len(recordings)]
-            chance = random.Random(f"{seed} {index}")
-            agent = Agent(address, frames, expected, rate_hz, chance, counts)
-            group.create_task(agent.live())
+        for index, session in enumerate(sessions):
+            agent = Agent(
+                address,
+                *recordings[index % len(recordings)],
+                rate_hz,
+                left_alone_s,
+                random.Random(f"{seed} {index}"),
+                counts,
+            )
+            group.create_task(agent.live(session, start))
     return counts

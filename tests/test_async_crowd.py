@@ -17,10 +17,14 @@ RECORDINGS = 8
 
 
 @pytest.mark.parametrize(
-    ("agent_count", "seconds"), [(50, 3), pytest.param(500, 60, marks=pytest.mark.slow)]
+    ("agent_count", "seconds", "left_alone_s"),
+    [(50, 3, 4.0), pytest.param(500, 60, 30.0, marks=pytest.mark.slow)],
 )
 def test_agents_that_are_cancelled_and_attached_again_have_the_outputs_of_the_loop(
-    agent_count: int, seconds: int, record_property: Callable[[str, object], None]
+    agent_count: int,
+    seconds: int,
+    left_alone_s: float,
+    record_property: Callable[[str, object], None],
 ) -> None:
     bundle = Bundle.load()
     ticks = round(seconds * RATE_HZ)
@@ -32,7 +36,12 @@ def test_agents_that_are_cancelled_and_attached_again_have_the_outputs_of_the_lo
     with server_process.temporary() as server:
         counts = asyncio.run(
             async_crowd.drive(
-                server.address, recordings, agent_count=agent_count, rate_hz=RATE_HZ, seed=1
+                server.address,
+                recordings,
+                agent_count=agent_count,
+                rate_hz=RATE_HZ,
+                left_alone_s=left_alone_s,
+                seed=1,
             )
         )
     print(counts)
