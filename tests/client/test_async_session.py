@@ -175,13 +175,16 @@ def test_a_step_goes_on_when_a_call_beside_it_gives_the_connection_up(
 
 
 PROGRAM = """
-import asyncio, sys
+import asyncio, sys, threading
 import numpy as np
-from tickcell.client import AsyncSession
+from tickcell.client import AsyncPacedSession, AsyncSession
 
-frame = np.zeros(10, np.float32)
+async def endless():
+    while True:
+        yield frame
 
 async def main():
+    global frame
     session = await AsyncSession.create(sys.argv[1])
     sensors = (await session.get_model()).sensors
     frame = np.array([(each.min_reading + each.max_reading) / 2 for each in sensors], np.float32)
@@ -195,6 +198,31 @@ ENDS = {
     "sys.exit": ("    sys.exit(3)", 3),
     "end while a task steps": (
         "    async def drive():\n        while True: await session.step(frame)\n"
+        "    task = asyncio.create_task(drive())\n    await asyncio.sleep(0.05)",
+        0,
+    ),
+    "end amid a stream": (
+        "    stream = session.stream(endless())\n    await anext(stream)",
+        0,
+    ),
+    "exception amid a stream": (
+        "    async for output in session.stream(endless()):\n        raise RuntimeError('mine')",
+        1,
+    ),
+    "end amid a stream of a source that blocks": (
+        "    import itertools\n    async for output in session.stream(itertools.chain([frame], "
+        "iter(threading.Event().wait, None))):\n        break",
+        0,
+    ),
+    "end amid a paced loop": (
+        "    paced = AsyncPacedSession(session, rate_hz=50)\n    await paced.__aenter__()\n"
+        "    await paced.tick(frame)",
+        0,
+    ),
+    "end while a task ticks": (
+        "    async def drive():\n"
+        "        async with AsyncPacedSession(session, rate_hz=50) as paced:\n"
+        "            while True: await paced.tick(frame)\n"
         "    task = asyncio.create_task(drive())\n    await asyncio.sleep(0.05)",
         0,
     ),

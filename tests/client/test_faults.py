@@ -85,11 +85,15 @@ def test_a_request_says_generation_and_step_each_time(
 
 @pytest.mark.parametrize("fault", LOST, ids=name)
 def test_a_broken_stream_goes_on_from_the_first_unanswered_step(
-    proxy: FaultyProxy, frames: np.ndarray, expected: np.ndarray, fault: Fault
+    sessions: type[Session],
+    proxy: FaultyProxy,
+    frames: np.ndarray,
+    expected: np.ndarray,
+    fault: Fault,
 ) -> None:
     for after in (0, 3, 20):
         proxy.faults["StreamSteps"].append(Fault(fault.kind, after, fault.code))
-    with Session.create(proxy.address, deadline_s=0.3) as session:
+    with sessions.create(proxy.address, deadline_s=0.3) as session:
         outputs = np.stack(list(session.stream(frames, max_chunk=2)))
     assert outputs.tobytes() == expected.tobytes()
     assert proxy.calls["StreamSteps"] == 4
@@ -97,14 +101,14 @@ def test_a_broken_stream_goes_on_from_the_first_unanswered_step(
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_network_of_nothing_but_faults_loses_nothing(
-    proxy: FaultyProxy, frames: np.ndarray, expected: np.ndarray, seed: int
+    sessions: type[Session], proxy: FaultyProxy, frames: np.ndarray, expected: np.ndarray, seed: int
 ) -> None:
     chance = random.Random(seed)
     for _ in range(12):
         kinds: list[Kind] = ["lose request", "lose reply", "lose reply"]
         kind = chance.choice(kinds)
         proxy.faults["StreamSteps"].append(Fault(kind, chance.randint(0, 12)))
-    with Session.create(proxy.address, window=chance.choice([1, 4, 32])) as session:
+    with sessions.create(proxy.address, window=chance.choice([1, 4, 32])) as session:
         outputs = np.stack(list(session.stream(frames)))
     assert outputs.tobytes() == expected.tobytes()
 
@@ -192,11 +196,11 @@ def test_patience_ends_and_the_same_frame_is_still_due(
 
 
 def test_a_stream_whose_patience_ends_can_be_gone_on_with(
-    proxy: FaultyProxy, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], proxy: FaultyProxy, frames: np.ndarray, expected: np.ndarray
 ) -> None:
     got: list[np.ndarray] = []
     source = iter(frames)
-    with Session.create(proxy.address, retry_for_s=0.1) as session:
+    with sessions.create(proxy.address, retry_for_s=0.1) as session:
         proxy.faults["StreamSteps"].append(Fault("lose reply", 10))
         proxy.faults["StreamSteps"].extend([Fault("lose reply")] * 20)
         with pytest.raises(errors.UnavailableError):
@@ -209,11 +213,15 @@ def test_a_stream_whose_patience_ends_can_be_gone_on_with(
 
 @pytest.mark.parametrize("reason", ["STORE_FULL", "STREAMS_FULL", "DRAINING", "INTERNAL"])
 def test_a_refusal_that_may_pass_is_sent_again(
-    proxy: FaultyProxy, frames: np.ndarray, expected: np.ndarray, reason: str
+    sessions: type[Session],
+    proxy: FaultyProxy,
+    frames: np.ndarray,
+    expected: np.ndarray,
+    reason: str,
 ) -> None:
     proxy.faults["StepSession"].extend([Fault("refuse", reason=reason)] * 3)
     proxy.faults["StreamSteps"].extend([Fault("refuse", after, reason=reason) for after in (0, 2)])
-    with Session.create(proxy.address) as session:
+    with sessions.create(proxy.address) as session:
         outputs = [session.step(frames[0]), *session.stream(frames[1:], max_chunk=4)]
     assert np.stack(outputs).tobytes() == expected.tobytes()
     assert (proxy.calls["StepSession"], proxy.calls["StreamSteps"]) == (4, 3)

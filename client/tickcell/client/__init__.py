@@ -9,6 +9,7 @@ Example:
 """
 
 from tickcell.client import errors as errors
+from tickcell.client.async_pacing import AsyncPacedSession as AsyncPacedSession
 from tickcell.client.async_session import AsyncSession as AsyncSession
 from tickcell.client.credentials import Credentials as Credentials
 from tickcell.client.errors import TickcellError as TickcellError
@@ -18,6 +19,7 @@ from tickcell.client.resources import SessionInfo as SessionInfo
 from tickcell.client.session import Session as Session
 
 __all__ = [
+    "AsyncPacedSession",
     "AsyncSession",
     "Credentials",
     "Model",

@@ -11,16 +11,16 @@ import grpc.aio
 
 from tickcell.client import grpc_errors
 from tickcell.client.async_step_stream import AsyncStepStream
-from tickcell.client.needs import Call, Close, Exchange, Need, OpenTurns, Wait
+from tickcell.client.needs import Call, Close, Exchange, OpenTurns, Wait
 from tickcell.client.route import DEADLINE_S, RETRY_FOR_S, Route
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from tickcell.client import errors
     from tickcell.client.connection import Connection
     from tickcell.client.credentials import Credentials
-    from tickcell.client.needs import Operation
+    from tickcell.client.needs import StreamNeed, StreamOperation
 
 _T = TypeVar("_T")
 
@@ -56,11 +56,26 @@ class AsyncLink:
             retry_for_s=retry_for_s,
         )
 
-    async def run(self, operation: Operation[_T]) -> _T:
+    def beside(self, *, retry_for_s: float | None) -> AsyncLink:
+        """Returns a link with connections of its own, which asks the same server."""
+        link = AsyncLink.__new__(AsyncLink)
+        link.route = self.route.beside(retry_for_s=retry_for_s)
+        return link
+
+    async def run(
+        self,
+        operation: StreamOperation[_T],
+        meet: Callable[[Any], Coroutine[Any, Any, Any]] | None = None,
+    ) -> _T:
         """Does what an operation needs until it is over; returns what it returns.
 
         A task that is cancelled throws that into the operation, like any failure.
+
+        Args:
+          operation: the operation.
+          meet: does what is needed; by default `meet`.
         """
+        meet = meet or self.meet
         task = asyncio.current_task()
         assert task is not None
         cancelling = task.cancelling()
@@ -68,7 +83,7 @@ class AsyncLink:
             need = next(operation)
             while True:
                 try:
-                    came = await self._meet(need)
+                    came = await meet(need)
                 except asyncio.CancelledError as cancelled:
                     # gRPC's word, too, for a call that was ended here, such as one that is
                     # overdue, or whose connection another task has given up.
@@ -88,7 +103,7 @@ class AsyncLink:
         """Closes the connections, which ends their calls; another call makes a new one."""
         await self.run(self.route.close())
 
-    async def _meet(self, need: Need) -> Any:
+    async def meet(self, need: StreamNeed) -> Any:
         """Does what is needed.
 
         Raises:
@@ -109,7 +124,7 @@ class AsyncLink:
                 return await connection.close()
 
 
-def _ended(need: Need) -> errors.TickcellError | None:
+def _ended(need: StreamNeed) -> errors.TickcellError | None:
     """Returns why a call was ended here; None if it was not."""
     if isinstance(need, Exchange) and need.stream.is_over:
         return need.stream.failure()

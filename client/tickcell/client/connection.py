@@ -8,7 +8,7 @@ import urllib.parse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from google.protobuf.message import Message
 
@@ -71,7 +71,7 @@ class Connection:
         self,
         method: Method,
         session: str,
-        requests: Iterator[Message] | None,
+        requests: Iterator[Message] | AsyncIterator[Message] | None,
         decode: Callable[[bytes], Any] | None = None,
     ) -> Any:
         """Begins a stream of one session's steps.

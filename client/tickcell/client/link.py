@@ -8,21 +8,18 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import grpc
 
-from tickcell.client import at_exit, errors, grpc_errors
-from tickcell.client.needs import Call, Close, Exchange, Need, OpenTurns, Wait
+from tickcell.client import at_exit, grpc_errors
+from tickcell.client.needs import Call, Close, Exchange, OpenTurns, Wait
 from tickcell.client.route import DEADLINE_S, RETRY_FOR_S, Route
 from tickcell.client.step_stream import StepStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from google.protobuf.message import Message
-
     from tickcell.client.backoff import Backoff
     from tickcell.client.connection import Connection
     from tickcell.client.credentials import Credentials
-    from tickcell.client.methods import Method
-    from tickcell.client.needs import Operation
+    from tickcell.client.needs import Operation, StreamNeed, StreamOperation
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
@@ -98,13 +95,19 @@ class Link:
         """Does an operation on this route, such as those of `unary_calls`."""
         return self.run(operation(self.route, *args, **kwargs))
 
-    def run(self, operation: Operation[_T]) -> _T:
-        """Does what an operation needs until it is over; returns what it returns."""
+    def run(self, operation: StreamOperation[_T], meet: Callable[[Any], Any] | None = None) -> _T:
+        """Does what an operation needs until it is over; returns what it returns.
+
+        Args:
+          operation: the operation.
+          meet: does what is needed; by default `meet`.
+        """
+        meet = meet or self.meet
         try:
             need = next(operation)
             while True:
                 try:
-                    came = self._meet(need)
+                    came = meet(need)
                 except BaseException as failure:  # noqa: BLE001 - the operation's to judge
                     need = operation.throw(failure)
                 else:
@@ -116,32 +119,12 @@ class Link:
             # Ctrl-C may strike here too: then the operation ends now, and not some time later.
             operation.close()
 
-    def stream(
-        self, method: Method, session: str, requests: Iterator[Message]
-    ) -> tuple[Connection, Any]:
-        """Begins a stream of one session's steps.
-
-        Returns:
-          The connection, and the call, which iterates over the responses and raises
-          `grpc.RpcError`.
-        """
-        connection = self.route.connection()
-        return connection, connection.stream(method, session, requests)
-
-    def judged(self, connection: Connection, failure: errors.TickcellError) -> errors.TickcellError:
-        """Returns a failure of a call on a connection as what it means by now."""
-        return self.run(self.route.judged(connection, failure))
-
-    def failed(self, connection: Connection, failure: errors.TickcellError) -> None:
-        """Gives a connection up after a call on it failed, if another may do better."""
-        self.run(self.route.failed(connection, failure))
-
     def close(self) -> None:
         """Closes the connections, which ends their calls; another call makes a new one."""
         if self._owner.may_close():
             self.run(self.route.close())
 
-    def _meet(self, need: Need) -> Any:
+    def meet(self, need: StreamNeed) -> Any:
         """Does what is needed.
 
         Raises:

@@ -386,17 +386,7 @@ class Session(SessionView):
     ) -> Pipeline:
         core = self._core
         bounds = core.bounds(max_chunk=max_chunk, backlog=backlog)
-        core.turns.drop()
         link = self._link.beside(retry_for_s=bounds.retry_for_s)
-        frames = core.unanswered.begin(drawing)
-        self._pipeline = core.stream = Pipeline(
-            link,
-            core.life,
-            core.place,
-            frames,
-            max_chunk=bounds.max_chunk,
-            max_waiting=bounds.max_waiting,
-            recall=core.recall,
-        )
+        self._pipeline = core.stream = Pipeline(link, core.cargo(drawing, bounds))
         self._pipeline.start()
         return self._pipeline

@@ -20,6 +20,7 @@ from tickcell.client import arguments, dropout, errors, unary_calls
 from tickcell.client.backoff import BACKLOG_S
 from tickcell.client.frames import Encoder, Frames
 from tickcell.client.life import Chunk, Life, Place
+from tickcell.client.pipeline_core import Cargo
 from tickcell.client.recall import Recall
 from tickcell.client.shapes import Shapes
 from tickcell.client.turns import Turns
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
+    from tickcell.client.drawing import Drawing
     from tickcell.client.flight import Flight
+    from tickcell.client.kept_frames import KeptFrames
     from tickcell.client.needs import Operation
     from tickcell.client.resources import Model, SessionInfo
     from tickcell.client.route import Route
@@ -296,6 +299,20 @@ class SessionCore:
             return Bounds(chunk, window, retry_for_s)
         waiting = arguments.count("backlog", backlog, lowest=1)
         return Bounds(chunk, waiting, None if retry_for_s is None else max(retry_for_s, BACKLOG_S))
+
+    def cargo(self, drawing: Drawing | KeptFrames | None, bounds: Bounds) -> Cargo:
+        """Returns the steps of a stream that begins, which is open from now on.
+
+        Args:
+          drawing: what draws for it; None if its frames come from the caller.
+          bounds: what holds for it.
+        """
+        # One place of a server is enough.
+        self.turns.drop()
+        frames = self.unanswered.begin(drawing)
+        return Cargo(
+            self.life, self.place, frames, bounds.max_chunk, bounds.max_waiting, self.recall
+        )
 
     def end_stream(self, stream: OpenStream) -> None:
         """Takes that a stream ends; the session stands where its caller is.
