@@ -95,7 +95,16 @@ class Look(NamedTuple):
     timeout_s: float | None
 
 
-Need = Call | Wait | Close | OpenTurns | Exchange
+class Entry(NamedTuple):
+    """Needs a request to go out in a gateway's next message: sent the connection and the reply.
+
+    The gateway's own operation does that.
+    """
+
+    request: Message
+
+
+Need = Call | Wait | Close | OpenTurns | Exchange | Entry
 Operation = Generator[Need, Any, _T]
 StreamNeed = Need | Open | Read | Work | Look
 # Of a pipeline, which does what it needs.

@@ -117,6 +117,11 @@ class Route:
         """The deadline as gRPC takes it."""
         return None if self.deadline_s == math.inf else self.deadline_s
 
+    @property
+    def server_count(self) -> int:
+        """How many servers may be asked."""
+        return len(self._servers)
+
     def backoff(self) -> Backoff:
         """Returns what decides about the failures of one call, or of one stream after another."""
         return Backoff(self.address, self.retry_for_s, server_count=len(self._servers))

@@ -67,6 +67,13 @@ class OpenStream(Protocol):
         """Returns those frames, and lets all before them be recalled."""
 
 
+class Sender(Protocol):
+    """How requests go out."""
+
+    def exchange(self, life: Life, chunk: Chunk) -> Operation[tuple[bytes, bytes]]:
+        """Sends steps until they are answered; returns the outputs, and the history after them."""
+
+
 class Bounds(NamedTuple):
     """What holds for one stream.
 
@@ -178,13 +185,20 @@ class SessionCore:
             self._model = model
         return self._model
 
-    def step(self, frame: ArrayLike) -> Operation[NDArray[np.float32]]:
-        """Advances the session by one frame; as `Session.step`."""
+    def step(
+        self, frame: ArrayLike, sender: Sender | None = None
+    ) -> Operation[NDArray[np.float32]]:
+        """Advances the session by one frame; as `Session.step`.
+
+        Args:
+          frame: as for `Session.step`.
+          sender: how its request goes out; None for the session's own turns.
+        """
         readings = self.frames.readings(frame, time_axes=0)
         self._check_alone()
         try:
             self._is_stepping = True
-            outputs = yield from self._send(readings[np.newaxis])
+            outputs = yield from self._send(readings[np.newaxis], sender or self.turns)
         finally:
             self._is_stepping = False
         return self.shapes.outputs_of(readings, outputs)
@@ -209,7 +223,7 @@ class SessionCore:
             while start < len(readings):
                 before = self.place.step
                 sent = readings[start : start + size]
-                outputs = yield from self._send(sent)
+                outputs = yield from self._send(sent, self.turns)
                 # Up to a frame that cannot be mended, which is raised once it is the first.
                 end = start + self.place.step - before
                 out[start:end] = self.shapes.outputs_of(sent[: end - start], outputs)
@@ -221,9 +235,13 @@ class SessionCore:
     def rewind(self, step: int) -> None:
         """Goes back to an earlier step; as `Session.rewind`."""
         at = arguments.count("step", step, lowest=0, highest=self.place.step)
-        if at < self.place.step:
-            self.place = Place(at, None)
-            self.recall.rewind(at)
+        self.go_back(Place(at, None))
+
+    def go_back(self, place: Place) -> None:
+        """Goes back to a place where the session was, if it is further by now."""
+        if place.step < self.place.step:
+            self.place = place
+            self.recall.rewind(place.step)
 
     def touch(self) -> Operation[None]:
         """Renews the session's time to live."""
@@ -365,7 +383,7 @@ class SessionCore:
                 raise
             raise explained from error
 
-    def _send(self, readings: NDArray[np.float32]) -> Operation[bytes]:
+    def _send(self, readings: NDArray[np.float32], sender: Sender) -> Operation[bytes]:
         """Sends frames, or the first of them up to one that cannot be mended.
 
         Returns:
@@ -378,7 +396,7 @@ class SessionCore:
         frames = readings.tobytes()
         chunk = Chunk.of(self.place, len(readings), frames)
         try:
-            outputs, last_history = yield from self._answer_to(chunk)
+            outputs, last_history = yield from self._answer_to(chunk, sender)
         except errors.RefusedError as error:
             explained = self.life.explained(error)
             if explained is not error:
@@ -394,16 +412,16 @@ class SessionCore:
             self.frames.note(mended)
         return outputs
 
-    def _answer_to(self, chunk: Chunk) -> Operation[tuple[bytes, bytes]]:
+    def _answer_to(self, chunk: Chunk, sender: Sender) -> Operation[tuple[bytes, bytes]]:
         """Sends steps until the store has all up to them; returns their answer."""
         recall, sent = self.recall, chunk
         while True:
             try:
                 while recall.answered < chunk.first_step:
                     sent = recall.chunk(recall.answered, self.max_chunk)
-                    outputs, _ = yield from self.turns.exchange(self.life, sent)
+                    outputs, _ = yield from sender.exchange(self.life, sent)
                     recall.answer(sent, outputs, self._clock())
                 sent = chunk
-                return (yield from self.turns.exchange(self.life, sent))
+                return (yield from sender.exchange(self.life, sent))
             except errors.StepGapError as gap:
                 recall.roll_back(gap, sent.first_step)
