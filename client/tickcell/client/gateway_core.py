@@ -148,13 +148,15 @@ class GatewayCore:
                 came |= dict.fromkeys(some, error)
             else:
                 # The one that has answered is the one that is asked.
-                came |= zip(some, _replies(self.route.connection(), response, len(some)), strict=True)
+                came |= zip(
+                    some, _replies(self.route.connection(), response, len(some)), strict=True
+                )
             left = left[len(some) :]
         return came
 
 
 def _replies(connection: Connection, response: Any, count: int) -> list[Any]:
-    """Returns what each request of a message is answered with: connection and reply, or an error."""
+    """Returns what answers each request of a message: connection and reply, or an error."""
     if len(response.responses) != count:
         error = errors.ReplyError(
             f"{connection.address}: got {len(response.responses)} responses to {count} requests."
