@@ -71,6 +71,7 @@ PURE = (
     "tickcell.model.interface",
     "tickcell.server.computing",
     "tickcell.server.heads",
+    "tickcell.server.allowance",
     "tickcell.server.lives",
     "tickcell.server.preview",
     "tickcell.server.record",
