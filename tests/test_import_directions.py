@@ -69,6 +69,7 @@ PURE = (
     "tickcell.server.computing",
     "tickcell.server.heads",
     "tickcell.server.lives",
+    "tickcell.server.preview",
     "tickcell.server.record",
     "tickcell.server.rounds",
     "tickcell.server.rules",

@@ -25,10 +25,14 @@ def history_of(frames: tuple[float, ...]) -> bytes:
 
 @dataclasses.dataclass(frozen=True)
 class Life:
-    """One generation: every frame applied in it, in order."""
+    """One generation: every frame applied in it, in order, behind those of its session's origin.
+
+    The window has no step before `kept_from`.
+    """
 
     generation: int
     frames: tuple[float, ...] = ()
+    kept_from: int = 0
     reset_request: str = ""
     claim_request: str = ""
 
@@ -40,7 +44,8 @@ class PlainSession:
     `follows` is the request of the life before the one that was begun, and `keeps_window`
     says whether a life that has ended left its window. `ends` has the generations before the
     current one, and how each ended; `is_claimed` says whether one of them was claimed since
-    the session was last reset or begun.
+    the session was last reset or begun. `origin` has the frames that led to the state with
+    which it was created.
     """
 
     window: int
@@ -55,6 +60,9 @@ class PlainSession:
     keeps_window: bool = False
     ends: tuple[tuple[int, str], ...] = ()
     is_claimed: bool = False
+    moved_by: str = ""
+    origin: tuple[float, ...] = ()
+    is_fork: bool = False
 
     def end_at(self, now: int) -> str | None:
         """How the session ended: "unknown", "deleted", "expired"; None if it lives."""
@@ -65,6 +73,8 @@ class PlainSession:
             return None
         if now >= ended + self.retention:
             return "unknown"
+        if self.moved_by:
+            return "moved"
         return "deleted" if self.deleted is not None else "expired"
 
     @property
@@ -81,6 +91,86 @@ class PlainSession:
             return self, ("exists",)
         new = self._anew(request, generation, now, follows="")
         return new, ("ok", *new.view())
+
+    def fork(
+        self, request: str, source: tuple[float, ...], generation: int, now: int
+    ) -> tuple[PlainSession, Answer]:
+        """Creates it from another session, to which these frames were given."""
+        new, answer = self.create(request, generation, now)
+        if new is self:
+            return self, answer
+        new = dataclasses.replace(
+            new,
+            life=Life(generation, source, kept_from=len(source)),
+            origin=source,
+            is_fork=True,
+        )
+        return new, ("ok", *new.view())
+
+    def brought(
+        self, request: str, source: tuple[float, ...], kept: int, generation: int, now: int
+    ) -> tuple[PlainSession, Answer]:
+        """Creates it from the export of a session with these frames, and so much of its window."""
+        new, answer = self.create(request, generation, now)
+        if new is self:
+            return self, answer
+        kept = min(kept, self.window)
+        life = Life(generation, source, kept_from=len(source) - kept)
+        new = dataclasses.replace(new, life=life)
+        return new, ("ok", *new.view())
+
+    def move(self, generation: int, request: str, now: int) -> tuple[PlainSession, Answer]:
+        """Exports and ends it."""
+        end = self.end_at(now)
+        same = (self.moved_by, self.life and self.life.generation) == (request, generation)
+        if end is not None and not (end == "moved" and same):
+            return self, (end,)
+        if generation != self.lived.generation:
+            return self, (self.superseded(generation),)
+        exported = ("ok", len(self.lived.frames), history_of(self.lived.frames))
+        if end == "moved":
+            return self, exported
+        new = dataclasses.replace(self, deleted=now, moved_by=request, keeps_window=True)
+        return new, exported
+
+    def forked(self, generation: int, step: int | None, now: int) -> tuple[PlainSession, Answer]:
+        """Tells what a fork of it begins with."""
+        end = self.end_at(now)
+        if end is not None:
+            return self, (end,)
+        if generation != self.lived.generation:
+            return self, (self.superseded(generation),)
+        frames = self.lived.frames
+        if step is not None and step < 0:
+            return self, ("argument",)
+        if step is not None and step > len(frames):
+            return self, ("gap", len(frames))
+        if step is not None and step < len(frames):
+            return self, ("stale",)
+        return self, ("ok", len(frames), history_of(frames), float(len(frames)))
+
+    def preview(
+        self, generation: int, step: int, branches: tuple[tuple[float, ...], ...], now: int
+    ) -> tuple[PlainSession, Answer]:
+        """Tells what it would answer to frames; those of all branches are of one length."""
+        end = self.end_at(now)
+        if end is not None:
+            return self, (end,)
+        if generation != self.lived.generation:
+            return self, (self.superseded(generation),)
+        applied = len(self.lived.frames)
+        if not 1 <= len(branches[0]) <= self.most:
+            return self, ("shape",)
+        if step != applied:
+            return self, ("gap", applied)
+        if not all(math.isfinite(frame) for branch in branches for frame in branch):
+            return self, ("not finite",)
+        outputs = tuple(
+            frame + 1000 * (applied + index)
+            for branch in branches
+            for index, frame in enumerate(branch)
+        )
+        return self, ("ok", outputs)
 
     def begin(self, request: str, generation: int, now: int) -> tuple[PlainSession, Answer]:
         """Begins a life, and ends one that is alive."""
@@ -120,6 +210,9 @@ class PlainSession:
             keeps_window=False,
             ends=(),
             is_claimed=False,
+            moved_by="",
+            origin=(),
+            is_fork=False,
         )
 
     def step(
@@ -171,7 +264,7 @@ class PlainSession:
             first = applied
         if first > applied:
             return self, ("gap", applied)
-        if first < max(0, applied - self.window):
+        if first < max(life.kept_from, applied - self.window):
             return self, ("stale",)
         if before is not None and before != life.frames[:first]:
             return self, ("conflict",)
@@ -206,7 +299,7 @@ class PlainSession:
             return self, (self.superseded(generation),)
         new = dataclasses.replace(
             self,
-            life=Life(new_generation, (), request),
+            life=Life(new_generation, self.origin, len(self.origin), reset_request=request),
             renewed=now,
             ends=self.ended("reset"),
             is_claimed=False,
@@ -226,7 +319,9 @@ class PlainSession:
             return self, (self.superseded(generation or 0),)
         new = dataclasses.replace(
             self,
-            life=Life(new_generation, self.lived.frames, claim_request=request),
+            life=Life(
+                new_generation, self.lived.frames, self.lived.kept_from, claim_request=request
+            ),
             renewed=now,
             ends=self.ended("claimed"),
             is_claimed=True,
@@ -245,7 +340,7 @@ class PlainSession:
         if not 0 <= count <= self.most:
             return self, ("argument",)
         frames = self.lived.frames
-        oldest = max(0, len(frames) - self.window)
+        oldest = max(self.lived.kept_from, len(frames) - self.window)
         first = oldest if first is None else first
         if max(first, first + count) > len(frames):
             return self, ("gap", len(frames))

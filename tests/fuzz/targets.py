@@ -12,6 +12,8 @@ from tickcell.server.oip import identity
 
 MODEL = "drive"
 _ID_BITS = 2**64
+# What names a life, and changes nothing.
+_READING = ("GetOutputsRequest", "PreviewStepsRequest")
 
 
 class Target(NamedTuple):
@@ -72,6 +74,8 @@ class Attacker(NamedTuple):
         except DecodeError:
             return False
         fields = message.DESCRIPTOR.fields_by_name
+        if message.DESCRIPTOR.name in _READING:
+            return False
         if "generation" in fields:
             return self._names_life(target, message)
         if message.DESCRIPTOR.name == "ModelInferRequest":

@@ -115,6 +115,12 @@ def replace_life(scene: Scene) -> None:
     scene.step()
 
 
+def move_natively(scene: Scene) -> None:
+    generation = scene.native.get(SESSION).generation
+    scene.native.export(SESSION, generation, end=True, request_id=OTHER)
+    scene.step()
+
+
 def claim_natively(scene: Scene) -> None:
     scene.native.claim(SESSION, scene.native.get(SESSION).generation)
     # Nor does who names no life go on with it, on whatever server.
@@ -239,6 +245,7 @@ PROVOCATIONS: list[tuple[str, Callable[[Scene], object]]] = [
     ("SESSION_EXPIRED", expire),
     ("SESSION_DELETED", end),
     ("SESSION_RESTARTED", replace_life),
+    ("SESSION_MOVED", move_natively),
     ("SESSION_CLAIMED", claim_natively),
     ("STEP_STALE", fall_behind),
     ("STEP_GAP", lambda scene: scene.step(step=3)),

@@ -150,6 +150,23 @@ def create(scene: Scene) -> None:
     assert own.generation != scene.session.generation
     # What reaches ann's by nothing but its id is his own from now on.
     assert scene.bob.get("robot") == own
+    # An export that bob came by makes a session of his, and leaves hers alone.
+    exported = scene.ann.export("robot", scene.session.generation)
+    brought = scene.bob.create(session="brought", export=exported)
+    assert (brought.owner, brought.next_step) == ("bob", 3)
+
+
+def fork(scene: Scene) -> None:
+    """Neither is it forked, nor is a fork of bob's own put in its place."""
+    generation = scene.session.generation
+    with refused_for("SESSION_UNKNOWN") as metadata:
+        scene.bob.fork("robot", generation)
+    assert metadata["session"] == "robot"
+    with refused_for("OPERATORS_ONLY"):
+        scene.bob.fork("robot", generation, source_owner="ann")
+    own = scene.bob.create(session="own")
+    forked = scene.bob.fork("own", own.generation, session="robot", request_id=REQUEST_ID)
+    assert (forked.owner, forked.next_step) == ("bob", 0)
 
 
 def list_sessions(scene: Scene) -> None:
@@ -292,6 +309,15 @@ CASES: dict[str, Callable[[Scene], None]] = {
     ),
     f"{SESSIONS}ClaimSession": unknown(
         lambda scene: scene.bob.claim("robot", scene.session.generation)
+    ),
+    f"{SESSIONS}ForkSession": fork,
+    f"{SESSIONS}ExportSession": unknown(
+        lambda scene: scene.bob.export("robot", scene.session.generation)
+    ),
+    f"{SESSIONS}PreviewSteps": unknown(
+        lambda scene: scene.bob.preview(
+            "robot", scene.session.generation, step=3, step_count=1, frames=[1.0]
+        )
     ),
     f"{SESSIONS}GetOutputs": unknown(
         lambda scene: scene.bob.outputs("robot", scene.session.generation)
@@ -442,6 +468,11 @@ class TestOperator:
         with refused_for("SESSION_DELETED"):
             scene.ann.get("robot")
 
+    def test_forks_anybodys_and_has_the_fork(self, scene: Scene) -> None:
+        forked = scene.operator.fork("robot", scene.session.generation, source_owner="ann")
+        assert (forked.owner, forked.next_step) == ("token:operator", 3)
+        assert _listed(scene.operator, owner="ann") == ["ann/robot"]
+
     def test_does_not_mean_anybodys_without_a_name(self, scene: Scene) -> None:
         with refused_for("SESSION_UNKNOWN"):
             scene.operator.get("robot")
@@ -450,7 +481,7 @@ class TestOperator:
         "name",
         [
             *("GetSession", "ListSessions", "TouchSession", "ResetSession", "ClaimSession"),
-            *("DeleteSession", "GetOutputs"),
+            *("ExportSession", "DeleteSession", "GetOutputs"),
         ],
     )
     def test_alone_names_another_owner(self, name: str, scene: Scene) -> None:

@@ -61,10 +61,15 @@ def records(draw: st.DrawFn) -> Record:
         past=tuple(draw(st.lists(st.builds(Generation, int64s, texts), max_size=3))),
         claim_request_id=draw(texts),
         is_claimed=draw(st.booleans()),
+        origin_step=draw(int64s),
+        origin_history=draw(st.sampled_from(["", "0123456789abcdef"])),
+        origin_numerics=draw(st.sampled_from(["", "fedcba9876543210"])),
+        move_request_id=draw(texts),
         unknown=draw(st.dictionaries(st.text("xyz", min_size=1), json_values, max_size=3)),
     )
     kept = draw(st.integers(0, life.window))
     state_bytes = 4 * life.series_count * life.state_size
+    origin_bytes = state_bytes if life.has_origin else 0
     return Record(
         life=life,
         kept=kept,
@@ -77,6 +82,7 @@ def records(draw: st.DrawFn) -> Record:
         histories=bytes(range(history.SIZE)) * (kept + 1),
         outputs=draw(st.binary(min_size=kept * life.output_size, max_size=kept * life.output_size)),
         unknown=draw(st.binary(max_size=20)),
+        origin=draw(st.binary(min_size=origin_bytes, max_size=origin_bytes)),
     )
 
 
@@ -203,12 +209,32 @@ class TestGoldenRecords:
             is_claimed=True,
         )
     )
+    FORKED = ALIVE._replace(
+        life=dataclasses.replace(
+            LIFE,
+            reset_request_id="",
+            origin_step=1_000_000,
+            origin_history=b"history0".hex(),
+            origin_numerics=b"numerics".hex(),
+        ),
+        origin=np.arange(20, 26, dtype="<f4").tobytes(),
+    )
+    MOVED = ALIVE._replace(
+        life=dataclasses.replace(
+            LIFE,
+            delete_ns=6_000_000_000,
+            delete_wall_ns=1_700_000_061_000_000_002,
+            move_request_id="2e8a6b4d-01c3-4f79-9d2e-8b3f5c7a9e14",
+        )
+    )
     RECORDS: ClassVar = {
         "version_1": ALIVE,
         "version_1_deleted": DELETED,
         "version_1_begun": BEGUN,
         "version_1_reset": RESET,
         "version_2_claimed": CLAIMED,
+        "version_2_forked": FORKED,
+        "version_2_moved": MOVED,
     }
     WRITTEN = pytest.mark.parametrize(("name", "written"), RECORDS.items())
 
@@ -342,11 +368,18 @@ class TestGrowth:
             lambda found: advanced(found, 2),
             lambda found: lives.touch(found, "session", 7, Moment(2, 2)),
             lambda found: lives.reset(
-                found, "session", 7, "again", lambda _: (8, bytes(16), b"numerics"), Moment(2, 2)
+                found,
+                "session",
+                7,
+                "again",
+                8,
+                lambda _: lives.Start(b"numerics", bytes(16)),
+                Moment(2, 2),
             ),
+            lambda found: lives.claim(found, "session", 7, "mine", 8, Moment(2, 2)),
             lambda found: lives.delete(found, "session", 7, Moment(2, 2), 10),
         ],
-        ids=["step", "touch", "reset", "delete"],
+        ids=["step", "touch", "reset", "claim", "delete"],
     )
     def test_no_rewriting_loses_what_a_newer_server_wrote(self, rewrite: Any) -> None:
         written = advanced(BEGINNING, 2)

@@ -29,8 +29,11 @@ UNARY_METHODS = (
     "TouchSession",
     "ResetSession",
     "ClaimSession",
+    "ForkSession",
+    "ExportSession",
     "DeleteSession",
     "GetOutputs",
+    "PreviewSteps",
     "StepSession",
 )
 
@@ -192,12 +195,18 @@ class TestDelete:
 
 
 class TestEveryMethod:
-    """What holds for touch, reset, claim, delete and a look at outputs alike."""
+    """What holds for touch, reset, claim and delete, and for what changes nothing."""
 
-    @pytest.fixture(params=["touch", "reset", "claim", "delete", "outputs"])
+    @pytest.fixture(
+        params=["touch", "reset", "claim", "fork", "export", "delete", "outputs", "preview"]
+    )
     def change(self, request: pytest.FixtureRequest, caller: Caller) -> Any:
         if request.param == "reset":
             return lambda session, generation: caller.reset(session, generation, str(uuid.uuid4()))
+        if request.param == "preview":
+            return lambda session, generation: caller.preview(
+                session, generation, step=0, step_count=1
+            )
         return getattr(caller, request.param)
 
     def test_another_generation_is_refused(self, change: Any, subject: Subject) -> None:
@@ -211,7 +220,7 @@ class TestEveryMethod:
     def test_no_generation_is_refused(self, change: Any, subject: Subject, generation: int) -> None:
         with refused_for("ARGUMENT_INVALID") as metadata:
             change(subject.id, generation)
-        assert metadata["field"] == "generation"
+        assert metadata["field"] in ("generation", "source_generation")
         assert subject.now == subject.session
 
     def test_unknown_session_is_refused(self, change: Any) -> None:

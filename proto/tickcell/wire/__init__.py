@@ -54,12 +54,16 @@ def _twins(*originals: type[message.Message]) -> list[Any]:
     StreamStepsRequest,
     StreamStepsResponse,
     GetOutputsResponse,
+    PreviewStepsRequest,
+    PreviewStepsResponse,
 ) = _twins(
     session_service_pb2.StepSessionRequest,
     session_service_pb2.StepSessionResponse,
     session_service_pb2.StreamStepsRequest,
     session_service_pb2.StreamStepsResponse,
     session_service_pb2.GetOutputsResponse,
+    session_service_pb2.PreviewStepsRequest,
+    session_service_pb2.PreviewStepsResponse,
 )
 
 _VECTORS = {
@@ -68,6 +72,8 @@ _VECTORS = {
     StreamStepsRequest: "frames",
     StreamStepsResponse: "outputs",
     GetOutputsResponse: "outputs",
+    PreviewStepsRequest: "frames",
+    PreviewStepsResponse: "outputs",
 }
 
 

@@ -14,6 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from tickcell.server.catalogue import ServedModel
     from tickcell.server.clock import Moment
+    from tickcell.server.preview import PreviewRequest
     from tickcell.server.record import Life, Record
     from tickcell.server.rules import StepRequest
     from tickcell.server.store.contract import Key
@@ -34,6 +35,8 @@ class Begun(NamedTuple):
       first_step: the index of the request's first step.
       stored: how many of its steps are stored; the rest are new.
       histories: after each new step.
+      previewed: what is asked, if nothing is to be applied; then record and request are those
+        of its branches side by side.
     """
 
     request: StepRequest
@@ -45,6 +48,7 @@ class Begun(NamedTuple):
     first_step: int
     stored: int
     histories: bytes
+    previewed: PreviewRequest | None = None
 
     @property
     def key(self) -> Key:
@@ -73,7 +77,7 @@ def compute(begun: Sequence[Begun]) -> Generator[Call, bytes, list[tuple[bytes, 
     """
     if len(begun) == 1 and begun[0].record.life.series_count == 1:
         # One agent's tick: a row is a frame and a state, end to end.
-        ((request, _, record, _, _, model, _, stored, _),) = begun
+        ((request, _, record, _, _, model, _, stored, _, _),) = begun
         size, output_size = record.life.frame_size, record.life.output_size
         state, outputs = record.state, b""
         for start in range(stored * size, len(request.frames), size):

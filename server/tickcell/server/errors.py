@@ -3,13 +3,15 @@
     TickcellError
     ├─ Malformed, ArgumentInvalid                              INVALID_ARGUMENT
     ├─ FrameShape, FrameNotFinite, FrameOutOfRange             INVALID_ARGUMENT
-    ├─ SessionUnknown, SessionExpired, SessionDeleted          NOT_FOUND
+    ├─ SessionUnknown, SessionExpired                          NOT_FOUND
+    ├─ SessionDeleted, SessionMoved                            NOT_FOUND
     ├─ ModelUnknown                                            NOT_FOUND
     ├─ SessionExists                                           ALREADY_EXISTS
     ├─ SessionRestarted, SessionClaimed, StepConflict          ABORTED
     ├─ StepStale, StepGap                                      OUT_OF_RANGE
     ├─ ModelNotServed, NumericsChanged, OutputNotFinite        FAILED_PRECONDITION
-    ├─ ModelBroken, ModelsUncontrolled, RecordNewer            FAILED_PRECONDITION
+    ├─ ModelBroken, ModelsUncontrolled                         FAILED_PRECONDITION
+    ├─ RecordNewer, ExportNewer, ExportRefused                 FAILED_PRECONDITION
     ├─ StoreFull, SessionsFull, StreamsFull                    RESOURCE_EXHAUSTED
     ├─ OwnerSessionsFull, OwnerRateExceeded                    RESOURCE_EXHAUSTED
     ├─ CallerUnknown                                           UNAUTHENTICATED
@@ -102,6 +104,13 @@ class SessionDeleted(TickcellError):
 
     code = "NOT_FOUND"
     reason = "SESSION_DELETED"
+
+
+class SessionMoved(TickcellError):
+    """The session was exported and ended, to go on elsewhere."""
+
+    code = "NOT_FOUND"
+    reason = "SESSION_MOVED"
 
 
 class SessionExists(TickcellError):
@@ -256,6 +265,20 @@ class RecordNewer(TickcellError):
 
     code = "FAILED_PRECONDITION"
     reason = "RECORD_NEWER"
+
+
+class ExportNewer(TickcellError):
+    """A newer tickcell wrote the export."""
+
+    code = "FAILED_PRECONDITION"
+    reason = "EXPORT_NEWER"
+
+
+class ExportRefused(TickcellError):
+    """The export is damaged, of another model, or not signed by the server's key."""
+
+    code = "FAILED_PRECONDITION"
+    reason = "EXPORT_REFUSED"
 
 
 class StoreBusy(TickcellError):

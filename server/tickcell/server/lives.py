@@ -30,8 +30,30 @@ _BESIDE_VECTOR_BYTES = 256
 _PAST = 8
 
 
+class Start(NamedTuple):
+    """What a session begins with.
+
+    Attributes:
+      numerics: the numerics digest under which the state was computed.
+      state: `[B, S]` float32.
+      step: the step that is expected first.
+      histories: before the oldest step in the window, and after each step in it.
+      outputs: of the steps in the window, `[B, O]` float32 each.
+    """
+
+    numerics: bytes
+    state: bytes
+    step: int = 0
+    histories: bytes = history.START
+    outputs: bytes = b""
+
+
 class CreateRequest(NamedTuple):
-    """A request for a new session: everything that a record is made of."""
+    """A request for a new session: everything that a record is made of.
+
+    Its `origin` is that to which a reset returns; None for the cell's own beginning, which a
+    record need not keep.
+    """
 
     session: str
     request_id: str
@@ -39,15 +61,15 @@ class CreateRequest(NamedTuple):
     model: str
     model_version: str
     fingerprint: str
-    numerics: bytes
+    start: Start
     series_count: int
     window: int
     max_step_count: int
     sensor_count: int
     output_count: int
-    state: bytes
     idle_ttl_ns: int
     labels: dict[str, str]
+    origin: Start | None = None
 
 
 def max_step_count(
@@ -75,6 +97,7 @@ def live(record: Record | None, session: str, now_ns: int, retention_ns: int) ->
     Raises:
       SessionUnknown: there is no record, or its end is longer ago than the retention.
       SessionDeleted: the session was deleted.
+      SessionMoved: it was exported and ended.
       SessionExpired: it was idle for too long.
     """
     if record is not None and not has_ended(record, now_ns):
@@ -87,7 +110,7 @@ def is_live(record: Record | None) -> bool:
 
     An expired one does until its end is noticed, and it becomes a tombstone.
     """
-    return record is not None and record.life.state_size != 0
+    return record is not None and not record.life.is_over
 
 
 def new_pin(old: Record | None, new: Record | None) -> Pin | None:
@@ -103,10 +126,10 @@ def _pin(life: Life) -> Pin:
 
 
 def has_ended(record: Record, now_ns: int) -> bool:
-    """Says whether the session was deleted, or was idle for its time to live."""
+    """Says whether the session was ended, or was idle for its time to live."""
     life = record.life
     # A tombstone stays one, whatever the clock says.
-    return life.state_size == 0 or 0 < life.idle_ttl_ns <= now_ns - record.renew_ns
+    return life.is_over or 0 < life.idle_ttl_ns <= now_ns - record.renew_ns
 
 
 def end_ns(record: Record) -> int | None:
@@ -131,18 +154,31 @@ def create(record: Record | None, request: CreateRequest, now: Moment, retention
       SessionClaimed: this request created it, and another caller has claimed it.
       SessionDeleted, SessionExpired: this request created a session that has ended.
     """
-    if record is not None and not is_forgotten(record, now.store_ns, retention_ns):
-        if record.life.request_id == request.request_id:
-            return _begun(record, request, now, retention_ns)
-        if not has_ended(record, now.store_ns):
-            raise errors.SessionExists(
-                f"{request.session}: exists already, at step {record.next_step}; attach to it, "
-                "or choose another id.",
-                session=request.session,
-                generation=record.life.generation,
-                next_step=record.next_step,
-            )
-    return _created(request, now)
+    found = created_by(record, request.session, request.request_id, now, retention_ns)
+    return _created(request, now) if found is None else found
+
+
+def created_by(
+    record: Record | None, session: str, request_id: str, now: Moment, retention_ns: int
+) -> Record | None:
+    """Returns the record of the session that a request created; None if it may create it now.
+
+    Raises:
+      SessionExists, SessionClaimed, SessionDeleted, SessionExpired: see `create`.
+    """
+    if record is None or is_forgotten(record, now.store_ns, retention_ns):
+        return None
+    if record.life.request_id == request_id:
+        return _begun(record, session, now, retention_ns)
+    if has_ended(record, now.store_ns):
+        return None
+    raise errors.SessionExists(
+        f"{session}: exists already, at step {record.next_step}; attach to it, or choose "
+        "another id.",
+        session=session,
+        generation=record.life.generation,
+        next_step=record.next_step,
+    )
 
 
 def begin(record: Record | None, request: CreateRequest, now: Moment, retention_ns: int) -> Record:
@@ -160,17 +196,17 @@ def begin(record: Record | None, request: CreateRequest, now: Moment, retention_
         return _created(request, now)
     life = record.life
     if life.request_id == request.request_id:
-        return _begun(record, request, now, retention_ns)
+        return _begun(record, request.session, now, retention_ns)
     if life.follows == request.request_id:
         raise superseded(record, request.session, request.generation)
     past = () if has_ended(record, now.store_ns) else _past(life, "begun")
     return _created(request, now, follows=life.request_id, past=past)
 
 
-def _begun(record: Record, request: CreateRequest, now: Moment, retention_ns: int) -> Record:
+def _begun(record: Record, session: str, now: Moment, retention_ns: int) -> Record:
     """Returns the life that a request has begun, if it is still its caller's."""
-    found = live(record, request.session, now.store_ns, retention_ns)
-    check_unclaimed(found, request.session)
+    found = live(record, session, now.store_ns, retention_ns)
+    check_unclaimed(found, session)
     return found
 
 
@@ -181,6 +217,7 @@ def _created(
     past: tuple[Generation, ...] = (),
 ) -> Record:
     """Returns the record of a new session, or of a new life of one."""
+    start, origin = request.start, request.origin
     life = Life(
         generation=request.generation,
         create_wall_ns=now.wall_ns,
@@ -189,7 +226,7 @@ def _created(
         window=request.window,
         max_step_count=request.max_step_count,
         sensor_count=request.sensor_count,
-        state_size=len(request.state) // (4 * request.series_count),
+        state_size=len(start.state) // (4 * request.series_count),
         output_count=request.output_count,
         model=request.model,
         model_version=request.model_version,
@@ -198,18 +235,22 @@ def _created(
         labels=request.labels,
         follows=follows,
         past=past,
+        origin_step=0 if origin is None else origin.step,
+        origin_history="" if origin is None else origin.histories[-history.SIZE :].hex(),
+        origin_numerics="" if origin is None else origin.numerics.hex(),
     )
     return Record(
         life,
-        kept=0,
-        next_step=0,
+        kept=len(start.histories) // history.SIZE - 1,
+        next_step=start.step,
         renew_ns=now.store_ns,
         renew_wall_ns=now.wall_ns,
-        numerics_start_step=0,
-        numerics=request.numerics,
-        state=request.state,
-        histories=history.START,
-        outputs=b"",
+        numerics_start_step=start.step,
+        numerics=start.numerics,
+        state=start.state,
+        histories=start.histories,
+        outputs=start.outputs,
+        origin=b"" if origin is None else origin.state,
     )
 
 
@@ -233,17 +274,21 @@ def reset(
     session: str,
     generation: int,
     request_id: str,
-    begin: Callable[[Record], tuple[int, bytes, bytes]],
+    new_generation: int,
+    cells_start: Callable[[Record], Start],
     now: Moment,
 ) -> Record:
     """Returns the record of a live session at the start of a new life.
+
+    That is the state with which it was created, and the step.
 
     Args:
       record: of a live session.
       session: its id.
       generation: the life that is to end.
       request_id: identifies the request; its repetition returns the life it began.
-      begin: gives a new life's generation, initial state and numerics digest.
+      new_generation: the one that begins.
+      cells_start: gives the cell's own beginning, for a session that was created with it.
       now: the moment to which the session is renewed.
 
     Raises:
@@ -252,7 +297,7 @@ def reset(
     if record.life.reset_request_id == request_id:
         return record
     check_generation(record, session, generation)
-    new_generation, state, numerics = begin(record)
+    start = origin_of(record) or cells_start(record)
     return _renewed(record, now)._replace(
         life=dataclasses.replace(
             record.life,
@@ -263,12 +308,74 @@ def reset(
             is_claimed=False,
         ),
         kept=0,
-        next_step=0,
-        numerics_start_step=0,
-        numerics=numerics,
-        state=state,
-        histories=history.START,
+        next_step=start.step,
+        numerics_start_step=start.step,
+        numerics=start.numerics,
+        state=start.state,
+        histories=start.histories,
         outputs=b"",
+    )
+
+
+def origin_of(record: Record) -> Start | None:
+    """Returns what a live session was created with; None where that is its cell's beginning."""
+    life = record.life
+    if not life.has_origin:
+        return None
+    return Start(
+        numerics=bytes.fromhex(life.origin_numerics),
+        state=record.origin,
+        step=life.origin_step,
+        histories=bytes.fromhex(life.origin_history),
+    )
+
+
+def fork(record: Record, session: str, generation: int, step: int | None) -> Start:
+    """Returns what a fork of a live session begins with: its state, and an empty window.
+
+    Args:
+      record: of the session.
+      session: its id.
+      generation: the one that is meant.
+      step: where it must stand; None for wherever it does.
+
+    Raises:
+      SessionRestarted, SessionClaimed: another generation is meant.
+      ArgumentInvalid, StepStale, StepGap: it does not stand at the step.
+    """
+    check_generation(record, session, generation)
+    check_step(record, session, step)
+    last = record.history_before(record.next_step)
+    return Start(record.numerics, record.state, record.next_step, last)
+
+
+def check_step(record: Record, session: str, step: int | None) -> None:
+    """Raises unless a session stands at a step.
+
+    Raises:
+      ArgumentInvalid: the step is negative.
+      StepStale: the session is beyond it.
+      StepGap: it is not there yet.
+    """
+    here = record.next_step
+    if step is None or step == here:
+        return
+    if step < 0:
+        raise errors.ArgumentInvalid(
+            f"{session}: step: got {step}, expected 0 or more.", field="step", got=step
+        )
+    numbers = {"session": session, "first_step": step, "next_step": here}
+    if step > here:
+        raise errors.StepGap(
+            f"{session}: got step {step}, but the session is at {here}; send it again once it is "
+            "there, or name no step.",
+            **numbers,
+        )
+    raise errors.StepStale(
+        f"{session}: got step {step}, but the session is at {here} already, and keeps no earlier "
+        "state.",
+        window_start_step=here - record.kept,
+        **numbers,
     )
 
 
@@ -323,6 +430,7 @@ def delete(
     if (
         record is not None
         and record.life.is_deleted
+        and not record.life.move_request_id
         and record.life.generation == generation
         and not is_forgotten(record, now.store_ns, retention_ns)
     ):
@@ -347,7 +455,37 @@ def end(
     record = live(record, session, now.store_ns, retention_ns)
     check_generation(record, session, generation)
     life = dataclasses.replace(_deleted(record.life, now), state_size=0)
-    return record._replace(life=life, state=b"")
+    return record._replace(life=life, state=b"", origin=b"")
+
+
+def move(
+    record: Record | None,
+    session: str,
+    generation: int,
+    request_id: str,
+    now: Moment,
+    retention_ns: int,
+) -> Record:
+    """Returns the tombstone of a session that was exported, and goes on elsewhere.
+
+    All of it is kept for the retention, so that a repetition of the request exports it again.
+
+    Raises:
+      SessionUnknown, SessionDeleted, SessionExpired, SessionMoved: it is not alive, and this
+        is not the repetition of its export.
+      SessionRestarted, SessionClaimed: the request means another generation.
+    """
+    if (
+        record is not None
+        and record.life.move_request_id == request_id
+        and record.life.generation == generation
+        and not is_forgotten(record, now.store_ns, retention_ns)
+    ):
+        return record
+    record = live(record, session, now.store_ns, retention_ns)
+    check_generation(record, session, generation)
+    life = dataclasses.replace(_deleted(record.life, now), move_request_id=request_id)
+    return record._replace(life=life)
 
 
 def remembered(record: Record | None, session: str, now_ns: int, retention_ns: int) -> Record:
@@ -374,6 +512,7 @@ def _buried(record: Record, life: Life) -> Record:
         state=b"",
         histories=record.history_before(record.next_step),
         outputs=b"",
+        origin=b"",
     )
 
 
@@ -392,6 +531,15 @@ def _ended(
     if record is None or is_forgotten(record, now_ns, retention_ns):
         return errors.SessionUnknown(
             f"{session}: no such session; create it first.", session=session
+        )
+    if record.life.move_request_id:
+        return errors.SessionMoved(
+            f"{session}: was exported and ended after {record.next_step} steps; go on where that "
+            "was imported.",
+            session=session,
+            generation=record.life.generation,
+            next_step=record.next_step,
+            move_time_ns=record.life.delete_wall_ns,
         )
     if record.life.is_deleted:
         return errors.SessionDeleted(

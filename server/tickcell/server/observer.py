@@ -17,7 +17,7 @@ from tickcell.server.computing import Begun
 from tickcell.server.health import Health
 from tickcell.server.histogram import Histogram
 from tickcell.server.life_requests import Begin, Bury, Create, Delete, End, Reset
-from tickcell.server.state_requests import Claim
+from tickcell.server.state_requests import Claim, CreateFrom, Move
 from tickcell.server.store.contract import Counts, Sizes
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class ModelCounts:
       applied: steps that were computed and committed.
       repeated: steps that had been applied before, and were answered from the window.
       created: sessions.
-      deleted, expired, replaced: sessions, by how they ended.
+      deleted, expired, moved, replaced: sessions, by how they ended.
       claimed: lives that ended since their session was handed over.
       reset: lives that ended for another to begin in the same session.
       compute: how long one call of the cell took.
@@ -62,14 +62,14 @@ class ModelCounts:
 
     __slots__ = (
         *("applied", "claimed", "compute", "created", "deleted", "expired"),
-        *("model", "repeated", "replaced", "reset", "tick", "version"),
+        *("model", "moved", "repeated", "replaced", "reset", "tick", "version"),
     )
 
     def __init__(self, model: str, version: str) -> None:
         self.model, self.version = model, version
         self.applied = self.repeated = 0
         self.created = self.claimed = self.reset = 0
-        self.deleted = self.expired = self.replaced = 0
+        self.deleted = self.expired = self.moved = self.replaced = 0
         self.compute = Histogram(TIME_BOUNDS_NS)
         self.tick = Histogram(TIME_BOUNDS_NS)
 
@@ -198,7 +198,7 @@ class Observer:
         changed: list[Computed] = []
         for item in begun:
             if isinstance(item, Begun):
-                request, _, found, _, _, _, _, stored, _ = item
+                request, _, found, _, _, _, _, stored, _, _ = item
                 rows += (request.step_count - stored) * found.life.series_count
             else:
                 changed.append(item)
@@ -268,7 +268,7 @@ class Observer:
             return
         counts = self._of_life(item.record.life)
         match request:
-            case Create() | Begin():
+            case Create() | CreateFrom() | Begin():
                 counts.created += 1
                 expected = item.change.expected
                 if item.change.was_live and expected is not None:
@@ -284,5 +284,7 @@ class Observer:
                 counts.reset += 1
             case Delete() | End():
                 counts.deleted += 1
+            case Move():
+                counts.moved += 1
             case Bury():
                 counts.expired += 1

@@ -182,7 +182,12 @@ class Sequences:
             except errors.SessionDeleted as error:
                 self._known.pop(place, None)
                 return await self._recall(caller, asked, message, known.session, error)
-            except (errors.SessionUnknown, errors.SessionExpired, errors.SessionClaimed):
+            except (
+                errors.SessionUnknown,
+                errors.SessionExpired,
+                errors.SessionMoved,
+                errors.SessionClaimed,
+            ):
                 self._known.pop(place, None)
                 raise
             else:
