@@ -156,7 +156,8 @@ async def drive(
             return session
 
     sessions = await asyncio.gather(*(create() for _ in range(agent_count)))
-    start = asyncio.get_running_loop().time() + _START_S
+    loop = asyncio.get_running_loop()
+    start = loop.time() + _START_S
     async with asyncio.TaskGroup() as group:
         for index, session in enumerate(sessions):
             agent = Agent(

@@ -10,7 +10,7 @@ import pytest
 from doubles.awaited_session import paced_loop
 from tickcell.cli import comparison
 from tickcell.cli.server_process import ServerProcess
-from tickcell.client import PacedSession, Session, errors
+from tickcell.client import Session, errors
 from tickcell.client.dropout import Policy
 from tickcell.model import LiteRTCell
 
@@ -68,7 +68,7 @@ def test_late_ticks_of_several_series_are_all_applied(
 
 def leave_late(session: Session, server: ServerProcess, series: np.ndarray) -> None:
     """Leaves a loop by an exception, after a tick that is late since the server is gone."""
-    with PacedSession(session, rate_hz=50, budget_s=10.0) as loop:
+    with paced_loop(session, rate_hz=50, budget_s=10.0) as loop:
         loop.tick(series[0])
         server.kill()
         # Ten seconds ago it was due.

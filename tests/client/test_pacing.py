@@ -15,7 +15,7 @@ from doubles.in_process_server import InProcessServer, served
 from doubles.moody_cell import GIVES_NAN, MoodyCell
 from tickcell.cli import comparison
 from tickcell.cli.server_process import ServerProcess
-from tickcell.client import PacedSession, Session, errors
+from tickcell.client import Session, errors
 from tickcell.client.clock import Clock, paced
 from tickcell.client.delivery import Outputs
 from tickcell.client.dropout import Policy
@@ -198,10 +198,10 @@ def test_a_bounded_number_of_frames_waits(
 
 
 def fill_backlog(session: Session, server: ServerProcess, frames: np.ndarray) -> None:
-    with PacedSession(session, rate_hz=50, budget_s=5.0, backlog_s=1.0) as loop:
+    with paced_loop(session, rate_hz=50, budget_s=5.0, backlog_s=1.0) as loop:
         loop.tick(frames[0])
         server.kill()
-    with PacedSession(session, rate_hz=50, budget_s=0.0, backlog_s=1.0) as loop:
+    with paced_loop(session, rate_hz=50, budget_s=0.0, backlog_s=1.0) as loop:
         for frame in frames[1:]:
             loop.tick(frame)
 
