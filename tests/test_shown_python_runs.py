@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,11 +85,16 @@ def test_shown_python_gives_the_outputs_of_the_plain_loop(
             "sensor": frames,
             "act": acted.append,
             "SAFE": None,
+            "robots": (robots := ["robot-1", "robot-2"]),
+            "ticks": [dict.fromkeys(robots, frame) for frame in frames],
         }
         code = code.replace(SHOWN_ADDRESS, repr(address))
         # Two of three are away.
         code = code.replace(SHOWN_SERVERS, f"'127.0.0.1:1', {address!r}, '127.0.0.1:2'")
         exec(code.replace(SHOWN_SECURE_ADDRESS, repr(secure_address)), names)
+        if "drive" in names:
+            asyncio.run(names["drive"](frames, acted.append))
+            names["output"] = acted[-1]
     cell = Bundle.load().cell()
     state = cell.initial_state()
     for frame in frames:

@@ -33,8 +33,8 @@ class Gateway:
             for robot in robots:
                 gateway.create(robot)
             for frames in ticks:                # {"car-7": frame, ...}
-                for robot, result in gateway.step(frames).items():
-                    act(robot, SAFE if isinstance(result, TickcellError) else result)
+                for robot, output in gateway.step(frames).items():
+                    act(robot, SAFE if isinstance(output, TickcellError) else output)
 
     Each session is one as `Session` has it, and may be stepped by itself as well. They share
     a connection. Leaving the `with` block deletes them all, unless an exception leaves it.
