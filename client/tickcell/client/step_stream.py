@@ -44,7 +44,7 @@ class StepStream:
         # gRPC's own thread waits there for the next request, and ends at a None.
         self._requests = queue.SimpleQueue[Any]()
         # As bytes; at last, why there are no more.
-        self._replies = queue.SimpleQueue[bytes | errors.TickcellError]()
+        self._replies = queue.SimpleQueue[bytes | Exception]()
         self._call: Any = None
         self._watchdog = watchdog.current()
         self._owner = at_exit.Owner(self)
@@ -75,7 +75,7 @@ class StepStream:
         except queue.Empty:
             due.look(math.inf)
             raise due.failure() from None
-        if isinstance(reply, errors.TickcellError):
+        if not isinstance(reply, bytes):
             raise due.failure() if due.is_over else reply
         due.end(time.monotonic())
         return methods.STREAM_STEPS.decode(reply)
@@ -115,28 +115,30 @@ class StepStream:
             call.cancel()
 
     def _read(self) -> None:
-        failure: errors.TickcellError = ended()
+        """Opens the stream and reads it to its end; what ends it else is raised, too."""
+        failure: Exception = ended()
         try:
-            call = self.connection.stream(
-                methods.STREAM_STEPS,
-                self._session,
-                iter(self._requests.get, None),
-                decode=self._hand_over,
-            )
-            with self._lock:
-                self._call = call
-                is_over = self._due.is_over
-            if is_over:
-                call.cancel()
-            for _ in call:
+            for _ in self._opened():
                 pass
         except grpc.RpcError as error:
             failure = grpc_errors.from_call(error)
-        except ValueError:
-            # The channel is closed, which needs no word.
-            failure = grpc_errors.closed()
+        except Exception as fault:  # noqa: BLE001 - told to whoever waits
+            failure = grpc_errors.closed() if self.connection.is_closed else fault
         self._replies.put(failure)
         self._requests.put(None)
+
+    def _opened(self) -> Any:
+        """Returns the call, which iterates over the replies that were handed over."""
+        requests = iter(self._requests.get, None)
+        call = self.connection.stream(
+            methods.STREAM_STEPS, self._session, requests, decode=self._hand_over
+        )
+        with self._lock:
+            self._call = call
+            is_over = self._due.is_over
+        if is_over:
+            call.cancel()
+        return call
 
     def _hand_over(self, reply: bytes) -> bytes:
         self._replies.put(reply)
