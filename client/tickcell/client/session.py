@@ -382,11 +382,11 @@ class Session(SessionView):
             self._link.run(self._core.get_model())
 
     def _check_open(self) -> None:
-        stream = None if self._streaming is None else self._streaming()
-        is_dead = stream is None or inspect.getgeneratorstate(stream) == inspect.GEN_CLOSED
-        if self._pipeline is not None and self._streaming is not None and is_dead:
-            # Ctrl-C cut the end of that stream short.
-            self.end_pipeline()
+        if self._pipeline is not None and self._streaming is not None:
+            stream = self._streaming()
+            if stream is None or inspect.getgeneratorstate(stream) == inspect.GEN_CLOSED:
+                # Ctrl-C cut the end of that stream short.
+                self.end_pipeline()
         self._core.check_open()
 
     def _open_pipeline(

@@ -195,7 +195,8 @@ class SessionCore:
           sender: how its request goes out; None for the session's own turns.
         """
         readings = self.frames.readings(frame, time_axes=0)
-        self._check_alone()
+        if self._is_stepping:
+            raise self._not_alone()
         try:
             self._is_stepping = True
             outputs = yield from self._send(readings[np.newaxis], sender or self.turns)
@@ -217,7 +218,8 @@ class SessionCore:
             )
         size = self.max_chunk
         start = 0
-        self._check_alone()
+        if self._is_stepping:
+            raise self._not_alone()
         try:
             self._is_stepping = True
             while start < len(readings):
@@ -297,7 +299,8 @@ class SessionCore:
         Raises:
           UsageError: the session is closed, or a stream is open.
         """
-        self.check_not_closed()
+        if self.is_closed:
+            self.check_not_closed()
         if self.stream is not None:
             raise errors.UsageError(f"{self.id}: a stream is open; finish or close it first.")
 
@@ -355,11 +358,10 @@ class SessionCore:
         """The step of the next frame that is taken."""
         return self.place.step if self.stream is None else self.stream.end
 
-    def _check_alone(self) -> None:
-        if self._is_stepping:
-            raise errors.UsageError(
-                f"{self.id}: a step is under way; a session is for one task or thread at a time."
-            )
+    def _not_alone(self) -> errors.UsageError:
+        return errors.UsageError(
+            f"{self.id}: a step is under way; a session is for one task or thread at a time."
+        )
 
     def _begin(self, info: SessionInfo, ended: tuple[int, ...] = ()) -> None:
         """Takes over a life of the session, after those that were ended here."""
