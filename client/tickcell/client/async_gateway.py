@@ -32,8 +32,9 @@ class AsyncGateway:
         async with AsyncGateway("localhost:50061") as gateway:
             for robot in robots:
                 await gateway.create(robot)
-            async for frames in ticks:          # {"car-7": frame, ...}
-                results = await gateway.step(frames)
+            for frames in ticks:  # {"car-7": frame, "car-8": frame}
+                for robot, output in (await gateway.step(frames)).items():
+                    act(SAFE if isinstance(output, TickcellError) else output)
 
     As `Gateway`. A `step` that is cancelled may have been applied in part: each session's
     `next_step` is where it is, and the frame of one that stands where it was is due again.

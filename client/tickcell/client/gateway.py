@@ -32,9 +32,9 @@ class Gateway:
         with Gateway("localhost:50061") as gateway:
             for robot in robots:
                 gateway.create(robot)
-            for frames in ticks:                # {"car-7": frame, ...}
+            for frames in ticks:  # {"car-7": frame, "car-8": frame}
                 for robot, output in gateway.step(frames).items():
-                    act(robot, SAFE if isinstance(output, TickcellError) else output)
+                    act(SAFE if isinstance(output, TickcellError) else output)
 
     Each session is one as `Session` has it, and may be stepped by itself as well. They share
     a connection. Leaving the `with` block deletes them all, unless an exception leaves it.
