@@ -290,9 +290,11 @@ class AsyncSession(SessionView):
             return
         self.end_pipeline()
         self._core.leave()
-        for pipeline in self._ending:
-            await pipeline.closed()
-        await self._link.close()
+        try:
+            for pipeline in self._ending:
+                await pipeline.closed()
+        finally:
+            await self._link.close()
 
     def _open_pipeline(
         self, drawing: Drawing | KeptFrames | None, *, max_chunk: int | None, backlog: int | None
