@@ -301,7 +301,7 @@ class AsyncSession(SessionView):
     ) -> AsyncPipeline:
         core = self._core
         bounds = core.bounds(max_chunk=max_chunk, backlog=backlog)
-        link = self._link.beside(retry_for_s=bounds.retry_for_s)
+        link = self._link.with_patience(bounds.retry_for_s)
         self._pipeline = core.stream = AsyncPipeline(link, core.cargo(drawing, bounds))
         self._pipeline.start()
         return self._pipeline
