@@ -56,10 +56,10 @@ class AsyncLink:
             retry_for_s=retry_for_s,
         )
 
-    def beside(self, *, retry_for_s: float | None) -> AsyncLink:
-        """Returns a link with connections of its own, which asks the same server."""
+    def with_patience(self, retry_for_s: float | None) -> AsyncLink:
+        """Returns a link by the same connections that tries again for another time."""
         link = AsyncLink.__new__(AsyncLink)
-        link.route = self.route.beside(retry_for_s=retry_for_s)
+        link.route = self.route.with_patience(retry_for_s)
         return link
 
     async def run(

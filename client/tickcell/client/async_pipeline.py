@@ -32,7 +32,7 @@ class AsyncPipeline(PipelineCore):
         """Prepares the next steps, in a running event loop; the first frame opens the stream.
 
         Args:
-          link: the way to the servers; the pipeline's alone from now on, and closed by it.
+          link: the way to the servers; others may call by it too.
           cargo: the steps.
         """
         super().__init__(link.route, cargo)
@@ -61,7 +61,7 @@ class AsyncPipeline(PipelineCore):
         return self.needs_frames
 
     def close(self) -> None:
-        """Ends the stream; `closed` waits until its task and its connections have ended."""
+        """Ends the stream; `closed` waits until its task has ended."""
         call = self._ended()
         if call is not None and not self._loop.is_closed():
             self._in_loop(call.cancel)
@@ -75,12 +75,6 @@ class AsyncPipeline(PipelineCore):
         """Waits until nothing of it is left, after `close`."""
         if self._carrier is not None:
             await asyncio.wait([self._carrier])
-
-    async def _carry(self) -> None:
-        try:
-            await self.run(self.carrying())
-        finally:
-            await self._link.close()
 
     async def _meet(self, need: StreamNeed) -> Any:
         """Does what is needed.
@@ -123,7 +117,7 @@ class AsyncPipeline(PipelineCore):
 
     def _begin_carrying(self) -> None:
         if self._carrier is None:
-            self._carrier = self._loop.create_task(self._carry(), name="tickcell-steps")
+            self._carrier = self._loop.create_task(self.run(self.carrying()), name="tickcell-steps")
 
     def _wake_source(self) -> None:
         super()._wake_source()

@@ -297,17 +297,19 @@ class AsyncSession(SessionView):
             return
         self.end_pipeline()
         self._core.leave()
-        for pipeline in self._ending:
-            await pipeline.closed()
-        if self._owns_link:
-            await self._link.close()
+        try:
+            for pipeline in self._ending:
+                await pipeline.closed()
+        finally:
+            if self._owns_link:
+                await self._link.close()
 
     def _open_pipeline(
         self, drawing: Drawing | KeptFrames | None, *, max_chunk: int | None, backlog: int | None
     ) -> AsyncPipeline:
         core = self._core
         bounds = core.bounds(max_chunk=max_chunk, backlog=backlog)
-        link = self._link.beside(retry_for_s=bounds.retry_for_s)
+        link = self._link.with_patience(bounds.retry_for_s)
         self._pipeline = core.stream = AsyncPipeline(link, core.cargo(drawing, bounds))
         self._pipeline.start()
         return self._pipeline

@@ -66,7 +66,7 @@ class PipelineCore(abc.ABC):
         """Prepares the next steps; the first frame opens the stream.
 
         Args:
-          route: the way to the servers; the pipeline's alone from now on.
+          route: the way to the servers.
           cargo: the steps.
         """
         self._route = route

@@ -6,6 +6,7 @@ its operations yield what they need (see `needs`).
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import threading
@@ -138,6 +139,12 @@ class Route:
         route._servers = self._servers
         return route
 
+    def with_patience(self, retry_for_s: float | None) -> Route:
+        """Returns a route by the same connections that tries again for another time."""
+        route = copy.copy(self)
+        route.retry_for_s = retry_for_s
+        return route
+
     def call(
         self, method: Method, request: Message, failed: Failed | None = None
     ) -> Operation[Any]:
@@ -227,8 +234,9 @@ class Route:
     def close(self) -> Operation[None]:
         """Closes the connections, which ends their calls; another call makes a new one."""
         with self._lock:
-            connections, self._connections = self._connections, {}
-        for connection in connections.values():
+            connections = [*self._connections.values()]
+            self._connections.clear()
+        for connection in connections:
             yield Close(connection)
 
     def _after(
