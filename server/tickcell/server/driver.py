@@ -20,13 +20,14 @@ import functools
 import logging
 import math
 import time
+import weakref
 from collections.abc import Callable, Generator, Sequence
 from concurrent import futures
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tickcell.server import errors, rounds
 from tickcell.server.clock import Moment
-from tickcell.server.computing import Begun, Call
+from tickcell.server.computing import Begun, Call, Stretch
 from tickcell.server.entries import Entries, Entry
 from tickcell.server.pace import SLICE_S
 from tickcell.server.rounds import Answer, Computed, Stepped
@@ -35,6 +36,7 @@ from tickcell.server.storage import LATER, EmbeddedStorage, NetworkStorage, Stor
 from tickcell.server.store.contract import NetworkStore
 
 if TYPE_CHECKING:
+    from tickcell.model import Cell
     from tickcell.server.heads import Heads
     from tickcell.server.observer import Observer
     from tickcell.server.policy import Policy
@@ -109,6 +111,8 @@ class Driver:
         )
         self._sync = self._storage.sync
         self._cells = futures.ThreadPoolExecutor(1, "cell")
+        # Cells that are readied for stretches, or were.
+        self._preparing: weakref.WeakSet[Cell] = weakref.WeakSet()
         self._is_due = self._has_run = False
         self._lone_turns = 0
 
@@ -380,19 +384,34 @@ class Driver:
         self._move(job)
         self._wake()
 
-    def _perform(self, job: _Job, need: Load | Count | Call | Commit) -> Any:
+    def _perform(self, job: _Job, need: Load | Count | Call | Stretch | Commit) -> Any:
         """Does what a job needs, and returns what came of it or `LATER`."""
-        if isinstance(need, Call):
+        if isinstance(need, Call | Stretch):
+            if isinstance(need, Stretch) and not need.model.cell.is_prepared:
+                self._prepare(need.model.cell)
             if not need.model.pace.is_slow:
                 start_ns = time.perf_counter_ns()
-                rows = need.model.cell.step_rows(need.rows)
+                rows = need.compute()
                 taken_ns = time.perf_counter_ns() - start_ns
                 self._untold.append((self._observer.computed, need.model, taken_ns))
                 return rows
             return self._call_in_thread(job, need)
         return self._storage.meet(job, need)
 
-    def _call_in_thread(self, job: _Job, call: Call) -> object:
+    def _prepare(self, cell: Cell) -> None:
+        """Has a cell readied for stretches, once; steps go on meanwhile as they do without."""
+        if cell in self._preparing:
+            return
+        self._preparing.add(cell)
+        prepared = self._cells.submit(cell.prepare)
+
+        def done(_: object) -> None:
+            if not prepared.cancelled() and (error := prepared.exception()) is not None:
+                _log.error("a cell was not readied for stretches", exc_info=error)
+
+        prepared.add_done_callback(done)
+
+    def _call_in_thread(self, job: _Job, call: Call | Stretch) -> object:
         start_ns = time.perf_counter_ns()
 
         def resume(done: asyncio.Future[bytes]) -> None:
@@ -401,9 +420,7 @@ class Driver:
                 self._observer.computed(call.model, time.perf_counter_ns() - start_ns)
             self._resume(job, error or done.result())
 
-        called = asyncio.get_running_loop().run_in_executor(
-            self._cells, call.model.cell.step_rows, call.rows
-        )
+        called = asyncio.get_running_loop().run_in_executor(self._cells, call.compute)
         called.add_done_callback(resume)
         return LATER
 

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 # The most that anybody computes in one piece while others wait.
 SLICE_S = 0.002
 
+# A slice ends after the piece in which its time is up.
+_PIECES = 4
+
 _MANY_ROWS = 256
 _TRIES = 3
 # Of a quick cell more, since a model that is loaded while others are served waits for the
@@ -45,6 +48,11 @@ class Pace(NamedTuple):
         if self.row_s == 0.0:
             return _MANY_ROWS
         return max(1, int((SLICE_S - self.call_s) / self.row_s))
+
+    @property
+    def stretch_steps(self) -> int:
+        """The most steps of one series in one piece, so that a slice ends about when it should."""
+        return max(1, int(SLICE_S / _PIECES / self.call_s)) if self.call_s else _MANY_ROWS
 
     def time_s(self, calls: int, rows: int) -> float:
         """Returns how long some calls take that have so many rows each."""
