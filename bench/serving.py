@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench import echo
 from tickcell.model import Bundle
-from tickcell.server import process
+from tickcell.server import allocation, process
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.config import Config, is_address
 from tickcell.server.engine import Engine
@@ -86,6 +86,7 @@ def serving(checkout: pathlib.Path, store: str | None = None) -> Iterator[Servin
 
 
 async def _serve(store: str) -> None:
+    allocation.keep_freed()
     config = Config(listen="localhost:0", store=store if is_address(store) else pathlib.Path(store))
     catalogue = Catalogue([ServedModel.load(Bundle.load())])
     health = Health()
