@@ -29,6 +29,7 @@ from tickcell.server import errors, rounds
 from tickcell.server.clock import Moment
 from tickcell.server.computing import Begun, Call, Stretch
 from tickcell.server.entries import Entries, Entry
+from tickcell.server.grouping import Group, shares_calls
 from tickcell.server.pace import SLICE_S
 from tickcell.server.rounds import Answer, Computed, Stepped
 from tickcell.server.rules import StepRequest
@@ -57,8 +58,6 @@ _ROUND_REQUESTS = 256
 _ROUND_BYTES = 64 * 1024
 # A lone step of so few bytes is a single call of a few rows.
 _TICK_BYTES = 1024
-# What a byte of a record or a request takes: to be copied, checked, encoded and stored.
-_BYTE_S = 5e-9
 
 _log = logging.getLogger(__name__)
 
@@ -229,28 +228,31 @@ class Driver:
 
     def _parted(self, begun: Sequence[Begun | Computed]) -> Sequence[Begun | Computed]:
         """Returns what is within a slice together, and schedules the rest."""
-        groups: list[list[Begun | Computed]] = []
-        free_s = 0.0
+        groups: list[Group] = []
+        bulk: dict[str, list[Begun]] = {}
         for item in begun:
             if isinstance(item, Begun) and item.model.pace.is_slow:
                 self._slow.append(item)
                 continue
-            time_s = _time_s(item)
-            if time_s > SLICE_S:
+            if groups and groups[-1].takes(item):
+                continue
+            group = Group(item)
+            is_long = group.time_s > SLICE_S
+            if isinstance(item, Begun) and shares_calls(item) and (groups or is_long):
+                # Longer than a slice together, and much less long than one by one.
+                bulk.setdefault(item.model.fingerprint, []).append(item)
+            elif is_long:
                 self._long.append(self._finish_of([item]))
-            elif not groups or time_s > free_s:
-                groups.append([item])
-                free_s = SLICE_S - time_s
             else:
-                groups[-1].append(item)
-                free_s -= time_s
+                groups.append(group)
+        self._long.extend([self._finish_of(together) for together in bulk.values()])
         if self._slow and not self._is_slow_busy:
             self._is_slow_busy = True
             self._move(_Job(self._finish_slow()))
         if not groups:
             return ()
-        self._short.extend([self._finish_of(group) for group in groups[1:]])
-        return groups[0]
+        self._short.extend([self._finish_of(group.items) for group in groups[1:]])
+        return groups[0].items
 
     # Rounds.
 
@@ -423,15 +425,6 @@ class Driver:
         called = asyncio.get_running_loop().run_in_executor(self._cells, call.compute)
         called.add_done_callback(resume)
         return LATER
-
-
-def _time_s(item: Begun | Computed) -> float:
-    """Returns about how long it takes to finish this."""
-    if isinstance(item, Computed):
-        return _BYTE_S * len(item.change.replacement or b"")
-    life = item.record.life
-    size = len(item.request.frames) + len(item.encoded or b"")
-    return item.model.pace.time_s(item.new_count, life.series_count) + _BYTE_S * size
 
 
 def _doing(work: Callable[[], _Result], done: asyncio.Future[_Result]) -> Moves:
