@@ -66,6 +66,7 @@ PURE = (
     "tickcell.client.recall",
     "tickcell.model.interface",
     "tickcell.server.computing",
+    "tickcell.server.grouping",
     "tickcell.server.heads",
     "tickcell.server.lives",
     "tickcell.server.record",

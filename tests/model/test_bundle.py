@@ -251,6 +251,29 @@ def test_a_changed_text_is_a_warning_and_the_same_fingerprint(
     ]
 
 
+def test_a_changed_graph_of_several_steps_is_a_warning_and_not_used(
+    copy: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = bytearray((copy / "steps.tflite").read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / "steps.tflite").write_bytes(content)
+    assert Bundle.load(copy).steps_graph is None
+    assert caplog.messages == [
+        f"{copy / 'steps.tflite'}: was changed after the bundle was written; it is not used, so "
+        "each step is a call of its own."
+    ]
+
+
+def test_a_bundle_without_a_graph_of_several_steps_is_whole(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataclasses.replace(Bundle.load(), steps_graph=None).write(tmp_path / "bare")
+    bare = Bundle.load(tmp_path / "bare")
+    assert bare.steps_graph is None
+    assert bare.fingerprint == Bundle.load().fingerprint
+    assert not caplog.messages
+
+
 def test_a_bundle_without_its_sums_is_a_warning(
     copy: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:
