@@ -7,9 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from doubles.awaited_session import AwaitedSession
 from doubles.faulty_proxy import FaultyProxy
 from tickcell.cli import comparison, server_process
 from tickcell.cli.server_process import ServerProcess
+from tickcell.client import Session
 from tickcell.model import Bundle, LiteRTCell
 
 
@@ -63,3 +65,10 @@ def proxy(server: ServerProcess) -> Iterator[FaultyProxy]:
     opened = FaultyProxy(server.address)
     yield opened
     opened.close()
+
+
+@pytest.fixture(params=[Session, AwaitedSession], ids=["threads", "asyncio"])
+def sessions(request: pytest.FixtureRequest) -> type[Session]:
+    """Makes sessions with threads, or with asyncio."""
+    driven: type[Session] = request.param
+    return driven

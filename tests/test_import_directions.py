@@ -62,6 +62,7 @@ IMPURE = {
     "time",
 }
 PURE = (
+    "tickcell.client.answered",
     "tickcell.client.flight",
     "tickcell.client.recall",
     "tickcell.model.interface",
@@ -69,6 +70,7 @@ PURE = (
     "tickcell.server.grouping",
     "tickcell.server.heads",
     "tickcell.server.lives",
+    "tickcell.server.preview",
     "tickcell.server.record",
     "tickcell.server.rounds",
     "tickcell.server.rules",

@@ -95,8 +95,8 @@ FAULTS: dict[str, list[tuple[str, str, str]]] = {
         ("string model = 5;", "string models = 5;", "plural"),
     ],
     "numbers_are_kept": [
-        ("string owner = 22;", "string owner = 23;", "missing and not reserved"),
-        ("string owner = 22;", "reserved 22;", "without its name"),
+        ("int64 origin_step = 23;", "int64 origin_step = 24;", "missing and not reserved"),
+        ("int64 origin_step = 23;", "reserved 23;", "without its name"),
         (
             "  bytes history = 7;",
             "  bytes history = 16;\n  reserved 7 to 15;\n"

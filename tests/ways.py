@@ -6,7 +6,9 @@ import itertools
 from collections.abc import Iterator
 
 import numpy as np
+import pytest
 
+from doubles.awaited_session import AwaitedSession
 from tickcell.client import PacedSession, Session
 
 
@@ -31,3 +33,8 @@ def by_tick(session: Session, frames: np.ndarray) -> Iterator[np.ndarray]:
 
 
 WAYS = [by_step, by_steps, by_stream, by_tick]
+# Each with what makes the sessions that go that way.
+DRIVEN_WAYS = [
+    *(pytest.param(Session, way, id=f"threads-{way.__name__}") for way in WAYS),
+    *(pytest.param(AwaitedSession, way, id=f"asyncio-{way.__name__}") for way in WAYS[:2]),
+]

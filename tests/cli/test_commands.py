@@ -260,7 +260,7 @@ def test_ctrl_c_ends_the_agent_and_its_session_with_a_word(
     server: ServerProcess, clock: list[str]
 ) -> None:
     with Link(server.address) as link:
-        others = {each.id for each in unary_calls.list_sessions(link)}
+        others = {each.id for each in link.do(unary_calls.list_sessions)}
     with subprocess.Popen(
         [
             *(sys.executable, "-m", "tickcell.cli", "agent", "--server", server.address),
@@ -273,7 +273,7 @@ def test_ctrl_c_ends_the_agent_and_its_session_with_a_word(
             wait_until(
                 lambda: [
                     each
-                    for each in unary_calls.list_sessions(link)
+                    for each in link.do(unary_calls.list_sessions)
                     if each.id not in others and each.next_step > 5
                 ]
             )
@@ -282,7 +282,7 @@ def test_ctrl_c_ends_the_agent_and_its_session_with_a_word(
         assert process.returncode == 130
         assert re.search(r"tickcell: stopped after \d+ ticks; session \S+ is deleted\n", err)
         with Link(server.address) as link:
-            assert {each.id for each in unary_calls.list_sessions(link)} == others
+            assert {each.id for each in link.do(unary_calls.list_sessions)} == others
 
 
 def test_the_agent_refuses_a_model_of_other_sensors(

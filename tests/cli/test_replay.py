@@ -285,10 +285,10 @@ def half(run: Run, drive: Path, tmp_path: Path, server: ServerProcess) -> Iterat
     yield path
     with Link(server.address) as link:
         try:
-            info = unary_calls.get_session(link, "half")
+            info = link.do(unary_calls.get_session, "half")
         except errors.SessionEndedError:
             return
-        unary_calls.delete_session(link, "half", info.generation)
+        link.do(unary_calls.delete_session, "half", info.generation)
 
 
 def test_rows_that_the_window_still_holds_are_made_up_for(

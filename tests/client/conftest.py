@@ -7,4 +7,5 @@ from served import frames as frames
 from served import mortal_server as mortal_server
 from served import proxy as proxy
 from served import server as server
+from served import sessions as sessions
 from served import tcp_server as tcp_server

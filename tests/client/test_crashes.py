@@ -56,9 +56,9 @@ def test_a_drained_server_s_stream_goes_on_at_the_next(
 
 
 def test_a_paused_server_is_given_up_after_the_deadline(
-    mortal_server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], mortal_server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:
-    with Session.create(mortal_server.address, deadline_s=0.2, retry_for_s=0.0) as session:
+    with sessions.create(mortal_server.address, deadline_s=0.2, retry_for_s=0.0) as session:
         session.step(frames[0])
         with mortal_server.paused(), pytest.raises(errors.UnavailableError, match="DEADLINE"):
             session.step(frames[1])

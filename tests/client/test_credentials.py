@@ -207,9 +207,9 @@ class TestRenewal:
             Link(server.address, credentials=credentials, retry_for_s=RETRY_FOR_S) as link,
         ):
             with pytest.raises(errors.UnavailableError):
-                list(unary_calls.list_sessions(link))
+                list(link.do(unary_calls.list_sessions))
             own.write(house.certificate, house.key)
-            assert list(unary_calls.list_sessions(link)) == []
+            assert list(link.do(unary_calls.list_sessions)) == []
 
     def test_stream_goes_on_when_its_connection_is_too_old(self, house: House) -> None:
         frames = np.ones((200, 1), np.float32)
@@ -241,7 +241,7 @@ class TestRenewal:
         ):
             house.token_file.unlink()
             with caplog.at_level(logging.WARNING):
-                assert list(unary_calls.list_sessions(link)) == []
+                assert list(link.do(unary_calls.list_sessions)) == []
         assert "No such file or directory. What was read before still counts." in caplog.text
 
 
@@ -348,7 +348,7 @@ def wait_until_unknown(address: str, token: str) -> None:
 def is_unknown(link: Link) -> bool:
     """Says whether a server does not know who calls over a link."""
     try:
-        list(unary_calls.list_sessions(link))
+        list(link.do(unary_calls.list_sessions))
     except errors.CallerUnknownError:
         return True
     return False

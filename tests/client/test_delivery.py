@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tickcell import wire
 from tickcell.client import errors
 from tickcell.client.backoff import Backoff
-from tickcell.client.delivery import Delivery, Output
+from tickcell.client.delivery import Delivery, Outputs
 from tickcell.client.life import Chunk, Life, Place
 from tickcell.wire import history
 
@@ -85,10 +85,19 @@ def refuse(delivery: Delivery, reason: str) -> float | None:
 def outputs_of(delivery: Delivery) -> list[bytes]:
     """Takes the outputs that are there."""
     outputs = []
-    while (output := delivery.output()) is not None:
-        outputs.append(output.data)
-        delivery.flight.first = output.step + 1
+    while (output := output_of(delivery)) is not None:
+        outputs.append(output)
+        delivery.flight.first += 1
     return outputs
+
+
+def output_of(delivery: Delivery) -> bytes | None:
+    """Returns the output of the first step that the caller lacks."""
+    outputs = delivery.outputs()
+    if outputs is None:
+        return None
+    assert outputs.first_step == delivery.flight.first
+    return outputs.data[:4]
 
 
 def send(delivery: Delivery, now: float = 0.0) -> Chunk:
@@ -99,11 +108,11 @@ def send(delivery: Delivery, now: float = 0.0) -> Chunk:
 
 def test_an_output_is_there_until_the_caller_has_it() -> None:
     delivery = delivery_of(1, first_step=5)
-    assert delivery.output() is None
+    assert delivery.outputs() is None
     delivery.accept(reply_to(send(delivery)), 0.0)
-    assert delivery.output() == delivery.output() == Output(5, frame(0))
+    assert delivery.outputs() == delivery.outputs() == Outputs(5, frame(0))
     delivery.flight.first = 6
-    assert delivery.output() is None
+    assert delivery.outputs() is None
 
 
 def test_after_a_lost_stream_the_unanswered_are_sent_again() -> None:
@@ -113,6 +122,35 @@ def test_after_a_lost_stream_the_unanswered_are_sent_again() -> None:
     assert delivery.ended(LOST) == 0.05
     delivery.opened()
     assert send(delivery) == lost
+
+
+def test_room_that_is_made_output_by_output_is_filled_by_the_chunk() -> None:
+    delivery = delivery_of(20, window=8, max_chunk=4)
+    for _ in range(2):
+        delivery.accept(reply_to(send(delivery)), 0.0)
+    assert delivery.chunk(0.0) is None
+    for _ in range(3):
+        delivery.flight.first += 1
+        assert not delivery.can_send
+    delivery.flight.first += 1
+    assert send(delivery)[:2] == (8, 4)
+
+
+def test_room_is_not_waited_for_where_the_caller_has_all_outputs() -> None:
+    delivery = delivery_of(20, window=3, max_chunk=2)
+    delivery.accept(reply_to(send(delivery)), 0.0)
+    # One more is on its way, and the caller takes what is there.
+    assert send(delivery).step_count == 1
+    delivery.flight.first += 2
+    assert send(delivery)[:2] == (3, 2)
+
+
+def test_a_frame_alone_is_sent_at_once_however_little_room_there_is() -> None:
+    delivery = delivery_of(7, window=8, max_chunk=4)
+    for _ in range(2):
+        delivery.accept(reply_to(send(delivery)), 0.0)
+    delivery.push(frame(7))
+    assert send(delivery)[:2] == (7, 1)
 
 
 def test_a_reply_is_overdue_from_when_it_was_owed() -> None:
@@ -140,10 +178,10 @@ def test_when_patience_ends_the_outputs_before_come_first() -> None:
     delivery.accept(reply_to(send(delivery)), 0.0)
     send(delivery)
     assert delivery.ended(LOST) is None
-    assert delivery.output() == Output(0, frame(0))
+    assert delivery.outputs() == Outputs(0, frame(0))
     delivery.flight.first = 1
     with pytest.raises(errors.UnavailableError):
-        delivery.output()
+        delivery.outputs()
     assert delivery.chunk(0.0) is None
     assert delivery.flight.frames() == [frame(1)]
 
@@ -163,9 +201,9 @@ def outputs_of_before_failure(delivery: Delivery) -> list[bytes]:
     """Takes the outputs that come before a refusal."""
     outputs: list[bytes] = []
     try:
-        while (output := delivery.output()) is not None:
-            outputs.append(output.data)
-            delivery.flight.first = output.step + 1
+        while (output := output_of(delivery)) is not None:
+            outputs.append(output)
+            delivery.flight.first += 1
     except errors.RefusedError:
         return outputs
     raise AssertionError("nothing was refused")
@@ -218,7 +256,7 @@ def test_a_reply_to_something_else_is_never_taken(reply: wire.StreamStepsRespons
     send(delivery)
     with pytest.raises(errors.ReplyError):
         delivery.accept(reply, 0.0)
-    assert delivery.output() is None
+    assert delivery.outputs() is None
 
 
 def test_more_than_may_wait_is_not_taken() -> None:
@@ -358,7 +396,7 @@ def test_a_store_that_was_put_back_to_before_what_is_kept_is_a_gap_that_names_th
         delivery.accept(refusal_of("STEP_GAP", next_step="7"), 0.0)
     assert delivery.ended(gap.value) is None
     with pytest.raises(errors.StepGapError, match="steps 7 to 9 are no more kept"):
-        delivery.output()
+        delivery.outputs()
     assert not delivery.drop_refused()
     assert delivery.flight.frames() == [frame(4)]
 
@@ -388,4 +426,4 @@ def test_other_outputs_than_before_the_store_was_put_back_are_never_taken() -> N
     assert differs.value.step == 1
     assert delivery.ended(differs.value) is None
     with pytest.raises(errors.HistoryDiffersError):
-        delivery.output()
+        delivery.outputs()

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from doubles.bytes_encoder import BytesEncoder
 from doubles.counted_source import (
     BlockingSource,
     CountedSource,
@@ -323,7 +324,7 @@ def test_a_session_that_is_closed_amid_its_stream_says_so(
 
 def test_loop_that_is_left_while_it_waits_for_room_draws_no_more(frames: np.ndarray) -> None:
     source, kept = CountedSource(frames), list[bytes]()
-    drawing = Drawing(source, bytes, kept.append)
+    drawing = Drawing(source, BytesEncoder().as_encoder, kept.append)
     pipeline = RoomyPipeline(before_room=drawing.leave)
     drawing.feed(lambda: pipeline.as_pipeline, can_wait=True)
     wait_until(lambda: not _threads())
@@ -341,7 +342,7 @@ def test_thread_whose_start_was_interrupted_draws_nothing(
 
     late: list[threading.Thread] = []
     source = BlockingSource(frames)
-    drawing = Drawing(source, bytes, list[bytes]().append)
+    drawing = Drawing(source, BytesEncoder().as_encoder, list[bytes]().append)
     monkeypatch.setattr(threading, "Thread", LateThread)
     with pytest.raises(KeyboardInterrupt):
         drawing.feed(lambda: RoomyPipeline().as_pipeline, can_wait=True)

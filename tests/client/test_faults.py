@@ -31,9 +31,13 @@ def name(fault: Fault) -> str:
 
 @pytest.mark.parametrize("fault", LOST, ids=name)
 def test_a_step_whose_outcome_is_unknown_is_sent_again(
-    proxy: FaultyProxy, frames: np.ndarray, expected: np.ndarray, fault: Fault
+    sessions: type[Session],
+    proxy: FaultyProxy,
+    frames: np.ndarray,
+    expected: np.ndarray,
+    fault: Fault,
 ) -> None:
-    with Session.create(proxy.address, deadline_s=0.3) as session:
+    with sessions.create(proxy.address, deadline_s=0.3) as session:
         session.step(frames[0])
         proxy.faults["StepSession"].append(fault)
         outputs = [session.step(frame) for frame in frames[1:5]]
@@ -43,9 +47,9 @@ def test_a_step_whose_outcome_is_unknown_is_sent_again(
 
 
 def test_a_request_says_generation_and_step_each_time(
-    proxy: FaultyProxy, frames: np.ndarray
+    sessions: type[Session], proxy: FaultyProxy, frames: np.ndarray
 ) -> None:
-    with Session.create(proxy.address) as session:
+    with sessions.create(proxy.address) as session:
         session.step(frames[0])
         session.step(frames[1])
     sent = [
@@ -82,18 +86,20 @@ def test_a_network_of_nothing_but_faults_loses_nothing(
     assert outputs.tobytes() == expected.tobytes()
 
 
-def test_a_session_whose_creation_was_not_answered_is_not_created_twice(proxy: FaultyProxy) -> None:
+def test_a_session_whose_creation_was_not_answered_is_not_created_twice(
+    sessions: type[Session], proxy: FaultyProxy
+) -> None:
     proxy.faults["CreateSession"].append(Fault("lose reply"))
-    with Session.create(proxy.address, labels={"test": "twice"}):
+    with sessions.create(proxy.address, labels={"test": "twice"}):
         with Link(proxy.address) as link:
-            found = [each for each in unary_calls.list_sessions(link) if each.labels.get("test")]
+            found = [each for each in link.do(unary_calls.list_sessions) if each.labels.get("test")]
         assert len(found) == 1
 
 
 def test_a_reset_that_was_not_answered_is_one_reset(
-    proxy: FaultyProxy, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], proxy: FaultyProxy, frames: np.ndarray, expected: np.ndarray
 ) -> None:
-    with Session.create(proxy.address) as session:
+    with sessions.create(proxy.address) as session:
         session.step(frames[0])
         proxy.faults["ResetSession"].append(Fault("lose reply"))
         session.reset()
@@ -102,14 +108,18 @@ def test_a_reset_that_was_not_answered_is_one_reset(
     assert first == second
 
 
-def test_a_deletion_that_was_not_answered_is_fine(proxy: FaultyProxy) -> None:
-    with Session.create(proxy.address):
+def test_a_deletion_that_was_not_answered_is_fine(
+    sessions: type[Session], proxy: FaultyProxy
+) -> None:
+    with sessions.create(proxy.address):
         proxy.faults["DeleteSession"].append(Fault("lose reply"))
 
 
-def test_a_conflict_is_never_healed(proxy: FaultyProxy, frames: np.ndarray) -> None:
-    with Session.create(proxy.address) as session:
-        other = Session.attach(proxy.address, session.id)
+def test_a_conflict_is_never_healed(
+    sessions: type[Session], proxy: FaultyProxy, frames: np.ndarray
+) -> None:
+    with sessions.create(proxy.address) as session:
+        other = sessions.attach(proxy.address, session.id)
         session.step(frames[0])
         for _ in range(2):
             with pytest.raises(errors.StepConflictError):
@@ -119,9 +129,11 @@ def test_a_conflict_is_never_healed(proxy: FaultyProxy, frames: np.ndarray) -> N
         other.detach()
 
 
-def test_a_step_that_is_refused_is_not_sent_again(proxy: FaultyProxy) -> None:
+def test_a_step_that_is_refused_is_not_sent_again(
+    sessions: type[Session], proxy: FaultyProxy
+) -> None:
     with (
-        Session.create(proxy.address) as session,
+        sessions.create(proxy.address) as session,
         pytest.raises(errors.FrameNotFiniteError),
     ):
         session.step(np.full(10, np.inf))
@@ -132,9 +144,9 @@ def test_a_step_that_is_refused_is_not_sent_again(proxy: FaultyProxy) -> None:
     "code", [grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.RESOURCE_EXHAUSTED]
 )
 def test_what_grpc_refuses_is_told_at_once(
-    proxy: FaultyProxy, frames: np.ndarray, code: grpc.StatusCode
+    sessions: type[Session], proxy: FaultyProxy, frames: np.ndarray, code: grpc.StatusCode
 ) -> None:
-    with Session.create(proxy.address) as session:
+    with sessions.create(proxy.address) as session:
         proxy.faults["StepSession"].append(Fault("lose request", code=code))
         with pytest.raises(errors.CallError) as refused:
             session.step(frames[0])
@@ -143,9 +155,9 @@ def test_what_grpc_refuses_is_told_at_once(
 
 
 def test_patience_ends_and_the_same_frame_is_still_due(
-    proxy: FaultyProxy, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], proxy: FaultyProxy, frames: np.ndarray, expected: np.ndarray
 ) -> None:
-    with Session.create(proxy.address, retry_for_s=0.1) as session:
+    with sessions.create(proxy.address, retry_for_s=0.1) as session:
         session.step(frames[0])
         proxy.faults["StepSession"].extend([Fault("lose reply")] * 20)
         with pytest.raises(errors.UnavailableError, match="sending it again is safe"):
@@ -184,11 +196,11 @@ def test_a_refusal_that_may_pass_is_sent_again(
 
 
 def test_a_refusal_that_does_not_pass_is_told_by_its_reason(
-    proxy: FaultyProxy, frames: np.ndarray
+    sessions: type[Session], proxy: FaultyProxy, frames: np.ndarray
 ) -> None:
     proxy.faults["StepSession"].extend([Fault("refuse", reason="STORE_FULL")] * 20)
     with (
-        Session.create(proxy.address, retry_for_s=0.1) as session,
+        sessions.create(proxy.address, retry_for_s=0.1) as session,
         pytest.raises(errors.StoreFullError, match="refused on purpose"),
     ):
         session.step(frames[0])

@@ -18,17 +18,23 @@ def frame(step: int) -> bytes:
 
 
 def flight_of(frames: int, window: int = 4, first_step: int = 0) -> Flight:
-    flight = Flight(Place(first_step, history.START), window, output_size=4)
+    flight = Flight(Place(first_step, history.START), window)
     for step in range(first_step, first_step + frames):
-        assert flight.push(frame(step)) == step
+        assert flight.push([frame(step)]) == step
     return flight
 
 
 def have(flight: Flight) -> None:
     """Gives the caller the next output."""
-    assert flight.output() is not None
+    assert flight.outputs() is not None
     flight.first += 1
     flight.forget()
+
+
+def output_of(flight: Flight) -> bytes | None:
+    """Returns the output of the first step that the caller does not have."""
+    outputs = flight.outputs()
+    return None if outputs is None else outputs[:4]
 
 
 def answer(flight: Flight, chunk: Chunk) -> None:
@@ -76,7 +82,7 @@ def test_outputs_come_in_order() -> None:
     answer(flight, flight.send(2))
     answer(flight, flight.send(2))
     outputs = []
-    while (output := flight.output()) is not None:
+    while (output := output_of(flight)) is not None:
         outputs.append(output)
         have(flight)
     assert outputs == [frame(0), frame(1), frame(2)]
@@ -115,17 +121,28 @@ def test_an_output_is_had_by_moving_the_first_step_and_freed_later() -> None:
     flight = flight_of(2)
     answer(flight, flight.send(2))
     flight.first += 1
-    assert (flight.frames(), flight.waiting, flight.output()) == ([frame(1)], 1, frame(1))
+    assert (flight.frames(), flight.waiting, flight.outputs()) == ([frame(1)], 1, frame(1))
     flight.forget()
-    assert (flight.frames(), flight.waiting, flight.output()) == ([frame(1)], 1, frame(1))
-    # What is freed is gone.
-    flight.first -= 1
-    assert flight.output() is None
+    assert (flight.frames(), flight.waiting, flight.outputs()) == ([frame(1)], 1, frame(1))
+    flight.first += 1
+    flight.forget()
+    assert (flight.frames(), flight.waiting, flight.outputs()) == ([], 0, None)
+
+
+def test_outputs_that_were_answered_together_are_there_together() -> None:
+    flight = flight_of(4)
+    answer(flight, flight.send(3))
+    answer(flight, flight.send(1))
+    assert flight.outputs() == frame(0) + frame(1) + frame(2)
+    have(flight)
+    assert flight.outputs() == frame(1) + frame(2)
+    flight.first = 3
+    assert flight.outputs() == frame(3)
 
 
 def test_a_flight_may_begin_with_frames_that_wait() -> None:
-    flight = Flight(Place(7, None), 4, output_size=4, frames=[frame(7), frame(8)])
-    assert (flight.push(frame(9)), flight.send(9)[:3]) == (
+    flight = Flight(Place(7, None), 4, frames=[frame(7), frame(8)])
+    assert (flight.push([frame(9)]), flight.send(9)[:3]) == (
         9,
         (7, 3, frame(7) + frame(8) + frame(9)),
     )
@@ -146,13 +163,13 @@ def test_whatever_is_lost_every_step_comes_once_and_the_server_still_has_it(seed
     chance = random.Random(seed)
     window, steps = chance.randint(1, 8), 300
     start = chance.choice([None, history.START])
-    flight = Flight(Place(0, start), window, output_size=4)
+    flight = Flight(Place(0, start), window)
     applied, on_the_way = 0, []
     outputs: list[Any] = []
     while len(outputs) < steps:
         match chance.choice(["push", "push", "send", "send", "apply", "pop", "cut"]):
             case "push" if flight.end < steps:
-                flight.push(frame(flight.end))
+                flight.push([frame(flight.end)])
             case "send" if flight.can_send:
                 on_the_way.append(flight.send(chance.randint(1, window)))
             case "apply" if on_the_way:
@@ -165,8 +182,8 @@ def test_whatever_is_lost_every_step_comes_once_and_the_server_still_has_it(seed
                 else:
                     on_the_way.clear()
                     flight.rewind()
-            case "pop" if flight.output() is not None:
-                outputs.append(flight.output())
+            case "pop" if flight.outputs() is not None:
+                outputs.append(output_of(flight))
                 have(flight)
                 step, before = flight.place
                 assert step == len(outputs)
@@ -187,7 +204,7 @@ def test_each_chunk_expects_the_history_of_the_frames_before_it() -> None:
 
 
 def test_history_that_is_not_known_is_learnt_from_the_next_answer() -> None:
-    flight = Flight(Place(0, None), 4, output_size=4, frames=map(frame, range(4)))
+    flight = Flight(Place(0, None), 4, frames=map(frame, range(4)))
     first, second = flight.send(1), flight.send(1)
     assert (first.expected_history, second.expected_history) == (None, None)
     answer(flight, first)

@@ -16,7 +16,7 @@ from tickcell.cli import comparison
 from tickcell.cli.server_process import ServerProcess
 from tickcell.client import PacedSession, Session, errors
 from tickcell.client.clock import Clock, paced
-from tickcell.client.delivery import Output
+from tickcell.client.delivery import Outputs
 from tickcell.client.dropout import Policy
 from tickcell.client.pacing import Pacer
 from tickcell.model import LiteRTCell
@@ -55,7 +55,7 @@ class SlowSteps:
         self.pushed.append(frame)
         return step
 
-    def pop(self, timeout_s: float | None = None) -> Output | None:
+    def pop(self, timeout_s: float | None = None) -> Outputs | None:
         if self._released == len(self.pushed):
             return None
         due = self._due[self._released]
@@ -63,7 +63,7 @@ class SlowSteps:
             self._time.now += timeout_s
             return None
         self._time.now = max(self._time.now, due)
-        return Output(self._released, b"output of " + self.pushed[self._released])
+        return Outputs(self._released, b"output of " + self.pushed[self._released])
 
     def release(self) -> None:
         self._released += 1
@@ -196,7 +196,7 @@ def test_a_stream_of_a_source_that_cannot_wait_has_a_bound_too(
     with Session.create(mortal_server.address) as session:
         mortal_server.kill()
         with pytest.raises(errors.BacklogError):
-            list(session.stream(frames, backlog=40))
+            list(session.stream(iter(frames), backlog=40))
         # The one that was too many was drawn, so it is kept as well.
         assert session.unanswered.tolist() == frames[:41].tolist()
         mortal_server.restart()

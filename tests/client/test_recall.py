@@ -99,7 +99,7 @@ def test_what_is_sent_again_must_give_the_same_outputs() -> None:
 
 def test_steps_that_were_sent_again_are_kept_as_long_as_new_ones() -> None:
     kept = Recall("car", 0, 4)
-    place = answered(kept, 20, 0.0)
+    place = answered(kept, 12, 0.0, answered(kept, 8, 0.0))
     kept.roll_back(gap(8), 20)
     kept.answer(chunk := kept.chunk(8, 12), chunk.frames, 100.0)
     answered(kept, 1, 100.0 + recall.KEPT_S, place)

@@ -21,7 +21,7 @@ from tickcell.client import address as addresses
 from tickcell.client.link import Link
 from tickcell.client.servers import Servers
 from tickcell.model import LiteRTCell
-from ways import WAYS, by_step, by_stream
+from ways import DRIVEN_WAYS
 
 # Far below what a client waits for a server of its own (5 s), and far above what a call takes.
 AT_ONCE_S = 4.0
@@ -80,15 +80,16 @@ def asked(session: str, listed: list[str]) -> list[str]:
 NAMES = [f"car-{number}" for number in range(100)]
 
 
-@pytest.mark.parametrize("steps", WAYS)
+@pytest.mark.parametrize(("sessions", "steps"), DRIVEN_WAYS)
 def test_the_next_server_goes_on_at_once_when_one_is_killed(
+    sessions: type[Session],
     replicas: Replicas,
     frames: np.ndarray,
     expected: np.ndarray,
     steps: Callable[[Session, np.ndarray], Iterator[np.ndarray]],
 ) -> None:
     outputs, times = [], []
-    with Session.create(replicas.addresses) as session:
+    with sessions.create(replicas.addresses) as session:
         for step, output in enumerate(steps(session, frames[:200])):
             outputs.append(output)
             times.append(time.monotonic())
@@ -115,8 +116,9 @@ def test_a_server_that_drains_and_one_that_comes_back_lose_nothing(
     assert np.stack(outputs).tobytes() == expected.tobytes()
 
 
-@pytest.mark.parametrize("steps", [by_step, by_stream])
+@pytest.mark.parametrize(("sessions", "steps"), [DRIVEN_WAYS[0], DRIVEN_WAYS[2], DRIVEN_WAYS[4]])
 def test_a_server_that_hangs_is_left_after_the_deadline(
+    sessions: type[Session],
     replicas: Replicas,
     frames: np.ndarray,
     expected: np.ndarray,
@@ -125,7 +127,7 @@ def test_a_server_that_hangs_is_left_after_the_deadline(
     outputs = []
     with (
         contextlib.ExitStack() as stack,
-        Session.create(replicas.addresses, deadline_s=1) as session,
+        sessions.create(replicas.addresses, deadline_s=1) as session,
     ):
         for step, output in enumerate(steps(session, frames[:100])):
             outputs.append(output)
@@ -136,16 +138,16 @@ def test_a_server_that_hangs_is_left_after_the_deadline(
 
 
 def test_a_session_begins_at_whichever_server_answers(
-    replicas: Replicas, frames: np.ndarray
+    sessions: type[Session], replicas: Replicas, frames: np.ndarray
 ) -> None:
     nobody = unused_address()
     listed = [nobody, replicas.servers[0].address]
     for number in range(8):
         # However often each is the first: they are asked once, and nothing is tried again.
-        with Session.create(listed, f"car-{number}", retry_for_s=0) as session:
+        with sessions.create(listed, f"car-{number}", retry_for_s=0) as session:
             session.step(frames[0])
     with Link(listed, retry_for_s=0) as link:
-        assert list(unary_calls.list_sessions(link)) == []
+        assert list(link.do(unary_calls.list_sessions)) == []
 
 
 def test_a_server_of_another_store_is_passed_over(
@@ -164,28 +166,33 @@ def test_a_server_of_another_store_is_passed_over(
 
 
 def test_a_session_is_found_though_a_server_of_another_store_is_asked_first(
-    replicas: Replicas, foreign: ServerProcess, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session],
+    replicas: Replicas,
+    foreign: ServerProcess,
+    frames: np.ndarray,
+    expected: np.ndarray,
 ) -> None:
     listed = [foreign.address, *(server.address for server in replicas.servers)]
     name = next(name for name in NAMES if asked(name, listed)[0] == foreign.address)
-    with Session.create(replicas.addresses, name) as session:
+    with sessions.create(replicas.addresses, name) as session:
         outputs = [session.step(frames[0])]
         # Also while one of the others is away.
         replicas.servers[0].kill()
-        attached = Session.attach(listed, name, retry_for_s=0)
+        attached = sessions.attach(listed, name, retry_for_s=0)
         outputs.append(attached.step(frames[1]))
         attached.detach()
     assert np.stack(outputs).tobytes() == expected[:2].tobytes()
 
 
 def test_a_session_that_nobody_knows_is_said_to_be_unknown_though_a_server_is_away(
+    sessions: type[Session],
     replicas: Replicas,
 ) -> None:
     replicas.servers[0].kill()
     began = time.monotonic()
     for name in NAMES[:4]:
         with pytest.raises(errors.SessionUnknownError):
-            Session.attach(replicas.addresses, name, retry_for_s=None)
+            sessions.attach(replicas.addresses, name, retry_for_s=None)
     assert time.monotonic() - began < 4 * AT_ONCE_S
 
 
@@ -265,7 +272,7 @@ def test_every_call_about_a_session_names_it_for_proxies(
 
 @pytest.mark.parametrize("session", ["vehicle 7", "caf\xe9/\u4e94", "x" * 100_000])
 def test_an_id_that_is_none_reaches_the_server_which_says_so(
-    replicas: Replicas, session: str
+    sessions: type[Session], replicas: Replicas, session: str
 ) -> None:
     with pytest.raises(errors.ArgumentInvalidError):
-        Session.create(replicas.addresses, session)
+        sessions.create(replicas.addresses, session)

@@ -15,8 +15,9 @@ from doubles.restorable_server import RestorableServer
 from tickcell.client import PacedSession, Session, errors, unary_calls
 from tickcell.client.delivery import Delivery
 from tickcell.client.life import Chunk, Life
-from tickcell.client.link import Link
+from tickcell.client.needs import Operation
 from tickcell.client.pipeline import Pipeline
+from tickcell.client.route import Route
 
 
 @pytest.fixture
@@ -36,6 +37,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_single_steps_go_on_over_a_store_that_was_put_back_twice(
+    sessions: type[Session],
     server: RestorableServer,
     frames: np.ndarray,
     expected: np.ndarray,
@@ -44,7 +46,7 @@ def test_single_steps_go_on_over_a_store_that_was_put_back_twice(
     outputs = []
     with (
         caplog.at_level(logging.WARNING, "tickcell.client"),
-        Session.create(server.address, window=8) as session,
+        sessions.create(server.address, window=8) as session,
     ):
         for step, frame in enumerate(frames[:120]):
             if step == 30:
@@ -236,7 +238,7 @@ def test_a_stream_that_is_left_amid_healing_is_healed_by_whatever_steps_next(
 
         with monkeypatch.context() as patch:
             patch.setattr(Delivery, "chunk", halting)
-            patch.setattr(Pipeline, "pop", interrupted)
+            patch.setattr(Pipeline, "take", interrupted)
             with pytest.raises(is_left_by):
                 next(stream)
         assert session.next_step == 40
@@ -259,8 +261,8 @@ def test_a_step_that_is_interrupted_amid_healing_is_healed_by_a_stream(
         server.put_back()
         step_session, sent = unary_calls.step_session, []
 
-        def interrupted(link: Link, life: Life, chunk: Chunk) -> tuple[bytes, bytes]:
-            answer = step_session(link, life, chunk)
+        def interrupted(route: Route, life: Life, chunk: Chunk) -> Operation[tuple[bytes, bytes]]:
+            answer = yield from step_session(route, life, chunk)
             sent.append(chunk.first_step)
             if len(sent) == 3:
                 # It was applied, and nobody here knows.

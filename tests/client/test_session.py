@@ -17,17 +17,17 @@ from tickcell.model import Bundle, LiteRTCell
 
 
 def test_frame_by_frame_equals_the_loop(
-    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:
-    with Session.create(server.address) as session:
+    with sessions.create(server.address) as session:
         outputs = np.stack([session.step(frame) for frame in frames])
     assert outputs.tobytes() == expected.tobytes()
 
 
 def test_chunks_of_any_length_equal_the_loop(
-    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:
-    with Session.create(server.address) as session:
+    with sessions.create(server.address) as session:
         outputs = np.concatenate([session.steps(frames[:1]), session.steps(frames[1:])])
     assert outputs.tobytes() == expected.tobytes()
 
@@ -77,25 +77,25 @@ def test_series_advance_in_lockstep(
 
 
 def test_one_series_may_have_its_axis(
-    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:
-    with Session.create(server.address) as session:
+    with sessions.create(server.address) as session:
         assert session.step(frames[:1]).tolist() == expected[:1].tolist()
         assert session.steps(frames[1:5, np.newaxis]).shape == (4, 1, 1)
 
 
 def test_frames_may_be_lists_and_of_any_number_type(
-    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:
-    with Session.create(server.address) as session:
+    with sessions.create(server.address) as session:
         assert session.step(frames[0].tolist()) == expected[0]
         assert session.step(frames[1].astype(np.float64)) == expected[1]
 
 
 def test_a_frame_of_another_width_is_refused_by_the_sensors_names(
-    server: ServerProcess, frames: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray
 ) -> None:
-    with Session.create(server.address) as session:
+    with sessions.create(server.address) as session:
         assert len(session.model.sensors) == 10
         with pytest.raises(errors.FrameShapeError, match=r"shape \[9\], expected \[10\].*gyro_z"):
             session.step(frames[0][:9])
@@ -103,36 +103,40 @@ def test_a_frame_of_another_width_is_refused_by_the_sensors_names(
 
 
 def test_a_frame_of_another_width_is_refused_without_a_server(
-    mortal_server: ServerProcess, frames: np.ndarray
+    sessions: type[Session], mortal_server: ServerProcess, frames: np.ndarray
 ) -> None:
-    session = Session.create(mortal_server.address, retry_for_s=0)
+    session = sessions.create(mortal_server.address, retry_for_s=0)
     mortal_server.kill()
     with pytest.raises(errors.FrameShapeError, match=r"\[10\]; session\.model names the sensors"):
         session.step(frames[0][:9])
     session.detach()
 
 
-def test_a_chunk_of_another_shape_is_refused(server: ServerProcess, frames: np.ndarray) -> None:
+def test_a_chunk_of_another_shape_is_refused(
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray
+) -> None:
     with (
-        Session.create(server.address, series_count=2) as session,
+        sessions.create(server.address, series_count=2) as session,
         pytest.raises(errors.FrameShapeError, match=r"expected \[T, 2, 10\]"),
     ):
         session.steps(frames)
 
 
 def test_a_refused_step_leaves_the_session_where_it_was(
-    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:
-    with Session.create(server.address) as session:
+    with sessions.create(server.address) as session:
         session.step(frames[0])
         with pytest.raises(errors.FrameNotFiniteError):
             session.step(np.full(10, math.nan))
         assert session.step(frames[1]) == expected[1]
 
 
-def test_a_reading_too_large_for_float32_is_not_finite(server: ServerProcess) -> None:
+def test_a_reading_too_large_for_float32_is_not_finite(
+    sessions: type[Session], server: ServerProcess
+) -> None:
     with (
-        Session.create(server.address) as session,
+        sessions.create(server.address) as session,
         pytest.raises(errors.FrameNotFiniteError),
     ):
         session.step(np.full(10, 1e300))
@@ -152,12 +156,12 @@ def test_a_refused_frame_in_a_stream_comes_after_the_outputs_before_it(
 
 
 def test_after_an_error_steps_leaves_what_was_answered(
-    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:
     bad = frames.copy()
     bad[100] = math.nan
     out = np.zeros((300, 1), np.float32)
-    with Session.create(server.address) as session:
+    with sessions.create(server.address) as session:
         with pytest.raises(errors.FrameNotFiniteError):
             session.steps(bad, out)
         done = session.next_step
@@ -166,10 +170,10 @@ def test_after_an_error_steps_leaves_what_was_answered(
 
 
 def test_an_array_of_another_shape_cannot_take_the_outputs(
-    server: ServerProcess, frames: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray
 ) -> None:
     with (
-        Session.create(server.address) as session,
+        sessions.create(server.address) as session,
         pytest.raises(errors.UsageError, match=r"expected float32 \[300, 1\]"),
     ):
         session.steps(frames, np.zeros(300, np.float32))
@@ -249,17 +253,19 @@ def test_while_a_stream_is_open_steps_go_by_it_alone(
         stream.close()
 
 
-def test_leaving_the_block_deletes_the_session(server: ServerProcess, frames: np.ndarray) -> None:
-    with Session.create(server.address) as session:
+def test_leaving_the_block_deletes_the_session(
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray
+) -> None:
+    with sessions.create(server.address) as session:
         session.step(frames[0])
     with pytest.raises(errors.SessionDeletedError):
-        Session.attach(server.address, session.id)
+        sessions.attach(server.address, session.id)
 
 
 def test_an_exception_keeps_the_session(
-    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:
-    session = Session.create(server.address)
+    session = sessions.create(server.address)
 
     def crash() -> None:
         with session:
@@ -268,57 +274,61 @@ def test_an_exception_keeps_the_session(
 
     with pytest.raises(ZeroDivisionError):
         crash()
-    with Session.attach(server.address, session.id) as again:
+    with sessions.attach(server.address, session.id) as again:
         assert (again.next_step, again.step(frames[1])) == (1, expected[1])
 
 
 def test_a_detached_session_goes_on_elsewhere(
-    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:
-    session = Session.create(server.address, labels={"car": "7"})
+    session = sessions.create(server.address, labels={"car": "7"})
     session.steps(frames[:10])
     session.detach()
-    with Session.attach(server.address, session.id) as again:
+    with sessions.attach(server.address, session.id) as again:
         assert (again.info.labels, again.next_step) == ({"car": "7"}, 10)
         assert again.step(frames[10]) == expected[10]
 
 
-def test_a_closed_session_says_so(server: ServerProcess, frames: np.ndarray) -> None:
-    session = Session.create(server.address)
+def test_a_closed_session_says_so(
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray
+) -> None:
+    session = sessions.create(server.address)
     session.close()
     session.close()
     with pytest.raises(errors.UsageError, match="is closed"):
         session.step(frames[0])
 
 
-def test_closing_a_session_that_has_ended_is_fine(server: ServerProcess) -> None:
-    with Session.create(server.address, idle_ttl_s=0.001):
+def test_closing_a_session_that_has_ended_is_fine(
+    sessions: type[Session], server: ServerProcess
+) -> None:
+    with sessions.create(server.address, idle_ttl_s=0.001):
         pass
 
 
 def test_closing_does_not_end_another_life(
-    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:
-    session = Session.create(server.address)
-    other = Session.attach(server.address, session.id)
+    session = sessions.create(server.address)
+    other = sessions.attach(server.address, session.id)
     other.reset()
     session.close()
     assert other.step(frames[0]) == expected[0]
     other.close()
 
 
-def test_a_live_session_s_id_is_taken(server: ServerProcess) -> None:
+def test_a_live_session_s_id_is_taken(sessions: type[Session], server: ServerProcess) -> None:
     with (
-        Session.create(server.address) as session,
+        sessions.create(server.address) as session,
         pytest.raises(errors.SessionExistsError),
     ):
-        Session.create(server.address, session.id)
+        sessions.create(server.address, session.id)
 
 
 def test_reset_starts_again(
-    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:
-    with Session.create(server.address) as session:
+    with sessions.create(server.address) as session:
         session.steps(frames[:10])
         before = session.info.generation
         session.reset()
@@ -326,32 +336,32 @@ def test_reset_starts_again(
         assert session.info.generation != before
 
 
-def test_touch_renews(server: ServerProcess) -> None:
-    with Session.create(server.address, idle_ttl_s=1000.0) as session:
+def test_touch_renews(sessions: type[Session], server: ServerProcess) -> None:
+    with sessions.create(server.address, idle_ttl_s=1000.0) as session:
         before = session.info
         session.touch()
         assert session.info.renew_time > before.renew_time
         assert session.info.idle_ttl_s == 1000.0
 
 
-def test_a_session_may_live_for_ever(server: ServerProcess) -> None:
-    with Session.create(server.address, idle_ttl_s=math.inf) as session:
+def test_a_session_may_live_for_ever(sessions: type[Session], server: ServerProcess) -> None:
+    with sessions.create(server.address, idle_ttl_s=math.inf) as session:
         assert (session.info.idle_ttl_s, session.info.expire_time) == (None, None)
 
 
 def test_rewound_steps_give_the_outputs_they_had(
-    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:
-    with Session.create(server.address) as session:
+    with sessions.create(server.address) as session:
         session.steps(frames[:100])
         session.rewind(80)
         assert session.steps(frames[80:120]).tobytes() == expected[80:120].tobytes()
 
 
 def test_rewound_steps_with_other_frames_are_a_conflict(
-    server: ServerProcess, frames: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray
 ) -> None:
-    with Session.create(server.address) as session:
+    with sessions.create(server.address) as session:
         session.steps(frames[:100])
         session.rewind(80)
         with pytest.raises(errors.StepConflictError):
@@ -360,19 +370,19 @@ def test_rewound_steps_with_other_frames_are_a_conflict(
 
 @pytest.mark.parametrize("step", [-1, 101])
 def test_a_session_cannot_be_rewound_to_where_it_never_was(
-    server: ServerProcess, frames: np.ndarray, step: int
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray, step: int
 ) -> None:
-    with Session.create(server.address) as session:
+    with sessions.create(server.address) as session:
         session.steps(frames[:100])
         with pytest.raises(errors.UsageError, match="expected an integer from 0 to 100"):
             session.rewind(step)
 
 
 def test_of_two_writers_with_different_frames_one_wins_and_the_other_is_told(
-    server: ServerProcess, frames: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray
 ) -> None:
-    with Session.create(server.address) as session:
-        other = Session.attach(server.address, session.id)
+    with sessions.create(server.address) as session:
+        other = sessions.attach(server.address, session.id)
         session.step(frames[0])
         with pytest.raises(errors.StepConflictError):
             other.step(frames[1])
@@ -380,8 +390,10 @@ def test_of_two_writers_with_different_frames_one_wins_and_the_other_is_told(
         other.detach()
 
 
-def test_the_model_names_its_sensors(server: ServerProcess, bundle: Bundle) -> None:
-    with Session.create(server.address) as session:
+def test_the_model_names_its_sensors(
+    sessions: type[Session], server: ServerProcess, bundle: Bundle
+) -> None:
+    with sessions.create(server.address) as session:
         assert session.model.sensors == bundle.interface.sensors
         assert session.model.fingerprint == bundle.fingerprint
 
@@ -416,10 +428,10 @@ def test_the_model_names_its_sensors(server: ServerProcess, bundle: Bundle) -> N
     ],
 )
 def test_an_argument_that_cannot_be_meant_is_refused_by_its_name(
-    server: ServerProcess, name: str, value: object
+    sessions: type[Session], server: ServerProcess, name: str, value: object
 ) -> None:
     with pytest.raises(errors.UsageError, match=rf"^{name}(\[|:).*got .*, expected"):
-        Session.create(server.address, **{name: value})  # type: ignore[arg-type] # on purpose
+        sessions.create(server.address, **{name: value})  # type: ignore[arg-type] # on purpose
 
 
 @pytest.mark.parametrize(
@@ -462,10 +474,10 @@ def test_a_session_may_be_touched_amid_its_stream_from_the_source_s_thread(
 
 
 def test_a_block_that_cannot_delete_its_session_gives_its_connection_back(
-    mortal_server: ServerProcess, frames: np.ndarray
+    sessions: type[Session], mortal_server: ServerProcess, frames: np.ndarray
 ) -> None:
     def leave() -> Session:
-        with Session.create(mortal_server.address, retry_for_s=0) as session:
+        with sessions.create(mortal_server.address, retry_for_s=0) as session:
             mortal_server.kill()
         return session
 

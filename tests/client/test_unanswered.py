@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from doubles.bytes_encoder import BytesEncoder
 from doubles.counted_source import wait_until
 from doubles.roomy_pipeline import RoomyPipeline
 from tickcell.client import errors
@@ -41,7 +42,8 @@ def source() -> Source:
 
 def leave(unanswered: Unanswered, source: Source, *frames: bytes) -> Drawing:
     """Begins a loop over a source, and leaves it with these frames unanswered."""
-    drawing = unanswered.drawing_from(source, bytes)
+    drawing = unanswered.drawing_from(source, BytesEncoder().as_encoder)
+    assert isinstance(drawing, Drawing)
     unanswered.begin(drawing)
     unanswered.leave(frames)
     return drawing
@@ -104,7 +106,7 @@ def test_late_frames_of_a_loop_that_is_open_follow_its_own(
     unanswered: Unanswered, source: Source
 ) -> None:
     drawing = leave(unanswered, source, A)
-    assert unanswered.begin(unanswered.drawing_from(source, bytes)) == [A]
+    assert unanswered.begin(unanswered.drawing_from(source, BytesEncoder().as_encoder)) == [A]
     bring_late(drawing, source, LATE)
     assert unanswered.read([A, B]) == [A, B, LATE]
     unanswered.leave([A, B])

@@ -13,7 +13,7 @@ from tickcell.cli.server_process import ServerProcess
 from tickcell.client import Session, errors
 from tickcell.client import address as addresses
 from tickcell.client.servers import Servers
-from ways import WAYS, by_step, by_stream
+from ways import DRIVEN_WAYS
 
 # None of them says when to ask again.
 UNLIKE = ["MODEL_NOT_SERVED", "NUMERICS_CHANGED", "RECORD_NEWER", "STORE_AWAY"]
@@ -47,8 +47,9 @@ def two(server: ServerProcess) -> Iterator[TwoDoors]:
 
 
 @pytest.mark.parametrize("reason", UNLIKE)
-@pytest.mark.parametrize("steps", WAYS)
+@pytest.mark.parametrize(("sessions", "steps"), DRIVEN_WAYS)
 def test_the_next_server_goes_on_with_what_one_cannot_do(
+    sessions: type[Session],
     two: TwoDoors,
     frames: np.ndarray,
     expected: np.ndarray,
@@ -56,7 +57,7 @@ def test_the_next_server_goes_on_with_what_one_cannot_do(
     reason: str,
 ) -> None:
     # Nothing is tried again: each server is asked once.
-    with Session.create(two.addresses, retry_for_s=0) as session:
+    with sessions.create(two.addresses, retry_for_s=0) as session:
         two.refuse(two.used(), reason)
         outputs = list(steps(session, frames[:100]))
     assert np.stack(outputs).tobytes() == expected[:100].tobytes()
@@ -64,14 +65,15 @@ def test_the_next_server_goes_on_with_what_one_cannot_do(
     assert calls["StepSession"] + calls["StreamSteps"] == 1
 
 
-@pytest.mark.parametrize("steps", [by_step, by_stream])
+@pytest.mark.parametrize(("sessions", "steps"), [DRIVEN_WAYS[0], DRIVEN_WAYS[2], DRIVEN_WAYS[4]])
 def test_what_no_server_can_do_is_told_at_once_and_loses_nothing(
+    sessions: type[Session],
     two: TwoDoors,
     frames: np.ndarray,
     expected: np.ndarray,
     steps: Callable[[Session, np.ndarray], Iterator[np.ndarray]],
 ) -> None:
-    with Session.create(two.addresses, retry_for_s=None) as session:
+    with sessions.create(two.addresses, retry_for_s=None) as session:
         outputs = [session.step(frames[0])]
         for door in two.doors:
             two.refuse(door, "MODEL_NOT_SERVED")
@@ -85,27 +87,30 @@ def test_what_no_server_can_do_is_told_at_once_and_loses_nothing(
     assert np.stack(outputs).tobytes() == expected[:20].tobytes()
 
 
-def test_a_new_session_gets_a_model_that_only_the_next_server_has(two: TwoDoors) -> None:
+def test_a_new_session_gets_a_model_that_only_the_next_server_has(
+    sessions: type[Session], two: TwoDoors
+) -> None:
     for door in two.doors:
         door.faults["CreateSession"].append(Fault("refuse", reason="MODEL_UNKNOWN"))
     with pytest.raises(errors.ModelUnknownError):
-        Session.create(two.addresses, retry_for_s=None)
+        sessions.create(two.addresses, retry_for_s=None)
     places = addresses.parse_all(two.addresses)
     name = next(each for each in map(str, range(100)) if Servers(places, each).current is places[0])
     two.doors[0].faults["CreateSession"].append(Fault("refuse", reason="MODEL_UNKNOWN"))
-    Session.create(two.addresses, name, retry_for_s=0).close()
+    sessions.create(two.addresses, name, retry_for_s=0).close()
     # Each was asked once for either session.
     assert [door.calls["CreateSession"] for door in two.doors] == [2, 2]
 
 
-@pytest.mark.parametrize("steps", [by_step, by_stream])
+@pytest.mark.parametrize(("sessions", "steps"), [DRIVEN_WAYS[0], DRIVEN_WAYS[2], DRIVEN_WAYS[4]])
 def test_a_refusal_that_does_not_say_of_which_session_is_a_reply_error(
+    sessions: type[Session],
     two: TwoDoors,
     frames: np.ndarray,
     expected: np.ndarray,
     steps: Callable[[Session, np.ndarray], Iterator[np.ndarray]],
 ) -> None:
-    with Session.create(two.addresses) as session:
+    with sessions.create(two.addresses) as session:
         session.step(frames[0])
         two.refuse(two.used(), "SESSION_UNKNOWN")
         with pytest.raises(errors.ReplyError, match="without the session in its metadata"):

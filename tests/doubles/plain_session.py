@@ -25,11 +25,16 @@ def history_of(frames: tuple[float, ...]) -> bytes:
 
 @dataclasses.dataclass(frozen=True)
 class Life:
-    """One generation: every frame applied in it, in order."""
+    """One generation: every frame applied in it, in order, behind those of its session's origin.
+
+    The window has no step before `kept_from`.
+    """
 
     generation: int
     frames: tuple[float, ...] = ()
+    kept_from: int = 0
     reset_request: str = ""
+    claim_request: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +42,10 @@ class PlainSession:
     """A session id over time. `life` is None before it was ever created.
 
     `follows` is the request of the life before the one that was begun, and `keeps_window`
-    says whether a life that has ended left its window.
+    says whether a life that has ended left its window. `ends` has the generations before the
+    current one, and how each ended; `is_claimed` says whether one of them was claimed since
+    the session was last reset or begun. `origin` has the frames that led to the state with
+    which it was created.
     """
 
     window: int
@@ -50,6 +58,11 @@ class PlainSession:
     deleted: int | None = None
     follows: str = ""
     keeps_window: bool = False
+    ends: tuple[tuple[int, str], ...] = ()
+    is_claimed: bool = False
+    moved_by: str = ""
+    origin: tuple[float, ...] = ()
+    is_fork: bool = False
 
     def end_at(self, now: int) -> str | None:
         """How the session ended: "unknown", "deleted", "expired"; None if it lives."""
@@ -60,6 +73,8 @@ class PlainSession:
             return None
         if now >= ended + self.retention:
             return "unknown"
+        if self.moved_by:
+            return "moved"
         return "deleted" if self.deleted is not None else "expired"
 
     @property
@@ -71,22 +86,118 @@ class PlainSession:
     def create(self, request: str, generation: int, now: int) -> tuple[PlainSession, Answer]:
         end = self.end_at(now)
         if end != "unknown" and request == self.create_request:
-            return (self, ("ok", *self.view())) if end is None else (self, (end,))
+            return self._begun(end)
         if end is None:
             return self, ("exists",)
         new = self._anew(request, generation, now, follows="")
         return new, ("ok", *new.view())
 
+    def fork(
+        self, request: str, source: tuple[float, ...], generation: int, now: int
+    ) -> tuple[PlainSession, Answer]:
+        """Creates it from another session, to which these frames were given."""
+        new, answer = self.create(request, generation, now)
+        if new is self:
+            return self, answer
+        new = dataclasses.replace(
+            new,
+            life=Life(generation, source, kept_from=len(source)),
+            origin=source,
+            is_fork=True,
+        )
+        return new, ("ok", *new.view())
+
+    def brought(
+        self, request: str, source: tuple[float, ...], kept: int, generation: int, now: int
+    ) -> tuple[PlainSession, Answer]:
+        """Creates it from the export of a session with these frames, and so much of its window."""
+        new, answer = self.create(request, generation, now)
+        if new is self:
+            return self, answer
+        kept = min(kept, self.window)
+        life = Life(generation, source, kept_from=len(source) - kept)
+        new = dataclasses.replace(new, life=life)
+        return new, ("ok", *new.view())
+
+    def move(self, generation: int, request: str, now: int) -> tuple[PlainSession, Answer]:
+        """Exports and ends it."""
+        end = self.end_at(now)
+        same = (self.moved_by, self.life and self.life.generation) == (request, generation)
+        if end is not None and not (end == "moved" and same):
+            return self, (end,)
+        if generation != self.lived.generation:
+            return self, (self.superseded(generation),)
+        exported = ("ok", len(self.lived.frames), history_of(self.lived.frames))
+        if end == "moved":
+            return self, exported
+        new = dataclasses.replace(self, deleted=now, moved_by=request, keeps_window=True)
+        return new, exported
+
+    def forked(self, generation: int, step: int | None, now: int) -> tuple[PlainSession, Answer]:
+        """Tells what a fork of it begins with."""
+        end = self.end_at(now)
+        if end is not None:
+            return self, (end,)
+        if generation != self.lived.generation:
+            return self, (self.superseded(generation),)
+        frames = self.lived.frames
+        if step is not None and step < 0:
+            return self, ("argument",)
+        if step is not None and step > len(frames):
+            return self, ("gap", len(frames))
+        if step is not None and step < len(frames):
+            return self, ("stale",)
+        return self, ("ok", len(frames), history_of(frames), float(len(frames)))
+
+    def preview(
+        self, generation: int, step: int, branches: tuple[tuple[float, ...], ...], now: int
+    ) -> tuple[PlainSession, Answer]:
+        """Tells what it would answer to frames; those of all branches are of one length."""
+        end = self.end_at(now)
+        if end is not None:
+            return self, (end,)
+        if generation != self.lived.generation:
+            return self, (self.superseded(generation),)
+        applied = len(self.lived.frames)
+        if not 1 <= len(branches[0]) <= self.most:
+            return self, ("shape",)
+        if step != applied:
+            return self, ("gap", applied)
+        if not all(math.isfinite(frame) for branch in branches for frame in branch):
+            return self, ("not finite",)
+        outputs = tuple(
+            frame + 1000 * (applied + index)
+            for branch in branches
+            for index, frame in enumerate(branch)
+        )
+        return self, ("ok", outputs)
+
     def begin(self, request: str, generation: int, now: int) -> tuple[PlainSession, Answer]:
         """Begins a life, and ends one that is alive."""
         end = self.end_at(now)
         if end != "unknown" and request == self.create_request:
-            return (self, ("ok", *self.view())) if end is None else (self, (end,))
+            return self._begun(end)
         if end != "unknown" and request == self.follows:
-            return self, ("restarted",)
+            return self, (self.superseded(generation),)
         follows = "" if end == "unknown" else self.create_request
         new = self._anew(request, generation, now, follows)
+        if end is None:
+            new = dataclasses.replace(new, ends=self.ended("begun"))
         return new, ("ok", *new.view())
+
+    def _begun(self, end: str | None) -> tuple[PlainSession, Answer]:
+        """Answers whoever has begun this life, and asks for it again."""
+        if end is None and self.is_claimed:
+            return self, ("claimed",)
+        return self, ("ok", *self.view()) if end is None else (end,)
+
+    def ended(self, how: str) -> tuple[tuple[int, str], ...]:
+        """The generations that are over, once this one has ended so."""
+        return (*self.ends, (self.lived.generation, how))
+
+    def superseded(self, generation: int) -> str:
+        """The answer to who means a generation that is not this one."""
+        return "claimed" if (generation, "claimed") in self.ends else "restarted"
 
     def _anew(self, request: str, generation: int, now: int, follows: str) -> PlainSession:
         return dataclasses.replace(
@@ -97,6 +208,11 @@ class PlainSession:
             deleted=None,
             follows=follows,
             keeps_window=False,
+            ends=(),
+            is_claimed=False,
+            moved_by="",
+            origin=(),
+            is_fork=False,
         )
 
     def step(
@@ -135,8 +251,10 @@ class PlainSession:
         now: int,
     ) -> tuple[PlainSession, Answer]:
         life = self.lived
+        if generation is None and self.is_claimed:
+            return self, ("claimed",)
         if generation is not None and generation != life.generation:
-            return self, ("restarted",)
+            return self, (self.superseded(generation),)
         if not 1 <= len(frames) <= self.most:
             return self, ("shape",)
         if not all(map(math.isfinite, frames)):
@@ -146,7 +264,7 @@ class PlainSession:
             first = applied
         if first > applied:
             return self, ("gap", applied)
-        if first < max(0, applied - self.window):
+        if first < max(life.kept_from, applied - self.window):
             return self, ("stale",)
         if before is not None and before != life.frames[:first]:
             return self, ("conflict",)
@@ -166,7 +284,7 @@ class PlainSession:
         if end is not None:
             return self, (end,)
         if generation != self.lived.generation:
-            return self, ("restarted",)
+            return self, (self.superseded(generation),)
         return dataclasses.replace(self, renewed=now), ("ok", *self.view())
 
     def reset(
@@ -178,9 +296,59 @@ class PlainSession:
         if request == self.lived.reset_request:
             return self, ("ok", *self.view())
         if generation != self.lived.generation:
-            return self, ("restarted",)
-        new = dataclasses.replace(self, life=Life(new_generation, (), request), renewed=now)
+            return self, (self.superseded(generation),)
+        new = dataclasses.replace(
+            self,
+            life=Life(new_generation, self.origin, len(self.origin), reset_request=request),
+            renewed=now,
+            ends=self.ended("reset"),
+            is_claimed=False,
+        )
         return new, ("ok", *new.view())
+
+    def claim(
+        self, generation: int | None, request: str, new_generation: int, now: int
+    ) -> tuple[PlainSession, Answer]:
+        """Hands the session over; a generation of None is whichever lives."""
+        end = self.end_at(now)
+        if end is not None:
+            return self, (end,)
+        if request == self.lived.claim_request:
+            return self, ("ok", *self.view())
+        if generation not in (None, self.lived.generation):
+            return self, (self.superseded(generation or 0),)
+        new = dataclasses.replace(
+            self,
+            life=Life(
+                new_generation, self.lived.frames, self.lived.kept_from, claim_request=request
+            ),
+            renewed=now,
+            ends=self.ended("claimed"),
+            is_claimed=True,
+        )
+        return new, ("ok", *new.view())
+
+    def outputs(
+        self, generation: int, first: int | None, count: int, now: int
+    ) -> tuple[PlainSession, Answer]:
+        """Reads outputs again; a first of None is the oldest that is kept, a count of 0 all."""
+        end = self.end_at(now)
+        if end is not None:
+            return self, (end,)
+        if generation != self.lived.generation:
+            return self, (self.superseded(generation),)
+        if not 0 <= count <= self.most:
+            return self, ("argument",)
+        frames = self.lived.frames
+        oldest = max(self.lived.kept_from, len(frames) - self.window)
+        first = oldest if first is None else first
+        if max(first, first + count) > len(frames):
+            return self, ("gap", len(frames))
+        if first < oldest:
+            return self, ("stale",)
+        end_step = first + (count or min(self.most, len(frames) - first))
+        outputs = tuple(frames[step] + 1000 * step for step in range(first, end_step))
+        return self, ("ok", first, outputs, history_of(frames[:end_step]))
 
     def delete(self, generation: int, now: int) -> tuple[PlainSession, Answer]:
         end = self.end_at(now)
@@ -189,7 +357,7 @@ class PlainSession:
         if end is not None:
             return self, (end,)
         if generation != self.lived.generation:
-            return self, ("restarted",)
+            return self, (self.superseded(generation),)
         return dataclasses.replace(self, deleted=now), ("ok",)
 
     def end(self, generation: int, now: int) -> tuple[PlainSession, Answer]:

@@ -31,9 +31,9 @@ class RoomyPipeline:
         self.before_room()
         return True
 
-    def push(self, frame: bytes) -> int:
-        self.frames.append(frame)
-        return len(self.frames) - 1
+    def push(self, *frames: bytes) -> int:
+        self.frames.extend(frames)
+        return len(self.frames) - len(frames)
 
     def finish(self) -> None:
         """Needs to do nothing."""

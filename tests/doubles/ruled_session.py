@@ -18,8 +18,11 @@ from tickcell.server.clock import Moment
 from tickcell.server.computing import Call, Stretch
 from tickcell.server.config import Limits
 from tickcell.server.heads import Head, Heads
+from tickcell.server.life_requests import cells_start
 from tickcell.server.policy import Policy
+from tickcell.server.preview import PreviewRequest
 from tickcell.server.record import Record
+from tickcell.server.state_requests import ReadOutputs
 from tickcell.server.store import Applied, Change, Contended, EmbeddedStore, Key, Lost, Verdict
 
 _Result = TypeVar("_Result")
@@ -28,14 +31,17 @@ CELL = CountingCell()
 MODEL = served(CELL)
 CATALOGUE = Catalogue([MODEL])
 KEY = Key("", "s")
-NUMERICS = bytes.fromhex(CELL.numerics_digest)
+START = cells_start(MODEL, 1)
 
 WORDS = {
     errors.SessionUnknown: "unknown",
     errors.SessionDeleted: "deleted",
     errors.SessionExpired: "expired",
+    errors.SessionMoved: "moved",
     errors.SessionExists: "exists",
     errors.SessionRestarted: "restarted",
+    errors.SessionClaimed: "claimed",
+    errors.ArgumentInvalid: "argument",
     errors.FrameShape: "shape",
     errors.FrameNotFinite: "not finite",
     errors.StepStale: "stale",
@@ -79,6 +85,62 @@ class RuledSession:
         wanted = self._wanted(request, generation)
         return self._change(lambda old: lives.begin(old, wanted, moment(now), self.retention))
 
+    def fork(
+        self, request: str, source: tuple[float, ...], generation: int, now: int
+    ) -> tuple[RuledSession, Answer]:
+        state = np.float32(len(source)).tobytes()
+        start = lives.Start(START.numerics, state, len(source), history_of(source))
+        wanted = self._wanted(request, generation)._replace(start=start, origin=start)
+        return self._change(lambda old: lives.create(old, wanted, moment(now), self.retention))
+
+    def brought(
+        self, request: str, source: tuple[float, ...], kept: int, generation: int, now: int
+    ) -> tuple[RuledSession, Answer]:
+        kept = min(kept, self.window)
+        steps = range(len(source) - kept, len(source))
+        start = START._replace(
+            state=np.float32(len(source)).tobytes(),
+            step=len(source),
+            histories=b"".join(
+                history_of(source[:step]) for step in range(len(source) - kept, len(source) + 1)
+            ),
+            outputs=np.array([source[step] + 1000 * step for step in steps], "<f4").tobytes(),
+        )
+        wanted = self._wanted(request, generation)._replace(start=start)
+        return self._change(lambda old: lives.create(old, wanted, moment(now), self.retention))
+
+    def move(self, generation: int, request: str, now: int) -> tuple[RuledSession, Answer]:
+        new, answer = self._change(
+            lambda old: lives.move(old, "s", generation, request, moment(now), self.retention)
+        )
+        if answer[0] != "ok":
+            return new, answer
+        found = new.record
+        assert found is not None
+        return new, ("ok", found.next_step, found.history_before(found.next_step))
+
+    def forked(self, generation: int, step: int | None, now: int) -> tuple[RuledSession, Answer]:
+        try:
+            found = lives.live(self.record, "s", now, self.retention)
+            start = lives.fork(found, "s", generation, step)
+        except errors.TickcellError as error:
+            return self, _answer(error)
+        (state,) = np.frombuffer(start.state, "<f4").tolist()
+        return self, ("ok", start.step, start.histories, state)
+
+    def preview(
+        self, generation: int, step: int, branches: tuple[tuple[float, ...], ...], now: int
+    ) -> tuple[RuledSession, Answer]:
+        frames = np.array(branches, np.float32)
+        sizes = len(branches), len(branches[0])
+        request = PreviewRequest(KEY, generation, step, *sizes, frames.tobytes())
+        policy = Policy(CATALOGUE, Limits(), self.retention, is_strict=True)
+        stored, answer = _run_round(request, policy, self._shelf(), next(_HEADS)(self), moment(now))
+        assert stored == self.stored
+        if isinstance(answer, errors.TickcellError):
+            return self, _answer(answer)
+        return self, ("ok", tuple(np.frombuffer(answer.outputs, "<f4").tolist()))
+
     def _wanted(self, request: str, generation: int) -> lives.CreateRequest:
         return lives.CreateRequest(
             session="s",
@@ -87,13 +149,12 @@ class RuledSession:
             model="m",
             model_version="1",
             fingerprint=MODEL.fingerprint,
-            numerics=NUMERICS,
+            start=START,
             series_count=1,
             window=self.window,
             max_step_count=self.most,
             sensor_count=1,
             output_count=1,
-            state=CELL.initial_state().tobytes(),
             idle_ttl_ns=self.ttl,
             labels={},
         )
@@ -150,19 +211,45 @@ class RuledSession:
     def reset(
         self, generation: int, request: str, new_generation: int, now: int
     ) -> tuple[RuledSession, Answer]:
-        def begin(_: record.Record) -> tuple[int, bytes, bytes]:
-            return new_generation, CELL.initial_state().tobytes(), NUMERICS
-
         return self._change(
             lambda old: lives.reset(
                 lives.live(old, "s", now, self.retention),
                 "s",
                 generation,
                 request,
-                begin,
+                new_generation,
+                lambda _: START,
                 moment(now),
             )
         )
+
+    def claim(
+        self, generation: int | None, request: str, new_generation: int, now: int
+    ) -> tuple[RuledSession, Answer]:
+        return self._change(
+            lambda old: lives.claim(
+                lives.live(old, "s", now, self.retention),
+                "s",
+                generation,
+                request,
+                new_generation,
+                moment(now),
+            )
+        )
+
+    def outputs(
+        self, generation: int, first: int | None, count: int, now: int
+    ) -> tuple[RuledSession, Answer]:
+        request = ReadOutputs(KEY, generation, first, count)
+        policy = Policy(CATALOGUE, Limits(), self.retention, is_strict=True)
+        try:
+            found = request.change(self.record, policy, moment(now))
+        except errors.TickcellError as error:
+            return self, _answer(error)
+        first, count = request.steps(found)
+        outputs = np.frombuffer(rules.stored_outputs(found, first, count), "<f4")
+        last = found.history_before(first + count)
+        return self, ("ok", first, tuple(outputs.tolist()), last)
 
     def delete(self, generation: int, now: int) -> tuple[RuledSession, Answer]:
         new, answer = self._change(
@@ -208,7 +295,7 @@ _HEADS: Iterator[Callable[[RuledSession], Head | None]] = itertools.cycle(
 
 
 def _run_round(
-    request: rules.StepRequest,
+    request: rounds.Request,
     policy: Policy,
     shelf: Shelf | StoreShelf,
     head: Head | None,

@@ -126,6 +126,13 @@ def _create(sender: Sender) -> Message:
     request.series_count = chance.choice((0, 1, 3))
     request.window_step_count = chance.choice((0, 1, 64))
     request.labels["note"] = "a caller's own"
+    drawn = chance.random()
+    if drawn < 0.1:
+        request.export.format_version = chance.choice((1, 1, 1, 2))
+        content = pb.SessionContent(model=MODEL, series_count=1, history=bytes(8))
+        request.export.content = content.SerializeToString()
+    elif drawn < 0.2:
+        request.initial_state_tensors.add(name="state", dimensions=[1, 8], values=[0.5] * 8)
     return request
 
 
@@ -148,6 +155,42 @@ def _steps(request_class: Any) -> Callable[[Sender], Message]:
         return message
 
     return request
+
+
+def _fork(sender: Sender) -> Message:
+    target = sender.target()
+    request = pb.ForkSessionRequest(
+        source=target.session,
+        source_generation=target.generation,
+        request_id=sender.uuid(),
+        labels={"note": "a copy"},
+    )
+    request.idle_ttl_duration.seconds = _TTL_S
+    if sender.chance.random() < 0.3:
+        request.step = sender.next_step
+    if sender.chance.random() < 0.3:
+        request.source_owner = target.owner
+    return request
+
+
+def _export(sender: Sender) -> Any:
+    request: Any = _life(pb.ExportSessionRequest, request_id=Sender.uuid)(sender)
+    request.window = sender.chance.random() < 0.5
+    request.end = sender.chance.random() < 0.1
+    return request
+
+
+def _preview(sender: Sender) -> Message:
+    target, frames = sender.target(), sender.frames()
+    branches = sender.chance.choice((1, 1, 2, 7))
+    return pb.PreviewStepsRequest(
+        session=target.session,
+        generation=target.generation,
+        step=sender.next_step,
+        branch_count=branches,
+        step_count=len(frames),
+        frames=np.concatenate([frames] * branches).ravel(),
+    )
 
 
 def _infer(sender: Sender) -> Any:
@@ -228,6 +271,11 @@ KINDS: dict[str, Callable[[Sender], Message]] = {
     f"{_SESSIONS}ListSessions": _page(pb.ListSessionsRequest),
     f"{_SESSIONS}TouchSession": _life(pb.TouchSessionRequest),
     f"{_SESSIONS}ResetSession": _life(pb.ResetSessionRequest, request_id=Sender.uuid),
+    f"{_SESSIONS}ClaimSession": _life(pb.ClaimSessionRequest, request_id=Sender.uuid),
+    f"{_SESSIONS}ForkSession": _fork,
+    f"{_SESSIONS}ExportSession": _export,
+    f"{_SESSIONS}GetOutputs": _life(pb.GetOutputsRequest),
+    f"{_SESSIONS}PreviewSteps": _preview,
     f"{_SESSIONS}DeleteSession": _life(pb.DeleteSessionRequest),
     f"{_SESSIONS}StepSession": _steps(pb.StepSessionRequest),
     f"{_SESSIONS}StreamSteps": _steps(pb.StreamStepsRequest),

@@ -12,6 +12,8 @@ from tickcell.server.oip import identity
 
 MODEL = "drive"
 _ID_BITS = 2**64
+# What names a life, and changes nothing.
+_READING = ("GetOutputsRequest", "PreviewStepsRequest")
 
 
 class Target(NamedTuple):
@@ -72,6 +74,8 @@ class Attacker(NamedTuple):
         except DecodeError:
             return False
         fields = message.DESCRIPTOR.fields_by_name
+        if message.DESCRIPTOR.name in _READING:
+            return False
         if "generation" in fields:
             return self._names_life(target, message)
         if message.DESCRIPTOR.name == "ModelInferRequest":
@@ -82,8 +86,9 @@ class Attacker(NamedTuple):
         owner = self.owner
         if self.is_operator and "owner" in message.DESCRIPTOR.fields_by_name and message.owner:
             owner = message.owner
-        # A unary step may leave the generation out.
-        generations = {target.generation} | ({0} if hasattr(message, "first_step") else set())
+        # A unary step may leave the generation out, and so may a claim by force.
+        is_free = hasattr(message, "first_step") or getattr(message, "force", False)
+        generations = {target.generation} | ({0} if is_free else set())
         if message.generation not in generations:
             return False
         return (owner, message.session) == (target.owner, target.session)

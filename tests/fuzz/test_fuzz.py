@@ -126,6 +126,21 @@ class TestMayChange:
         assert attacker.may_change(SESSION, rpc, request.SerializeToString()) is may
 
     @pytest.mark.parametrize(
+        ("attacker", "fields", "may"),
+        [
+            (ANN, {"generation": 7}, True),
+            (ANN, {"generation": 8}, False),
+            (ANN, {"force": True}, True),
+            (ANN, {}, False),
+            (MALLORY, {"force": True}, False),
+        ],
+    )
+    def test_a_claim(self, attacker: Attacker, fields: dict[str, Any], may: bool) -> None:
+        rpc = Rpc("", pb.ClaimSessionRequest, False, False)
+        request = pb.ClaimSessionRequest(session="robot", **fields)
+        assert attacker.may_change(SESSION, rpc, request.SerializeToString()) is may
+
+    @pytest.mark.parametrize(
         ("attacker", "sequence", "options", "may"),
         [
             (ANN, "arm", {}, True),

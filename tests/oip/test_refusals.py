@@ -115,6 +115,23 @@ def replace_life(scene: Scene) -> None:
     scene.step()
 
 
+def move_natively(scene: Scene) -> None:
+    generation = scene.native.get(SESSION).generation
+    scene.native.export(SESSION, generation, end=True, request_id=OTHER)
+    scene.step()
+
+
+def claim_natively(scene: Scene) -> None:
+    scene.native.claim(SESSION, scene.native.get(SESSION).generation)
+    # Nor does who names no life go on with it, on whatever server.
+    for _ in range(2):
+        with pytest.raises(Refused, match="SESSION_CLAIMED"):
+            scene.peer.infer(7)
+        with pytest.raises(Refused, match="SESSION_CLAIMED"):
+            scene.strict.infer(7)
+    scene.step()
+
+
 def fall_behind(scene: Scene) -> None:
     for step in range(2, 20):
         scene.step(step=step)
@@ -228,6 +245,8 @@ PROVOCATIONS: list[tuple[str, Callable[[Scene], object]]] = [
     ("SESSION_EXPIRED", expire),
     ("SESSION_DELETED", end),
     ("SESSION_RESTARTED", replace_life),
+    ("SESSION_MOVED", move_natively),
+    ("SESSION_CLAIMED", claim_natively),
     ("STEP_STALE", fall_behind),
     ("STEP_GAP", lambda scene: scene.step(step=3)),
     ("STEP_CONFLICT", lambda scene: scene.step(5.0, step=1)),

@@ -80,7 +80,7 @@ def states(address: str) -> dict[str, str]:
     with Link(address) as link:
         return {
             each.version: each.state + "*" * each.is_default
-            for each in unary_calls.list_model_versions(link)
+            for each in link.do(unary_calls.list_model_versions)
         }
 
 

@@ -150,6 +150,23 @@ def create(scene: Scene) -> None:
     assert own.generation != scene.session.generation
     # What reaches ann's by nothing but its id is his own from now on.
     assert scene.bob.get("robot") == own
+    # An export that bob came by makes a session of his, and leaves hers alone.
+    exported = scene.ann.export("robot", scene.session.generation)
+    brought = scene.bob.create(session="brought", export=exported)
+    assert (brought.owner, brought.next_step) == ("bob", 3)
+
+
+def fork(scene: Scene) -> None:
+    """Neither is it forked, nor is a fork of bob's own put in its place."""
+    generation = scene.session.generation
+    with refused_for("SESSION_UNKNOWN") as metadata:
+        scene.bob.fork("robot", generation)
+    assert metadata["session"] == "robot"
+    with refused_for("OPERATORS_ONLY"):
+        scene.bob.fork("robot", generation, source_owner="ann")
+    own = scene.bob.create(session="own")
+    forked = scene.bob.fork("own", own.generation, session="robot", request_id=REQUEST_ID)
+    assert (forked.owner, forked.next_step) == ("bob", 0)
 
 
 def list_sessions(scene: Scene) -> None:
@@ -290,6 +307,21 @@ CASES: dict[str, Callable[[Scene], None]] = {
     f"{SESSIONS}ResetSession": unknown(
         lambda scene: scene.bob.reset("robot", scene.session.generation, str(uuid.uuid4()))
     ),
+    f"{SESSIONS}ClaimSession": unknown(
+        lambda scene: scene.bob.claim("robot", scene.session.generation)
+    ),
+    f"{SESSIONS}ForkSession": fork,
+    f"{SESSIONS}ExportSession": unknown(
+        lambda scene: scene.bob.export("robot", scene.session.generation)
+    ),
+    f"{SESSIONS}PreviewSteps": unknown(
+        lambda scene: scene.bob.preview(
+            "robot", scene.session.generation, step=3, step_count=1, frames=[1.0]
+        )
+    ),
+    f"{SESSIONS}GetOutputs": unknown(
+        lambda scene: scene.bob.outputs("robot", scene.session.generation)
+    ),
     f"{SESSIONS}DeleteSession": unknown(
         lambda scene: scene.bob.delete("robot", scene.session.generation)
     ),
@@ -416,7 +448,7 @@ class TestOperator:
         assert _listed(scene.operator, owner="token:operator") == ["token:operator/m"]
         assert _listed(scene.operator, owner="nobody") == []
 
-    def test_looks_at_renews_resets_and_deletes_anybodys(self, scene: Scene) -> None:
+    def test_looks_at_renews_claims_resets_and_deletes_anybodys(self, scene: Scene) -> None:
         ops = scene.operator
         named: dict[str, Any] = {"session": "robot", "owner": "ann"}
         sessions = ops.sessions
@@ -424,6 +456,10 @@ class TestOperator:
         assert (shown.owner, shown.next_step) == ("ann", 3)
         life = {**named, "generation": scene.session.generation}
         ops.call(sessions.TouchSession, pb.TouchSessionRequest(**life))
+        kept = ops.call(sessions.GetOutputs, pb.GetOutputsRequest(**life))
+        assert list(kept.outputs) == [1.0, 1001.0, 2001.0]
+        claim = pb.ClaimSessionRequest(request_id=str(uuid.uuid4()), **life)
+        life["generation"] = ops.call(sessions.ClaimSession, claim).session.generation
         request = pb.ResetSessionRequest(request_id=str(uuid.uuid4()), **life)
         begun = ops.call(sessions.ResetSession, request).session
         assert begun.owner == "ann"
@@ -432,13 +468,23 @@ class TestOperator:
         with refused_for("SESSION_DELETED"):
             scene.ann.get("robot")
 
+    def test_forks_anybodys_and_has_the_fork(self, scene: Scene) -> None:
+        forked = scene.operator.fork("robot", scene.session.generation, source_owner="ann")
+        assert (forked.owner, forked.next_step) == ("token:operator", 3)
+        assert _listed(scene.operator, owner="ann") == ["ann/robot"]
+
     def test_does_not_mean_anybodys_without_a_name(self, scene: Scene) -> None:
         with refused_for("SESSION_UNKNOWN"):
             scene.operator.get("robot")
 
-    @pytest.mark.parametrize("method", ["Get", "List", "Touch", "Reset", "Delete"])
-    def test_alone_names_another_owner(self, method: str, scene: Scene) -> None:
-        name = f"{method}Session{'s' if method == 'List' else ''}"
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *("GetSession", "ListSessions", "TouchSession", "ResetSession", "ClaimSession"),
+            *("ExportSession", "DeleteSession", "GetOutputs"),
+        ],
+    )
+    def test_alone_names_another_owner(self, name: str, scene: Scene) -> None:
         before = scene.ann.get("robot")
         request = getattr(pb, f"{name}Request")()
         known = {

@@ -86,6 +86,18 @@ class Scene:
         """Sends a step under an index."""
         self.step(reading, generation=self.session.generation, first_step=first_step)
 
+    def preview(self, *readings: float, **fields: Any) -> None:
+        """Asks what branches of a step each would give."""
+        given = {"step": 4, "branch_count": len(readings), "step_count": 1, **fields}
+        self.caller.preview(self.session.id, self.session.generation, frames=readings, **given)
+
+    def fork(self, step: int) -> None:
+        self.caller.fork(self.session.id, self.session.generation, step=step)
+
+    def bring(self, **fields: Any) -> None:
+        """Creates a session from an export."""
+        self.caller.create(export=pb.SessionExport(**{"format_version": 1, **fields}))
+
     def replace(self, change: Callable[[bytes], bytes]) -> None:
         """Changes the session's record in the store."""
         key = store.Key("", self.session.id)
@@ -157,6 +169,34 @@ def expire(scene: Scene) -> None:
 
 def delete(scene: Scene) -> None:
     scene.caller.delete(scene.session.id, scene.session.generation)
+    scene.step()
+
+
+def move(scene: Scene) -> None:
+    generation = scene.session.generation
+    request_id = "6f1ed002-ab5c-4a4f-9d2c-1c0e6b2f7a31"
+    scene.caller.export(scene.session.id, generation, end=True, request_id=request_id)
+    scene.step()
+
+
+def import_another_model(scene: Scene) -> None:
+    exported = scene.caller.export(scene.session.id, scene.session.generation)
+    content = pb.SessionContent.FromString(exported.content)
+    content.model_fingerprint = "0" * 64
+    scene.bring(content=content.SerializeToString())
+
+
+def begin_with_a_wrong_state(scene: Scene) -> None:
+    scene.create(initial_state_tensors=[pb.StateTensor(name="nothing")])
+
+
+def claim(scene: Scene) -> None:
+    scene.caller.claim(scene.session.id, scene.session.generation)
+    scene.again(4)
+
+
+def claim_and_step_without_a_generation(scene: Scene) -> None:
+    scene.caller.claim(scene.session.id, scene.session.generation)
     scene.step()
 
 
@@ -273,13 +313,29 @@ PROVOCATIONS: list[tuple[str, Callable[[Scene], object]]] = [
     ("ARGUMENT_INVALID", lambda scene: scene.create(series_count=150, window_step_count=1)),
     ("FRAME_SHAPE", lambda scene: scene.step(step_count=3)),
     ("FRAME_SHAPE", lambda scene: scene.step(frames=[1.0, 2.0])),
+    ("FRAME_SHAPE", lambda scene: scene.preview(1.0, 2.0, step_count=3)),
+    ("FRAME_SHAPE", lambda scene: scene.preview(1.0, 2.0, branch_count=3)),
+    ("FRAME_NOT_FINITE", lambda scene: scene.preview(1.0, float("nan"))),
+    ("FRAME_OUT_OF_RANGE", lambda scene: scene.preview(1.0, 501.0)),
+    ("ARGUMENT_INVALID", lambda scene: scene.preview(1.0, branch_count=-1)),
+    ("STEP_GAP", lambda scene: scene.preview(1.0, step=3)),
+    ("STEP_GAP", lambda scene: scene.fork(5)),
+    ("STEP_STALE", lambda scene: scene.fork(3)),
+    ("ARGUMENT_INVALID", lambda scene: scene.fork(-1)),
     ("FRAME_NOT_FINITE", lambda scene: scene.step(float("nan"))),
     ("FRAME_OUT_OF_RANGE", lambda scene: scene.step(501.0)),
     ("SESSION_UNKNOWN", lambda scene: scene.step(session="nobody")),
     ("SESSION_EXPIRED", expire),
     ("SESSION_DELETED", delete),
+    ("SESSION_MOVED", move),
+    ("EXPORT_NEWER", lambda scene: scene.bring(format_version=2)),
+    ("EXPORT_REFUSED", lambda scene: scene.bring(content=b"\xff")),
+    ("EXPORT_REFUSED", import_another_model),
+    ("ARGUMENT_INVALID", begin_with_a_wrong_state),
     ("SESSION_EXISTS", lambda scene: scene.create(session=scene.session.id)),
     ("SESSION_RESTARTED", lambda scene: scene.step(generation=1, first_step=4)),
+    ("SESSION_CLAIMED", claim),
+    ("SESSION_CLAIMED", claim_and_step_without_a_generation),
     ("STEP_STALE", lambda scene: scene.again(0)),
     ("STEP_GAP", lambda scene: scene.again(5)),
     ("STEP_CONFLICT", lambda scene: scene.again(3, 2.0)),

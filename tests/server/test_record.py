@@ -11,7 +11,7 @@ import json
 import pathlib
 import struct
 import zlib
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from tickcell.server import errors, lives, record
 from tickcell.server.clock import Moment
-from tickcell.server.record import Life, Record
+from tickcell.server.record import Generation, Life, Record
 from tickcell.wire import history
 
 GOLDEN = pathlib.Path(__file__).parent / "golden_records"
@@ -58,10 +58,18 @@ def records(draw: st.DrawFn) -> Record:
         reset_request_id=draw(texts),
         labels=draw(st.dictionaries(texts, texts, max_size=3)),
         follows=draw(texts),
+        past=tuple(draw(st.lists(st.builds(Generation, int64s, texts), max_size=3))),
+        claim_request_id=draw(texts),
+        is_claimed=draw(st.booleans()),
+        origin_step=draw(int64s),
+        origin_history=draw(st.sampled_from(["", "0123456789abcdef"])),
+        origin_numerics=draw(st.sampled_from(["", "fedcba9876543210"])),
+        move_request_id=draw(texts),
         unknown=draw(st.dictionaries(st.text("xyz", min_size=1), json_values, max_size=3)),
     )
     kept = draw(st.integers(0, life.window))
     state_bytes = 4 * life.series_count * life.state_size
+    origin_bytes = state_bytes if life.has_origin else 0
     return Record(
         life=life,
         kept=kept,
@@ -74,6 +82,7 @@ def records(draw: st.DrawFn) -> Record:
         histories=bytes(range(history.SIZE)) * (kept + 1),
         outputs=draw(st.binary(min_size=kept * life.output_size, max_size=kept * life.output_size)),
         unknown=draw(st.binary(max_size=20)),
+        origin=draw(st.binary(min_size=origin_bytes, max_size=origin_bytes)),
     )
 
 
@@ -188,10 +197,46 @@ class TestGoldenRecords:
     BEGUN = ALIVE._replace(
         life=dataclasses.replace(LIFE, follows="9b2f8c1d-5e64-4f0a-b3a7-2d1c6e8f0a95")
     )
-    WRITTEN = pytest.mark.parametrize(
-        ("name", "written"),
-        [("version_1", ALIVE), ("version_1_deleted", DELETED), ("version_1_begun", BEGUN)],
+    RESET = ALIVE._replace(
+        life=dataclasses.replace(LIFE, past=(Generation(4503599627370490, "reset"),))
     )
+    CLAIMED = ALIVE._replace(
+        life=dataclasses.replace(
+            LIFE,
+            past=(Generation(4503599627370490, "reset"), Generation(4503599627370491, "claimed")),
+            reset_request_id="",
+            claim_request_id="1d7f5a3c-90b2-4e68-8c1d-7a2e4b6f8d03",
+            is_claimed=True,
+        )
+    )
+    FORKED = ALIVE._replace(
+        life=dataclasses.replace(
+            LIFE,
+            reset_request_id="",
+            origin_step=1_000_000,
+            origin_history=b"history0".hex(),
+            origin_numerics=b"numerics".hex(),
+        ),
+        origin=np.arange(20, 26, dtype="<f4").tobytes(),
+    )
+    MOVED = ALIVE._replace(
+        life=dataclasses.replace(
+            LIFE,
+            delete_ns=6_000_000_000,
+            delete_wall_ns=1_700_000_061_000_000_002,
+            move_request_id="2e8a6b4d-01c3-4f79-9d2e-8b3f5c7a9e14",
+        )
+    )
+    RECORDS: ClassVar = {
+        "version_1": ALIVE,
+        "version_1_deleted": DELETED,
+        "version_1_begun": BEGUN,
+        "version_1_reset": RESET,
+        "version_2_claimed": CLAIMED,
+        "version_2_forked": FORKED,
+        "version_2_moved": MOVED,
+    }
+    WRITTEN = pytest.mark.parametrize(("name", "written"), RECORDS.items())
 
     @WRITTEN
     def test_it_is_read(self, name: str, written: Record) -> None:
@@ -203,7 +248,7 @@ class TestGoldenRecords:
 
     def test_each_file_is_tried(self) -> None:
         files = {path.name for path in GOLDEN.iterdir()}
-        assert files == {"version_1", "version_1_deleted", "version_1_begun"}
+        assert files == {*self.RECORDS}
 
 
 class TestDamage:
@@ -275,8 +320,8 @@ class TestDamage:
         encoded = record.encode(KEY, BEGINNING)
         assert record.problem(KEY, encoded) is None
         assert record.problem(KEY, encoded[:-1]) == "it does not match its checksum"
-        newer = with_checksum(encoded[:2] + b"\x02" + encoded[3:-4])
-        assert record.problem(KEY, newer) == "it has version 2, which only a newer tickcell reads"
+        newer = with_checksum(encoded[:2] + b"\x03" + encoded[3:-4])
+        assert record.problem(KEY, newer) == "it has version 3, which only a newer tickcell reads"
 
 
 class TestGrowth:
@@ -284,14 +329,14 @@ class TestGrowth:
 
     MORE = pytest.mark.parametrize("more", [b"\x01", b"of a later version"])
 
-    @pytest.mark.parametrize("version", [2, 300])
+    @pytest.mark.parametrize("version", [3, 300])
     def test_version_that_is_newer_is_no_damage(self, version: int) -> None:
         body = bytearray(record.encode(KEY, BEGINNING)[:-4])
         struct.pack_into("<H", body, 2, version)
         with pytest.raises(errors.RecordNewer, match="serve it with a newer one") as caught:
             record.decode(KEY, with_checksum(bytes(body)))
         assert caught.value.metadata["version"] == str(version)
-        assert caught.value.metadata["max_version"] == "1"
+        assert caught.value.metadata["max_version"] == "2"
         assert caught.value.metadata["session"] == "session"
 
     def test_flipped_bit_in_the_version_is_damage(self) -> None:
@@ -323,11 +368,18 @@ class TestGrowth:
             lambda found: advanced(found, 2),
             lambda found: lives.touch(found, "session", 7, Moment(2, 2)),
             lambda found: lives.reset(
-                found, "session", 7, "again", lambda _: (8, bytes(16), b"numerics"), Moment(2, 2)
+                found,
+                "session",
+                7,
+                "again",
+                8,
+                lambda _: lives.Start(b"numerics", bytes(16)),
+                Moment(2, 2),
             ),
+            lambda found: lives.claim(found, "session", 7, "mine", 8, Moment(2, 2)),
             lambda found: lives.delete(found, "session", 7, Moment(2, 2), 10),
         ],
-        ids=["step", "touch", "reset", "delete"],
+        ids=["step", "touch", "reset", "claim", "delete"],
     )
     def test_no_rewriting_loses_what_a_newer_server_wrote(self, rewrite: Any) -> None:
         written = advanced(BEGINNING, 2)

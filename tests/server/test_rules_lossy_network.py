@@ -86,6 +86,57 @@ class LossyNetwork(RuleBasedStateMachine):
     def send_a_reset(self, client: int, request: str) -> None:
         self.sent.append(("reset", self.beliefs[client][0], request))
 
+    @rule(client=st.integers(0, 1), request=st.sampled_from("abc"), is_forced=st.booleans())
+    def send_a_claim(self, client: int, request: str, is_forced: bool) -> None:
+        generation = None if is_forced else self.beliefs[client][0]
+        self.sent.append(("claim", generation, request))
+
+    @rule(
+        client=st.integers(0, 1),
+        first=st.none() | st.integers(0, 12),
+        count=st.integers(-1, 7),
+    )
+    def send_for_outputs(self, client: int, first: int | None, count: int) -> None:
+        self.sent.append(("outputs", self.beliefs[client][0], first, count))
+
+    @rule(
+        request=st.sampled_from(["c0", "f1"]),
+        source=st.sampled_from([(), (2.5,), (1.0, -3.0, 0.0)]),
+    )
+    def send_a_fork(self, request: str, source: tuple[float, ...]) -> None:
+        self.sent.append(("fork", request, source))
+
+    @rule(
+        request=st.sampled_from(["c0", "b1"]),
+        source=st.sampled_from([(2.5,), (1.0, -3.0, 0.0)]),
+        kept=st.integers(0, 1),
+    )
+    def send_an_import(self, request: str, source: tuple[float, ...], kept: int) -> None:
+        self.sent.append(("brought", request, source, kept))
+
+    @rule(client=st.integers(0, 1), request=st.sampled_from("mn"))
+    def send_a_move(self, client: int, request: str) -> None:
+        self.sent.append(("move", self.beliefs[client][0], request))
+
+    @rule(client=st.integers(0, 1), step=st.none() | st.integers(-1, 8))
+    def send_for_a_fork_of_it(self, client: int, step: int | None) -> None:
+        self.sent.append(("forked", self.beliefs[client][0], step))
+
+    @rule(
+        client=st.integers(0, 1),
+        ahead=st.sampled_from([0, 0, 0, -1, 1]),
+        branches=st.integers(1, 3).flatmap(
+            lambda count: st.lists(st.tuples(*[READINGS] * count), min_size=1, max_size=3).map(
+                tuple
+            )
+        ),
+    )
+    def send_a_preview(
+        self, client: int, ahead: int, branches: tuple[tuple[float, ...], ...]
+    ) -> None:
+        generation, next_step = self.beliefs[client]
+        self.sent.append(("preview", generation, next_step + ahead, branches))
+
     @rule(request=st.sampled_from(["c0", "c1", "c2"]), kind=st.sampled_from(["create", "begin"]))
     def send_a_creation(self, request: str, kind: str) -> None:
         self.sent.append((kind, request))
@@ -114,7 +165,7 @@ class LossyNetwork(RuleBasedStateMachine):
     def deliver(self, index: int, reply_to: int | None = None) -> None:
         """Delivers a copy of a request; the reply may be lost, or reach either client."""
         name, *arguments = self.sent[index]
-        if name in ("create", "begin", "reset"):
+        if name in ("create", "fork", "brought", "begin", "reset", "claim"):
             arguments.append(self.lives + 1)
         self.plain, expected = getattr(self.plain, name)(*arguments, self.now)
         before = self.ruled.stored
@@ -139,6 +190,10 @@ class LossyNetwork(RuleBasedStateMachine):
         if expects == "nothing":
             return None
         frames = [self.acknowledged.get((generation, step), (0.0, 0.0))[0] for step in range(first)]
+        if generation == self.plain.lived.generation:
+            # What was before the first step that it took, the plain session knows alone.
+            known = self.plain.lived.frames[: min(first, self.plain.lived.kept_from)]
+            frames[: len(known)] = known
         if expects == "what another writer sent" and frames:
             frames[-1] += 1.0
         return tuple(frames)
@@ -149,7 +204,8 @@ class LossyNetwork(RuleBasedStateMachine):
         assert record is not None
         if not record.life.is_deleted:
             assert (record.life.generation, record.next_step) == self.plain.view()
-            assert record.kept == min(record.next_step, self.plain.window)
+            kept_from = self.plain.lived.kept_from
+            assert record.kept == min(record.next_step - kept_from, self.plain.window)
 
 
 TestLossyNetwork = LossyNetwork.TestCase

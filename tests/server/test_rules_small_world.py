@@ -20,6 +20,7 @@ import pytest
 from databases import Databases
 from doubles.plain_session import PlainSession, history_of
 from doubles.ruled_session import RuledSession, moment
+from tickcell.server import lives
 from tickcell.server.store import EmbeddedStore, SqliteStore
 
 # A request may have fewer steps than the window, as where its rows are bounded.
@@ -33,12 +34,13 @@ EXPECTED = [
 ]
 
 CHUNKS = [frames for length in (1, 2) for frames in itertools.product((1.0, 2.0), repeat=length)]
+BRANCHES = [((1.0,),), ((2.0, 1.0), (1.0, 2.0)), ((1.0,) * 3,), ((1.0,), (math.nan,))]
 IMPOSSIBLE_CHUNKS = [(), (1.0, 1.0, 1.0), (math.nan,), (1.0, math.inf)]
 
 
-def requests(lives: int, most_lives: int) -> list[tuple[Any, ...]]:
+def requests(begun: int, most_lives: int) -> list[tuple[Any, ...]]:
     """Every request that could be on its way when so many lives have begun."""
-    generations = [None, *range(1, lives + 1)]
+    generations = [None, *range(1, begun + 1)]
     asked: list[tuple[Any, ...]] = [
         ("step", generation, first, frames, None)
         for generation in generations
@@ -56,19 +58,50 @@ def requests(lives: int, most_lives: int) -> list[tuple[Any, ...]]:
     asked += [("delete", generation) for generation in generations[1:]]
     asked += [("end", generation) for generation in generations[1:]]
     asked += [
+        ("move", generation, request) for generation in generations[1:] for request in ("m1", "m2")
+    ]
+    asked += [
         ("recall", generation, first, frames)
         for generation in generations[1:]
         for first in range(STEPS + 1)
         for frames in ((1.0,), (1.0, 2.0))
     ]
-    if lives < most_lives:
+    asked += [
+        ("outputs", generation, first, count)
+        for generation in generations[1:]
+        for first in (None, *range(STEPS + 2))
+        for count in range(-1, MOST + 2)
+    ]
+    asked += [
+        ("forked", generation, step)
+        for generation in generations[1:]
+        for step in (None, *range(-1, STEPS + 1))
+    ]
+    asked += [
+        ("preview", generation, step, branches)
+        for generation in generations[1:]
+        for step in range(-1, STEPS + 1)
+        for branches in BRANCHES
+    ]
+    if begun < most_lives:
         asked += [
-            ("reset", generation, request, lives + 1)
+            ("fork", request, source, begun + 1)
+            for request in ("c1", "f1")
+            for source in ((), (2.0, 1.0))
+        ]
+        asked += [("brought", "b1", (1.0, 2.0), kept, begun + 1) for kept in (0, 2)]
+        asked += [
+            ("claim", generation, request, begun + 1)
+            for generation in generations
+            for request in ("k1", "k2")
+        ]
+        asked += [
+            ("reset", generation, request, begun + 1)
             for generation in generations[1:]
             for request in ("r1", "r2")
         ]
         asked += [
-            (name, request, lives + 1) for name in ("create", "begin") for request in ("c1", "c2")
+            (name, request, begun + 1) for name in ("create", "begin") for request in ("c1", "c2")
         ]
     return asked
 
@@ -84,15 +117,22 @@ def assert_holds(ruled: RuledSession, plain: PlainSession) -> None:
         return
     life, frames = record.life, plain.lived.frames
     assert (life.generation, record.next_step) == plain.view()
-    assert (life.request_id, life.reset_request_id) == (
+    assert (life.request_id, life.reset_request_id, life.claim_request_id) == (
         plain.create_request,
         plain.lived.reset_request,
+        plain.lived.claim_request,
     )
-    assert life.follows == plain.follows
+    assert (life.follows, life.past, life.is_claimed) == (
+        plain.follows,
+        plain.ends,
+        plain.is_claimed,
+    )
     assert (record.renew_ns, record.renew_wall_ns) == moment(plain.renewed)
     assert life.delete_ns == plain.deleted
-    window = () if life.is_deleted and not plain.keeps_window else frames[-WINDOW:]
-    first = len(frames) - len(window)
+    first = max(plain.lived.kept_from, len(frames) - WINDOW)
+    if life.is_deleted and not plain.keeps_window:
+        first = len(frames)
+    window = frames[first:]
     assert record.kept == len(window)
     assert record.histories == b"".join(
         history_of(frames[:step]) for step in range(first, len(frames) + 1)
@@ -100,22 +140,35 @@ def assert_holds(ruled: RuledSession, plain: PlainSession) -> None:
     assert record.outputs == b"".join(
         struct.pack("<f", frame + 1000 * step) for step, frame in enumerate(window, first)
     )
-    assert record.state == (b"" if life.is_deleted else struct.pack("<f", len(frames)))
+    assert life.move_request_id == plain.moved_by
+    is_buried = life.is_deleted and not plain.moved_by
+    assert record.state == (b"" if is_buried else struct.pack("<f", len(frames)))
+    origin = lives.origin_of(record)
+    assert (life.origin_step, life.has_origin) == (len(plain.origin), plain.is_fork)
+    if origin is not None and not is_buried:
+        assert origin.state == struct.pack("<f", len(plain.origin))
+        assert origin.histories == history_of(plain.origin)
 
 
-def key(plain: PlainSession, lives: int, now: int) -> tuple[object, ...]:
+def key(plain: PlainSession, begun: int, now: int) -> tuple[object, ...]:
     """What the future can depend on: times count only relative to now."""
     deleted = None if plain.deleted is None else min(now - plain.deleted, RETENTION)
     idle = min(now - plain.renewed, TTL + RETENTION)
     return (
         *(plain.life, plain.create_request, plain.follows, plain.keeps_window),
-        *(deleted, idle, lives),
+        *(plain.ends, plain.is_claimed, plain.origin, plain.is_fork, plain.moved_by),
+        *(deleted, idle, begun),
     )
 
 
-@pytest.mark.parametrize("most_lives", [2, pytest.param(3, marks=pytest.mark.slow)])
-def test_every_request_in_every_state_is_answered_as_plain_python_says(most_lives: int) -> None:
-    assert_world_is_right(most_lives, STEPS, None)
+@pytest.mark.parametrize(
+    ("most_lives", "most_steps"),
+    [(1, STEPS), (2, 2), *(pytest.param(lives, STEPS, marks=pytest.mark.slow) for lives in (2, 3))],
+)
+def test_every_request_in_every_state_is_answered_as_plain_python_says(
+    most_lives: int, most_steps: int
+) -> None:
+    assert_world_is_right(most_lives, most_steps, None)
 
 
 def test_so_it_is_on_sqlite(tmp_path: pathlib.Path) -> None:
@@ -135,10 +188,10 @@ def assert_world_is_right(most_lives: int, most_steps: int, store: EmbeddedStore
     seen, frontier, tried = {key(start[0], 0, 10)}, [start], 0
     words = set()
     while frontier:
-        plain, ruled, lives, now = frontier.pop()
-        for name, *arguments in [*requests(lives, most_lives), ("wait",)]:
+        plain, ruled, begun, now = frontier.pop()
+        for name, *arguments in [*requests(begun, most_lives), ("wait",)]:
             if name == "wait":
-                successor = (plain, ruled, lives, now + 1)
+                successor = (plain, ruled, begun, now + 1)
             else:
                 new_plain, expected = getattr(plain, name)(*arguments, now)
                 new_ruled, got = getattr(ruled, name)(*arguments, now)
@@ -151,8 +204,8 @@ def assert_world_is_right(most_lives: int, most_steps: int, store: EmbeddedStore
                     assert new_plain == plain
                 else:
                     assert_holds(new_ruled, new_plain)
-                began = new_plain.life is not None and new_plain.life.generation > lives
-                successor = (new_plain, new_ruled, lives + began, now)
+                began = new_plain.life is not None and new_plain.life.generation > begun
+                successor = (new_plain, new_ruled, begun + began, now)
             if successor[0].life is not None and len(successor[0].life.frames) > most_steps:
                 continue
             found = key(successor[0], successor[2], successor[3])
@@ -161,16 +214,18 @@ def assert_world_is_right(most_lives: int, most_steps: int, store: EmbeddedStore
                 frontier.append(successor)
     print(f"{len(seen)} states, {tried} requests")
     # With one life there is nothing to mistake it for.
-    others = {"exists", "restarted"} if most_lives > 1 else set()
+    others = {"exists", "restarted", "claimed"} if most_lives > 1 else set()
     assert words == others | {
         "ok",
         "new",
         "unknown",
         "deleted",
+        "moved",
         "expired",
         "shape",
         "not finite",
         "stale",
         "gap",
         "conflict",
+        "argument",
     }

@@ -48,7 +48,7 @@ def served_model(server: Place, bundle: Bundle) -> Model:
       VerifyError: another model of this name and version is served.
     """
     with Link(server.address, credentials=server.credentials) as link:
-        model = unary_calls.get_model(link, bundle.card.name, bundle.card.version)
+        model = link.do(unary_calls.get_model, bundle.card.name, bundle.card.version)
     if model.fingerprint != bundle.fingerprint:
         raise VerifyError(
             f"{server.address} serves {model.name} {model.version} with the fingerprint "

@@ -9,6 +9,7 @@ Example:
 """
 
 from tickcell.client import errors as errors
+from tickcell.client.async_session import AsyncSession as AsyncSession
 from tickcell.client.credentials import Credentials as Credentials
 from tickcell.client.errors import TickcellError as TickcellError
 from tickcell.client.pacing import PacedSession as PacedSession
@@ -17,6 +18,7 @@ from tickcell.client.resources import SessionInfo as SessionInfo
 from tickcell.client.session import Session as Session
 
 __all__ = [
+    "AsyncSession",
     "Credentials",
     "Model",
     "PacedSession",

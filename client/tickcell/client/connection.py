@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import grpc
     from google.protobuf.message import Message
 
     from tickcell.client.address import Address
@@ -31,13 +30,16 @@ _PLAIN = string.ascii_letters + string.digits + string.punctuation.replace("%", 
 class Connection:
     """One channel to one server, from its making to its end.
 
+    The channel is one of `grpc` or of `grpc.aio`, and so is what a call gives.
+
     Attributes:
       address: of the server.
       token: what each call on it shows; "" for none.
       has_answered: whether a call on it was answered.
+      is_closed: whether it was ended here, and its calls with it.
     """
 
-    def __init__(self, address: Address, channel: grpc.Channel, token: str) -> None:
+    def __init__(self, address: Address, channel: Any, token: str) -> None:
         self.address = address
         self._channel = channel
         self.token = token
@@ -47,21 +49,23 @@ class Connection:
         self._begin = time.monotonic()
         self._unary: dict[str, Callable[..., Any]] = {}
         self.has_answered = False
+        self.is_closed = False
 
     @property
     def is_being_made(self) -> bool:
         """Whether it may still come about."""
         return not self.has_answered and time.monotonic() - self._begin < _CONNECT_S
 
-    def unary(self, method: Method) -> Callable[..., Any]:
-        """Returns what calls a unary method."""
+    def call(self, method: Method, request: Message, timeout_s: float | None) -> Any:
+        """Calls a unary method; gives what the channel's call gives."""
         call = self._unary.get(method.path)
         if call is None:
             call = self._channel.unary_unary(
                 method.path, request_serializer=_encode, response_deserializer=method.decode
             )
             self._unary[method.path] = call
-        return call
+        metadata = self.metadata(getattr(request, "session", ""))
+        return call(request, timeout=timeout_s, metadata=metadata)
 
     def stream(self, method: Method, session: str, requests: Iterator[Message]) -> Any:
         """Begins a stream of one session's steps."""
@@ -78,10 +82,11 @@ class Connection:
             self._shown = (session, metadata)
         return metadata
 
-    def close(self) -> None:
-        """Ends the calls on it."""
+    def close(self) -> Any:
+        """Ends the calls on it; gives what the channel's `close` gives."""
+        self.is_closed = True
         self._unary = {}
-        self._channel.close()
+        return self._channel.close()
 
 
 def _encode(request: Message) -> bytes:

@@ -9,13 +9,15 @@ import os
 import pathlib
 import ssl
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from tickcell.client import errors
 
 if TYPE_CHECKING:
+    import types
+
     from tickcell.client.address import Address
 
     Path = str | os.PathLike[str]
@@ -131,15 +133,30 @@ class Shown:
         self._read_anew()
         return self._token
 
-    def channel(self, address: str, options: list[tuple[str, object]]) -> tuple[grpc.Channel, str]:
-        """Opens a channel with what the files hold now; returns the token that is shown on it."""
+    def channel(
+        self,
+        address: str,
+        options: list[tuple[str, object]],
+        transport: types.ModuleType = grpc,
+    ) -> tuple[Any, str]:
+        """Opens a channel with what the files hold now.
+
+        Args:
+          address: of the server.
+          options: of the channel.
+          transport: `grpc` or `grpc.aio`, whose channel it is.
+
+        Returns:
+          The channel, and the token that is shown on it.
+        """
         self._read_anew()
         if not self._credentials.uses_tls:
-            return grpc.insecure_channel(address, options), self._token
+            return transport.insecure_channel(address, options=options), self._token
         name = self._credentials.server_name
         named = [("grpc.ssl_target_name_override", name)] if name else []
         credentials = grpc.ssl_channel_credentials(*self._tls)
-        return grpc.secure_channel(address, credentials, [*options, *named]), self._token
+        channel = transport.secure_channel(address, credentials, options=[*options, *named])
+        return channel, self._token
 
     def _read_anew(self) -> None:
         try:

@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 FRAME_REFUSALS = (errors.FrameError, errors.OutputNotFiniteError)
 
 
-class Output(NamedTuple):
-    """The outputs of one step, `[B, O]` float32, little-endian."""
+class Outputs(NamedTuple):
+    """The outputs of consecutive steps, `[T, B, O]` float32, little-endian."""
 
-    step: int
+    first_step: int
     data: bytes
 
 
@@ -64,9 +64,10 @@ class Delivery:
           backoff: decides what follows a failure.
           recall: the session's, of the steps before; None for none.
         """
-        self.flight = Flight(place, life.window, life.output_size, frames, recall)
+        self.flight = Flight(place, life.window, frames, recall)
         self._life = life
         self._max_chunk = max_chunk
+        self._half_window = max(1, life.window // 2)
         self._max_waiting = max_waiting
         self._deadline_s = deadline_s
         self._backoff = backoff
@@ -78,9 +79,9 @@ class Delivery:
         self._owed_since = 0.0
 
     @property
-    def has_room(self) -> bool:
-        """Whether a frame may be pushed."""
-        return self.flight.waiting < self._max_waiting
+    def room(self) -> int:
+        """How many frames may be pushed."""
+        return self._max_waiting - self.flight.waiting
 
     @property
     def has_failed(self) -> bool:
@@ -102,18 +103,18 @@ class Delivery:
         """Whether no more frames come and the caller has all outputs."""
         return self._is_finished and not self.flight.waiting
 
-    def push(self, frame: bytes) -> int:
-        """Takes the next step's frame, and returns the step's index.
+    def push(self, *frames: bytes) -> int:
+        """Takes the next steps' frames, and returns the first step's index.
 
         Raises:
-          BacklogError: as many wait as may; the frame was not taken.
+          BacklogError: fewer may wait; none of them was taken.
         """
-        if not self.has_room:
+        if self.room < len(frames):
             raise errors.BacklogError(
                 f"{self._life.session}: {self.flight.waiting} frames wait for an answer, and no "
                 f"more may; step {self.flight.end} was not taken."
             )
-        return self.flight.push(frame)
+        return self.flight.push(frames)
 
     def finish(self) -> None:
         """Says that no more frames come."""
@@ -123,16 +124,18 @@ class Delivery:
         """Says that the steps cannot go on; the outputs before it are still to be had."""
         self._failure = failure
 
-    def output(self) -> Output | None:
-        """Returns the output of the first step that the caller lacks; None if it is not there.
+    def outputs(self) -> Outputs | None:
+        """Returns the outputs of the first step that the caller lacks, and of those behind it.
+
+        Of these, as many as were answered together; None if that of the first is not there.
 
         Raises:
           TickcellError: the step was refused, or cannot be sent any more.
         """
         self.flight.forget()
-        data = self.flight.output()
+        data = self.flight.outputs()
         if data is not None:
-            return Output(self.flight.first, data)
+            return Outputs(self.flight.first, data)
         if self._failure is not None:
             raise self._failure
         return None
@@ -158,14 +161,37 @@ class Delivery:
         """Says that a new stream is open, on which nothing has been sent."""
         self.flight.rewind()
 
-    def chunk(self, now: float) -> Chunk | None:
-        """Returns what to send next, which counts as sent from now on; None if nothing."""
+    @property
+    def can_send(self) -> bool:
+        """Whether there is a chunk to send, and room for it in the window.
+
+        The caller makes room output by output. As long as outputs wait for it, that is not
+        filled frame by frame, which would make a request of each.
+        """
         flight = self.flight
         if self._failure is not None or not flight.can_send:
+            return False
+        return flight.first >= flight.answered or flight.room >= min(
+            flight.unsent, self._most, self._half_window
+        )
+
+    @property
+    def has_sent_all(self) -> bool:
+        """Whether no more frames come and all are sent."""
+        return self._is_finished and not self.flight.unsent
+
+    def chunk(self, now: float) -> Chunk | None:
+        """Returns what to send next, which counts as sent from now on; None if nothing."""
+        if not self.can_send:
             return None
-        if not flight.in_flight:
+        if not self.flight.in_flight:
             self._owed_since = now
-        return flight.send(1 if self._is_split else self._max_chunk)
+        return self.flight.send(self._most)
+
+    @property
+    def _most(self) -> int:
+        """The most steps in the next request."""
+        return 1 if self._is_split else self._max_chunk
 
     @property
     def overdue_at(self) -> float | None:

@@ -16,6 +16,7 @@ from tickcell.client import errors
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from tickcell.client.frames import Encoder
     from tickcell.client.pipeline import Pipeline
 
 # The iterators from which somebody draws, by identity: never two threads in one.
@@ -30,27 +31,27 @@ class Drawing:
 
     Attributes:
       iterator: over the source; the source itself, if that is an iterator.
-      keeps_frames: whether frames can be had again by their index, as from a list, so
-        that drawing takes none away.
+      keeps_frames: whether drawing takes no frame away; see `KeptFrames`.
     """
+
+    keeps_frames = False
 
     def __init__(
         self,
         source: Iterable[Any],
-        encode: Callable[[Any], bytes],
+        encoder: Encoder,
         keep: Callable[[bytes], None],
     ) -> None:
         """Begins with nothing drawn.
 
         Args:
           source: of the frames.
-          encode: returns a frame as a pipeline takes it.
+          encoder: returns a frame as a pipeline takes it.
           keep: takes a frame that comes when there is no pipeline for it. It is called in
             the thread that draws, where no Ctrl-C strikes.
         """
         self.iterator: Iterator[Any] = iter(source)
-        self.keeps_frames = hasattr(source, "__getitem__") and hasattr(source, "__len__")
-        self._encode = encode
+        self._encoder = encoder
         self._keep = keep
         self._lock = threading.Lock()
         self._pipeline: Pipeline | None = None
@@ -104,6 +105,9 @@ class Drawing:
                 self._thread.start()
             return pipeline
 
+    def fill(self) -> None:
+        """Leaves it to the thread to give the pipeline what it has room for."""
+
     def leave(self) -> None:
         """Draws no more; a draw that is open brings one more frame, which is kept."""
         with self._lock:
@@ -127,8 +131,8 @@ class Drawing:
             if not self._open_draw(pipeline):
                 continue
             try:
-                frame = next(self.iterator, _END)
-                encoded = None if frame is _END else self._encode(frame)
+                frame: Any = next(self.iterator, _END)
+                encoded = None if frame is _END else self._encoder.one(frame)
             except BaseException as failure:  # noqa: BLE001 - the caller's thread raises it
                 self._close_draw(failure=failure)
             else:

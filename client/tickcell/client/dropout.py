@@ -25,11 +25,11 @@ class Mended(NamedTuple):
 
     Attributes:
       frames: each `[F]` or `[B, F]` float32; at least one.
-      dropped: by sensor, how many of its readings dropped out; empty if none did.
+      dropped: by series and sensor, how many readings dropped out; empty if none did.
     """
 
     frames: list[NDArray[np.float32]]
-    dropped: dict[str, int]
+    dropped: dict[tuple[int, str], int]
 
 
 class Dropouts:
@@ -37,7 +37,8 @@ class Dropouts:
 
     Attributes:
       policy: as given.
-      counts: the readings that dropped out, by sensor; those of `raise` are not counted.
+      series_counts: the readings that dropped out, by series and sensor; those of `raise`
+        are not counted.
     """
 
     def __init__(
@@ -55,12 +56,20 @@ class Dropouts:
         self._sensors = tuple(sensors)
         self._ranges = Ranges(sensors, mask_value)
         self._last_good: NDArray[np.float32] = np.full(len(self._sensors), np.nan, np.float32)
-        self.counts: dict[str, int] = {}
+        self.series_counts: dict[tuple[int, str], int] = {}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The readings that dropped out, by sensor."""
+        counts: dict[str, int] = {}
+        for (_, sensor), count in self.series_counts.items():
+            counts[sensor] = counts.get(sensor, 0) + count
+        return counts
 
     @property
     def count(self) -> int:
         """The readings that dropped out."""
-        return sum(self.counts.values())
+        return sum(self.series_counts.values())
 
     def apply(self, frame: NDArray[np.float32], step: int) -> NDArray[np.float32]:
         """Mends a frame, and counts what dropped out.
@@ -105,7 +114,7 @@ class Dropouts:
           FrameError: as `apply`, where the first frame cannot be mended.
         """
         mended: list[NDArray[np.float32]] = []
-        dropped: dict[str, int] = {}
+        dropped: dict[tuple[int, str], int] = {}
         last_good = self._last_good
         for frame in frames:
             is_good = self._ranges.are_good(frame)
@@ -116,15 +125,15 @@ class Dropouts:
                 raise self._error(frame, good, step)
             mended.append(good)
             last_good = self._after([good], last_good)
-            for index in np.argwhere(~is_good)[:, -1]:
-                name = self._sensors[index].name
-                dropped[name] = dropped.get(name, 0) + 1
+            for *series, index in np.argwhere(~is_good).tolist():
+                place = series[0] if series else 0, self._sensors[index].name
+                dropped[place] = dropped.get(place, 0) + 1
         return Mended(mended, dropped)
 
     def note(self, mended: Mended) -> None:
         """Counts what dropped out of frames that were taken, and holds their last readings."""
-        for name, count in mended.dropped.items():
-            self.counts[name] = self.counts.get(name, 0) + count
+        for place, count in mended.dropped.items():
+            self.series_counts[place] = self.series_counts.get(place, 0) + count
         # The caller may fill the same array again.
         self._last_good = self._after(mended.frames, self._last_good).copy()
 

@@ -8,8 +8,9 @@
     │  ├─ SessionEndedError
     │  │  ├─ SessionUnknownError
     │  │  │  └─ CreateLostError     the store had the session, and has it no more
-    │  │  └─ SessionExpiredError, SessionDeletedError
+    │  │  └─ SessionExpiredError, SessionDeletedError, SessionMovedError
     │  ├─ SessionExistsError
+    │  ├─ SessionClaimedError
     │  ├─ SessionRestartedError
     │  │  └─ ResetLostError         the store has the life before again
     │  ├─ StepStaleError, StepGapError, StepConflictError
@@ -20,6 +21,7 @@
     │  ├─ CallerUnknownError, OperatorsOnlyError
     │  ├─ StoreBusyError, StoreAwayError, StoreDamagedError
     │  ├─ RecordDamagedError, RecordNewerError, InternalError
+    │  ├─ ExportNewerError, ExportRefusedError
     │  └─ OutcomeUnknownError       only of this one it is not known whether it was applied
     ├─ CallError                    gRPC refused the call; the code and its text are gRPC's
     │  └─ LostError                 the call broke off: whether it was applied is not known
@@ -29,6 +31,8 @@
     ├─ BacklogError                 more frames wait for the server than may
     ├─ ReplyError                   a reply does not belong to its request
     ├─ AddressError                 the server's address cannot be one
+    ├─ ExportFileError              a file is no export of a session, or damaged
+    │  └─ ExportFileNewerError      a newer tickcell wrote it
     ├─ CredentialsError             a certificate, key or token cannot be used
     └─ UsageError                   a call that cannot be meant, such as a step of a closed session
 
@@ -142,6 +146,12 @@ class SessionDeletedError(SessionEndedError):
     reason = "SESSION_DELETED"
 
 
+class SessionMovedError(SessionEndedError):
+    """The session was exported and ended, and goes on where that was imported."""
+
+    reason = "SESSION_MOVED"
+
+
 class SessionExistsError(RefusedError):
     """A live session of this id was created by another request."""
 
@@ -152,6 +162,12 @@ class SessionRestartedError(RefusedError):
     """The session was reset or created anew since the generation that the request names."""
 
     reason = "SESSION_RESTARTED"
+
+
+class SessionClaimedError(RefusedError):
+    """Another caller has claimed the session since, and goes on with it."""
+
+    reason = "SESSION_CLAIMED"
 
 
 class ResetLostError(SessionRestartedError):
@@ -286,6 +302,19 @@ class RecordNewerError(RefusedError):
     elsewhere = True
 
 
+class ExportNewerError(RefusedError):
+    """A newer tickcell wrote the export."""
+
+    reason = "EXPORT_NEWER"
+    elsewhere = True
+
+
+class ExportRefusedError(RefusedError):
+    """The export is damaged, of another model, or not signed by the server's key."""
+
+    reason = "EXPORT_REFUSED"
+
+
 class StoreBusyError(RefusedError):
     """Another process had the server's store locked for too long."""
 
@@ -385,6 +414,14 @@ class ReplyError(TickcellError):
 
 class AddressError(TickcellError, ValueError):
     """The server's address cannot be one."""
+
+
+class ExportFileError(TickcellError, ValueError):
+    """A file is no export of a session, or was damaged."""
+
+
+class ExportFileNewerError(ExportFileError):
+    """A newer tickcell wrote the file."""
 
 
 class CredentialsError(TickcellError, ValueError):

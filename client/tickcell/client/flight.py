@@ -28,12 +28,12 @@ import itertools
 from collections import deque
 from typing import TYPE_CHECKING
 
+from tickcell.client.answered import Answered
 from tickcell.client.life import Chunk, Place
-from tickcell.client.recall import Kept, Recall, digest_of
-from tickcell.wire import history
+from tickcell.client.recall import Recall, check_same
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from tickcell.client import errors
 
@@ -50,7 +50,6 @@ class Flight:
         self,
         place: Place,
         window: int,
-        output_size: int,
         frames: Iterable[bytes] = (),
         recall: Recall | None = None,
     ) -> None:
@@ -59,33 +58,29 @@ class Flight:
         Args:
           place: the step of the first frame, and the history before it.
           window: the most steps that may be sent and not yet had.
-          output_size: the bytes of one step's outputs.
           frames: those of the first steps, where some wait already.
           recall: the steps before, and those that the caller will have; None for none before.
         """
         self.first = self.answered = self.sent = place.step
         self._window = window
         self._recall = recall or Recall("", place.step, window)
-        self._output_size = output_size
-        # The frames of the steps from `_base` on. `_base` follows `first`, and `answered`
-        # where that went back.
-        self._base = place.step
-        self._frames = deque(frames)
-        self._outputs: dict[int, bytes] = {}
-        # The history before each step from `_base` to `answered`, where it is known, and
-        # before `sent`.
-        self._histories: dict[int, bytes | None] = {place.step: place.history}
+        # A step, and the frames from it on. It follows `first`, and `answered` where that
+        # went back.
+        self._frames: tuple[int, list[bytes]] = (place.step, list(frames))
+        # What was answered and is not in the recall, in order.
+        self._outputs: deque[Answered] = deque()
+        # After those: the first step that never had an output here, and the history before it.
+        self._next = place
+        # Before `sent`.
         self._sent_history = place.history
         # What was sent and not answered, in order.
         self._chunks: deque[Chunk] = deque()
-        # Of the steps that were answered before the store was put back: the outputs' digests.
-        self._given: dict[int, bytes] = {}
-        self._answered_at = 0.0
 
     @property
     def end(self) -> int:
         """The step of the next frame that is pushed."""
-        return self._base + len(self._frames)
+        base, frames = self._frames
+        return base + len(frames)
 
     @property
     def in_flight(self) -> int:
@@ -98,30 +93,37 @@ class Flight:
         return self.end - self.first
 
     @property
+    def unsent(self) -> int:
+        """The number of steps that have not been sent on this connection."""
+        return self.end - self.sent
+
+    @property
+    def room(self) -> int:
+        """How many more steps the window has room for."""
+        return self._window - (self.sent - min(self.first, self.answered))
+
+    @property
     def can_send(self) -> bool:
         """Whether there is a step to send, and room for it in the window."""
-        return self.sent < self.end and self._room > 0
+        return self.unsent > 0 and self.room > 0
 
-    def push(self, frame: bytes) -> int:
-        """Takes the frame of the next step, and returns the step's index."""
-        self._frames.append(frame)
-        return self.end - 1
+    def push(self, frames: Sequence[bytes]) -> int:
+        """Takes the frames of the next steps, and returns the first step's index."""
+        step = self.end
+        self._frames[1].extend(frames)
+        return step
 
     def send(self, max_steps: int) -> Chunk:
         """Marks the next steps as sent and returns them; `can_send` must hold."""
-        count = min(max_steps, self.end - self.sent, self._room)
-        start = self.sent - self._base
-        frames = b"".join(itertools.islice(self._frames, start, start + count))
-        chunk = Chunk.of(Place(self.sent, self._sent_history), count, frames)
+        count = min(max_steps, self.unsent, self.room)
+        base, frames = self._frames
+        start = self.sent - base
+        data = b"".join(frames[start : start + count])
+        chunk = Chunk.of(Place(self.sent, self._sent_history), count, data)
         self._chunks.append(chunk)
         self._sent_history = chunk.last_history
         self.sent += count
         return chunk
-
-    @property
-    def _room(self) -> int:
-        """How many more steps may be sent."""
-        return self._window - (self.sent - min(self.first, self.answered))
 
     @property
     def unanswered(self) -> Chunk | None:
@@ -140,29 +142,29 @@ class Flight:
           HistoryDiffersError: a step that was answered before the store was put back has
             other outputs; nothing is taken.
         """
-        size = self._output_size
         chunk = self._chunks[0]
-        each = [outputs[index * size :][:size] for index in range(chunk.step_count)]
-        for step, output in enumerate(each, self.answered):
-            if step in self._given:
-                self._recall.check(step, output, self._given[step])
+        if chunk.expected_history is None and chunk.first_step == self._next.step:
+            # The answer before has told it meanwhile.
+            chunk = chunk._replace(expected_history=self._next.history)
+        answered = Answered(chunk, outputs, now)
+        if answered.first < self._next.step:
+            self._check_again(answered)
         self._chunks.popleft()
-        for index, output in enumerate(each):
-            step = self.answered + index
-            if self._given.pop(step, None) is not None:
-                self._recall.renew(step, now)
-            self._outputs[step] = output
-            self._histories[step + 1] = (
-                None
-                if chunk.histories is None
-                else chunk.histories[index * history.SIZE : (index + 1) * history.SIZE]
-            )
-        self.answered += chunk.step_count
-        self._answered_at = now
-        self._recall.answered = self.answered
-        self._histories[self.answered] = last_history
+        self.answered = self._recall.answered = answered.end
+        if answered.end > self._next.step:
+            self._outputs.append(answered.within(self._next.step, answered.end))
+            self._next = Place(answered.end, last_history)
         if not self._chunks:
             self._sent_history = last_history
+
+    def _check_again(self, again: Answered) -> None:
+        """Checks the outputs of steps that have had some before the store was put back."""
+        self._recall.check(again)
+        for index, before in enumerate(self._outputs):
+            if before.first < again.end and again.first < before.end:
+                check_same(self._recall.session, before.within(again.first, again.end), again)
+                self._outputs[index] = before._replace(at=again.at)
+        self._recall.renew(again)
 
     def roll_back(self, gap: errors.StepGapError) -> None:
         """Goes back to where the store stands, which was put back.
@@ -171,15 +173,14 @@ class Flight:
           StepGapError: it was not, or the steps in between are not kept.
         """
         stands = self._recall.roll_back(gap, self.answered)
-        for step in range(self._base, self.answered):
-            self._given.setdefault(step, digest_of(self._outputs[step]))
-        if stands < self._base:
-            kept = self._recall.kept(stands)[: self._base - stands]
-            for each in kept:
-                self._given.setdefault(each.step, each.digest)
-                self._histories[each.step] = each.history
-            self._frames.extendleft(each.frame for each in reversed(kept))
-            self._base = stands
+        base, frames = self._frames
+        if stands < base:
+            kept = [
+                part.frames_of(step, step + 1)
+                for part in self._recall.parts(stands, base)
+                for step in range(part.first, part.end)
+            ]
+            self._frames = (stands, kept + frames)
         self.answered = stands
         self.rewind()
 
@@ -187,17 +188,23 @@ class Flight:
         """Marks all that is not answered as not sent: the connection is another one."""
         self._chunks.clear()
         self.sent = self.answered
-        self._sent_history = self._histories[self.answered]
+        self._sent_history = self._history_before(self.answered)
 
     @property
     def place(self) -> Place:
         """Where the caller is."""
         first = self.first
-        return Place(first, self._histories[first])
+        return Place(first, self._history_before(first))
 
-    def output(self) -> bytes | None:
-        """Returns the output of the step `first`; None if it is not there yet."""
-        return self._outputs.get(self.first)
+    def outputs(self) -> bytes | None:
+        """Returns the outputs of the step `first` and of those that were answered with it.
+
+        None if they are not there yet.
+        """
+        for answered in self._outputs:
+            if self.first < answered.end:
+                return answered.outputs_of(self.first, answered.end)
+        return None
 
     def drop(self) -> None:
         """Takes the frame of the step `first`, which has no answer, out of the run.
@@ -206,29 +213,37 @@ class Flight:
         """
         self.forget()
         self.rewind()
-        self._frames.popleft()
+        base, frames = self._frames
+        self._frames = (base, frames[1:])
 
     def forget(self) -> None:
         """Frees the frames and outputs of the steps before `first`, which can be recalled."""
-        while self._base < min(self.first, self.answered):
-            step = self._base
-            self._remember(step, self._frames[0])
-            # In this order, Ctrl-C may strike after each line: see `first`.
-            self._outputs.pop(step, None)
-            self._histories.pop(step, None)
-            self._base += 1
-            self._frames.popleft()
+        # Ctrl-C may strike after each line: see `first`.
+        while self._outputs and self._outputs[0].end <= self.first:
+            self._recall.add(self._outputs[0])
+            self._outputs.popleft()
+        free = min(self._outputs[0].first if self._outputs else self._next.step, self.answered)
+        base, frames = self._frames
+        if base < free:
+            self._frames = (free, frames[free - base :])
 
     def leave(self) -> list[bytes]:
         """Returns the frames of the steps from `first` on; those before can be recalled."""
-        for step, frame in zip(range(self._base, self.first), self._frames, strict=False):
-            self._remember(step, frame)
+        for answered in self._outputs:
+            if answered.first < self.first:
+                self._recall.add(answered.within(answered.first, self.first))
         return self.frames()
-
-    def _remember(self, step: int, frame: bytes) -> None:
-        digest = self._given.get(step) or digest_of(self._outputs[step])
-        self._recall.add(Kept(step, frame, self._histories.get(step), digest, self._answered_at))
 
     def frames(self) -> list[bytes]:
         """Returns the frames of the steps from `first` on."""
-        return list(itertools.islice(self._frames, self.first - self._base, None))
+        base, frames = self._frames
+        return frames[self.first - base :]
+
+    def _history_before(self, step: int) -> bytes | None:
+        """Returns the history before a step that is answered, or the first that is not."""
+        if step == self._next.step:
+            return self._next.history
+        for answered in itertools.chain(self._outputs, self._recall.parts(step, step + 1)):
+            if answered.first <= step < answered.end:
+                return answered.history_before(step)
+        return None

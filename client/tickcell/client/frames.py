@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING
 
 from tickcell.client import dropout
@@ -20,38 +19,47 @@ if TYPE_CHECKING:
 class Frames:
     """Takes frames as a session's caller gives them.
 
-    Attributes:
-      sensor_names: for the text of a wrong shape; None as long as nobody has asked.
+    Readings are mended, or checked here, by the sensors' ranges: those of the model that
+    `learn` was told.
     """
 
-    def __init__(
-        self, shapes: Shapes, on_dropout: dropout.Policy, model: Callable[[], Model]
-    ) -> None:
+    def __init__(self, shapes: Shapes, on_dropout: dropout.Policy) -> None:
         """Begins with no good reading to hold.
 
         Args:
           shapes: of the session.
           on_dropout: what to do with a reading that dropped out.
-          model: asks for the model, where that cannot be told without its sensors' ranges.
         """
         self._shapes = shapes
         self._mends = dropout.check_policy(on_dropout) != "raise"
         self._on_dropout = on_dropout
-        self._ask_model = model
-        self.sensor_names: list[str] | None = None
+        # For the text of a wrong shape; None as long as nobody has asked.
+        self._sensor_names: list[str] | None = None
+        self._learned: dropout.Dropouts | None = None
+
+    @property
+    def knows_ranges(self) -> bool:
+        """Whether it was told the model."""
+        return self._learned is not None
+
+    def learn(self, model: Model) -> None:
+        """Takes the model whose sensors the readings are of."""
+        self._sensor_names = [sensor.name for sensor in model.sensors]
+        self._learned = dropout.Dropouts(self._on_dropout, model.sensors, model.mask_value)
 
     @property
     def dropout_counts(self) -> dict[str, int]:
         """How many readings were held or clipped, by sensor."""
-        return dict(self._dropouts.counts) if self._mends else {}
+        return self._dropouts.counts if self._mends else {}
 
-    def ask_ranges(self) -> None:
-        """Asks for the sensors' ranges now, and not amid a drive.
-
-        Raises:
-          ModelUnknownError: the server does not serve the model now.
-        """
-        self._dropouts  # noqa: B018 - computed once, and kept
+    @property
+    def series_dropout_counts(self) -> dict[int, dict[str, int]]:
+        """How many readings were held or clipped, by series and sensor."""
+        counts: dict[int, dict[str, int]] = {}
+        if self._mends:
+            for (series, sensor), count in sorted(self._dropouts.series_counts.items()):
+                counts.setdefault(series, {})[sensor] = count
+        return counts
 
     def readings(self, frames: ArrayLike, *, time_axes: int) -> NDArray[np.float32]:
         """Returns frames as contiguous float32.
@@ -62,7 +70,7 @@ class Frames:
         readings = self._shapes.readings(frames, time_axes=time_axes)
         if readings is None:
             # A wrong shape is found out here, and must not wait for a server that is away.
-            raise self._shapes.refusal(frames, time_axes=time_axes, sensor_names=self.sensor_names)
+            raise self._shapes.refusal(frames, time_axes=time_axes, sensor_names=self._sensor_names)
         return readings
 
     def mended(self, readings: Iterable[NDArray[np.float32]], step: int) -> dropout.Mended:
@@ -103,7 +111,51 @@ class Frames:
             readings = self._dropouts.apply(readings, step)
         return readings.tobytes()
 
-    @functools.cached_property
+    def encode_all(self, frames: ArrayLike) -> list[bytes] | None:
+        """Returns frames as they are sent; None where that must be done one by one."""
+        if self._mends:
+            return None
+        try:
+            readings = self._shapes.readings(frames, time_axes=1)
+        except (TypeError, ValueError):
+            # They are not all of one shape, or not all numbers.
+            return None
+        if readings is None:
+            return None
+        data = readings.tobytes()
+        size = len(data) // len(readings)
+        return [data[start : start + size] for start in range(0, len(data), size)]
+
+    @property
     def _dropouts(self) -> dropout.Dropouts:
-        model = self._ask_model()
-        return dropout.Dropouts(self._on_dropout, model.sensors, model.mask_value)
+        assert self._learned is not None, "the model is asked for before readings are mended"
+        return self._learned
+
+
+class Encoder:
+    """Takes frames out of a stream's source, as a pipeline takes them.
+
+    What is not to be mended the server refuses, after the outputs before it.
+    """
+
+    def __init__(self, frames: Frames, next_step: Callable[[], int]) -> None:
+        """Begins with the session's frames, and what says the step of the next one."""
+        self._frames = frames
+        self._next_step = next_step
+
+    def one(self, frame: ArrayLike, *, ahead: int = 0) -> bytes:
+        """Returns a frame as it is sent.
+
+        Args:
+          frame: as for `Session.step`.
+          ahead: how many frames are taken before it and not pushed yet.
+
+        Raises:
+          FrameShapeError: the shape does not fit.
+          FrameNotFiniteError, FrameOutOfRangeError: a reading cannot be mended.
+        """
+        return self._frames.encode(frame, self._next_step() + ahead, is_checked=False)
+
+    def several(self, frames: ArrayLike) -> list[bytes] | None:
+        """Returns frames as they are sent; None where that must be done one by one."""
+        return self._frames.encode_all(frames)

@@ -42,6 +42,11 @@ def from_call(call: Any) -> errors.TickcellError:
     return kind(f"{code.name}: {call.details()}", code.name)
 
 
+def closed() -> errors.LostError:
+    """Returns the failure of a call whose connection was closed here, amid it or before."""
+    return errors.LostError("CANCELLED: the connection was closed", "CANCELLED")
+
+
 def from_status(status: status_pb2.Status) -> errors.RefusedError | None:
     """Returns the error of a status with an ErrorInfo of our domain; None without one."""
     info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
-    from tickcell.client.delivery import Output
+    from tickcell.client.delivery import Outputs
     from tickcell.client.session import Session
 
 
@@ -33,7 +33,7 @@ class Steps(Protocol):
     def push(self, frame: bytes) -> int:
         """Takes the next step's frame and returns the step's index."""
 
-    def pop(self, timeout_s: float | None = None) -> Output | None:
+    def pop(self, timeout_s: float | None = None) -> Outputs | None:
         """Returns the output of the first step that is not released; None if not in time."""
 
     def release(self) -> None:
@@ -125,7 +125,7 @@ class Pacer:
         if refusal is not None:
             raise refusal
 
-    def _pop(self, timeout_s: float | None) -> Output | None:
+    def _pop(self, timeout_s: float | None) -> Outputs | None:
         """Takes the next output.
 
         Raises:
@@ -155,6 +155,9 @@ class PacedSession:
             for due in ticks:
                 output = paced.tick(read_sensors())
                 act(SAFE if output is None else output)
+
+    In a session of B > 1 series they tick together: `[B, F]` in, `[B, O]` out, and a frame
+    that is refused for one of them is refused for all.
 
     Leaving the `with` block waits for the outputs that are late still, so that every
     frame is applied, unless an exception leaves it.
@@ -227,11 +230,11 @@ class PacedSession:
         """Sends the tick's frame and waits for its output.
 
         Args:
-          frame: as for `Session.step`.
+          frame: `[F]` where B = 1, else `[B, F]`; in the sensors' own units.
           due: when the tick was due, by the clock; now, by default.
 
         Returns:
-          The output as from `Session.step`; None if it is late: take the safe action.
+          The output, `[O]` or `[B, O]`; None if it is late: take the safe action.
 
         Raises:
           BacklogError: the server has been away for too long; the frame was not taken.

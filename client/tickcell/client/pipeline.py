@@ -24,7 +24,7 @@ import grpc
 
 from tickcell import wire
 from tickcell.client import at_exit, errors, grpc_errors, methods
-from tickcell.client.delivery import Delivery, Output
+from tickcell.client.delivery import Delivery, Outputs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -65,9 +65,13 @@ class Pipeline:
         """
         self._link = link
         self._life = life
-        # Two ways to wait: the caller's bears Ctrl-C, which strikes in no other thread.
         self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
+        # Who waits for what, so that nobody is woken in vain: whoever pushes for room, gRPC's
+        # thread for a chunk to send, and the carrier for a step to carry.
+        self._room = threading.Condition(self._lock)
+        self._chunks = threading.Condition(self._lock)
+        self._work = threading.Condition(self._lock)
+        # The caller waits in another way, which bears Ctrl-C: that strikes in no other thread.
         self._wakes = queue.SimpleQueue[None]()
         self._caller_waits = False
         self._delivery = Delivery(
@@ -115,10 +119,16 @@ class Pipeline:
         with self._lock:
             return self.flight.end
 
+    @property
+    def room(self) -> int:
+        """How many frames may be pushed; 0 if none is needed."""
+        with self._lock:
+            return self._delivery.room if self._needs_frames else 0
+
     def wait_for_room(self) -> bool:
         """Waits until a frame may be pushed; false if no frame is needed."""
         with self._lock:
-            self._changed.wait_for(lambda: self._delivery.has_room or not self._needs_frames)
+            self._room.wait_for(lambda: self._delivery.room > 0 or not self._needs_frames)
             return self._needs_frames
 
     @property
@@ -137,36 +147,37 @@ class Pipeline:
             if self.flight.waiting:
                 self._start_carrier()
 
-    def push(self, frame: bytes) -> int:
-        """Takes the next step's frame, which is then on its way; returns the step's index.
+    def push(self, *frames: bytes) -> int:
+        """Takes the next steps' frames, which are then on their way; returns the first step.
 
         Args:
-          frame: `[B, F]` float32, little-endian.
+          *frames: each `[B, F]` float32, little-endian.
 
         Raises:
-          BacklogError: as many frames wait as may; the frame was not taken.
-          UsageError: the pipeline is closed; the frame was not taken.
+          BacklogError: fewer frames may wait; none of them was taken.
+          UsageError: the pipeline is closed; none of the frames was taken.
         """
         with self._lock:
             self._check_open()
-            step = self._delivery.push(frame)
+            step = self._delivery.push(*frames)
             self._start_carrier()
-            self._notify()
+            self._wake_sender()
+            self._work.notify()
             return step
 
     def finish(self) -> None:
         """Says that no more frames come."""
         with self._lock:
             self._delivery.finish()
-            self._notify()
+            self._wake_all()
 
     def fail(self, failure: errors.TickcellError) -> None:
         """Says that the steps cannot go on; `pop` raises it once the outputs are read."""
         with self._lock:
             self._delivery.fail(failure)
-            self._notify()
+            self._wake_all()
 
-    def pop(self, timeout_s: float | None = None) -> Output | None:
+    def pop(self, timeout_s: float | None = None) -> Outputs | None:
         """Returns the output of the step `flight.first`, as long as that is not moved.
 
         Returns:
@@ -176,14 +187,26 @@ class Pipeline:
           TickcellError: the step was refused, or cannot be sent any more; all outputs
             before it were returned.
         """
+        outputs = self.take(timeout_s)
+        if outputs is None:
+            return None
+        return Outputs(outputs.first_step, outputs.data[: self._life.output_size])
+
+    def take(self, timeout_s: float | None = None) -> Outputs | None:
+        """Returns the outputs of the step `flight.first` and of those answered with it.
+
+        As `pop` does; the caller moves `flight.first` by one for each.
+        """
         until = math.inf if timeout_s is None else time.monotonic() + timeout_s
         while True:
             with self._lock:
-                output = self._delivery.output()
+                outputs = self._delivery.outputs()
                 # What the caller has makes room.
-                self._changed.notify_all()
-                if output is not None:
-                    return output
+                if self._delivery.room > 0:
+                    self._room.notify()
+                self._wake_sender()
+                if outputs is not None:
+                    return outputs
                 if self._delivery.is_over:
                     return None
                 self._check_open()
@@ -206,7 +229,7 @@ class Pipeline:
         """
         with self._lock:
             is_dropped = self._delivery.drop_refused()
-            self._notify()
+            self._wake_all()
             return is_dropped
 
     def release(self) -> None:
@@ -225,16 +248,26 @@ class Pipeline:
             self._is_closed = True
             self._opened += 1
             call = self._call
-            self._notify()
+            self._wake_all()
         if call is not None:
             call.cancel()
         if self._carrier.ident is not None:
             self._carrier.join()
         self._link.close()
 
-    def _notify(self) -> None:
-        """Says that something has changed; the lock must be held."""
-        self._changed.notify_all()
+    def _wake_all(self) -> None:
+        """Lets everybody look; the lock must be held, as for those below."""
+        for waiting in (self._room, self._chunks, self._work):
+            waiting.notify_all()
+        self._wake_caller()
+
+    def _wake_sender(self) -> None:
+        """Lets gRPC's thread look, if there is a chunk for it."""
+        if self._delivery.can_send:
+            self._chunks.notify_all()
+
+    def _wake_caller(self) -> None:
+        """Lets the caller look, if it waits."""
         if self._caller_waits:
             self._caller_waits = False
             self._wakes.put(None)
@@ -273,7 +306,7 @@ class Pipeline:
             # Whoever waits for an output would wait for ever.
             with self._lock:
                 self._delivery.fail(fault)
-                self._notify()
+                self._wake_all()
 
     def _run_streams(self) -> None:
         """Runs one stream after another."""
@@ -283,15 +316,15 @@ class Pipeline:
                 if self._is_closed:
                     return
                 delay_s = self._delivery.ended(failure)
-                self._notify()
+                self._wake_all()
                 if delay_s:
-                    self._changed.wait_for(lambda: self._is_closed, delay_s)
+                    self._work.wait_for(lambda: self._is_closed, delay_s)
 
     def _wait_for_work(self) -> bool:
         """Waits for a step that is not answered; false if none will come."""
         delivery = self._delivery
         with self._lock:
-            self._changed.wait_for(
+            self._work.wait_for(
                 lambda: (
                     self._is_closed
                     or delivery.has_work
@@ -320,7 +353,8 @@ class Pipeline:
             for reply in call:
                 with self._lock:
                     self._delivery.accept(reply, time.monotonic())
-                    self._notify()
+                    self._wake_sender()
+                    self._wake_caller()
                 connection.has_answered = True
         except grpc.RpcError as error:
             failure = self._link.judged(connection, grpc_errors.from_call(error))
@@ -331,7 +365,7 @@ class Pipeline:
             self._opened += 1
             if self._is_given_up:
                 failure = self._delivery.overdue()
-            self._notify()
+            self._wake_all()
         call.cancel()
         self._link.failed(connection, failure)
         return failure
@@ -341,12 +375,8 @@ class Pipeline:
         delivery = self._delivery
         while True:
             with self._lock:
-                self._changed.wait_for(
-                    lambda: (
-                        self._opened != opened
-                        or delivery.flight.can_send
-                        or (delivery.is_finished and delivery.flight.sent == delivery.flight.end)
-                    )
+                self._chunks.wait_for(
+                    lambda: self._opened != opened or delivery.can_send or delivery.has_sent_all
                 )
                 chunk = None if self._opened != opened else delivery.chunk(time.monotonic())
             if chunk is None:

@@ -1,7 +1,7 @@
 """The last steps that a caller has the outputs of, for a store that is put back to before them.
 
 A restored backup, or a standby that took over without the last commits, stands at an
-earlier step than the one that was answered. Its next step is then a gap. The frames in
+earlier step than the one that was answered. Its next step is then a gap. The steps in
 between are kept here, so they are sent again, and the outputs must be the same bits.
 
 Pure: no gRPC, no threads, no clock.
@@ -9,52 +9,38 @@ Pure: no gRPC, no threads, no clock.
 
 from __future__ import annotations
 
-import hashlib
-import itertools
+import bisect
 import logging
 from collections import deque
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from tickcell.client import errors
+from tickcell.client.answered import Answered
 from tickcell.client.life import Chunk, Place
-from tickcell.wire import history
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # How long ago a step may have been answered that the store has lost: twice the longest loss
 # window that a store of tickcell has by its settings.
 KEPT_S = 5.0
 KEPT_BYTES = 16 * 1024 * 1024
 
-# What a step takes beside its frame: a tuple, four small objects and a place in a deque.
-_STEP_BYTES = 300
-
-_DIGEST_SIZE = 8
+# What steps that were answered together take beside their vectors: two tuples, some small
+# objects and a place in a deque.
+_ANSWERED_BYTES = 400
 
 _log = logging.getLogger("tickcell.client")
-
-
-class Kept(NamedTuple):
-    """One step that was answered.
-
-    Attributes:
-      frame: `[B, F]` float32 as bytes.
-      history: before the step; None where that is not known.
-      digest: of its outputs.
-      at: when it was answered last, in seconds.
-    """
-
-    step: int
-    frame: bytes
-    history: bytes | None
-    digest: bytes
-    at: float
 
 
 class Recall:
     """Consecutive steps of one life whose outputs the caller has, the newest last.
 
-    Ctrl-C may strike anywhere here: each change is one step taken or let go.
+    Ctrl-C may strike anywhere here: each change is one assignment, or one call that
+    takes some steps or lets them go.
 
     Attributes:
+      session: its id, for texts.
       answered: the first step without an answer that the store still has. It goes down
         when the store was put back, and up with each answer.
       rollback_count: how often it went down.
@@ -68,9 +54,10 @@ class Recall:
           step: the session's next step.
           window: the fewest steps that are kept, as far as there is room.
         """
-        self._session = session
+        self.session = session
         self._window = window
-        self._steps: deque[Kept] = deque()
+        # As they were answered, each followed by the next one's first step.
+        self._kept: deque[Answered] = deque()
         # The step after the newest, where none is kept.
         self._empty_at = step
         self.answered = step
@@ -79,47 +66,43 @@ class Recall:
     @property
     def first(self) -> int:
         """The oldest step that is kept."""
-        return self._steps[0].step if self._steps else self._empty_at
+        return self._kept[0].first if self._kept else self._empty_at
 
     @property
     def end(self) -> int:
         """The step after the newest that is kept."""
-        return self._steps[-1].step + 1 if self._steps else self._empty_at
+        return self._kept[-1].end if self._kept else self._empty_at
 
-    def add(self, kept: Kept) -> None:
-        """Takes the next step; one that is here already is left as it is."""
-        if kept.step < self.end:
+    def add(self, answered: Answered) -> None:
+        """Takes the next steps; those that are here already are left as they are."""
+        if answered.end <= self.end:
             return
-        assert kept.step == self.end, (kept.step, self.end)
-        self._steps.append(kept)
-        self._empty_at = kept.step + 1
-        while self._is_enough(kept.at):
-            self._steps.popleft()
+        new = answered.within(self.end, answered.end)
+        assert new.first == self.end, (new.first, self.end)
+        self._kept.append(new)
+        self._empty_at = new.end
+        while self._kept and (excess := self._excess(answered.at)) > 0:
+            oldest = self._kept[0]
+            if excess < oldest.chunk.step_count:
+                self._kept[0] = oldest.within(oldest.first + excess, oldest.end)
+                break
+            self._kept.popleft()
 
     def add_all(self, chunk: Chunk, outputs: bytes, now: float) -> None:
         """Takes the steps of a chunk that was answered."""
-        size, width = len(outputs) // chunk.step_count, len(chunk.frames) // chunk.step_count
-        before = None
-        if chunk.expected_history is not None and chunk.histories is not None:
-            before = chunk.expected_history + chunk.histories
-        for index in range(chunk.step_count):
-            self.add(
-                Kept(
-                    chunk.first_step + index,
-                    chunk.frames[index * width :][:width],
-                    None if before is None else before[index * history.SIZE :][: history.SIZE],
-                    digest_of(outputs[index * size :][:size]),
-                    now,
-                )
-            )
+        self.add(Answered(chunk, outputs, now))
         self.answered = chunk.first_step + chunk.step_count
 
     def rewind(self, step: int) -> None:
         """Forgets the steps from one on, which the caller sends again by itself."""
         self._empty_at = step
         self.answered = min(self.answered, step)
-        while self._steps and self.end > step:
-            self._steps.pop()
+        while self._kept and self.end > step:
+            newest = self._kept[-1]
+            if newest.first < step:
+                self._kept[-1] = newest.within(newest.first, step)
+            else:
+                self._kept.pop()
 
     def roll_back(self, gap: errors.StepGapError, first_step: int) -> int:
         """Takes that a step was refused as a gap; returns the step from which to send again.
@@ -137,7 +120,7 @@ class Recall:
         if stands < self.first:
             missing = f"steps {stands} to {self.first - 1}"
             raise errors.StepGapError(
-                f"{self._session}: the store was put back to step {stands}, and {missing} are no "
+                f"{self.session}: the store was put back to step {stands}, and {missing} are no "
                 f"more kept here, only those from {self.first} on; rewind({stands}) and send the "
                 "frames from there on again.",
                 {**gap.metadata, "missing_from": str(stands), "missing_to": str(self.first - 1)},
@@ -147,20 +130,23 @@ class Recall:
             _log.warning(
                 "%s: the store was put back, from step %d to step %d; sending the steps in "
                 "between again",
-                *(self._session, self.answered, stands),
+                *(self.session, self.answered, stands),
             )
             self.answered = stands
         return stands
 
-    def kept(self, step: int) -> list[Kept]:
-        """Returns the steps from one on, which must not be before `first`."""
-        return list(itertools.islice(self._steps, step - self.first, None))
+    def parts(self, first: int, end: int) -> Iterator[Answered]:
+        """Yields what is kept of the steps that are from one on and before another."""
+        index = self._index(first)
+        while index < len(self._kept) and self._kept[index].first < end:
+            yield self._kept[index].within(first, end)
+            index += 1
 
     def chunk(self, step: int, max_steps: int) -> Chunk:
-        """Returns a request for the steps from one on."""
-        steps = self.kept(step)[:max_steps]
-        frames = b"".join(each.frame for each in steps)
-        return Chunk.of(Place(step, steps[0].history), len(steps), frames)
+        """Returns a request for the steps from one on, of which one must be kept."""
+        parts = list(self.parts(step, step + max_steps))
+        frames = b"".join(part.chunk.frames for part in parts)
+        return Chunk.of(Place(step, parts[0].history_before(step)), parts[-1].end - step, frames)
 
     def answer(self, chunk: Chunk, outputs: bytes, now: float) -> None:
         """Takes the outputs of steps that were sent again.
@@ -168,44 +154,62 @@ class Recall:
         Raises:
           HistoryDiffersError: they are not those that the caller has.
         """
-        size = len(outputs) // chunk.step_count
-        steps = self.kept(chunk.first_step)[: chunk.step_count]
-        for index, each in enumerate(steps):
-            self.check(each.step, outputs[index * size :][:size], each.digest)
-            self.renew(each.step, now)
-        self.answered = chunk.first_step + chunk.step_count
+        again = Answered(chunk, outputs, now)
+        self.check(again)
+        self.renew(again)
+        self.answered = again.end
 
-    def renew(self, step: int, now: float) -> None:
-        """Takes that a step was answered again: from now on it may be lost once more."""
-        index = step - self.first
-        if 0 <= index < len(self._steps):
-            self._steps[index] = self._steps[index]._replace(at=now)
+    def renew(self, again: Answered) -> None:
+        """Takes that steps were answered again: from now on they may be lost once more."""
+        index = self._index(again.first)
+        while index < len(self._kept) and self._kept[index].first < again.end:
+            self._kept[index] = self._kept[index]._replace(at=again.at)
+            index += 1
 
-    def check(self, step: int, outputs: bytes, digest: bytes) -> None:
-        """Checks that the outputs of a step that was sent again are those from before.
+    def check(self, again: Answered) -> None:
+        """Checks that steps which were sent again have the outputs from before.
 
         Raises:
-          HistoryDiffersError: they are not.
+          HistoryDiffersError: they have not.
         """
-        if digest_of(outputs) != digest:
-            raise errors.HistoryDiffersError(
-                f"{self._session}: step {step} was sent again to a store that was put back, and "
-                "its outputs are not those from before, though its frames are: another kind of "
-                "CPU computes it now, or the state that was put back is not this session's.",
-                step,
-            )
+        for part in self.parts(again.first, again.end):
+            check_same(self.session, part, again)
 
-    def _is_enough(self, now: float) -> bool:
-        """Whether the oldest step is one too many."""
-        if not self._steps:
-            return False
-        # All frames of a session are of one size.
-        oldest, count = self._steps[0], len(self._steps)
-        if count * (len(oldest.frame) + _STEP_BYTES) > KEPT_BYTES:
-            return True
-        return count > self._window and now - oldest.at > KEPT_S
+    def _index(self, step: int) -> int:
+        """Returns which of those that are kept has a step; the first, where none is so old."""
+        return max(0, bisect.bisect_right(self._kept, step, key=lambda each: each.first) - 1)
+
+    def _excess(self, now: float) -> int:
+        """Returns how many of the oldest steps, of those that are kept, are too many."""
+        oldest, count = self._kept[0], self.end - self.first
+        # All steps of a session are of one size.
+        size = count * oldest.size // oldest.chunk.step_count + len(self._kept) * _ANSWERED_BYTES
+        if size > KEPT_BYTES:
+            return oldest.chunk.step_count
+        return count - self._window if now - oldest.at > KEPT_S else 0
 
 
-def digest_of(outputs: bytes) -> bytes:
-    """Returns what stands for the outputs of a step."""
-    return hashlib.blake2b(outputs, digest_size=_DIGEST_SIZE).digest()
+def check_same(session: str, before: Answered, again: Answered) -> None:
+    """Checks that steps which were sent again have the outputs from before.
+
+    Args:
+      session: its id, for the text.
+      before: steps as they were answered.
+      again: all of them once more, and others beside.
+
+    Raises:
+      HistoryDiffersError: a step has other outputs.
+    """
+    if again.outputs_of(before.first, before.end) == before.outputs:
+        return
+    step = next(
+        step
+        for step in range(before.first, before.end)
+        if before.outputs_of(step, step + 1) != again.outputs_of(step, step + 1)
+    )
+    raise errors.HistoryDiffersError(
+        f"{session}: step {step} was sent again to a store that was put back, and its outputs are "
+        "not those from before, though its frames are: another kind of CPU computes it now, or "
+        "the state that was put back is not this session's.",
+        step,
+    )

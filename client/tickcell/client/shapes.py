@@ -65,8 +65,13 @@ class Shapes:
 
     def output(self, data: bytes) -> NDArray[np.float32]:
         """Returns one step's outputs, `[O]` where B = 1, else `[B, O]`."""
+        output: NDArray[np.float32] = self.outputs(data)[0]
+        return output
+
+    def outputs(self, data: bytes) -> NDArray[np.float32]:
+        """Returns the outputs of several steps, `[T, O]` where B = 1, else `[T, B, O]`."""
         shape = (self._outputs,) if self._series == 1 else (self._series, self._outputs)
-        return np.frombuffer(data, "<f4").reshape(shape).copy()
+        return np.frombuffer(data, "<f4").reshape(-1, *shape).copy()
 
     def frames(self, data: bytes) -> NDArray[np.float32]:
         """Returns frames, `[N, F]` where B = 1, else `[N, B, F]`."""

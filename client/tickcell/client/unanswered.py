@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from tickcell.client import errors
 from tickcell.client.drawing import Drawing
+from tickcell.client.kept_frames import KeptFrames, are_kept
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
+
+    from tickcell.client.frames import Encoder
 
 
 class Unanswered:
@@ -28,12 +31,12 @@ class Unanswered:
         # How many of all these the caller has, by reading them or in a list of its own.
         self._known = 0
         # Of the loop that is open: what draws for it, and where late ones follow its own.
-        self._open: Drawing | None = None
+        self._open: Drawing | KeptFrames | None = None
         self._open_late_from = 0
         # What drew for the stream before from a source that may have more, and is gone on
         # with by giving it again; and what drew for the loop that left `_kept`.
         self._left: Drawing | None = None
-        self._kept_by: Drawing | None = None
+        self._kept_by: Drawing | KeptFrames | None = None
 
     @property
     def is_drawing(self) -> bool:
@@ -60,23 +63,23 @@ class Unanswered:
         self._kept = (frames[1:], late_from) if frames else ([], late_from + 1)
         self._known = max(0, self._known - 1)
 
-    def drawing_from(self, frames: Iterable[Any], encode: Callable[[Any], bytes]) -> Drawing:
+    def drawing_from(self, frames: Iterable[Any], encoder: Encoder) -> Drawing | KeptFrames:
         """Returns what draws from a source: the one before, if it is the same iterator.
 
         Raises:
           UsageError: another source would lose a frame.
           BaseException: what the source before raised, and nobody has heard of.
         """
-        drawing = Drawing(frames, encode, self._late.append)
+        if are_kept(frames):
+            # Such as what was read here, while the draw before is open still.
+            self._check_known(len(self._kept[0]))
+            return KeptFrames(frames, encoder)
+        drawing = Drawing(frames, encoder, self._late.append)
         if self._left is not None and self._left.iterator is drawing.iterator:
             if self._kept_by is not self._left:
                 self._check_known(len(self._kept[0]))
             return self._left
-        if drawing.keeps_frames:
-            # Such as what was read here, while the draw before is open still.
-            self._check_known(len(self._kept[0]))
-        else:
-            self.check_none_lost()
+        self.check_none_lost()
         return drawing
 
     def check_none_lost(self) -> None:
@@ -97,7 +100,7 @@ class Unanswered:
             self.restart()
             self._left.check()
 
-    def begin(self, drawing: Drawing | None) -> list[bytes]:
+    def begin(self, drawing: Drawing | KeptFrames | None) -> list[bytes]:
         """Returns the frames with which a loop begins, which is open from now on.
 
         Args:
@@ -128,7 +131,7 @@ class Unanswered:
         keeps_frames = drawing is not None and drawing.keeps_frames
         # A list streamed between two streams of an iterator is most likely part of that.
         self._known = len(frames) if keeps_frames and self._left is None else 0
-        if drawing is not None and not keeps_frames:
+        if isinstance(drawing, Drawing):
             self._left = drawing if frames or not drawing.is_exhausted else None
 
     def restart(self) -> None:

@@ -1,4 +1,7 @@
-"""The unary calls about sessions and models, each safe to send again."""
+"""The unary calls about sessions and models, each safe to send again.
+
+Each is an operation: `Link.do` does it with threads, `AsyncLink.run` with asyncio.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +17,19 @@ from tickcell.client import arguments, methods, resources
 from tickcell.v1 import model_service_pb2, session_service_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from google.protobuf.message import Message
 
     from tickcell.client.life import Chunk, Life
-    from tickcell.client.link import Link
     from tickcell.client.methods import Method
+    from tickcell.client.needs import Operation
     from tickcell.client.resources import Model, ModelVersion, SessionInfo
+    from tickcell.client.route import Route
 
 
 def create_session(
-    link: Link,
+    route: Route,
     session: str = "",
     *,
     model: str = "",
@@ -34,7 +38,7 @@ def create_session(
     window: int = 0,
     idle_ttl_s: float | None = None,
     labels: Mapping[str, str] | None = None,
-) -> SessionInfo:
+) -> Operation[SessionInfo]:
     """Creates a session; the arguments are those of `Session.create`.
 
     Raises:
@@ -56,14 +60,15 @@ def create_session(
         never_expires=idle_ttl_s == math.inf,
         labels=arguments.labels(labels),
     )
-    return resources.session_info(link.call(methods.CREATE_SESSION, request).session)
+    response = yield from route.call(methods.CREATE_SESSION, request)
+    return resources.session_info(response.session)
 
 
-def get_session(link: Link, session: str, *, owner: str = "") -> SessionInfo:
+def get_session(route: Route, session: str, *, owner: str = "") -> Operation[SessionInfo]:
     """Gets a session; changes nothing.
 
     Args:
-      link: the way to the server.
+      route: the way to the server.
       session: its id.
       owner: whose it is, as operators may say; "" for the caller's own.
 
@@ -74,14 +79,15 @@ def get_session(link: Link, session: str, *, owner: str = "") -> SessionInfo:
     request = session_service_pb2.GetSessionRequest(
         session=arguments.text("session", session), owner=arguments.text("owner", owner)
     )
-    return resources.session_info(link.call(methods.GET_SESSION, request).session)
+    response = yield from route.call(methods.GET_SESSION, request)
+    return resources.session_info(response.session)
 
 
-def list_sessions(link: Link, *, owner: str = "") -> Iterator[SessionInfo]:
+def list_sessions(route: Route, *, owner: str = "") -> Operation[list[SessionInfo]]:
     """Lists the live sessions, by owner and id.
 
     Args:
-      link: the way to the server.
+      route: the way to the server.
       owner: whose, as operators may say; "" for all that the caller may see.
 
     Raises:
@@ -90,11 +96,11 @@ def list_sessions(link: Link, *, owner: str = "") -> Iterator[SessionInfo]:
     request = functools.partial(
         session_service_pb2.ListSessionsRequest, owner=arguments.text("owner", owner)
     )
-    for page in _pages(link, methods.LIST_SESSIONS, request):
-        yield from map(resources.session_info, page.sessions)
+    pages = yield from _pages(route, methods.LIST_SESSIONS, request)
+    return [resources.session_info(each) for page in pages for each in page.sessions]
 
 
-def touch_session(link: Link, session: str, generation: int) -> SessionInfo:
+def touch_session(route: Route, session: str, generation: int) -> Operation[SessionInfo]:
     """Renews a session's time to live.
 
     Raises:
@@ -102,14 +108,17 @@ def touch_session(link: Link, session: str, generation: int) -> SessionInfo:
       SessionRestartedError: it lives in another generation.
     """
     request = session_service_pb2.TouchSessionRequest(session=session, generation=generation)
-    return resources.session_info(link.call(methods.TOUCH_SESSION, request).session)
+    response = yield from route.call(methods.TOUCH_SESSION, request)
+    return resources.session_info(response.session)
 
 
-def reset_session(link: Link, session: str, generation: int, *, owner: str = "") -> SessionInfo:
+def reset_session(
+    route: Route, session: str, generation: int, *, owner: str = ""
+) -> Operation[SessionInfo]:
     """Starts a session again from step 0, under a new generation.
 
     Args:
-      link: the way to the server.
+      route: the way to the server.
       session: its id.
       generation: the one that ends.
       owner: as for `get_session`.
@@ -121,14 +130,17 @@ def reset_session(link: Link, session: str, generation: int, *, owner: str = "")
     request = session_service_pb2.ResetSessionRequest(
         session=session, generation=generation, request_id=str(uuid.uuid4()), owner=owner
     )
-    return resources.session_info(link.call(methods.RESET_SESSION, request).session)
+    response = yield from route.call(methods.RESET_SESSION, request)
+    return resources.session_info(response.session)
 
 
-def delete_session(link: Link, session: str, generation: int, *, owner: str = "") -> None:
+def delete_session(
+    route: Route, session: str, generation: int, *, owner: str = ""
+) -> Operation[None]:
     """Deletes a session; a second time, too.
 
     Args:
-      link: the way to the server.
+      route: the way to the server.
       session: its id.
       generation: the one that ends.
       owner: as for `get_session`.
@@ -140,10 +152,10 @@ def delete_session(link: Link, session: str, generation: int, *, owner: str = ""
     request = session_service_pb2.DeleteSessionRequest(
         session=session, generation=generation, owner=owner
     )
-    link.call(methods.DELETE_SESSION, request)
+    yield from route.call(methods.DELETE_SESSION, request)
 
 
-def step_session(link: Link, life: Life, chunk: Chunk) -> tuple[bytes, bytes]:
+def step_session(route: Route, life: Life, chunk: Chunk) -> Operation[tuple[bytes, bytes]]:
     """Advances a session by a chunk.
 
     Returns:
@@ -154,38 +166,39 @@ def step_session(link: Link, life: Life, chunk: Chunk) -> tuple[bytes, bytes]:
       ReplyError: the reply is to something else.
     """
     request = life.request(wire.StepSessionRequest, chunk)
-    reply = link.call(methods.STEP_SESSION, request)
+    reply = yield from route.call(methods.STEP_SESSION, request)
     return life.outputs(reply, chunk), reply.history
 
 
-def get_model(link: Link, name: str = "", version: str = "") -> Model:
+def get_model(route: Route, name: str = "", version: str = "") -> Operation[Model]:
     """Gets a model; without its name the only one, without its version the newest.
 
     Raises:
       ModelUnknownError: it is not served.
     """
     request = model_service_pb2.GetModelRequest(name=name, version=version)
-    return resources.model(link.call(methods.GET_MODEL, request).model)
+    response = yield from route.call(methods.GET_MODEL, request)
+    return resources.model(response.model)
 
 
-def list_models(link: Link) -> Iterator[Model]:
+def list_models(route: Route) -> Operation[list[Model]]:
     """Lists the models that are served, by name, then version."""
-    for page in _pages(link, methods.LIST_MODELS, model_service_pb2.ListModelsRequest):
-        yield from map(resources.model, page.models)
+    pages = yield from _pages(route, methods.LIST_MODELS, model_service_pb2.ListModelsRequest)
+    return [resources.model(each) for page in pages for each in page.models]
 
 
-def list_model_versions(link: Link) -> Iterator[ModelVersion]:
+def list_model_versions(route: Route) -> Operation[list[ModelVersion]]:
     """Lists every version that a server knows of, by name, then version."""
     request = model_service_pb2.ListModelVersionsRequest
-    for page in _pages(link, methods.LIST_MODEL_VERSIONS, request):
-        yield from map(resources.model_version, page.model_versions)
+    pages = yield from _pages(route, methods.LIST_MODEL_VERSIONS, request)
+    return [resources.model_version(each) for page in pages for each in page.model_versions]
 
 
-def load_model(link: Link, name: str, version: str = "") -> ModelVersion:
+def load_model(route: Route, name: str, version: str = "") -> Operation[ModelVersion]:
     """Has a version of the repository loaded, and given to new sessions.
 
     Args:
-      link: the way to the server.
+      route: the way to the server.
       name: of the model.
       version: empty for the newest in the repository.
 
@@ -195,14 +208,15 @@ def load_model(link: Link, name: str, version: str = "") -> ModelVersion:
       ModelsUncontrolledError: the server does not run with explicit model control.
     """
     request = model_service_pb2.LoadModelRequest(name=name, version=version)
-    return resources.model_version(link.call(methods.LOAD_MODEL, request).model_version)
+    response = yield from route.call(methods.LOAD_MODEL, request)
+    return resources.model_version(response.model_version)
 
 
-def unload_model(link: Link, name: str, version: str = "") -> list[ModelVersion]:
+def unload_model(route: Route, name: str, version: str = "") -> Operation[list[ModelVersion]]:
     """Has versions given to no new session any more; those that have them go on.
 
     Args:
-      link: the way to the server.
+      route: the way to the server.
       name: of the model.
       version: empty for all that are given to new sessions.
 
@@ -211,18 +225,19 @@ def unload_model(link: Link, name: str, version: str = "") -> list[ModelVersion]
       ModelsUncontrolledError: the server does not run with explicit model control.
     """
     request = model_service_pb2.UnloadModelRequest(name=name, version=version)
-    response = link.call(methods.UNLOAD_MODEL, request)
+    response = yield from route.call(methods.UNLOAD_MODEL, request)
     return list(map(resources.model_version, response.model_versions))
 
 
-def _pages(link: Link, method: Method, request: Callable[..., Message]) -> Iterator[Any]:
+def _pages(route: Route, method: Method, request: Callable[..., Message]) -> Operation[list[Any]]:
+    pages = []
     token = ""
     while True:
-        page = link.call(method, request(page_size=1000, page_token=token))
-        yield page
+        page = yield from route.call(method, request(page_size=1000, page_token=token))
+        pages.append(page)
         token = page.next_page_token
         if not token:
-            return
+            return pages
 
 
 def _duration(idle_ttl_s: float | None) -> duration_pb2.Duration | None:

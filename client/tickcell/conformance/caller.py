@@ -6,6 +6,7 @@ import collections
 import contextlib
 import queue
 import re
+import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +39,10 @@ CODES = {
     "SESSION_UNKNOWN": "NOT_FOUND",
     "SESSION_EXPIRED": "NOT_FOUND",
     "SESSION_DELETED": "NOT_FOUND",
+    "SESSION_MOVED": "NOT_FOUND",
     "SESSION_EXISTS": "ALREADY_EXISTS",
     "SESSION_RESTARTED": "ABORTED",
+    "SESSION_CLAIMED": "ABORTED",
     "STEP_STALE": "OUT_OF_RANGE",
     "STEP_GAP": "OUT_OF_RANGE",
     "STEP_CONFLICT": "ABORTED",
@@ -55,6 +58,8 @@ CODES = {
     "DRAINING": "UNAVAILABLE",
     "RECORD_DAMAGED": "DATA_LOSS",
     "RECORD_NEWER": "FAILED_PRECONDITION",
+    "EXPORT_NEWER": "FAILED_PRECONDITION",
+    "EXPORT_REFUSED": "FAILED_PRECONDITION",
     "INTERNAL": "INTERNAL",
     "STORE_BUSY": "UNAVAILABLE",
     "STORE_AWAY": "UNAVAILABLE",
@@ -272,6 +277,39 @@ class Caller:
         )
         started: pb.Session = self.call(self.sessions.ResetSession, request).session
         return started
+
+    def claim(self, session: str, generation: int, request_id: str = "", **fields: Any) -> Any:
+        """Claims a session; returns it."""
+        request = pb.ClaimSessionRequest(
+            session=session,
+            generation=generation,
+            request_id=request_id or str(uuid.uuid4()),
+            **fields,
+        )
+        return self.call(self.sessions.ClaimSession, request).session
+
+    def fork(self, source: str, generation: int, **fields: Any) -> pb.Session:
+        """Forks a session; returns the fork."""
+        given = {"request_id": str(uuid.uuid4()), **fields}
+        request = pb.ForkSessionRequest(source=source, source_generation=generation, **given)
+        forked: pb.Session = self.call(self.sessions.ForkSession, request).session
+        self.created[forked.id] = None
+        return forked
+
+    def export(self, session: str, generation: int, **fields: Any) -> pb.SessionExport:
+        request = pb.ExportSessionRequest(session=session, generation=generation, **fields)
+        exported: pb.SessionExport = self.call(self.sessions.ExportSession, request).export
+        return exported
+
+    def preview(self, session: str, generation: int, **fields: Any) -> pb.PreviewStepsResponse:
+        request = pb.PreviewStepsRequest(session=session, generation=generation, **fields)
+        answered: pb.PreviewStepsResponse = self.call(self.sessions.PreviewSteps, request)
+        return answered
+
+    def outputs(self, session: str, generation: int, **fields: Any) -> pb.GetOutputsResponse:
+        request = pb.GetOutputsRequest(session=session, generation=generation, **fields)
+        answered: pb.GetOutputsResponse = self.call(self.sessions.GetOutputs, request)
+        return answered
 
     def delete(self, session: str, generation: int) -> None:
         request = pb.DeleteSessionRequest(session=session, generation=generation)

@@ -14,6 +14,7 @@ POINTS = {
     8: "Expiry",
     9: "A missing model never stops the server",
     10: "Errors",
+    11: "State is a value",
 }
 
 # How a test names its point, for pytest.
@@ -21,7 +22,7 @@ MARKER = "contract(point): what the test holds a server to"
 
 
 def named(point: int | str) -> str:
-    """Returns how a point is called: one of the ten by its number, another by its place."""
+    """Returns how a point is called: one of those by its number, another by its place."""
     if isinstance(point, str):
         return point
     return f'point {point} of the session contract, "{POINTS[point]}"'

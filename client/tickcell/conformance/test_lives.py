@@ -28,7 +28,12 @@ UNARY_METHODS = (
     "ListSessions",
     "TouchSession",
     "ResetSession",
+    "ClaimSession",
+    "ForkSession",
+    "ExportSession",
     "DeleteSession",
+    "GetOutputs",
+    "PreviewSteps",
     "StepSession",
 )
 
@@ -190,12 +195,18 @@ class TestDelete:
 
 
 class TestEveryMethod:
-    """What holds for touch, reset and delete alike."""
+    """What holds for touch, reset, claim and delete, and for what changes nothing."""
 
-    @pytest.fixture(params=["touch", "reset", "delete"])
+    @pytest.fixture(
+        params=["touch", "reset", "claim", "fork", "export", "delete", "outputs", "preview"]
+    )
     def change(self, request: pytest.FixtureRequest, caller: Caller) -> Any:
         if request.param == "reset":
             return lambda session, generation: caller.reset(session, generation, str(uuid.uuid4()))
+        if request.param == "preview":
+            return lambda session, generation: caller.preview(
+                session, generation, step=0, step_count=1
+            )
         return getattr(caller, request.param)
 
     def test_another_generation_is_refused(self, change: Any, subject: Subject) -> None:
@@ -209,7 +220,7 @@ class TestEveryMethod:
     def test_no_generation_is_refused(self, change: Any, subject: Subject, generation: int) -> None:
         with refused_for("ARGUMENT_INVALID") as metadata:
             change(subject.id, generation)
-        assert metadata["field"] == "generation"
+        assert metadata["field"] in ("generation", "source_generation")
         assert subject.now == subject.session
 
     def test_unknown_session_is_refused(self, change: Any) -> None:
@@ -244,7 +255,7 @@ class TestEveryMethod:
         assert metadata == {"expected": f"{method}Request"}
 
     def test_method_that_does_not_exist_is_for_grpc_to_refuse(self, caller: Caller) -> None:
-        call: Any = caller.channel.unary_unary("/tickcell.v1.SessionService/ForkSession")
+        call: Any = caller.channel.unary_unary("/tickcell.v1.SessionService/SplitSession")
         with pytest.raises(grpc.RpcError) as caught:
             caller.call(call, b"")
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -61,10 +61,35 @@ class SessionServiceStub:
                 request_serializer=tickcell_dot_v1_dot_session__service__pb2.ResetSessionRequest.SerializeToString,
                 response_deserializer=tickcell_dot_v1_dot_session__service__pb2.ResetSessionResponse.FromString,
                 _registered_method=True)
+        self.ClaimSession = channel.unary_unary(
+                '/tickcell.v1.SessionService/ClaimSession',
+                request_serializer=tickcell_dot_v1_dot_session__service__pb2.ClaimSessionRequest.SerializeToString,
+                response_deserializer=tickcell_dot_v1_dot_session__service__pb2.ClaimSessionResponse.FromString,
+                _registered_method=True)
+        self.ForkSession = channel.unary_unary(
+                '/tickcell.v1.SessionService/ForkSession',
+                request_serializer=tickcell_dot_v1_dot_session__service__pb2.ForkSessionRequest.SerializeToString,
+                response_deserializer=tickcell_dot_v1_dot_session__service__pb2.ForkSessionResponse.FromString,
+                _registered_method=True)
+        self.ExportSession = channel.unary_unary(
+                '/tickcell.v1.SessionService/ExportSession',
+                request_serializer=tickcell_dot_v1_dot_session__service__pb2.ExportSessionRequest.SerializeToString,
+                response_deserializer=tickcell_dot_v1_dot_session__service__pb2.ExportSessionResponse.FromString,
+                _registered_method=True)
         self.DeleteSession = channel.unary_unary(
                 '/tickcell.v1.SessionService/DeleteSession',
                 request_serializer=tickcell_dot_v1_dot_session__service__pb2.DeleteSessionRequest.SerializeToString,
                 response_deserializer=tickcell_dot_v1_dot_session__service__pb2.DeleteSessionResponse.FromString,
+                _registered_method=True)
+        self.GetOutputs = channel.unary_unary(
+                '/tickcell.v1.SessionService/GetOutputs',
+                request_serializer=tickcell_dot_v1_dot_session__service__pb2.GetOutputsRequest.SerializeToString,
+                response_deserializer=tickcell_dot_v1_dot_session__service__pb2.GetOutputsResponse.FromString,
+                _registered_method=True)
+        self.PreviewSteps = channel.unary_unary(
+                '/tickcell.v1.SessionService/PreviewSteps',
+                request_serializer=tickcell_dot_v1_dot_session__service__pb2.PreviewStepsRequest.SerializeToString,
+                response_deserializer=tickcell_dot_v1_dot_session__service__pb2.PreviewStepsResponse.FromString,
                 _registered_method=True)
         self.StepSession = channel.unary_unary(
                 '/tickcell.v1.SessionService/StepSession',
@@ -76,6 +101,11 @@ class SessionServiceStub:
                 request_serializer=tickcell_dot_v1_dot_session__service__pb2.StreamStepsRequest.SerializeToString,
                 response_deserializer=tickcell_dot_v1_dot_session__service__pb2.StreamStepsResponse.FromString,
                 _registered_method=True)
+        self.StepSessions = channel.unary_unary(
+                '/tickcell.v1.SessionService/StepSessions',
+                request_serializer=tickcell_dot_v1_dot_session__service__pb2.StepSessionsRequest.SerializeToString,
+                response_deserializer=tickcell_dot_v1_dot_session__service__pb2.StepSessionsResponse.FromString,
+                _registered_method=True)
 
 
 class SessionServiceServicer:
@@ -86,8 +116,11 @@ class SessionServiceServicer:
     def CreateSession(self, request, context):
         """Creates a session, pinned to a model. Idempotent by request_id: the same
         request_id returns the session it created, and SESSION_EXPIRED or
-        SESSION_DELETED once that has ended. Another request for a live session's
-        id is SESSION_EXISTS; the id of an ended session may be used anew.
+        SESSION_DELETED once that has ended, or SESSION_CLAIMED once another caller
+        has claimed it. Another request for a live session's id is SESSION_EXISTS;
+        the id of an ended session may be used anew. The session begins with the
+        cell's initial state, with one that the caller gives, or where an export
+        is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,8 +148,48 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResetSession(self, request, context):
-        """Starts a session again from the cell's initial state and step 0, under a
-        new generation and the same model. Idempotent by request_id.
+        """Starts a session again from its origin, the state and the step with which
+        it was created: the cell's initial state and step 0, but for a fork and a
+        session that was given a state. An imported session has the origin that it
+        had before. It gets a new generation, and keeps its model. Idempotent by
+        request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClaimSession(self, request, context):
+        """Hands a session over to the caller: its state, its steps and its window go
+        on under a new generation, so that whoever had it before can do nothing
+        more with it, however late its requests arrive: they are SESSION_CLAIMED.
+        That is so for requests without a generation, too, until the session is
+        reset or begun anew. A claim names the generation that its caller saw, so
+        that of two only one succeeds, and a late one takes the session from
+        nobody. Renews the session. Idempotent by request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForkSession(self, request, context):
+        """Creates a session that goes on from another one's state: with its model,
+        its series and window, at its step, and with no outputs in the window yet.
+        The other session is not changed, and not renewed. May demand a step at
+        which the source must stand: beyond it is STEP_STALE, before it STEP_GAP.
+        The fork belongs to its caller, and a reset of it returns to where it
+        began. Idempotent by request_id, as CreateSession is, whatever has become
+        of the source since.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportSession(self, request, context):
+        """Exports a session: all that it is, as a message that CreateSession takes,
+        here or elsewhere. Changes nothing, and does not renew it. Or it exports
+        and ends the session in one commit, so that a move never leaves two
+        sessions that go on; from then on it is SESSION_MOVED, and the same
+        request_id returns the export again until the end is forgotten.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -125,6 +198,27 @@ class SessionServiceServicer:
     def DeleteSession(self, request, context):
         """Deletes a session. Idempotent: deleting the same generation again
         succeeds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOutputs(self, request, context):
+        """Gets the outputs of a session's last steps again, as far as its window has
+        them; no frames are needed. A step that has left the window is STEP_STALE,
+        one that is not applied yet STEP_GAP. Changes nothing, and does not renew
+        the session.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewSteps(self, request, context):
+        """Tells what a session would answer to frames, in several branches at once,
+        each of which goes on from the session's state by itself. Nothing is
+        applied, and the session is not renewed. The request names the step at
+        which the session must stand; elsewhere it is STEP_GAP. For an owner's rate
+        each step of each branch counts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,6 +243,20 @@ class SessionServiceServicer:
         and leaves the rest to the transport's flow control. The stream ends when
         the caller half-closes it and all its requests are answered, or with
         DRAINING when the server stops.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StepSessions(self, request, context):
+        """Advances several sessions, each by one step or a chunk of steps: what
+        StepSession does, without the cost of a message per session, for a gateway
+        that has the frames of many robots at each tick. One response per request,
+        in the order of the requests. The requests are independent: each is applied
+        whole or not at all, and a refused one is answered in its place and touches
+        no other. The message may be sent again, whole or in part, alone or beside
+        other requests. The call itself is refused, and nothing of it applied, if
+        there is no request in it, or more than one message may hold.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -182,10 +290,35 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     request_deserializer=tickcell_dot_v1_dot_session__service__pb2.ResetSessionRequest.FromString,
                     response_serializer=tickcell_dot_v1_dot_session__service__pb2.ResetSessionResponse.SerializeToString,
             ),
+            'ClaimSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClaimSession,
+                    request_deserializer=tickcell_dot_v1_dot_session__service__pb2.ClaimSessionRequest.FromString,
+                    response_serializer=tickcell_dot_v1_dot_session__service__pb2.ClaimSessionResponse.SerializeToString,
+            ),
+            'ForkSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForkSession,
+                    request_deserializer=tickcell_dot_v1_dot_session__service__pb2.ForkSessionRequest.FromString,
+                    response_serializer=tickcell_dot_v1_dot_session__service__pb2.ForkSessionResponse.SerializeToString,
+            ),
+            'ExportSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportSession,
+                    request_deserializer=tickcell_dot_v1_dot_session__service__pb2.ExportSessionRequest.FromString,
+                    response_serializer=tickcell_dot_v1_dot_session__service__pb2.ExportSessionResponse.SerializeToString,
+            ),
             'DeleteSession': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteSession,
                     request_deserializer=tickcell_dot_v1_dot_session__service__pb2.DeleteSessionRequest.FromString,
                     response_serializer=tickcell_dot_v1_dot_session__service__pb2.DeleteSessionResponse.SerializeToString,
+            ),
+            'GetOutputs': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOutputs,
+                    request_deserializer=tickcell_dot_v1_dot_session__service__pb2.GetOutputsRequest.FromString,
+                    response_serializer=tickcell_dot_v1_dot_session__service__pb2.GetOutputsResponse.SerializeToString,
+            ),
+            'PreviewSteps': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewSteps,
+                    request_deserializer=tickcell_dot_v1_dot_session__service__pb2.PreviewStepsRequest.FromString,
+                    response_serializer=tickcell_dot_v1_dot_session__service__pb2.PreviewStepsResponse.SerializeToString,
             ),
             'StepSession': grpc.unary_unary_rpc_method_handler(
                     servicer.StepSession,
@@ -196,6 +329,11 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.StreamSteps,
                     request_deserializer=tickcell_dot_v1_dot_session__service__pb2.StreamStepsRequest.FromString,
                     response_serializer=tickcell_dot_v1_dot_session__service__pb2.StreamStepsResponse.SerializeToString,
+            ),
+            'StepSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.StepSessions,
+                    request_deserializer=tickcell_dot_v1_dot_session__service__pb2.StepSessionsRequest.FromString,
+                    response_serializer=tickcell_dot_v1_dot_session__service__pb2.StepSessionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -346,6 +484,87 @@ class SessionService:
             _registered_method=True)
 
     @staticmethod
+    def ClaimSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tickcell.v1.SessionService/ClaimSession',
+            tickcell_dot_v1_dot_session__service__pb2.ClaimSessionRequest.SerializeToString,
+            tickcell_dot_v1_dot_session__service__pb2.ClaimSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForkSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tickcell.v1.SessionService/ForkSession',
+            tickcell_dot_v1_dot_session__service__pb2.ForkSessionRequest.SerializeToString,
+            tickcell_dot_v1_dot_session__service__pb2.ForkSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tickcell.v1.SessionService/ExportSession',
+            tickcell_dot_v1_dot_session__service__pb2.ExportSessionRequest.SerializeToString,
+            tickcell_dot_v1_dot_session__service__pb2.ExportSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def DeleteSession(request,
             target,
             options=(),
@@ -362,6 +581,60 @@ class SessionService:
             '/tickcell.v1.SessionService/DeleteSession',
             tickcell_dot_v1_dot_session__service__pb2.DeleteSessionRequest.SerializeToString,
             tickcell_dot_v1_dot_session__service__pb2.DeleteSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOutputs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tickcell.v1.SessionService/GetOutputs',
+            tickcell_dot_v1_dot_session__service__pb2.GetOutputsRequest.SerializeToString,
+            tickcell_dot_v1_dot_session__service__pb2.GetOutputsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewSteps(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tickcell.v1.SessionService/PreviewSteps',
+            tickcell_dot_v1_dot_session__service__pb2.PreviewStepsRequest.SerializeToString,
+            tickcell_dot_v1_dot_session__service__pb2.PreviewStepsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -416,6 +689,33 @@ class SessionService:
             '/tickcell.v1.SessionService/StreamSteps',
             tickcell_dot_v1_dot_session__service__pb2.StreamStepsRequest.SerializeToString,
             tickcell_dot_v1_dot_session__service__pb2.StreamStepsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StepSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tickcell.v1.SessionService/StepSessions',
+            tickcell_dot_v1_dot_session__service__pb2.StepSessionsRequest.SerializeToString,
+            tickcell_dot_v1_dot_session__service__pb2.StepSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

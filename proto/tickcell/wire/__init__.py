@@ -1,4 +1,4 @@
-"""The step messages with their vectors as bytes: the same wire format, cheaper in Python.
+"""Messages with their vectors of frames or outputs as bytes: the same wire format, cheaper here.
 
 A packed `repeated float` and a `bytes` field of little-endian float32 are the
 same bytes on the wire. The public messages say `repeated float`, which is
@@ -48,11 +48,22 @@ def _twins(*originals: type[message.Message]) -> list[Any]:
     ]
 
 
-StepSessionRequest, StepSessionResponse, StreamStepsRequest, StreamStepsResponse = _twins(
+(
+    StepSessionRequest,
+    StepSessionResponse,
+    StreamStepsRequest,
+    StreamStepsResponse,
+    GetOutputsResponse,
+    PreviewStepsRequest,
+    PreviewStepsResponse,
+) = _twins(
     session_service_pb2.StepSessionRequest,
     session_service_pb2.StepSessionResponse,
     session_service_pb2.StreamStepsRequest,
     session_service_pb2.StreamStepsResponse,
+    session_service_pb2.GetOutputsResponse,
+    session_service_pb2.PreviewStepsRequest,
+    session_service_pb2.PreviewStepsResponse,
 )
 
 _VECTORS = {
@@ -60,11 +71,14 @@ _VECTORS = {
     StepSessionResponse: "outputs",
     StreamStepsRequest: "frames",
     StreamStepsResponse: "outputs",
+    GetOutputsResponse: "outputs",
+    PreviewStepsRequest: "frames",
+    PreviewStepsResponse: "outputs",
 }
 
 
 def parse(twin: Any, encoded: bytes) -> Any:
-    """Parses a step message as its twin, whatever way the sender encoded it.
+    """Parses a message as its twin, whatever way the sender encoded it.
 
     Raises:
       DecodeError: the bytes are not the message.

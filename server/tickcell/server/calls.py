@@ -130,15 +130,25 @@ def unary(
 ) -> Handler:
     """Makes a method of a function from a caller and a message to a message, encoded or not."""
 
+    async def parse_and_answer(caller: Caller, encoded: bytes) -> Message | bytes:
+        return await answer(caller, parse(request_class, encoded))
+
+    return unary_bytes(gate, request_class.DESCRIPTOR.name, parse_and_answer)
+
+
+def unary_bytes(
+    gate: Gate, name: str, answer: Callable[[Caller, bytes], Awaitable[Message | bytes]]
+) -> Handler:
+    """Makes a method of a function from a caller and an encoded message of this name."""
+
     async def handle(encoded: bytes, context: Context) -> bytes:
         try:
-            caller = gate.admit(context)
-            answered = await answer(caller, parse(request_class, encoded))
+            answered = await answer(gate.admit(context), encoded)
             return answered if isinstance(answered, bytes) else answered.SerializeToString()
         except errors.TickcellError as error:
             await gate.refuse(context, error)
         except Exception:  # noqa: BLE001 - the edge: logged here, answered without the traceback.
-            _log.exception("%s failed", request_class.DESCRIPTOR.name)
-            await gate.refuse(context, errors.internal(request_class.DESCRIPTOR.name))
+            _log.exception("%s failed", name)
+            await gate.refuse(context, errors.internal(name))
 
     return grpc.unary_unary_rpc_method_handler(handle)

@@ -160,6 +160,12 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
 @_option("--tokens", type=_FILE, help="The tokens of callers, hashed: see 'tickcell token'.")
 @_option("--callers", type=_FILE, help="Owners, roles and limits of callers.")
 @_option(
+    "--export-key",
+    type=_FILE,
+    help="A key, of 16 bytes or more, by which exports of sessions are signed. Only those that "
+    "it has signed are taken then.",
+)
+@_option(
     "--insecure",
     is_flag=True,
     help="Listen in plain text where other machines reach it: they can read and change all of it.",

@@ -16,6 +16,7 @@ from tickcell.server.record import is_finite
 if TYPE_CHECKING:
     from tickcell.server.catalogue import ServedModel
     from tickcell.server.clock import Moment
+    from tickcell.server.preview import PreviewRequest
     from tickcell.server.record import Life, Record
     from tickcell.server.rules import StepRequest
     from tickcell.server.store.contract import Key
@@ -36,6 +37,8 @@ class Begun(NamedTuple):
       first_step: the index of the request's first step.
       stored: how many of its steps are stored; the rest are new.
       histories: after each new step.
+      previewed: what is asked, if nothing is to be applied; then record and request are those
+        of its branches side by side.
     """
 
     request: StepRequest
@@ -47,6 +50,7 @@ class Begun(NamedTuple):
     first_step: int
     stored: int
     histories: bytes
+    previewed: PreviewRequest | None = None
 
     @property
     def key(self) -> Key:
@@ -125,7 +129,7 @@ def compute(begun: Sequence[Begun]) -> Computing:
 
 def _one_series(begun: Begun) -> Generator[Call | Stretch, bytes, Result]:
     """Steps a session of one series: a row is a frame and a state, end to end."""
-    request, _, record, _, _, model, _, stored, _ = begun
+    request, _, record, _, _, model, _, stored, _, _ = begun
     life, state = record.life, record.state
     size, output_size = life.frame_size, life.output_size
     frames = request.frames

@@ -128,6 +128,8 @@ class Config:
         robot a pause of some round trips.
       tokens: the file of the tokens by which callers are known; see `tokens`.
       callers: the file of callers, owners and limits; see `owners`.
+      export_key: the file of the key by which exports are signed, and without which none is
+        taken; None where they are not signed.
       insecure: whether an address that other machines reach may be listened on in plain text.
       oip: whether to serve the Open Inference Protocol too; `auto`: if its extra is installed.
       oip_idle_ttl_s: how long a sequence of that protocol may be idle. Its clients often
@@ -156,6 +158,7 @@ class Config:
     connection_age_s: float = 3_600.0
     tokens: pathlib.Path | None = None
     callers: pathlib.Path | None = None
+    export_key: pathlib.Path | None = None
     insecure: bool = False
     oip: Oip = "auto"
     oip_idle_ttl_s: float = 600.0

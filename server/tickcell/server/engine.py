@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tickcell.server import errors, lives, model_versions, record, rounds
+from tickcell.server import errors, lives, model_versions, record, rounds, rules
 from tickcell.server.driver import Driver
 from tickcell.server.heads import Heads
 from tickcell.server.in_slices import InSlices
@@ -24,6 +24,15 @@ from tickcell.server.model_control import ModelControl
 from tickcell.server.pieces import Pieces
 from tickcell.server.policy import Policy
 from tickcell.server.repository import Repository
+from tickcell.server.rounds import Stepped
+from tickcell.server.state_requests import (
+    Claim,
+    CreateFrom,
+    Export,
+    FindCreated,
+    Move,
+    ReadOutputs,
+)
 from tickcell.server.store.contract import Key, NetworkStore
 from tickcell.server.store.errors import StoreAwayError, StoreError
 from tickcell.server.sweep import Sweep
@@ -38,9 +47,10 @@ if TYPE_CHECKING:
     from tickcell.server.life_requests import Creation
     from tickcell.server.model_versions import ModelVersion
     from tickcell.server.observer import Observer
+    from tickcell.server.preview import Previewed, PreviewRequest
     from tickcell.server.quotas import Quotas
     from tickcell.server.record import Record
-    from tickcell.server.rounds import Request, Stepped
+    from tickcell.server.rounds import Request
     from tickcell.server.rules import StepRequest
     from tickcell.server.store import EmbeddedStore
     from tickcell.server.store.contract import AwaitedStore, Counts
@@ -104,8 +114,8 @@ class Engine:
 
         Raises, when awaited:
           SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
-          SessionRestarted, FrameShape, FrameNotFinite, ArgumentInvalid, StepStale, StepGap,
-            StepConflict: see `rules.decide`.
+          SessionClaimed, SessionRestarted, FrameShape, FrameNotFinite, ArgumentInvalid,
+            StepStale, StepGap, StepConflict: see `rules.decide`.
           ModelNotServed, NumericsChanged, FrameOutOfRange, OutputNotFinite: new steps
             cannot be computed.
 
@@ -118,15 +128,29 @@ class Engine:
             return self._driver.enter(request)
         return self._with_its_model(request)
 
-    async def create(self, caller: Caller, model: ServedModel, wanted: Creation) -> Record:
+    async def create(
+        self,
+        caller: Caller,
+        model: ServedModel,
+        wanted: Creation,
+        start: lives.Start | None = None,
+        origin: lives.Start | None = None,
+    ) -> Record:
         """Creates a session, or returns the one that the same request created.
 
+        Args:
+          caller: whose it is.
+          model: which it is pinned to.
+          wanted: what it is made of.
+          start: what it begins with; None for the cell's own beginning.
+          origin: to what a reset returns, likewise.
+
         Raises:
-          SessionExists, SessionDeleted, SessionExpired: see `lives.create`.
+          SessionExists, SessionClaimed, SessionDeleted, SessionExpired: see `lives.create`.
           ArgumentInvalid: see `life_requests.Create`.
           SessionsFull, OwnerSessionsFull: as many are alive as there may be, or of its owner.
         """
-        request = Create(caller.key(wanted.session), model, wanted)
+        request = Create(caller.key(wanted.session), model, wanted, start, origin)
         created: Record = await self._driver.enter(request)
         return created
 
@@ -149,7 +173,7 @@ class Engine:
           The record with which the life began, or as it is now; and the steps' answer.
 
         Raises:
-          SessionDeleted, SessionExpired, SessionRestarted: see `lives.begin`.
+          SessionDeleted, SessionExpired, SessionClaimed, SessionRestarted: see `lives.begin`.
           ArgumentInvalid, FrameShape, FrameNotFinite, FrameOutOfRange: see
             `life_requests.Begin`; nothing has begun.
           SessionsFull, OwnerSessionsFull: as many are alive as there may be, or of its owner.
@@ -183,29 +207,142 @@ class Engine:
 
         Raises:
           SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
-          SessionRestarted: another generation is meant.
+          SessionClaimed, SessionRestarted: another generation is meant.
         """
         touched: Record = await self._driver.enter(Touch(caller.key(session), generation))
         return touched
 
     async def reset(self, caller: Caller, session: str, generation: int, request_id: str) -> Record:
-        """Starts a session again from its cell's initial state.
+        """Starts a session again from the state with which it was created.
 
         Raises:
           SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
-          SessionRestarted: another generation is meant.
+          SessionClaimed, SessionRestarted: another generation is meant.
           ModelNotServed: its model, which gives the initial state, is not served.
         """
         request = Reset(caller.key(session), generation, request_id)
         begun: Record = await self._with_its_model(request)
         return begun
 
+    async def claim(
+        self, caller: Caller, session: str, generation: int | None, request_id: str
+    ) -> Record:
+        """Hands a session over to the caller, under a new generation.
+
+        Args:
+          caller: who takes it.
+          session: its id.
+          generation: the one that the caller saw; None for whichever lives.
+          request_id: identifies the request; its repetition returns the claim.
+
+        Raises:
+          SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
+          SessionClaimed, SessionRestarted: another generation is meant.
+        """
+        request = Claim(caller.key(session), generation, request_id)
+        claimed: Record = await self._driver.enter(request)
+        return claimed
+
+    async def read_outputs(
+        self,
+        caller: Caller,
+        session: str,
+        generation: int,
+        first_step: int | None,
+        step_count: int,
+    ) -> Stepped:
+        """Returns the outputs of steps that are in the window; see `rules.window_steps`.
+
+        Raises:
+          SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
+          SessionClaimed, SessionRestarted: another generation is meant.
+          ArgumentInvalid, StepStale, StepGap: the window does not have the steps.
+        """
+        request = ReadOutputs(caller.key(session), generation, first_step, step_count)
+        found: Record = await self._driver.enter(request)
+        first, count = request.steps(found)
+        outputs = rules.stored_outputs(found, first, count)
+        return Stepped(found.life, first, outputs, found.history_before(first + count), count)
+
+    async def preview(self, request: PreviewRequest) -> Previewed:
+        """Returns what a session would answer; nothing is applied, and nothing is renewed.
+
+        Raises:
+          SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
+          SessionClaimed, SessionRestarted, FrameShape, ArgumentInvalid, StepGap, FrameNotFinite,
+            FrameOutOfRange: see `preview.check` and `preview.check_readings`.
+          ModelNotServed, NumericsChanged, OutputNotFinite: the steps cannot be computed.
+          OwnerRateExceeded: its owner has taken as many ticks as it may for now.
+        """
+        if self._quotas.have_rates:
+            self._quotas.take(request.steps)
+        previewed: Previewed = await self._with_its_model(request)
+        return previewed
+
+    async def fork(
+        self, source: Key, generation: int, step: int | None, caller: Caller, wanted: Creation
+    ) -> Record:
+        """Creates a session that goes on from another one's state, or returns what was created so.
+
+        Args:
+          source: the session that is forked.
+          generation: the life of it that is meant.
+          step: where it must stand; None for wherever it does.
+          caller: whose the new session is.
+          wanted: what it is made of; of its source it has model, series and window.
+
+        Raises:
+          SessionExists, SessionClaimed, SessionDeleted, SessionExpired: see `lives.create`.
+          SessionUnknown, SessionDeleted, SessionExpired: the source is not alive.
+          SessionClaimed, SessionRestarted, ArgumentInvalid, StepStale, StepGap: see `lives.fork`.
+          SessionsFull, OwnerSessionsFull: as many are alive as there may be, or of its owner.
+        """
+        # First of all: the source of a fork that is asked for again may have gone on, or be gone.
+        earlier = FindCreated(caller.key(wanted.session), wanted.request_id)
+        created: Record | None = await self._driver.enter(earlier)
+        if created is not None and earlier.is_by_it(created):
+            return created
+        found: Record = await self._driver.enter(Get(source))
+        start = lives.fork(found, source.session, generation, step)
+        life = found.life
+        sized = wanted._replace(series_count=life.series_count, window=life.window)
+        forked: Record = await self._driver.enter(CreateFrom(earlier.key, sized, life, start))
+        return forked
+
+    async def export(
+        self, caller: Caller, session: str, generation: int, ends_by: str
+    ) -> tuple[Record, ServedModel]:
+        """Returns what an export of a session is made of: its record and its model.
+
+        Args:
+          caller: whose it is.
+          session: its id.
+          generation: the one that is meant.
+          ends_by: the request that exports and ends it in one commit, and returns it again;
+            "" if it goes on.
+
+        Raises:
+          SessionUnknown, SessionDeleted, SessionExpired, SessionMoved: it is not alive.
+          SessionClaimed, SessionRestarted: another generation is meant.
+          ModelNotServed: its model, which names its state tensors, is not served.
+        """
+        key = caller.key(session)
+        request = Move(key, generation, ends_by) if ends_by else Export(key, generation)
+        exported: Record = await self._with_its_model(request)
+        return exported, self.catalogue.pinned_to(exported, session)
+
+    async def model_of(self, fingerprint: str) -> ServedModel | None:
+        """Returns the model of a fingerprint, which is looked for once; None if there is none."""
+        if self.catalogue.loaded(fingerprint) is None:
+            await self.models.search(fingerprint)
+        return self.catalogue.loaded(fingerprint)
+
     async def delete(self, caller: Caller, session: str, generation: int) -> None:
         """Deletes a session; deleting the same generation again succeeds.
 
         Raises:
           SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
-          SessionRestarted: another generation is meant.
+          SessionClaimed, SessionRestarted: another generation is meant.
         """
         await self._driver.enter(Delete(caller.key(session), generation))
 
@@ -216,7 +353,7 @@ class Engine:
 
         Raises:
           SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
-          SessionRestarted: another generation is meant.
+          SessionClaimed, SessionRestarted: another generation is meant.
         """
         await self._driver.enter(End(caller.key(session), generation))
 

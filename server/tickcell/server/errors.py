@@ -3,13 +3,15 @@
     TickcellError
     ├─ Malformed, ArgumentInvalid                              INVALID_ARGUMENT
     ├─ FrameShape, FrameNotFinite, FrameOutOfRange             INVALID_ARGUMENT
-    ├─ SessionUnknown, SessionExpired, SessionDeleted          NOT_FOUND
+    ├─ SessionUnknown, SessionExpired                          NOT_FOUND
+    ├─ SessionDeleted, SessionMoved                            NOT_FOUND
     ├─ ModelUnknown                                            NOT_FOUND
     ├─ SessionExists                                           ALREADY_EXISTS
-    ├─ SessionRestarted, StepConflict                          ABORTED
+    ├─ SessionRestarted, SessionClaimed, StepConflict          ABORTED
     ├─ StepStale, StepGap                                      OUT_OF_RANGE
     ├─ ModelNotServed, NumericsChanged, OutputNotFinite        FAILED_PRECONDITION
-    ├─ ModelBroken, ModelsUncontrolled, RecordNewer            FAILED_PRECONDITION
+    ├─ ModelBroken, ModelsUncontrolled                         FAILED_PRECONDITION
+    ├─ RecordNewer, ExportNewer, ExportRefused                 FAILED_PRECONDITION
     ├─ StoreFull, SessionsFull, StreamsFull                    RESOURCE_EXHAUSTED
     ├─ OwnerSessionsFull, OwnerRateExceeded                    RESOURCE_EXHAUSTED
     ├─ CallerUnknown                                           UNAUTHENTICATED
@@ -104,6 +106,13 @@ class SessionDeleted(TickcellError):
     reason = "SESSION_DELETED"
 
 
+class SessionMoved(TickcellError):
+    """The session was exported and ended, to go on elsewhere."""
+
+    code = "NOT_FOUND"
+    reason = "SESSION_MOVED"
+
+
 class SessionExists(TickcellError):
     """A live session of this id was created by another request."""
 
@@ -116,6 +125,13 @@ class SessionRestarted(TickcellError):
 
     code = "ABORTED"
     reason = "SESSION_RESTARTED"
+
+
+class SessionClaimed(TickcellError):
+    """Another caller has claimed the session since the request's generation."""
+
+    code = "ABORTED"
+    reason = "SESSION_CLAIMED"
 
 
 class StepStale(TickcellError):
@@ -249,6 +265,20 @@ class RecordNewer(TickcellError):
 
     code = "FAILED_PRECONDITION"
     reason = "RECORD_NEWER"
+
+
+class ExportNewer(TickcellError):
+    """A newer tickcell wrote the export."""
+
+    code = "FAILED_PRECONDITION"
+    reason = "EXPORT_NEWER"
+
+
+class ExportRefused(TickcellError):
+    """The export is damaged, of another model, or not signed by the server's key."""
+
+    code = "FAILED_PRECONDITION"
+    reason = "EXPORT_REFUSED"
 
 
 class StoreBusy(TickcellError):

@@ -36,14 +36,20 @@ class Create(NamedTuple):
     """Creates a session, or returns the one that the same request created.
 
     Raises, of a change:
-      SessionExists, SessionDeleted, SessionExpired: see `lives.create`.
+      SessionExists, SessionClaimed, SessionDeleted, SessionExpired: see `lives.create`.
       ArgumentInvalid: its series and window together are too many, or a single step would
         not fit into a request or its answer.
+
+    Attributes:
+      start: what it begins with; None for the cell's own beginning.
+      origin: to what a reset returns, likewise.
     """
 
     key: Key
     model: ServedModel
     wanted: Creation
+    start: lives.Start | None = None
+    origin: lives.Start | None = None
 
     @property
     def size(self) -> int:
@@ -55,8 +61,7 @@ class Create(NamedTuple):
         request = self.request(policy.limits, draw_generation())
         new = lives.create(old, request, now, policy.retention_ns)
         if new is not old:
-            _check_size(self.key.session, new.life, policy.limits)
-            _check_step(self.key.session, new.life, policy.limits)
+            check_fits(self.key.session, new.life, policy.limits)
         return new
 
     def request(self, limits: Limits, generation: int) -> lives.CreateRequest:
@@ -69,7 +74,7 @@ class Create(NamedTuple):
             model=card.name,
             model_version=card.version,
             fingerprint=self.model.fingerprint,
-            numerics=self.model.numerics,
+            start=self.start or cells_start(self.model, wanted.series_count),
             series_count=wanted.series_count,
             window=wanted.window,
             max_step_count=lives.max_step_count(
@@ -82,9 +87,9 @@ class Create(NamedTuple):
             ),
             sensor_count=interface.sensor_count,
             output_count=interface.output_count,
-            state=self.model.cell.initial_state(wanted.series_count).tobytes(),
             idle_ttl_ns=wanted.idle_ttl_ns,
             labels=wanted.labels,
+            origin=self.origin,
         )
 
 
@@ -94,7 +99,7 @@ class Begin:
     Its first steps are checked before, so that a life begins with steps that it takes.
 
     Raises, of a change:
-      SessionDeleted, SessionExpired, SessionRestarted: see `lives.begin`.
+      SessionDeleted, SessionExpired, SessionClaimed, SessionRestarted: see `lives.begin`.
       ArgumentInvalid: see `Create`.
       FrameShape, FrameNotFinite, FrameOutOfRange: the first steps do not fit the model.
 
@@ -127,8 +132,7 @@ class Begin:
         request = self._create.request(policy.limits, first.generation)
         new = lives.begin(old, request, now, policy.retention_ns)
         if new is not old:
-            _check_size(session, new.life, policy.limits)
-            _check_step(session, new.life, policy.limits)
+            check_fits(session, new.life, policy.limits)
             rules.decide(new, first, lambda _, sensor: model.cell.interface.sensors[sensor].name)
             rules.check_ranges(new, first, 0, model)
             self.made = new
@@ -162,7 +166,7 @@ class Touch(NamedTuple):
 
 
 class Reset(NamedTuple):
-    """Starts a session again from its cell's initial state."""
+    """Starts a session again from the state with which it was created."""
 
     key: Key
     generation: int
@@ -173,13 +177,15 @@ class Reset(NamedTuple):
         """Returns the record of the new life."""
         session = self.key.session
 
-        def begin(found: Record) -> tuple[int, bytes, bytes]:
+        def start(found: Record) -> lives.Start:
             model = policy.catalogue.pinned_to(found, session)
-            state = model.cell.initial_state(found.life.series_count)
-            return draw_generation(), state.tobytes(), model.numerics
+            return cells_start(model, found.life.series_count)
 
         found = lives.live(old, session, now.store_ns, policy.retention_ns)
-        return lives.reset(found, session, self.generation, self.request_id, begin, now)
+        new_generation = draw_generation()
+        return lives.reset(
+            found, session, self.generation, self.request_id, new_generation, start, now
+        )
 
 
 class Delete(NamedTuple):
@@ -242,6 +248,17 @@ class Bury(NamedTuple):
 def draw_generation() -> int:
     """Draws a generation: 53 bits, so that it survives as a JSON number."""
     return 1 + secrets.randbelow(2**53 - 1)
+
+
+def cells_start(model: ServedModel, series_count: int) -> lives.Start:
+    """Returns a cell's own beginning."""
+    return lives.Start(model.numerics, model.cell.initial_state(series_count).tobytes())
+
+
+def check_fits(session: str, life: Life, limits: Limits) -> None:
+    """Raises ArgumentInvalid unless a new session is within the server's limits."""
+    _check_size(session, life, limits)
+    _check_step(session, life, limits)
 
 
 def _check_size(session: str, life: Life, limits: Limits) -> None:

@@ -14,7 +14,7 @@ import dataclasses
 from typing import TYPE_CHECKING, NamedTuple
 
 from tickcell.server import errors
-from tickcell.server.record import Life, Record
+from tickcell.server.record import Generation, Life, Record
 from tickcell.server.store.contract import Pin
 from tickcell.wire import history
 
@@ -26,10 +26,34 @@ if TYPE_CHECKING:
 # What a step message may have beside its vector: the longest id, the indices, a history,
 # and room for fields to come.
 _BESIDE_VECTOR_BYTES = 256
+# So many generations before the current one a record remembers.
+_PAST = 8
+
+
+class Start(NamedTuple):
+    """What a session begins with.
+
+    Attributes:
+      numerics: the numerics digest under which the state was computed.
+      state: `[B, S]` float32.
+      step: the step that is expected first.
+      histories: before the oldest step in the window, and after each step in it.
+      outputs: of the steps in the window, `[B, O]` float32 each.
+    """
+
+    numerics: bytes
+    state: bytes
+    step: int = 0
+    histories: bytes = history.START
+    outputs: bytes = b""
 
 
 class CreateRequest(NamedTuple):
-    """A request for a new session: everything that a record is made of."""
+    """A request for a new session: everything that a record is made of.
+
+    Its `origin` is that to which a reset returns; None for the cell's own beginning, which a
+    record need not keep.
+    """
 
     session: str
     request_id: str
@@ -37,15 +61,15 @@ class CreateRequest(NamedTuple):
     model: str
     model_version: str
     fingerprint: str
-    numerics: bytes
+    start: Start
     series_count: int
     window: int
     max_step_count: int
     sensor_count: int
     output_count: int
-    state: bytes
     idle_ttl_ns: int
     labels: dict[str, str]
+    origin: Start | None = None
 
 
 def max_step_count(
@@ -73,6 +97,7 @@ def live(record: Record | None, session: str, now_ns: int, retention_ns: int) ->
     Raises:
       SessionUnknown: there is no record, or its end is longer ago than the retention.
       SessionDeleted: the session was deleted.
+      SessionMoved: it was exported and ended.
       SessionExpired: it was idle for too long.
     """
     if record is not None and not has_ended(record, now_ns):
@@ -85,7 +110,7 @@ def is_live(record: Record | None) -> bool:
 
     An expired one does until its end is noticed, and it becomes a tombstone.
     """
-    return record is not None and record.life.state_size != 0
+    return record is not None and not record.life.is_over
 
 
 def new_pin(old: Record | None, new: Record | None) -> Pin | None:
@@ -101,10 +126,10 @@ def _pin(life: Life) -> Pin:
 
 
 def has_ended(record: Record, now_ns: int) -> bool:
-    """Says whether the session was deleted, or was idle for its time to live."""
+    """Says whether the session was ended, or was idle for its time to live."""
     life = record.life
     # A tombstone stays one, whatever the clock says.
-    return life.state_size == 0 or 0 < life.idle_ttl_ns <= now_ns - record.renew_ns
+    return life.is_over or 0 < life.idle_ttl_ns <= now_ns - record.renew_ns
 
 
 def end_ns(record: Record) -> int | None:
@@ -126,20 +151,34 @@ def create(record: Record | None, request: CreateRequest, now: Moment, retention
 
     Raises:
       SessionExists: a live session of this id was created by another request.
+      SessionClaimed: this request created it, and another caller has claimed it.
       SessionDeleted, SessionExpired: this request created a session that has ended.
     """
-    if record is not None and not is_forgotten(record, now.store_ns, retention_ns):
-        if record.life.request_id == request.request_id:
-            return live(record, request.session, now.store_ns, retention_ns)
-        if not has_ended(record, now.store_ns):
-            raise errors.SessionExists(
-                f"{request.session}: exists already, at step {record.next_step}; attach to it, "
-                "or choose another id.",
-                session=request.session,
-                generation=record.life.generation,
-                next_step=record.next_step,
-            )
-    return _created(request, now)
+    found = created_by(record, request.session, request.request_id, now, retention_ns)
+    return _created(request, now) if found is None else found
+
+
+def created_by(
+    record: Record | None, session: str, request_id: str, now: Moment, retention_ns: int
+) -> Record | None:
+    """Returns the record of the session that a request created; None if it may create it now.
+
+    Raises:
+      SessionExists, SessionClaimed, SessionDeleted, SessionExpired: see `create`.
+    """
+    if record is None or is_forgotten(record, now.store_ns, retention_ns):
+        return None
+    if record.life.request_id == request_id:
+        return _begun(record, session, now, retention_ns)
+    if has_ended(record, now.store_ns):
+        return None
+    raise errors.SessionExists(
+        f"{session}: exists already, at step {record.next_step}; attach to it, or choose "
+        "another id.",
+        session=session,
+        generation=record.life.generation,
+        next_step=record.next_step,
+    )
 
 
 def begin(record: Record | None, request: CreateRequest, now: Moment, retention_ns: int) -> Record:
@@ -151,19 +190,34 @@ def begin(record: Record | None, request: CreateRequest, now: Moment, retention_
     Raises:
       SessionDeleted, SessionExpired: this request began a life that has ended.
       SessionRestarted: this request began the life before this one.
+      SessionClaimed: another caller has claimed the life that it began.
     """
     if record is None or is_forgotten(record, now.store_ns, retention_ns):
         return _created(request, now)
-    begun_by = record.life.request_id
-    if begun_by == request.request_id:
-        return live(record, request.session, now.store_ns, retention_ns)
-    if record.life.follows == request.request_id:
-        raise restarted(record, request.session, request.generation)
-    return _created(request, now, follows=begun_by)
+    life = record.life
+    if life.request_id == request.request_id:
+        return _begun(record, request.session, now, retention_ns)
+    if life.follows == request.request_id:
+        raise superseded(record, request.session, request.generation)
+    past = () if has_ended(record, now.store_ns) else _past(life, "begun")
+    return _created(request, now, follows=life.request_id, past=past)
 
 
-def _created(request: CreateRequest, now: Moment, follows: str = "") -> Record:
+def _begun(record: Record, session: str, now: Moment, retention_ns: int) -> Record:
+    """Returns the life that a request has begun, if it is still its caller's."""
+    found = live(record, session, now.store_ns, retention_ns)
+    check_unclaimed(found, session)
+    return found
+
+
+def _created(
+    request: CreateRequest,
+    now: Moment,
+    follows: str = "",
+    past: tuple[Generation, ...] = (),
+) -> Record:
     """Returns the record of a new session, or of a new life of one."""
+    start, origin = request.start, request.origin
     life = Life(
         generation=request.generation,
         create_wall_ns=now.wall_ns,
@@ -172,7 +226,7 @@ def _created(request: CreateRequest, now: Moment, follows: str = "") -> Record:
         window=request.window,
         max_step_count=request.max_step_count,
         sensor_count=request.sensor_count,
-        state_size=len(request.state) // (4 * request.series_count),
+        state_size=len(start.state) // (4 * request.series_count),
         output_count=request.output_count,
         model=request.model,
         model_version=request.model_version,
@@ -180,26 +234,36 @@ def _created(request: CreateRequest, now: Moment, follows: str = "") -> Record:
         request_id=request.request_id,
         labels=request.labels,
         follows=follows,
+        past=past,
+        origin_step=0 if origin is None else origin.step,
+        origin_history="" if origin is None else origin.histories[-history.SIZE :].hex(),
+        origin_numerics="" if origin is None else origin.numerics.hex(),
     )
     return Record(
         life,
-        kept=0,
-        next_step=0,
+        kept=len(start.histories) // history.SIZE - 1,
+        next_step=start.step,
         renew_ns=now.store_ns,
         renew_wall_ns=now.wall_ns,
-        numerics_start_step=0,
-        numerics=request.numerics,
-        state=request.state,
-        histories=history.START,
-        outputs=b"",
+        numerics_start_step=start.step,
+        numerics=start.numerics,
+        state=start.state,
+        histories=start.histories,
+        outputs=start.outputs,
+        origin=b"" if origin is None else origin.state,
     )
+
+
+def _past(life: Life, end: str) -> tuple[Generation, ...]:
+    """Returns the generations that are over once a life's own has ended so."""
+    return (*life.past, Generation(life.generation, end))[-_PAST:]
 
 
 def touch(record: Record, session: str, generation: int, now: Moment) -> Record:
     """Returns the record of a live session, renewed.
 
     Raises:
-      SessionRestarted: the request means another generation.
+      SessionRestarted, SessionClaimed: the request means another generation.
     """
     check_generation(record, session, generation)
     return _renewed(record, now)
@@ -210,37 +274,146 @@ def reset(
     session: str,
     generation: int,
     request_id: str,
-    begin: Callable[[Record], tuple[int, bytes, bytes]],
+    new_generation: int,
+    cells_start: Callable[[Record], Start],
     now: Moment,
 ) -> Record:
     """Returns the record of a live session at the start of a new life.
+
+    That is the state with which it was created, and the step.
 
     Args:
       record: of a live session.
       session: its id.
       generation: the life that is to end.
       request_id: identifies the request; its repetition returns the life it began.
-      begin: gives a new life's generation, initial state and numerics digest.
+      new_generation: the one that begins.
+      cells_start: gives the cell's own beginning, for a session that was created with it.
       now: the moment to which the session is renewed.
 
     Raises:
-      SessionRestarted: the request means another generation.
+      SessionRestarted, SessionClaimed: the request means another generation.
     """
     if record.life.reset_request_id == request_id:
         return record
     check_generation(record, session, generation)
-    new_generation, state, numerics = begin(record)
+    start = origin_of(record) or cells_start(record)
     return _renewed(record, now)._replace(
         life=dataclasses.replace(
-            record.life, generation=new_generation, reset_request_id=request_id
+            record.life,
+            generation=new_generation,
+            past=_past(record.life, "reset"),
+            reset_request_id=request_id,
+            claim_request_id="",
+            is_claimed=False,
         ),
         kept=0,
-        next_step=0,
-        numerics_start_step=0,
-        numerics=numerics,
-        state=state,
-        histories=history.START,
+        next_step=start.step,
+        numerics_start_step=start.step,
+        numerics=start.numerics,
+        state=start.state,
+        histories=start.histories,
         outputs=b"",
+    )
+
+
+def origin_of(record: Record) -> Start | None:
+    """Returns what a live session was created with; None where that is its cell's beginning."""
+    life = record.life
+    if not life.has_origin:
+        return None
+    return Start(
+        numerics=bytes.fromhex(life.origin_numerics),
+        state=record.origin,
+        step=life.origin_step,
+        histories=bytes.fromhex(life.origin_history),
+    )
+
+
+def fork(record: Record, session: str, generation: int, step: int | None) -> Start:
+    """Returns what a fork of a live session begins with: its state, and an empty window.
+
+    Args:
+      record: of the session.
+      session: its id.
+      generation: the one that is meant.
+      step: where it must stand; None for wherever it does.
+
+    Raises:
+      SessionRestarted, SessionClaimed: another generation is meant.
+      ArgumentInvalid, StepStale, StepGap: it does not stand at the step.
+    """
+    check_generation(record, session, generation)
+    check_step(record, session, step)
+    last = record.history_before(record.next_step)
+    return Start(record.numerics, record.state, record.next_step, last)
+
+
+def check_step(record: Record, session: str, step: int | None) -> None:
+    """Raises unless a session stands at a step.
+
+    Raises:
+      ArgumentInvalid: the step is negative.
+      StepStale: the session is beyond it.
+      StepGap: it is not there yet.
+    """
+    here = record.next_step
+    if step is None or step == here:
+        return
+    if step < 0:
+        raise errors.ArgumentInvalid(
+            f"{session}: step: got {step}, expected 0 or more.", field="step", got=step
+        )
+    numbers = {"session": session, "first_step": step, "next_step": here}
+    if step > here:
+        raise errors.StepGap(
+            f"{session}: got step {step}, but the session is at {here}; send it again once it is "
+            "there, or name no step.",
+            **numbers,
+        )
+    raise errors.StepStale(
+        f"{session}: got step {step}, but the session is at {here} already, and keeps no earlier "
+        "state.",
+        window_start_step=here - record.kept,
+        **numbers,
+    )
+
+
+def claim(
+    record: Record,
+    session: str,
+    generation: int | None,
+    request_id: str,
+    new_generation: int,
+    now: Moment,
+) -> Record:
+    """Returns the record of a live session that is handed over: all but its generation goes on.
+
+    Args:
+      record: of a live session.
+      session: its id.
+      generation: the one that the claimant saw; None for whichever lives.
+      request_id: identifies the request; while the generation lives that it began, its
+        repetition returns that.
+      new_generation: the one that begins.
+      now: the moment to which the session is renewed.
+
+    Raises:
+      SessionRestarted, SessionClaimed: the request means another generation.
+    """
+    if record.life.claim_request_id == request_id:
+        return record
+    if generation is not None:
+        check_generation(record, session, generation)
+    return _renewed(record, now)._replace(
+        life=dataclasses.replace(
+            record.life,
+            generation=new_generation,
+            past=_past(record.life, "claimed"),
+            reset_request_id="",
+            claim_request_id=request_id,
+            is_claimed=True,
+        )
     )
 
 
@@ -252,11 +425,12 @@ def delete(
     Raises:
       SessionUnknown, SessionDeleted, SessionExpired: it is not alive, and this is not
         the repetition of its deletion.
-      SessionRestarted: the request means another generation.
+      SessionRestarted, SessionClaimed: the request means another generation.
     """
     if (
         record is not None
         and record.life.is_deleted
+        and not record.life.move_request_id
         and record.life.generation == generation
         and not is_forgotten(record, now.store_ns, retention_ns)
     ):
@@ -274,14 +448,44 @@ def end(
     Raises:
       SessionUnknown, SessionDeleted, SessionExpired: it is not alive, and this is not
         the repetition of its end.
-      SessionRestarted: the request means another generation.
+      SessionRestarted, SessionClaimed: the request means another generation.
     """
     if record is not None and record.life.is_deleted:
         return delete(record, session, generation, now, retention_ns)
     record = live(record, session, now.store_ns, retention_ns)
     check_generation(record, session, generation)
     life = dataclasses.replace(_deleted(record.life, now), state_size=0)
-    return record._replace(life=life, state=b"")
+    return record._replace(life=life, state=b"", origin=b"")
+
+
+def move(
+    record: Record | None,
+    session: str,
+    generation: int,
+    request_id: str,
+    now: Moment,
+    retention_ns: int,
+) -> Record:
+    """Returns the tombstone of a session that was exported, and goes on elsewhere.
+
+    All of it is kept for the retention, so that a repetition of the request exports it again.
+
+    Raises:
+      SessionUnknown, SessionDeleted, SessionExpired, SessionMoved: it is not alive, and this
+        is not the repetition of its export.
+      SessionRestarted, SessionClaimed: the request means another generation.
+    """
+    if (
+        record is not None
+        and record.life.move_request_id == request_id
+        and record.life.generation == generation
+        and not is_forgotten(record, now.store_ns, retention_ns)
+    ):
+        return record
+    record = live(record, session, now.store_ns, retention_ns)
+    check_generation(record, session, generation)
+    life = dataclasses.replace(_deleted(record.life, now), move_request_id=request_id)
+    return record._replace(life=life)
 
 
 def remembered(record: Record | None, session: str, now_ns: int, retention_ns: int) -> Record:
@@ -308,6 +512,7 @@ def _buried(record: Record, life: Life) -> Record:
         state=b"",
         histories=record.history_before(record.next_step),
         outputs=b"",
+        origin=b"",
     )
 
 
@@ -326,6 +531,15 @@ def _ended(
     if record is None or is_forgotten(record, now_ns, retention_ns):
         return errors.SessionUnknown(
             f"{session}: no such session; create it first.", session=session
+        )
+    if record.life.move_request_id:
+        return errors.SessionMoved(
+            f"{session}: was exported and ended after {record.next_step} steps; go on where that "
+            "was imported.",
+            session=session,
+            generation=record.life.generation,
+            next_step=record.next_step,
+            move_time_ns=record.life.delete_wall_ns,
         )
     if record.life.is_deleted:
         return errors.SessionDeleted(
@@ -347,18 +561,46 @@ def _ended(
 
 
 def check_generation(record: Record, session: str, generation: int) -> None:
-    """Raises SessionRestarted unless the generation is the record's."""
+    """Raises SessionRestarted or SessionClaimed unless the generation is the record's."""
     if generation != record.life.generation:
-        raise restarted(record, session, generation)
+        raise superseded(record, session, generation)
 
 
-def restarted(record: Record, session: str, generation: int) -> errors.SessionRestarted:
-    """Returns the answer to a request that means another generation."""
+def check_unclaimed(record: Record, session: str) -> None:
+    """Raises SessionClaimed for a request without a generation, if another caller has claimed it.
+
+    Whoever names no generation might be the one from whom the session was taken.
+    """
+    if record.life.is_claimed:
+        raise errors.SessionClaimed(
+            f"{session}: was claimed, and is at step {record.next_step} of generation "
+            f"{record.life.generation}, which the request does not name; claim it anew to go on "
+            "with it.",
+            session=session,
+            generation=record.life.generation,
+            next_step=record.next_step,
+        )
+
+
+def superseded(
+    record: Record, session: str, generation: int
+) -> errors.SessionRestarted | errors.SessionClaimed:
+    """Returns the answer to a request that means another generation than the current one."""
+    numbers = {
+        "session": session,
+        "got_generation": generation,
+        "generation": record.life.generation,
+        "next_step": record.next_step,
+    }
+    now = f"is now {record.life.generation}, at step {record.next_step}"
+    if Generation(generation, "claimed") in record.life.past:
+        return errors.SessionClaimed(
+            f"{session}: got generation {generation}, but another caller has claimed the session, "
+            f"which {now}; claim it anew to go on with it.",
+            **numbers,
+        )
     return errors.SessionRestarted(
-        f"{session}: got generation {generation}, but the session was restarted and is now "
-        f"{record.life.generation}, at step {record.next_step}; attach to it anew.",
-        session=session,
-        got_generation=generation,
-        generation=record.life.generation,
-        next_step=record.next_step,
+        f"{session}: got generation {generation}, but the session was restarted and {now}; "
+        "attach to it anew.",
+        **numbers,
     )

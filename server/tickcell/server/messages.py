@@ -12,21 +12,27 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from tickcell import wire
 from tickcell.model import ids
-from tickcell.server import errors, owners
+from tickcell.server import errors, exports, lives, owners
 from tickcell.server.catalogue import MAX_ORDER
 from tickcell.server.config import NANOSECONDS
 from tickcell.server.life_requests import Creation
+from tickcell.server.preview import PreviewRequest
 from tickcell.v1 import model_service_pb2, session_service_pb2
 from tickcell.wire import history
 from tickcell.wire.stream_codec import StepFields
 
 if TYPE_CHECKING:
+    from tickcell.server.caller import Caller
     from tickcell.server.catalogue import ServedModel
     from tickcell.server.config import Config
     from tickcell.server.model_versions import ModelVersion
+    from tickcell.server.preview import Previewed
     from tickcell.server.record import Record
     from tickcell.server.rounds import Stepped
     from tickcell.server.store.contract import Key
+
+    # What asks for a new session.
+    _Creating = session_service_pb2.CreateSessionRequest | session_service_pb2.ForkSessionRequest
 
 DOMAIN = "tickcell"
 
@@ -114,16 +120,63 @@ def answer(asked: StepFields, answered: Stepped) -> bytes:
     return encoded
 
 
-def session_id(text: str) -> str:
-    """Returns a session's id if it is well formed.
+def outputs(session: str, kept: Stepped, store_id: str) -> bytes:
+    """Returns the encoded response to a request for outputs of the window."""
+    encoded: bytes = wire.GetOutputsResponse(
+        session=session,
+        generation=kept.generation,
+        first_step=kept.first_step,
+        step_count=kept.stored,
+        outputs=kept.outputs,
+        history=kept.history,
+        store_id=store_id,
+    ).SerializeToString()
+    return encoded
+
+
+def preview(message: Any, caller: Caller) -> PreviewRequest:
+    """Reads a request for a preview, parsed as its twin.
+
+    Raises:
+      ArgumentInvalid: the id is malformed, or generation or step is missing.
+    """
+    session = session_id(message.session)
+    meant = generation(message)
+    if not message.HasField("step"):
+        raise errors.ArgumentInvalid(
+            f"{session}: step: is missing; a preview names the step at which the session stands.",
+            session=session,
+            field="step",
+        )
+    branches = message.branch_count or 1
+    key = caller.key(session)
+    return PreviewRequest(key, meant, message.step, branches, message.step_count, message.frames)
+
+
+def previewed(asked: PreviewRequest, answered: Previewed, store_id: str) -> bytes:
+    """Returns the encoded response to a request for a preview."""
+    encoded: bytes = wire.PreviewStepsResponse(
+        session=asked.session,
+        generation=answered.generation,
+        step=asked.first_step,
+        branch_count=asked.branch_count,
+        step_count=asked.step_count,
+        outputs=answered.outputs,
+        store_id=store_id,
+    ).SerializeToString()
+    return encoded
+
+
+def session_id(text: str, field: str = "session") -> str:
+    """Returns a session's id, which is in some field, if it is well formed.
 
     Raises:
       ArgumentInvalid: it is not.
     """
     if not ids.is_id(text):
         raise errors.ArgumentInvalid(
-            f"session: got {text[:80]!r}, expected {ids.EXPECTED}.",
-            field="session",
+            f"{field}: got {text[:80]!r}, expected {ids.EXPECTED}.",
+            field=field,
             got=text[:80],
         )
     return text
@@ -146,20 +199,39 @@ def request_id(text: str) -> str:
         ) from error
 
 
-def generation(message: Any) -> int:
-    """Returns the generation that a request names.
+def generation(message: Any, field: str = "generation") -> int:
+    """Returns the generation that a request names in some field.
 
     Raises:
       ArgumentInvalid: it names none.
     """
-    if message.generation <= 0:
+    named = int(getattr(message, field))
+    if named <= 0:
         raise errors.ArgumentInvalid(
-            f"generation: got {message.generation or 'none'}, expected that of the session, as "
-            "GetSession shows it.",
+            f"{field}: got {named or 'none'}, expected that of the session, as GetSession shows "
+            "it.",
+            field=field,
+            got=named,
+        )
+    return named
+
+
+def claimed_generation(message: session_service_pb2.ClaimSessionRequest) -> int | None:
+    """Returns the generation that a claim names; None if it means whichever lives.
+
+    Raises:
+      ArgumentInvalid: it names none and does not mean that, or one beside that.
+    """
+    if not message.force:
+        return generation(message)
+    if message.generation:
+        raise errors.ArgumentInvalid(
+            f"generation: got {message.generation} beside force, which claims whichever "
+            "generation lives; leave out one of the two.",
             field="generation",
             got=message.generation,
         )
-    return int(message.generation)
+    return None
 
 
 def creation(message: session_service_pb2.CreateSessionRequest, config: Config) -> Creation:
@@ -174,21 +246,99 @@ def creation(message: session_service_pb2.CreateSessionRequest, config: Config) 
     series = message.series_count or 1
     _check_range("window_step_count", window, 1, limits.max_window)
     _check_range("series_count", series, 1, limits.max_request_rows)
-    if ids.is_reserved(message.session):
-        raise errors.ArgumentInvalid(
-            f"session: got {message.session}, which is kept for a sequence of the Open Inference "
-            "Protocol; choose another id.",
-            field="session",
-            got=message.session,
-        )
     return Creation(
-        session=session_id(message.session or identifier),
+        session=_new_session_id(message.session or identifier),
         request_id=identifier,
         series_count=series,
         window=window,
         idle_ttl_ns=_idle_ttl_ns(message, config),
         labels=_labels(message),
     )
+
+
+def initial_state(
+    message: session_service_pb2.CreateSessionRequest, model: ServedModel
+) -> lives.Start | None:
+    """Returns what a session is to begin with; None for the cell's own beginning.
+
+    The series that the tensors have are the session's, where it names none.
+
+    Raises:
+      ArgumentInvalid: the tensors are not those of the model's state.
+    """
+    given = message.initial_state_tensors
+    if not given:
+        return None
+    series = message.series_count or next(iter(given[0].dimensions), 1)
+    message.series_count = series
+    try:
+        state = exports.packed(given, model.cell.interface, max(1, series))
+    except exports.StateError as error:
+        raise errors.ArgumentInvalid(
+            f"initial_state_tensors: {error}.",
+            field="initial_state_tensors",
+            got=error.got,
+            expected=error.expected,
+        ) from error
+    return lives.Start(model.numerics, state)
+
+
+def fill_from_export(
+    message: session_service_pb2.CreateSessionRequest, content: session_service_pb2.SessionContent
+) -> None:
+    """Fills in what a request for a new session leaves to its export.
+
+    Raises:
+      ArgumentInvalid: it names another model, version or number of series, or a state beside.
+    """
+    if message.initial_state_tensors:
+        raise errors.ArgumentInvalid(
+            "initial_state_tensors: are given beside an export, which has a state; leave out one "
+            "of the two.",
+            field="initial_state_tensors",
+        )
+    for field in ("model", "model_version", "series_count"):
+        named, own = getattr(message, field), getattr(content, field)
+        if named and named != own:
+            named, own = str(named)[:80], str(own)[:80]
+            raise errors.ArgumentInvalid(
+                f"{field}: got {named!r}, expected {own!r} as in the export, or nothing.",
+                field=field,
+                got=named,
+                expected=own,
+            )
+        setattr(message, field, own)
+    message.window_step_count = message.window_step_count or content.window_step_count
+    if not message.labels:
+        message.labels.update(content.labels)
+
+
+def fork(message: session_service_pb2.ForkSessionRequest, config: Config) -> Creation:
+    """Reads a request for a fork; its series and its window are its source's.
+
+    Raises:
+      ArgumentInvalid: a field is malformed or out of its range.
+    """
+    identifier = request_id(message.request_id)
+    return Creation(
+        session=_new_session_id(message.session or identifier),
+        request_id=identifier,
+        series_count=0,
+        window=0,
+        idle_ttl_ns=_idle_ttl_ns(message, config),
+        labels=_labels(message),
+    )
+
+
+def _new_session_id(text: str) -> str:
+    if ids.is_reserved(text):
+        raise errors.ArgumentInvalid(
+            f"session: got {text}, which is kept for a sequence of the Open Inference "
+            "Protocol; choose another id.",
+            field="session",
+            got=text,
+        )
+    return session_id(text)
 
 
 def page(message: Any) -> tuple[str, int]:
@@ -246,6 +396,7 @@ def session(key: Key, record: Record, store_id: str) -> session_service_pb2.Sess
         history=record.history_before(record.next_step),
         store_id=store_id,
         owner=key.owner,
+        origin_step=life.origin_step,
     )
     if record.expire_wall_ns is not None:
         message.expire_time.CopyFrom(_timestamp(record.expire_wall_ns))
@@ -330,7 +481,7 @@ def _check_range(field: str, got: int, lowest: int, highest: int) -> None:
         )
 
 
-def _idle_ttl_ns(message: session_service_pb2.CreateSessionRequest, config: Config) -> int:
+def _idle_ttl_ns(message: _Creating, config: Config) -> int:
     """Returns the time to live that is asked for; 0 means never."""
     if not message.HasField("idle_ttl_duration"):
         return 0 if message.never_expires else round(config.idle_ttl_s * NANOSECONDS)
@@ -352,7 +503,7 @@ def _idle_ttl_ns(message: session_service_pb2.CreateSessionRequest, config: Conf
     return asked_ns
 
 
-def _labels(message: session_service_pb2.CreateSessionRequest) -> dict[str, str]:
+def _labels(message: _Creating) -> dict[str, str]:
     labels = dict(message.labels)
     _check_range("labels", len(labels), 0, _MAX_LABELS)
     for key, value in labels.items():

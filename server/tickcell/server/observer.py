@@ -17,6 +17,7 @@ from tickcell.server.computing import Begun
 from tickcell.server.health import Health
 from tickcell.server.histogram import Histogram
 from tickcell.server.life_requests import Begin, Bury, Create, Delete, End, Reset
+from tickcell.server.state_requests import Claim, CreateFrom, Move
 from tickcell.server.store.contract import Counts, Sizes
 
 if TYPE_CHECKING:
@@ -52,22 +53,23 @@ class ModelCounts:
       applied: steps that were computed and committed.
       repeated: steps that had been applied before, and were answered from the window.
       created: sessions.
-      deleted, expired, replaced: sessions, by how they ended.
+      deleted, expired, moved, replaced: sessions, by how they ended.
+      claimed: lives that ended since their session was handed over.
       reset: lives that ended for another to begin in the same session.
       compute: how long one call of the cell took.
       tick: how long a request of one step took, from its being read to its answer.
     """
 
     __slots__ = (
-        *("applied", "compute", "created", "deleted", "expired"),
-        *("model", "repeated", "replaced", "reset", "tick", "version"),
+        *("applied", "claimed", "compute", "created", "deleted", "expired"),
+        *("model", "moved", "repeated", "replaced", "reset", "tick", "version"),
     )
 
     def __init__(self, model: str, version: str) -> None:
         self.model, self.version = model, version
         self.applied = self.repeated = 0
-        self.created = self.reset = 0
-        self.deleted = self.expired = self.replaced = 0
+        self.created = self.claimed = self.reset = 0
+        self.deleted = self.expired = self.moved = self.replaced = 0
         self.compute = Histogram(TIME_BOUNDS_NS)
         self.tick = Histogram(TIME_BOUNDS_NS)
 
@@ -196,7 +198,7 @@ class Observer:
         changed: list[Computed] = []
         for item in begun:
             if isinstance(item, Begun):
-                request, _, found, _, _, _, _, stored, _ = item
+                request, _, found, _, _, _, _, stored, _, _ = item
                 rows += (request.step_count - stored) * found.life.series_count
             else:
                 changed.append(item)
@@ -261,12 +263,12 @@ class Observer:
         return self.counts_of(life.fingerprint, life.model, life.model_version)
 
     def _life_changed(self, item: Computed, request: Request) -> None:
-        """Counts a session that was created, reset or ended."""
+        """Counts a session that was created, claimed, reset or ended."""
         if item.record is None:
             return
         counts = self._of_life(item.record.life)
         match request:
-            case Create() | Begin():
+            case Create() | CreateFrom() | Begin():
                 counts.created += 1
                 expected = item.change.expected
                 if item.change.was_live and expected is not None:
@@ -276,9 +278,13 @@ class Observer:
                     else:
                         # One that had expired had this id, and its end is noticed only now.
                         before.expired += 1
+            case Claim():
+                counts.claimed += 1
             case Reset():
                 counts.reset += 1
             case Delete() | End():
                 counts.deleted += 1
+            case Move():
+                counts.moved += 1
             case Bury():
                 counts.expired += 1

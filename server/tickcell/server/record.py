@@ -3,6 +3,7 @@
     header     fixed: version, indices, times of renewal, numerics
     life       JSON: what no step changes
     state      [B, S] float32
+    origin     [B, S] float32, where a reset returns to another state than the cell's own
     histories  before the oldest step in the window, and after each step in it
     outputs    [B, O] float32 per step in the window, oldest first
     checksum   CRC-32 of owner and session, and of all before it
@@ -14,8 +15,9 @@ the bytes for those of the next record, whole.
 
 A record grows at the end of its header and in its life. Fields that a newer server put
 there are carried along unchanged, and those that are missing have their default. What an
-older server must not carry along without knowing it raises VERSION; magic, version and
-checksum stay where they are in every version, so that newer and damaged are told apart.
+older server must not carry along without knowing it raises the version, of the records
+that have it alone; magic, version and checksum stay where they are in every version, so
+that newer and damaged are told apart.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ from tickcell.wire import history
 if TYPE_CHECKING:
     from tickcell.server.clock import Moment
 
-VERSION = 1
+# The newest that is read. A record is written in the oldest that can say what it says.
+VERSION = 2
 
 _MAGIC = b"tc"
 # Magic, version, bytes of the header and of the life; then the fields of `Record`.
@@ -46,6 +49,18 @@ _INTACT = zlib.crc32(_CHECKSUM.pack(zlib.crc32(b"")))
 
 # Up to here, Python's own search is quicker than a call into numpy.
 _FEW_BYTES = 128 * 4
+
+
+class Generation(NamedTuple):
+    """A generation of a session that is over.
+
+    Attributes:
+      id: identifies it.
+      end: how it ended: `claimed`, `reset`, `begun` anew.
+    """
+
+    id: int
+    end: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,6 +88,15 @@ class Life:
       labels: the caller's own notes.
       follows: the call that began the life before, if this one was begun in its place; see
         `lives.begin`.
+      past: the last generations before this one, oldest first.
+      claim_request_id: of the call that began this generation, if that was a claim.
+      is_claimed: whether it was claimed since it was created, reset or begun; then a step
+        names its generation.
+      origin_step: the step to which a reset returns.
+      origin_history: the history before that step, in hexadecimal; "" of the cell's own
+        beginning, which a record does not keep.
+      origin_numerics: the numerics digest under which its state was computed, likewise.
+      move_request_id: of the call that exported and ended the session.
       unknown: the fields of a newer server, by name.
     """
 
@@ -94,16 +118,29 @@ class Life:
     reset_request_id: str = ""
     labels: dict[str, str] = dataclasses.field(default_factory=dict)
     follows: str = ""
+    past: tuple[Generation, ...] = ()
+    claim_request_id: str = ""
+    is_claimed: bool = False
+    origin_step: int = 0
+    origin_history: str = ""
+    origin_numerics: str = ""
+    move_request_id: str = ""
     unknown: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def encoded(self) -> bytes:
         """The life's bytes."""
         known = {name: getattr(self, name) for name in _LIFE_FIELDS}
-        # Most lives have none, and a record from before there was one stays as it is.
-        if not self.follows:
-            del known["follows"]
+        for name, default in _ADDED_FIELDS.items():
+            # Most lives have none, and a record from before there was one stays as it is.
+            if known[name] == default:
+                del known[name]
         return json.dumps(known | self.unknown, separators=(",", ":")).encode()
+
+    @functools.cached_property
+    def version(self) -> int:
+        """The version of its record: 2 where it has what version 1 would carry along wrongly."""
+        return 2 if self.is_claimed or self.has_origin or self.move_request_id else 1
 
     @functools.cached_property
     def frame_size(self) -> int:
@@ -116,18 +153,42 @@ class Life:
         return 4 * self.series_count * self.output_count
 
     @property
+    def has_origin(self) -> bool:
+        """Whether a reset returns to another state than the cell's own beginning."""
+        return self.origin_history != ""
+
+    @property
     def full_size(self) -> int:
-        """The bytes of state and window once the window is full, which each step rewrites."""
-        state_size = 4 * self.series_count * self.state_size
+        """The bytes of states and window once the window is full, which each step rewrites."""
+        state_size = 4 * self.series_count * self.state_size * (1 + self.has_origin)
         return state_size + history.SIZE + self.window * (history.SIZE + self.output_size)
+
+    def wider(self, times: int) -> Life:
+        """Returns a life of so many times the series."""
+        return dataclasses.replace(self, series_count=self.series_count * times)
+
+    @functools.cached_property
+    def is_over(self) -> bool:
+        """Whether somebody has ended the session, or noticed its end: it is a tombstone."""
+        return self.state_size == 0 or self.move_request_id != ""
 
     @property
     def is_deleted(self) -> bool:
-        """Whether the session was deleted."""
+        """Whether the session was deleted, or moved elsewhere."""
         return self.delete_ns is not None
 
 
 _LIFE_FIELDS = tuple(field.name for field in dataclasses.fields(Life) if field.name != "unknown")
+_ADDED_FIELDS: dict[str, Any] = {
+    "follows": "",
+    "past": (),
+    "claim_request_id": "",
+    "is_claimed": False,
+    "origin_step": 0,
+    "origin_history": "",
+    "origin_numerics": "",
+    "move_request_id": "",
+}
 
 
 class Record(NamedTuple):
@@ -146,6 +207,8 @@ class Record(NamedTuple):
         and after each step in it.
       outputs: `kept` times `[B, O]` float32, little-endian, oldest first.
       unknown: what a newer server has at the end of the header.
+      origin: `[B, S]` float32, the state to which a reset returns; empty for the cell's own
+        initial state.
     """
 
     life: Life
@@ -159,6 +222,7 @@ class Record(NamedTuple):
     histories: bytes
     outputs: bytes
     unknown: bytes = b""
+    origin: bytes = b""
 
     @property
     def expire_wall_ns(self) -> int | None:
@@ -181,10 +245,10 @@ def encode(key: tuple[str, str], record: Record) -> bytes:
       key: the owner and the session of the record.
       record: what to encode.
     """
-    life, *fields, state, histories, outputs, unknown = record
+    life, *fields, state, histories, outputs, unknown, origin = record
     encoded = life.encoded
-    header = _HEADER.pack(_MAGIC, VERSION, _HEADER.size + len(unknown), len(encoded), *fields)
-    body = b"".join((header, unknown, encoded, state, histories, outputs))
+    header = _HEADER.pack(_MAGIC, life.version, _HEADER.size + len(unknown), len(encoded), *fields)
+    body = b"".join((header, unknown, encoded, state, origin, histories, outputs))
     return body + _CHECKSUM.pack(zlib.crc32(body, _crc_of(key)))
 
 
@@ -217,16 +281,19 @@ def decode(key: tuple[str, str], encoded: bytes) -> Record:
     kept = fields[0]
     outputs_start = end - life.output_size * kept
     histories_start = outputs_start - history.SIZE * (kept + 1)
-    if kept < 0 or histories_start != life_end + 4 * life.series_count * life.state_size:
+    origin_start = life_end + 4 * life.series_count * life.state_size
+    state_size = origin_start - life_end
+    if kept < 0 or histories_start != origin_start + state_size * life.has_origin:
         raise _damaged(key, "is not as long as its life says", encoded)
     return Record._make(
         (
             life,
             *fields,
-            encoded[life_end:histories_start],
+            encoded[life_end:origin_start],
             encoded[histories_start:outputs_start],
             encoded[outputs_start:end],
             encoded[_HEADER.size : header_size],
+            encoded[origin_start:histories_start],
         )
     )
 
@@ -255,6 +322,8 @@ def _decode_life(encoded: bytes) -> Life | None:
     try:
         unknown = json.loads(encoded)
         known = {name: unknown.pop(name) for name in _LIFE_FIELDS if name in unknown}
+        if "past" in known:
+            known["past"] = tuple(Generation(*each) for each in known["past"])
         return Life(**known, unknown=unknown)
     except (ValueError, TypeError):
         return None
@@ -316,6 +385,7 @@ def advance(
         old_histories,
         old_outputs,
         unknown,
+        origin,
     ) = record
     steps = len(histories) // history.SIZE
     dropped = max(0, kept + steps - life.window)
@@ -331,4 +401,5 @@ def advance(
         old_histories[history.SIZE * dropped :] + histories,
         old_outputs[life.output_size * dropped :] + outputs,
         unknown,
+        origin,
     )

@@ -19,9 +19,10 @@ import logging
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from tickcell.server import computing, errors, lives, record, rules
+from tickcell.server import computing, errors, lives, preview, record, rules
 from tickcell.server.computing import Begun, Call, Result, Stretch
 from tickcell.server.heads import NOTHING, Head
+from tickcell.server.preview import Previewed, PreviewRequest
 from tickcell.server.record import Record
 from tickcell.server.room import Count, Room
 from tickcell.server.rules import StepRequest
@@ -73,7 +74,7 @@ class LifeRequest(Protocol):
         ...
 
 
-Request = StepRequest | LifeRequest
+Request = StepRequest | PreviewRequest | LifeRequest
 
 
 class Load(NamedTuple):
@@ -113,7 +114,7 @@ class Stepped(NamedTuple):
 
 
 # A life request is answered with the record that is there then.
-Answer = Stepped | Record | None | errors.TickcellError
+Answer = Stepped | Previewed | Record | None | errors.TickcellError
 
 
 class Computed(NamedTuple):
@@ -207,7 +208,7 @@ def finish(
             steps.append(item)
         else:
             computed.append(item)
-    outcomes: list[Computed | errors.TickcellError] = []
+    outcomes: list[Computed | Previewed | errors.TickcellError] = []
     try:
         results = yield from computing.compute(steps)
         for step, result in zip(steps, results, strict=True):
@@ -286,6 +287,9 @@ def _decide(
     try:
         if isinstance(request, StepRequest):
             return _decide_step(request, head, policy, now, is_proven)
+        if isinstance(request, PreviewRequest):
+            # A preview has no commit by which a head could be proven.
+            return _decide_preview(request, head, policy, now) if is_proven else None
         return _decide_life(request, head, policy, now, is_proven)
     except errors.TickcellError as error:
         return error
@@ -319,6 +323,19 @@ def _decide_step(
     return Begun(request, head.encoded, found, is_proven, now, model, first_step, stored, histories)
 
 
+def _decide_preview(request: PreviewRequest, head: Head, policy: Policy, now: Moment) -> Begun:
+    """Tells how a preview is to be computed."""
+    session = request.session
+    found = lives.live(head.record, session, now.store_ns, policy.retention_ns)
+    preview.check(found, request, policy.limits)
+    model = policy.catalogue.pinned_to(found, session)
+    if model.numerics != found.numerics and policy.is_strict:
+        raise rules.numerics_changed(found, model.numerics, session)
+    preview.check_readings(found, request, model)
+    wide, steps = preview.side_by_side(found, request)
+    return Begun(steps, head.encoded, wide, True, now, model, found.next_step, 0, b"", request)
+
+
 def _decide_life(
     request: LifeRequest, head: Head, policy: Policy, now: Moment, is_proven: bool
 ) -> Computed | Record | None:
@@ -335,14 +352,14 @@ def _decide_life(
 
 def _compute_each(
     steps: Sequence[Begun], failed: Exception
-) -> Generator[Call | Stretch, bytes, list[Computed | errors.TickcellError]]:
+) -> Generator[Call | Stretch, bytes, list[Computed | Previewed | errors.TickcellError]]:
     """Steps the cells for each alone, after they failed together."""
     if len(steps) == 1:
         return [refusal(steps[0].key, failed)]
     # One of them did it. Nothing was handed to the store yet: alone, each fails or
     # succeeds by itself.
     _log.warning("%d steps failed together, each runs alone: %r", len(steps), failed)
-    outcomes: list[Computed | errors.TickcellError] = []
+    outcomes: list[Computed | Previewed | errors.TickcellError] = []
     for step in steps:
         try:
             (result,) = yield from computing.compute([step])
@@ -352,14 +369,16 @@ def _compute_each(
     return outcomes
 
 
-def _advance(begun: Begun, result: Result) -> Computed | errors.OutputNotFinite:
+def _advance(begun: Begun, result: Result) -> Computed | Previewed | errors.OutputNotFinite:
     """Makes the record that follows, and the answer that holds once it is committed."""
-    request, encoded, found, is_proven, now, model, first_step, stored, histories = begun
+    request, encoded, found, is_proven, now, model, first_step, stored, histories, asked = begun
     new_outputs, state, is_finite = result
     # A state that is not finite would make every later output so, and is no state
     # from which a session could go on.
     if not is_finite:
         return rules.output_not_finite(found, request.key.session)
+    if asked is not None:
+        return Previewed(found.life.generation, preview.by_branch(asked, new_outputs))
     new = record.advance(
         found,
         state=state,

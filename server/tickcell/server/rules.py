@@ -74,7 +74,7 @@ def decide(
       history after each of the rest, which are new.
 
     Raises:
-      SessionRestarted: the request means another generation.
+      SessionRestarted, SessionClaimed: the request means another generation.
       FrameShape: the step count or the number of readings does not fit.
       FrameNotFinite: a reading is NaN or infinite.
       ArgumentInvalid: the first step is negative.
@@ -84,8 +84,8 @@ def decide(
         another frame.
     """
     life = record.life
-    if request.generation != life.generation and request.generation is not None:
-        raise lives.restarted(record, request.session, request.generation)
+    if request.generation != life.generation:
+        _check_meant(record, request)
     steps = request.step_count
     frames = request.frames
     if not (0 < steps <= life.max_step_count and len(frames) == steps * life.frame_size):
@@ -97,33 +97,67 @@ def decide(
     if first == expected or first is None:
         return expected, 0, _histories(record, request, expected)
     if first < 0:
-        raise errors.ArgumentInvalid(
-            f"{request.session}: first_step: got {first}, expected 0 or more.",
-            field="first_step",
-            got=first,
-        )
+        raise _negative(request.session, first)
     if first > expected:
-        raise errors.StepGap(
-            f"{request.session}: got first_step {first}, expected {expected}; resume at "
-            f"{expected}.",
-            session=request.session,
-            first_step=first,
-            next_step=expected,
-        )
+        raise _gap(request.session, first, expected)
     oldest = expected - record.kept
     if first < oldest:
-        raise errors.StepStale(
-            f"{request.session}: got first_step {first}, but the window begins at {oldest}; "
-            f"resume at {expected}.",
-            session=request.session,
-            first_step=first,
-            window_start_step=oldest,
-            next_step=expected,
-        )
+        raise _stale(request.session, first, oldest, expected)
     histories = _histories(record, request, first)
     stored = min(steps, expected - first)
     _check_frames(record, request, first, histories[: stored * history.SIZE])
     return first, stored, histories[stored * history.SIZE :]
+
+
+def _check_meant(record: Record, request: StepRequest) -> None:
+    """Raises SessionRestarted or SessionClaimed unless the request means whatever life there is."""
+    if request.generation is None:
+        lives.check_unclaimed(record, request.session)
+    else:
+        lives.check_generation(record, request.session, request.generation)
+
+
+def window_steps(
+    record: Record, session: str, first_step: int | None, step_count: int
+) -> tuple[int, int]:
+    """Returns which steps of the window are asked for: the first, and how many.
+
+    Args:
+      record: of a live session.
+      session: its id.
+      first_step: the first that is asked for; None for the oldest in the window.
+      step_count: how many; 0 for all from the first on, as far as one answer may have them.
+
+    Raises:
+      ArgumentInvalid: one of the two is negative, or more are asked for than one answer may have.
+      StepStale: the first has left the window.
+      StepGap: one of them was not applied yet.
+    """
+    life, end = record.life, record.next_step
+    if not 0 <= step_count <= life.max_step_count:
+        raise errors.ArgumentInvalid(
+            f"{session}: step_count: got {step_count}, expected 0 to {life.max_step_count}.",
+            session=session,
+            field="step_count",
+            got=step_count,
+            min=0,
+            max=life.max_step_count,
+        )
+    oldest = end - record.kept
+    first = oldest if first_step is None else first_step
+    if first < 0:
+        raise _negative(session, first)
+    if first + step_count > end:
+        raise errors.StepGap(
+            f"{session}: the steps from first_step {first} on that are asked for are not all "
+            f"applied; the next one is {end}.",
+            session=session,
+            first_step=first,
+            next_step=end,
+        )
+    if first < oldest:
+        raise _stale(session, first, oldest, end)
+    return first, step_count or min(end - first, life.max_step_count)
 
 
 def stored_outputs(record: Record, first_step: int, count: int) -> bytes:
@@ -153,6 +187,34 @@ def _histories(record: Record, request: StepRequest, first: int) -> bytes:
             next_step=record.next_step,
         )
     return history.chain(before, request.frames, request.step_count)
+
+
+def _negative(session: str, first_step: int) -> errors.ArgumentInvalid:
+    return errors.ArgumentInvalid(
+        f"{session}: first_step: got {first_step}, expected 0 or more.",
+        field="first_step",
+        got=first_step,
+    )
+
+
+def _gap(session: str, first_step: int, next_step: int) -> errors.StepGap:
+    return errors.StepGap(
+        f"{session}: got first_step {first_step}, expected {next_step}; resume at {next_step}.",
+        session=session,
+        first_step=first_step,
+        next_step=next_step,
+    )
+
+
+def _stale(session: str, first_step: int, oldest: int, next_step: int) -> errors.StepStale:
+    return errors.StepStale(
+        f"{session}: got first_step {first_step}, but the window begins at {oldest}; "
+        f"resume at {next_step}.",
+        session=session,
+        first_step=first_step,
+        window_start_step=oldest,
+        next_step=next_step,
+    )
 
 
 def _misshapen(life: Life, request: StepRequest) -> errors.FrameShape:

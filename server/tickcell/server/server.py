@@ -15,7 +15,9 @@ from tickcell.server.access import Access
 from tickcell.server.health_servicer import HEALTH_SERVICE, HealthServicer
 from tickcell.server.model_servicer import ModelServicer
 from tickcell.server.reflection_servicer import REFLECTION_SERVICE, ReflectionServicer
+from tickcell.server.seal import Seal
 from tickcell.server.session_servicer import SessionServicer
+from tickcell.server.state_servicer import StateServicer
 from tickcell.server.step_servicer import StepServicer
 from tickcell.server.streams import Streams
 
@@ -75,9 +77,11 @@ class Server:
         self._gate = calls.Gate(self._access, engine.observer)
         self._streams = Streams(self._gate, engine.observer, config.limits.max_streams)
         steps = StepServicer(self._gate, self._streams, engine)
-        lives = SessionServicer(self._gate, config, engine)
+        seal = Seal.of(config)
+        lives = SessionServicer(self._gate, config, engine, seal)
+        states = StateServicer(self._gate, config, engine, seal)
         self.services = {
-            SESSION_SERVICE: {**lives.methods(), **steps.methods()},
+            SESSION_SERVICE: {**lives.methods(), **states.methods(), **steps.methods()},
             MODEL_SERVICE: ModelServicer(self._gate, engine).methods(),
             **self._inference(),
         }

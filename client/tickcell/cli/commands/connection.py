@@ -58,6 +58,6 @@ def model(link: Link, name_and_version: str) -> Model:
     """
     name, _, version = name_and_version.partition(":")
     try:
-        return unary_calls.get_model(link, name, version)
+        return link.do(unary_calls.get_model, name, version)
     except (errors.ArgumentInvalidError, errors.ModelUnknownError) as error:
         raise click.ClickException(f"{error} Name one with --model NAME[:VERSION].") from error

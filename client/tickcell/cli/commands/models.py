@@ -49,10 +49,10 @@ def list_models(server: str, credentials: Credentials) -> None:
     with connection.link(server, credentials) as link:
         served = {
             (model.name, model.version, model.fingerprint): model
-            for model in unary_calls.list_models(link)
+            for model in link.do(unary_calls.list_models)
         }
         try:
-            versions = list(unary_calls.list_model_versions(link))
+            versions = list(link.do(unary_calls.list_model_versions))
         except errors.OperatorsOnlyError:
             rows += [(*place[:2], "ready", "-", *_facts(model)) for place, model in served.items()]
             versions = []
@@ -96,7 +96,7 @@ def show_model(name: str, version: str, server: str, credentials: Credentials) -
     tickcell models show drive 1
     """
     with connection.link(server, credentials) as link:
-        model = unary_calls.get_model(link, name, version)
+        model = link.do(unary_calls.get_model, name, version)
     facts = [
         ("model", f"{model.name} {model.version}"),
         ("fingerprint", model.fingerprint),
@@ -158,7 +158,7 @@ def load_model(name: str, version: str, server: str, credentials: Credentials) -
     tickcell models load drive 2
     """
     with connection.link(server, credentials) as link:
-        loaded = unary_calls.load_model(link, name, version)
+        loaded = link.do(unary_calls.load_model, name, version)
     click.echo(f"{loaded.name} {loaded.version}: new sessions get it ({loaded.fingerprint[:12]})")
 
 
@@ -177,7 +177,7 @@ def unload_model(name: str, version: str, server: str, credentials: Credentials)
     tickcell models unload drive 1
     """
     with connection.link(server, credentials) as link:
-        unloaded = unary_calls.unload_model(link, name, version)
+        unloaded = link.do(unary_calls.unload_model, name, version)
     for each in unloaded:
         click.echo(
             f"{each.name} {each.version}: takes no new sessions; live ones that go on: "

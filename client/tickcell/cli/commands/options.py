@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from tickcell.client.address import DEFAULT_ADDRESS
 from tickcell.client.credentials import Credentials
-from tickcell.client.link import RETRY_FOR_S
+from tickcell.client.route import RETRY_FOR_S
 from tickcell.model.bundle import SHIPPED
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])

@@ -254,8 +254,8 @@ class _Run:
     def _model(self) -> Model:
         with connection.link(self._asked.server, self._asked.credentials) as link:
             if self._asked.resume:
-                info = unary_calls.get_session(link, self._asked.session)
-                return unary_calls.get_model(link, info.model, info.model_version)
+                info = link.do(unary_calls.get_session, self._asked.session)
+                return link.do(unary_calls.get_model, info.model, info.model_version)
             return connection.model(link, self._asked.model)
 
     def _labelling(self, model: Model) -> Labelling:

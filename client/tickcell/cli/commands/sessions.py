@@ -45,7 +45,7 @@ def list_sessions(server: str, credentials: Credentials, owner: str) -> None:
                 _moment(session.expire_time),
                 session.owner or "-",
             )
-            for session in unary_calls.list_sessions(link, owner=owner)
+            for session in link.do(unary_calls.list_sessions, owner=owner)
         ]
     click.echo(columns(rows))
 
@@ -62,7 +62,7 @@ def show_session(session: str, server: str, credentials: Credentials, owner: str
     tickcell sessions show car-7
     """
     with connection.link(server, credentials) as link:
-        _echo(unary_calls.get_session(link, session, owner=owner))
+        _echo(link.do(unary_calls.get_session, session, owner=owner))
 
 
 @sessions.command("reset")
@@ -77,8 +77,8 @@ def reset_session(session: str, server: str, credentials: Credentials, owner: st
     tickcell sessions reset car-7
     """
     with connection.link(server, credentials) as link:
-        before = unary_calls.get_session(link, session, owner=owner)
-        _echo(unary_calls.reset_session(link, session, before.generation, owner=owner))
+        before = link.do(unary_calls.get_session, session, owner=owner)
+        _echo(link.do(unary_calls.reset_session, session, before.generation, owner=owner))
 
 
 @sessions.command("delete")
@@ -96,8 +96,8 @@ def delete_session(
     """
     with connection.link(server, credentials) as link:
         for each in session:
-            before = unary_calls.get_session(link, each, owner=owner)
-            unary_calls.delete_session(link, each, before.generation, owner=owner)
+            before = link.do(unary_calls.get_session, each, owner=owner)
+            link.do(unary_calls.delete_session, each, before.generation, owner=owner)
             click.echo(f"deleted {each} at step {before.next_step}")
 
 

@@ -145,17 +145,24 @@ class Metrics(Collector):
         )
         yield _counter(
             "tickcell_sessions_ended_total",
-            "Sessions whose end this server noted: deleted, expired, or replaced by a new start.",
+            "Sessions whose end this server noted: deleted, expired, moved or replaced.",
             [
                 row
                 for model in models
                 for row in (
                     ((*_name(model), "deleted"), model.deleted),
                     ((*_name(model), "expired"), model.expired),
+                    ((*_name(model), "moved"), model.moved),
                     ((*_name(model), "replaced"), model.replaced),
                 )
             ],
             (*_MODEL, "how"),
+        )
+        yield _counter(
+            "tickcell_sessions_claimed_total",
+            "Sessions that were handed over to another caller.",
+            [(_name(model), model.claimed) for model in models],
+            _MODEL,
         )
         yield _counter(
             "tickcell_sessions_reset_total",

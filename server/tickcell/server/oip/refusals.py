@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from tickcell.server.caller import Caller
     from tickcell.server.oip.asked import Asked
 
-_NOT_ALIVE = (errors.SessionUnknown, errors.SessionExpired, errors.SessionDeleted)
+_NOT_ALIVE = (
+    errors.SessionUnknown,
+    errors.SessionExpired,
+    errors.SessionDeleted,
+    errors.SessionMoved,
+)
 # In a refusal, no more of names and ids than fits a status.
 _MAX_NAME = 80
 

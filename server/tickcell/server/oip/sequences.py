@@ -15,7 +15,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tickcell.server import errors, rules
+from tickcell.server import errors, lives, rules
 from tickcell.server.life_requests import Creation, draw_generation
 from tickcell.server.oip import identity
 from tickcell.server.rounds import Stepped
@@ -157,7 +157,7 @@ class Sequences:
             if known is None or wanted not in (None, known.generation):
                 session = asked.sequence.session(caller.owner)
                 try:
-                    known = await self._look_up(caller, asked.sequence, session)
+                    known = await self._look_up(caller, asked, session)
                 except errors.SessionDeleted as error:
                     return await self._recall(caller, asked, message, session, error)
             else:
@@ -182,7 +182,12 @@ class Sequences:
             except errors.SessionDeleted as error:
                 self._known.pop(place, None)
                 return await self._recall(caller, asked, message, known.session, error)
-            except (errors.SessionUnknown, errors.SessionExpired):
+            except (
+                errors.SessionUnknown,
+                errors.SessionExpired,
+                errors.SessionMoved,
+                errors.SessionClaimed,
+            ):
                 self._known.pop(place, None)
                 raise
             else:
@@ -243,16 +248,20 @@ class Sequences:
         stepped = Stepped(record.life, first_step, outputs, last, stored)
         return Inferred(version, frames, ports, stepped, read_ns)
 
-    async def _look_up(self, caller: Caller, sequence: Sequence, session: str) -> _Known:
+    async def _look_up(self, caller: Caller, asked: Asked, session: str) -> _Known:
         try:
             found: Record = await self._engine.get(caller, session)
         except errors.SessionUnknown:
             # Of a model that nobody serves there is nothing to say of its sequences.
-            self._repository.versions(sequence.model)
+            self._repository.versions(asked.sequence.model)
             raise
+        if not asked.life:
+            lives.check_unclaimed(found, session)
         version = await self._pinned_to(found, session)
         known = _Known(session, found.life.generation, version)
-        self._remember(caller, sequence, known)
+        if not found.life.is_claimed:
+            # Whoever names no life must not go on with what was claimed.
+            self._remember(caller, asked.sequence, known)
         return known
 
     async def _pinned_to(self, record: Record, session: str) -> Version:
