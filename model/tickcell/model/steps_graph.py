@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 _STEP_COUNTS = (4, 8, 16, 32)
 # What is not this much quicker is not worth its file.
 _LEAST_GAIN = 1.25
-# Of two that are about as quick, the shorter one serves shorter chunks.
+# Of two that are about as quick, the shorter one serves shorter chunks, and longer ones are
+# not tried any more.
 _ABOUT = 1.05
 # A call costs some 5 us: nothing, beside such a step.
 _LONG_STEP_S = 200e-6
@@ -58,32 +59,40 @@ def choose(step_graph: bytes, interface: Interface, fingerprint: str) -> Chosen:
     trace = Trace.of(one, interface, probe.frames(fingerprint, interface), _PROBED)
     if (step_s := stretches.step_s(one, trace)) > _LONG_STEP_S:
         return _one(f"a step takes {1e6 * step_s:,.0f} us, beside which a call is nothing")
-    graphs = {
-        count: unrolling.unrolled(count)
-        for count in _STEP_COUNTS
-        if count * unrolling.weights_size <= _MOST_WEIGHTS
-        and count * unrolling.operator_count <= _MOST_OPERATORS
-    }
-    if not graphs:
-        return _one("the graph is too large to be repeated")
-    kernels = {count: StepsKernel(graph, interface) for count, graph in graphs.items()}
-    times = dict.fromkeys(graphs, math.inf)
-    # In turn, so that a slow moment is shared.
-    for _ in range(_ROUNDS):
+    best, best_s, best_count = None, math.inf, 1
+    why = "the graph is too large to be repeated"
+    for count in _STEP_COUNTS:
+        if (
+            count * unrolling.weights_size > _MOST_WEIGHTS
+            or count * unrolling.operator_count > _MOST_OPERATORS
+        ):
+            break
+        graph = unrolling.unrolled(count)
+        each_s = _each_s(StepsKernel(graph, interface), interface, trace)
+        if each_s is None:
+            why = "several have other bits"
+            break
         step_s = min(step_s, stretches.step_s(one, trace))
-        for count, kernel in kernels.items():
-            call_s = stretches.call_s(kernel, interface, trace)
-            times[count] = math.inf if call_s is None else min(times[count], call_s / count)
-    best_s = min(times.values())
-    if best_s == math.inf:
-        return _one("several have other bits")
-    if step_s < _LEAST_GAIN * best_s:
+        if _ABOUT * each_s > best_s:
+            break
+        best, best_s, best_count = graph, each_s, count
+    if best is None:
+        return _one(why)
+    gain = step_s / best_s
+    if gain < _LEAST_GAIN:
         return _one("several are hardly quicker")
-    count = min(count for count, each_s in times.items() if each_s <= _ABOUT * best_s)
-    gain = step_s / times[count]
-    return Chosen(
-        graphs[count], f"{count} steps of one series in a call, {gain:.1f} times as quick"
-    )
+    return Chosen(best, f"{best_count} steps of one series in a call, {gain:.1f} times as quick")
+
+
+def _each_s(kernel: StepsKernel, interface: Interface, trace: Trace) -> float | None:
+    """Returns how long a step takes in a call of several; None if one has other bits."""
+    times = []
+    for _ in range(_ROUNDS):
+        call_s = stretches.call_s(kernel, interface, trace)
+        if call_s is None:
+            return None
+        times.append(call_s / kernel.step_count)
+    return min(times)
 
 
 def _one(why: str) -> Chosen:
