@@ -251,16 +251,19 @@ def test_a_changed_text_is_a_warning_and_the_same_fingerprint(
     ]
 
 
+@pytest.mark.parametrize("is_there", [True, False])
 def test_a_changed_graph_of_several_steps_is_a_warning_and_not_used(
-    copy: pathlib.Path, caplog: pytest.LogCaptureFixture
+    copy: pathlib.Path, caplog: pytest.LogCaptureFixture, is_there: bool
 ) -> None:
     content = bytearray((copy / "steps.tflite").read_bytes())
     content[len(content) // 2] ^= 1
     (copy / "steps.tflite").write_bytes(content)
+    if not is_there:
+        (copy / "steps.tflite").unlink()
     assert Bundle.load(copy).steps_graph is None
     assert caplog.messages == [
-        f"{copy / 'steps.tflite'}: was changed after the bundle was written; it is not used, so "
-        "each step is a call of its own."
+        f"{copy / 'steps.tflite'}: is not what SHA256SUMS says; it is not used, so each step is "
+        "a call of its own."
     ]
 
 
@@ -281,8 +284,8 @@ def test_a_bundle_without_its_sums_is_a_warning(
     Bundle.load(copy)
     assert caplog.messages == [
         f"{copy}: has no SHA256SUMS, so a change of its text cannot be told.",
-        f"{copy / 'steps.tflite'}: cannot be checked either; it is not used, so each step is a "
-        "call of its own.",
+        f"{copy / 'steps.tflite'}: is not what SHA256SUMS says; it is not used, so each step is "
+        "a call of its own.",
     ]
 
 

@@ -42,7 +42,6 @@ SHIPPED = pathlib.Path(__file__).parent / "bundles" / "drive"
 _STEPS = "steps.tflite"
 FILES = ("interface.json", "step.tflite", _STEPS, "card.json", "golden.npz", "model.keras")
 SUMS = "SHA256SUMS"
-_NOT_USED = "it is not used, so each step is a call of its own."
 _SUM = re.compile(r"([0-9a-f]{64})  (\S+)")
 
 _log = logging.getLogger(__name__)
@@ -133,8 +132,8 @@ class Bundle:
                 "bundle again."
             )
         golden = _read_golden(directory / "golden.npz", interface)
-        is_whole = _compare_sums(directory)
-        steps_graph = _read(directory / _STEPS) if is_whole.get(_STEPS) else None
+        stated = _compare_sums(directory)
+        steps_graph = _read_steps(directory / _STEPS, stated.get(_STEPS))
         try:
             return cls(interface, card, step_graph, golden, directory, steps_graph)
         except BundleError as error:
@@ -218,12 +217,10 @@ def _sum(path: pathlib.Path) -> str:
     return hashlib.sha256(_read(path)).hexdigest()
 
 
-def _compare_sums(directory: pathlib.Path) -> dict[str, bool]:
-    """Warns of files that are not as they were written; tells of each that was whether it is."""
+def _compare_sums(directory: pathlib.Path) -> dict[str, str]:
+    """Warns of files that are not as they were written; returns what is stated of each."""
     if not (directory / SUMS).is_file():
         _log.warning("%s: has no %s, so a change of its text cannot be told.", directory, SUMS)
-        if (directory / _STEPS).exists():
-            _log.warning("%s: cannot be checked either; %s", directory / _STEPS, _NOT_USED)
         return {}
     try:
         lines = _read(directory / SUMS).decode("ascii").splitlines()
@@ -233,18 +230,27 @@ def _compare_sums(directory: pathlib.Path) -> dict[str, bool]:
     stated = {match[2]: match[1] for match in matches if match}
     if len(stated) != len(lines):
         _log.warning("%s: is not as it was written.", directory / SUMS)
-    is_whole = {}
-    for name in sorted({*stated, *FILES}):
+    for name in sorted({*stated, *FILES} - {_STEPS}):
         path = directory / name
         got = _sum(path) if path.is_file() else None
-        is_whole[name] = got is not None and got == stated.get(name)
         if got != stated.get(name):
             _log.warning(
-                "%s: was changed after the bundle was written; %s",
-                path,
-                _NOT_USED if name == _STEPS else "what is computed was not.",
+                "%s: was changed after the bundle was written; what is computed was not.", path
             )
-    return is_whole
+    return stated
+
+
+def _read_steps(path: pathlib.Path, stated: str | None) -> bytes | None:
+    """Returns the graph of several steps, if it is the one that was written."""
+    if stated is None and not path.exists():
+        return None
+    graph = _read(path) if path.is_file() else b""
+    if hashlib.sha256(graph).hexdigest() == stated:
+        return graph
+    _log.warning(
+        "%s: is not what %s says; it is not used, so each step is a call of its own.", path, SUMS
+    )
+    return None
 
 
 def _read_card(path: pathlib.Path) -> tuple[Card, str]:

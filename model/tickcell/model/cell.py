@@ -248,9 +248,9 @@ class LiteRTCell(Cell):
                 f"graph: a row of its batch of {self._smallest.size} depends on the others, or on "
                 "its place among them."
             )
-        # Kept until the graph of several steps is held to it, when it is first wanted.
-        self._trace_of_probe = None if steps_graph is None else trace
+        # Kept until the graph of several steps is held to the probe, when it is first wanted.
         self._steps_graph = steps_graph
+        self._probe = None if steps_graph is None else probe
         self._stretches: Stretches | None = None
         self._preparing = threading.Lock()
 
@@ -303,12 +303,12 @@ class LiteRTCell(Cell):
 
     def prepare(self) -> None:
         with self._preparing:
-            if self._steps_graph is None or self._trace_of_probe is None:
+            if self._steps_graph is None or self._probe is None:
                 return
-            self._stretches = Stretches.proven(
-                self._steps_graph, self._interface, self._smallest, self._trace_of_probe
-            )
-            self._steps_graph = self._trace_of_probe = None
+            one, interface = self._smallest, self._interface
+            trace = Trace.of(one, interface, self._probe, BATCH_SHAPES[-1])
+            self._stretches = Stretches.proven(self._steps_graph, interface, one, trace)
+            self._steps_graph = self._probe = None
 
     def stretch_rows(self, frames: bytes, state: bytes) -> bytes:
         size = self._check_stretch(frames, state)
