@@ -31,6 +31,7 @@ from tickcell.server.computing import Begun, Call, Stretch
 from tickcell.server.entries import Entries, Entry
 from tickcell.server.grouping import Group, shares_calls
 from tickcell.server.pace import SLICE_S
+from tickcell.server.pieces import cut
 from tickcell.server.rounds import Answer, Computed, Stepped
 from tickcell.server.rules import StepRequest
 from tickcell.server.storage import LATER, EmbeddedStorage, NetworkStorage, Storage
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from tickcell.server.heads import Heads
     from tickcell.server.observer import Observer
     from tickcell.server.policy import Policy
+    from tickcell.server.record import Life
     from tickcell.server.room import Count
     from tickcell.server.rounds import Commit, Load, Request
     from tickcell.server.store import EmbeddedStore
@@ -56,6 +58,8 @@ _LONE_TURNS = 8
 # The most that one round begins with: to decide on so much takes about a slice.
 _ROUND_REQUESTS = 256
 _ROUND_BYTES = 64 * 1024
+# Of one caller at once, that join the ticks of others: many such callers are still one round.
+_FEW_REQUESTS = 16
 # A lone step of so few bytes is a single call of a few rows.
 _TICK_BYTES = 1024
 
@@ -132,6 +136,33 @@ class Driver:
                 self._enter_alone(entry)
             self._wake()
         return entry
+
+    def enter_together(self, requests: Sequence[StepRequest]) -> list[Entry]:
+        """Lets requests of different sessions take part in one round.
+
+        Few join what else has arrived. Many are a round of their own, or several, in the
+        long queue: so the ticks of others wait for a slice of it, and not for all of it.
+        """
+        entries = [Entry(request) for request in requests]
+        first = [entry for entry in entries if self._entries.add(entry)]
+        pieces = [*cut(first, _size, _ROUND_REQUESTS, _ROUND_BYTES)]
+        if len(pieces) == 1 and len(first) <= _FEW_REQUESTS:
+            self._arrived.extend(first)
+        else:
+            self._long.extend([_Job(self._whole_round(piece), piece) for piece in pieces])
+        self._wake()
+        return entries
+
+    async def lives(self, requests: Sequence[StepRequest]) -> dict[Key, Life]:
+        """Returns the lives that requests of different sessions mean, as far as they are there."""
+        found, missing = rounds.known(requests, self._heads)
+        for start in range(0, len(missing), _ROUND_REQUESTS):
+            done: asyncio.Future[dict[Key, Life]] = asyncio.get_running_loop().create_future()
+            piece = missing[start : start + _ROUND_REQUESTS]
+            self._long.append(_Job(_ending(rounds.learn(piece, self._heads), done)))
+            self._wake()
+            found |= await done
+        return found
 
     def in_slice(self, work: Callable[[], _Result]) -> asyncio.Future[_Result]:
         """Does in its turn what takes no longer than a slice; it is not done for one who left."""
@@ -255,6 +286,14 @@ class Driver:
         return groups[0].items
 
     # Rounds.
+
+    def _whole_round(self, entries: list[Entry]) -> Moves:
+        """Does a round of what has waited for it; what was left meanwhile is dropped from it."""
+        for entry in [each for each in entries if each.is_left]:
+            entries.remove(entry)
+            self._remove(entry.request.key)
+        if entries:
+            yield from self._round(entries, is_whole=True)
 
     def _finish_of(self, begun: Sequence[Begun | Computed]) -> _Job:
         return _Job(self._finish(begun), [self._entries.first(item.key) for item in begun])
@@ -425,6 +464,24 @@ class Driver:
         called = asyncio.get_running_loop().run_in_executor(self._cells, call.compute)
         called.add_done_callback(resume)
         return LATER
+
+
+def _size(entry: Entry) -> int:
+    return entry.request.size
+
+
+def _ending(moves: Generator[Any, Any, _Result], done: asyncio.Future[_Result]) -> Moves:
+    """Goes through some moves for what they return."""
+    if done.cancelled():
+        return
+    try:
+        result = yield from moves
+    except Exception as error:  # noqa: BLE001 - raised where it is awaited.
+        if not done.done():
+            done.set_exception(error)
+    else:
+        if not done.done():
+            done.set_result(result)
 
 
 def _doing(work: Callable[[], _Result], done: asyncio.Future[_Result]) -> Moves:
