@@ -136,7 +136,6 @@ def _one_series(begun: Begun) -> Generator[Call | Stretch, bytes, Result]:
     if len(frames) == size:
         row = yield Call(model, frames + state)
         return Result(row[:output_size], row[output_size:], is_finite(row))
-    # A step that begins anew will begin a stretch of its own.
     most = size * model.pace.stretch_steps
     outputs = []
     for start in range(stored * size, len(frames), most):

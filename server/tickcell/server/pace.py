@@ -58,8 +58,14 @@ class Pace(NamedTuple):
 
     @property
     def stretch_steps(self) -> int:
-        """The most steps of one series in one piece, so that a slice ends about when it should."""
-        return max(1, int(SLICE_S / _PIECES / self.call_s)) if self.call_s else _MANY_ROWS
+        """The most steps of one series in one piece, so that a slice ends about when it should.
+
+        Nobody waits for a slow cell, and each piece costs it a way to its thread and back.
+        """
+        if self.call_s == 0.0:
+            return _MANY_ROWS
+        piece_s = SLICE_S * _PIECES if self.is_slow else SLICE_S / _PIECES
+        return max(1, int(piece_s / self.call_s))
 
 
 def _time_s(cell: Cell, rows: bytes) -> float:
