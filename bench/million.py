@@ -168,8 +168,8 @@ def serve(
     """Serves both stores, and ticks in turns.
 
     Args:
-      few, many: of each, the directory in which the store is the folder `store`, and its
-        sessions.
+      few: the directory in which the store is the folder `store`, and its sessions.
+      many: likewise, of the store whose start and memory are measured.
       bundle: the model.
       pair_count: ticks of each.
     """

@@ -38,10 +38,11 @@ def draw(run: Run, path: pathlib.Path) -> None:
     axes.invert_yaxis()
     for place, row, share in zip(places, rows, shares, strict=True):
         said = f" {row.value:.2f} {row.unit}".rstrip() + f" (aim {row.aim})"
-        axes.text(share, place, said, va="center", fontsize=8)
+        # Beside the line, not over it.
+        axes.text(max(share, 1.0), place, said, va="center", fontsize=8)
     axes.set_xlim(0, 1.35 * max([1.0, *shares]))
     axes.set_xlabel("of the aim (the line): shorter is better")
-    axes.set_title(f"{run.began}, load {run.load_before} before", fontsize=9)
+    axes.set_title(f"{run.began}, load {run.load_before} before", fontsize=9, loc="left")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     figure.savefig(path, dpi=110)
