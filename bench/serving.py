@@ -40,12 +40,14 @@ class Serving(NamedTuple):
     pid: int
 
     def cpu_ns(self) -> int:
-        """Returns the processor time that all its threads have used so far."""
+        """Returns the processor time that its threads and its children's have used so far."""
         found = 0
         for path in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
             # A thread that has just ended is none of those that serve.
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 found += int((path / "schedstat").read_text().split()[0])
+                children = (path / "children").read_text().split()
+                found += sum(Serving(self.address, int(child)).cpu_ns() for child in children)
         return found
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import click
 import grpc
 
+from bench.serving import Serving
 from tickcell.model import Bundle
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ sequence_batching {{ max_sequence_idle_microseconds: 60000000 oldest {{
 
 
 @contextlib.contextmanager
-def serving(bundle: Bundle) -> Iterator[str]:
-    """Runs Triton with a bundle's cell; yields its address.
+def serving(bundle: Bundle) -> Iterator[Serving]:
+    """Runs Triton with a bundle's cell.
 
     Raises:
       click.ClickException: it cannot be fetched, or does not start.
@@ -74,7 +75,7 @@ def serving(bundle: Bundle) -> Iterator[str]:
             process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:
             _wait(process, f"127.0.0.1:{port}", log)
-            yield f"127.0.0.1:{port}"
+            yield Serving(f"127.0.0.1:{port}", process.pid)
         finally:
             process.terminate()
             process.wait()
