@@ -13,7 +13,7 @@ import collections
 import contextlib
 import time
 import uuid
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tickcell.server import errors, lives, rules
 from tickcell.server.life_requests import Creation, draw_generation
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tickcell.server.caller import Caller
     from tickcell.server.engine import Engine
     from tickcell.server.oip.asked import Asked
+    from tickcell.server.oip.forms import Said
     from tickcell.server.oip.identity import Sequence
     from tickcell.server.oip.naming import Port
     from tickcell.server.oip.repository import Repository, Version
@@ -91,36 +92,37 @@ class Sequences:
             return self._repository.find(asked.sequence.model, asked.version)
         return None
 
-    async def infer(self, caller: Caller, asked: Asked, message: Any) -> Inferred:
+    async def infer(self, caller: Caller, said: Said) -> Inferred:
         """Starts, advances or ends a sequence, as a request asks.
 
         Args:
           caller: whose sequence it is.
-          asked: what is asked.
-          message: has the tensors.
+          said: what it says.
 
         Raises:
           ModelUnknown, ModelNotServed: no such version is served, or not the sequence's.
           ArgumentInvalid: the tensors do not fit it, or another version is asked for.
           Whatever `Engine.begin`, `Engine.step` and `Engine.end` raise.
         """
+        asked = said.form.asked
         place = (caller.owner, asked.sequence)
         while (ending := self._ending.get(place)) is not None:
             await ending.wait()
         if not asked.ends:
             infer = self._start if asked.starts else self._go_on
-            return await infer(caller, asked, message)
+            return await infer(caller, said)
         # Whoever asks from now on comes after the end.
         self._ending[place] = asyncio.Event()
         # It takes several commits, and goes on where its caller leaves in between.
-        task = asyncio.create_task(self._end(caller, asked, message))
+        task = asyncio.create_task(self._end(caller, said))
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return await asyncio.shield(task)
 
-    async def _start(self, caller: Caller, asked: Asked, message: Any) -> Inferred:
+    async def _start(self, caller: Caller, said: Said) -> Inferred:
+        asked = said.form.asked
         version = self._repository.find(asked.sequence.model, asked.version)
-        frames, ports = version.layout.read(message), version.layout.requested(message)
+        frames, ports = said.read(version.layout)
         read_ns = time.perf_counter_ns()
         session = asked.sequence.session(caller.owner)
         generation = identity.generation(asked.life) if asked.life else draw_generation()
@@ -142,14 +144,15 @@ class Sequences:
         try:
             begun, stepped = await self._engine.begin(version.model, wanted, first)
         except errors.SessionDeleted as error:
-            return await self._recall(caller, asked, message, session, error)
+            return await self._recall(caller, said, session, error)
         if begun.life.fingerprint != version.model.fingerprint:
             # It was sent again, and there is a newer version meanwhile.
             version = await self._pinned_to(begun, session)
         self._remember(caller, asked.sequence, _Known(session, generation, version))
         return Inferred(version, frames, ports, stepped, read_ns)
 
-    async def _go_on(self, caller: Caller, asked: Asked, message: Any) -> Inferred:
+    async def _go_on(self, caller: Caller, said: Said) -> Inferred:
+        asked = said.form.asked
         place = (caller.owner, asked.sequence)
         wanted = identity.generation(asked.life) if asked.life else None
         for last in range(1, _TRIES + 1):
@@ -159,12 +162,11 @@ class Sequences:
                 try:
                     known = await self._look_up(caller, asked, session)
                 except errors.SessionDeleted as error:
-                    return await self._recall(caller, asked, message, session, error)
+                    return await self._recall(caller, said, session, error)
             else:
                 self._known.move_to_end(place)
             self._check_version(asked, known.version)
-            layout = known.version.layout
-            frames, ports = layout.read(message), layout.requested(message)
+            frames, ports = said.read(known.version.layout)
             read_ns = time.perf_counter_ns()
             request = StepRequest(
                 caller.key(known.session),
@@ -181,7 +183,7 @@ class Sequences:
                     raise
             except errors.SessionDeleted as error:
                 self._known.pop(place, None)
-                return await self._recall(caller, asked, message, known.session, error)
+                return await self._recall(caller, said, known.session, error)
             except (
                 errors.SessionUnknown,
                 errors.SessionExpired,
@@ -194,10 +196,11 @@ class Sequences:
                 return Inferred(known.version, frames, ports, stepped, read_ns)
         raise AssertionError("not reached")
 
-    async def _end(self, caller: Caller, asked: Asked, message: Any) -> Inferred:
+    async def _end(self, caller: Caller, said: Said) -> Inferred:
+        asked = said.form.asked
         try:
             infer = self._start if asked.starts else self._go_on
-            inferred = await infer(caller, asked, message)
+            inferred = await infer(caller, said)
             session = asked.sequence.session(caller.owner)
             try:
                 await self._engine.end(caller, session, inferred.stepped.generation)
@@ -213,8 +216,7 @@ class Sequences:
     async def _recall(
         self,
         caller: Caller,
-        asked: Asked,
-        message: Any,
+        said: Said,
         session: str,
         ended: errors.SessionDeleted,
     ) -> Inferred:
@@ -224,6 +226,7 @@ class Sequences:
           SessionDeleted: they are not, or the request names no life.
           StepConflict, StepStale, StepGap and others: see `rules.decide`.
         """
+        asked = said.form.asked
         if not asked.life:
             raise ended
         record = await self._engine.recall(caller, session)
@@ -231,7 +234,7 @@ class Sequences:
             raise ended
         version = await self._pinned_to(record, session)
         self._check_version(asked, version)
-        frames, ports = version.layout.read(message), version.layout.requested(message)
+        frames, ports = said.read(version.layout)
         read_ns = time.perf_counter_ns()
         request = StepRequest(
             caller.key(session),
