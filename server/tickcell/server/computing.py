@@ -85,29 +85,54 @@ def compute(begun: Sequence[Begun]) -> Generator[Call, bytes, list[tuple[bytes, 
             outputs += row[:output_size]
             state = row[output_size:]
         return [(outputs, state)]
-    results: dict[Key, tuple[bytes, bytes]] = {}
     by_model: dict[str, list[Begun]] = {}
     for item in begun:
         by_model.setdefault(item.model.fingerprint, []).append(item)
+    if len(by_model) == 1:
+        return (yield from _compute_together(begun))
+    results: dict[Key, tuple[bytes, bytes]] = {}
     for group in by_model.values():
         found = yield from _compute_together(group)
         results.update(zip([item.key for item in group], found, strict=True))
     return [results[item.key] for item in begun]
 
 
+def _tick_together(group: Sequence[Begun]) -> Generator[Call, bytes, list[tuple[bytes, bytes]]]:
+    """Steps sessions of one model and one series, each by one step: the most of all that is done.
+
+    A request's new frame is its last.
+    """
+    model, life = group[0].model, group[0].record.life
+    size = life.frame_size
+    parts: list[bytes] = []
+    for item in group:
+        parts += (item.request.frames[-size:], item.record.state)
+    rows = b"".join(parts)
+    stepped = yield from _call(model, rows, len(rows) // len(group))
+    output_size = life.output_size
+    row_size = len(stepped) // len(group)
+    return [
+        (stepped[start : start + output_size], stepped[start + output_size : start + row_size])
+        for start in range(0, len(stepped), row_size)
+    ]
+
+
 def _compute_together(
     group: Sequence[Begun],
 ) -> Generator[Call, bytes, list[tuple[bytes, bytes]]]:
     """Steps sessions of one model in lockstep, each as long as it has frames."""
+    if _are_ticks(group):
+        return (yield from _tick_together(group))
     model = group[0].model
     interface = model.cell.interface
+    row_in_size = 4 * (interface.sensor_count + interface.state_size)
     row_size = 4 * (interface.output_count + interface.state_size)
     states = [item.record.state for item in group]
     outputs: list[list[bytes]] = [[] for _ in group]
     for step in range(max(item.new_count for item in group)):
         stepping = [at for at, item in enumerate(group) if step < item.new_count]
         rows = b"".join([_rows(group[at], step, states[at]) for at in stepping])
-        stepped = yield from _call(model, rows)
+        stepped = yield from _call(model, rows, row_in_size)
         start = 0
         for at in stepping:
             life = group[at].record.life
@@ -118,10 +143,17 @@ def _compute_together(
     return [(b"".join(own), state) for own, state in zip(outputs, states, strict=True)]
 
 
-def _call(model: ServedModel, rows: bytes) -> Generator[Call, bytes, bytes]:
+def _are_ticks(group: Sequence[Begun]) -> bool:
+    """Says whether each request has one new step, of one series."""
+    for item in group:
+        if item.request.step_count - item.stored != 1 or item.record.life.series_count != 1:
+            return False
+    return True
+
+
+def _call(model: ServedModel, rows: bytes, row_size: int) -> Generator[Call, bytes, bytes]:
     """Steps rows, in several calls if one would be longer than a slice."""
-    interface = model.cell.interface
-    size = 4 * (interface.sensor_count + interface.state_size) * model.pace.slice_rows
+    size = row_size * model.pace.slice_rows
     if len(rows) <= size:
         return (yield Call(model, rows))
     parts = []
