@@ -94,7 +94,9 @@ async def _serve(store: str) -> None:
     async with process.open_store(config) as opened:
         engine = Engine(config, catalogue, opened, Observer(health))
         server = Server(config, engine, health, [echo.handler()])
-        sys.stdout.write(await server.start() + "\n")
+        address = await server.start()
+        process.collect_seldom()
+        sys.stdout.write(f"{address}\n")
         sys.stdout.flush()
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
         await server.stop()
