@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zipfile
 from typing import TYPE_CHECKING, NamedTuple
@@ -41,6 +42,8 @@ _PLATFORM = ("--platform", "manylinux1_x86_64", "--platform", "manylinux2014_x86
 _SEQUENCES = 16
 _STEPS = 100
 _TRITON = "Triton"
+# Far longer than one measurement takes.
+_LONGEST_S = 180.0
 # How often the processor time of a server is looked at.
 _SAMPLE_S = 0.1
 
@@ -197,8 +200,12 @@ def _measure(
         stderr=subprocess.STDOUT,
         text=True,
     ) as running:
+        # A tool whose server dies waits for good.
+        stop = threading.Timer(_LONGEST_S, running.kill)
+        stop.start()
         busy = _busy(server, running) if server.pid else 0.0
         said, _ = running.communicate()
+        stop.cancel()
     if "Failed to obtain stable measurement" in said:
         return None
     if running.returncode or not report.exists():

@@ -67,6 +67,8 @@ def serving(bundle: Bundle) -> Iterator[Serving]:
             *(str(home / "bin/tritonserver"), "--model-repository", str(repository)),
             *("--backend-directory", str(home / "backends"), "--grpc-port", str(port)),
             *("--grpc-address", "127.0.0.1", "--allow-http", "false", "--allow-metrics", "false"),
+            # With its default it dies under 32 streams.
+            *("--grpc-infer-allocation-pool-size", "1024"),
         ]
         # The stub that runs the model lies beside the backend that looks for it.
         stub = home / "python_backend_stubs" / "{}.{}".format(*sys.version_info)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import logging
 import time
@@ -18,6 +17,7 @@ from tickcell.server.oip.protocol import pb
 from tickcell.server.oip.read_ahead import Read, ReadAhead
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Callable, Coroutine
 
     from google.rpc import status_pb2
@@ -119,13 +119,12 @@ class InferServicer:
         """
         context = stream.context
         ends_refused = (_ERROR_HEADER, "true") in [*(context.invocation_metadata() or ())]
+        answer: _Answer = functools.partial(
+            self._answer_in_stream, stream.caller, ends_refused=ends_refused
+        )
         spans = self._engine.observer.spans
-        traced = contextlib.nullcontext if spans is None else spans.apart(context)
-
-        async def answer(read: Read) -> bytes:
-            with traced():
-                return await self._answer_in_stream(stream.caller, read, ends_refused=ends_refused)
-
+        if spans is not None:
+            answer = _traced(answer, spans.apart(context))
         ahead = ReadAhead()
         answering = asyncio.create_task(self._answer_ahead(stream, ahead, answer))
         try:
@@ -153,9 +152,10 @@ class InferServicer:
         """
         last: Sequence | None = None
         while stream.end is None:
-            await ahead.room()
-            if stream.end is not None:
-                return
+            if len(ahead):
+                await ahead.room()
+                if stream.end is not None:
+                    return
             stream.is_idle = True
             try:
                 encoded: Any = await stream.context.read()
@@ -286,3 +286,15 @@ class InferServicer:
         """Parses a request, a long one in a slice of its own."""
         parse = functools.partial(calls.parse, pb.ModelInferRequest, encoded)
         return parse() if len(encoded) <= _LONG_BYTES else await self._engine.in_slice(parse)
+
+
+def _traced(
+    answer: _Answer, begin: Callable[[], contextlib.AbstractContextManager[None]]
+) -> _Answer:
+    """Returns what answers requests, each in a span of its own."""
+
+    async def traced(read: Read) -> bytes:
+        with begin():
+            return await answer(read)
+
+    return traced

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tickcell.server.oip.repository import Repository, Version
     from tickcell.server.oip.tensors import Frames
     from tickcell.server.record import Record
+    from tickcell.server.store.contract import Key
 
 # About 4 MB of them.
 _MOST_KNOWN = 16_384
@@ -61,7 +62,7 @@ class Inferred(NamedTuple):
 class _Known(NamedTuple):
     """A sequence's life, as it was last seen."""
 
-    session: str
+    key: Key
     generation: int
     version: Version
 
@@ -148,7 +149,7 @@ class Sequences:
         if begun.life.fingerprint != version.model.fingerprint:
             # It was sent again, and there is a newer version meanwhile.
             version = await self._pinned_to(begun, session)
-        self._remember(caller, asked.sequence, _Known(session, generation, version))
+        self._remember(caller, asked.sequence, _Known(first.key, generation, version))
         return Inferred(version, frames, ports, stepped, read_ns)
 
     async def _go_on(self, caller: Caller, said: Said) -> Inferred:
@@ -169,7 +170,7 @@ class Sequences:
             frames, ports = said.read(known.version.layout)
             read_ns = time.perf_counter_ns()
             request = StepRequest(
-                caller.key(known.session),
+                known.key,
                 wanted or known.generation,
                 asked.step,
                 frames.step_count,
@@ -183,7 +184,7 @@ class Sequences:
                     raise
             except errors.SessionDeleted as error:
                 self._known.pop(place, None)
-                return await self._recall(caller, said, known.session, error)
+                return await self._recall(caller, said, known.key.session, error)
             except (
                 errors.SessionUnknown,
                 errors.SessionExpired,
@@ -261,7 +262,7 @@ class Sequences:
         if not asked.life:
             lives.check_unclaimed(found, session)
         version = await self._pinned_to(found, session)
-        known = _Known(session, found.life.generation, version)
+        known = _Known(caller.key(session), found.life.generation, version)
         if not found.life.is_claimed:
             # Whoever names no life must not go on with what was claimed.
             self._remember(caller, asked.sequence, known)
