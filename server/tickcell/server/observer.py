@@ -154,6 +154,12 @@ class Observer:
         if self.spans is not None:
             self.spans.refuse(error)
 
+    def refused_one(self, error: errors.TickcellError) -> None:
+        """Hears that one of several requests of a call is answered with an error, in its place."""
+        self.refused_counts[error.reason] += 1
+        if self.spans is not None:
+            self.spans.refuse_one(error)
+
     def stepped(self, stepped: Sequence[tuple[Entry, Stepped]], now_ns: int) -> None:
         """Hears that step requests were answered.
 
