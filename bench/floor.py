@@ -40,7 +40,7 @@ _REPLY: bytes = pb.ModelInferResponse(
 ).SerializeToString()
 
 
-class _Floor:
+class Floor:
     """Answers requests, and counts them."""
 
     def __init__(self) -> None:
@@ -49,10 +49,12 @@ class _Floor:
     def reply(self, encoded: bytes) -> bytes:
         """Returns the reply to a request."""
         self._count += 1
-        # Before the id are the model's name and perhaps its version.
+        # Before the id, if there is one, are the model's name and perhaps its version.
         start = 0
-        while encoded[start] != _ID_TAG:
+        while encoded[start] < _ID_TAG:
             start += 2 + encoded[start + 1]
+        if encoded[start] != _ID_TAG:
+            return _REPLY
         return _REPLY + encoded[start : start + 2 + encoded[start + 1]]
 
     def reply_in_stream(self, encoded: bytes) -> bytes:
@@ -72,7 +74,7 @@ class _Floor:
 
 
 async def _serve_aio(upstream: str) -> None:
-    floor = _Floor()
+    floor = Floor()
 
     async def infer(encoded: bytes, _: Any) -> bytes:
         return floor.reply(encoded)
@@ -92,7 +94,7 @@ async def _serve_aio(upstream: str) -> None:
 
 
 def _serve_threads(upstream: str) -> None:
-    floor = _Floor()
+    floor = Floor()
 
     def infer(encoded: bytes, _: Any) -> bytes:
         return floor.reply(encoded)
@@ -111,7 +113,7 @@ def _serve_threads(upstream: str) -> None:
 
 
 def _handlers(
-    channel: grpc.Channel, floor: _Floor, infer: Any, stream: Any
+    channel: grpc.Channel, floor: Floor, infer: Any, stream: Any
 ) -> grpc.GenericRpcHandler:
     """Returns all methods of the service; those that are called seldom, by threads."""
 
