@@ -105,6 +105,23 @@ def test_raw_contents_that_look_like_fields_are_no_fields() -> None:
         assert found is None or found[1].raw == said_of(encoded[:size])[2]
 
 
+def test_form_is_not_found_by_raw_contents_of_another_size() -> None:
+    forms = Forms()
+    one, two = (encoded_request(1, frames, "") for frames in ([1.0], [1.0, 2.0]))
+    remember(forms, one)
+    # The same number of bytes before the raw contents, and more of those.
+    remember(forms, two)
+    for tail in (bytes(4), bytes(8), one[-4:] + two[:4], two[:8]):
+        encoded = one[:-4] + tail
+        try:
+            expected = said_of(encoded)
+        except DecodeError:
+            assert forms.find(encoded) is None
+            continue
+        found = forms.find(encoded)
+        assert found is None or (found[0], found[1].form.message, found[1].raw) == expected
+
+
 def test_id_that_is_no_text_is_left_to_the_parser() -> None:
     forms = Forms()
     remember(forms, encoded_request(1, [1.0], "ab"))

@@ -35,6 +35,7 @@ _NAME, _VERSION, _ID = (
     _FIELDS[name].number << 3 | 2 for name in ("model_name", "model_version", "id")
 )
 _BEFORE_ID = (_NAME, _VERSION)
+_NONE = (None, 0)
 
 
 class Form:
@@ -95,8 +96,9 @@ class Forms:
     """The forms of late, by their bytes."""
 
     def __init__(self) -> None:
-        self._forms: dict[bytes, Form] = {}
-        # The size of the raw contents, by that of the message without its id.
+        # Each with the size of its raw contents.
+        self._forms: dict[bytes, tuple[Form, int]] = {}
+        # That size, as it was last for a message that has so many bytes without its id.
         self._raw_sizes: dict[int, int] = {}
 
     def find(self, encoded: bytes) -> tuple[str, Said] | None:
@@ -105,8 +107,8 @@ class Forms:
         raw_size = self._raw_sizes.get(len(encoded) - end + start)
         if raw_size is None or end > len(encoded) - raw_size:
             return None
-        form = self._forms.get(encoded[:start] + encoded[end:-raw_size])
-        if form is None:
+        form, own_size = self._forms.get(encoded[:start] + encoded[end:-raw_size], _NONE)
+        if form is None or own_size != raw_size:
             return None
         try:
             request_id = encoded[start + 2 : end].decode()
@@ -135,7 +137,7 @@ class Forms:
         if len(self._forms) >= _MOST:
             self._forms.clear()
             self._raw_sizes.clear()
-        self._forms[rest[: -len(raw[0])]] = form
+        self._forms[rest[: -len(raw[0])]] = form, len(raw[0])
         self._raw_sizes[len(rest)] = len(raw[0])
 
 
