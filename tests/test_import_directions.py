@@ -63,8 +63,11 @@ IMPURE = {
 }
 PURE = (
     "tickcell.client.answered",
+    "tickcell.client.due",
     "tickcell.client.flight",
+    "tickcell.client.needs",
     "tickcell.client.recall",
+    "tickcell.client.turns",
     "tickcell.model.interface",
     "tickcell.server.computing",
     "tickcell.server.grouping",
