@@ -70,6 +70,7 @@ PURE = (
     "tickcell.client.turns",
     "tickcell.model.interface",
     "tickcell.server.computing",
+    "tickcell.server.grouping",
     "tickcell.server.heads",
     "tickcell.server.allowance",
     "tickcell.server.lives",
