@@ -67,6 +67,7 @@ PURE = (
     "tickcell.client.recall",
     "tickcell.model.interface",
     "tickcell.server.computing",
+    "tickcell.server.episodes",
     "tickcell.server.heads",
     "tickcell.server.lives",
     "tickcell.server.preview",

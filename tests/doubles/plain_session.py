@@ -13,14 +13,43 @@ import math
 import struct
 
 Answer = tuple[object, ...]
+# A reading; in a tuple of its own, the series begins anew before it.
+Frame = float | tuple[float]
 
 
-def history_of(frames: tuple[float, ...]) -> bytes:
+def reading_of(frame: Frame) -> float:
+    """Returns a frame's reading."""
+    return frame[0] if isinstance(frame, tuple) else frame
+
+
+def history_of(frames: tuple[Frame, ...]) -> bytes:
     """Returns what the contract calls the history of these frames."""
     history = bytes(8)
     for frame in frames:
-        history = hashlib.blake2b(history + struct.pack("<f", frame), digest_size=8).digest()
+        said = struct.pack("<f", reading_of(frame)) + b"\1" * isinstance(frame, tuple)
+        history = hashlib.blake2b(history + said, digest_size=8).digest()
     return history
+
+
+def counted(frames: tuple[Frame, ...], origin: tuple[Frame, ...]) -> tuple[list[float], int, int]:
+    """Returns what a cell makes of frames that counts.
+
+    Args:
+      frames: those of a life, and before them those that led to its session's origin.
+      origin: the latter.
+
+    Returns:
+      The outputs, the count after them, and the count with which a series begins anew.
+    """
+    outputs, count, start = [], 0, 0
+    for step, frame in enumerate(frames):
+        if step == len(origin):
+            start = count
+        if isinstance(frame, tuple):
+            count = start
+        outputs.append(reading_of(frame) + 1000 * count)
+        count += 1
+    return outputs, count, count if len(frames) == len(origin) else start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +60,7 @@ class Life:
     """
 
     generation: int
-    frames: tuple[float, ...] = ()
+    frames: tuple[Frame, ...] = ()
     kept_from: int = 0
     reset_request: str = ""
     claim_request: str = ""
@@ -61,7 +90,7 @@ class PlainSession:
     ends: tuple[tuple[int, str], ...] = ()
     is_claimed: bool = False
     moved_by: str = ""
-    origin: tuple[float, ...] = ()
+    origin: tuple[Frame, ...] = ()
     is_fork: bool = False
 
     def end_at(self, now: int) -> str | None:
@@ -93,7 +122,7 @@ class PlainSession:
         return new, ("ok", *new.view())
 
     def fork(
-        self, request: str, source: tuple[float, ...], generation: int, now: int
+        self, request: str, source: tuple[Frame, ...], generation: int, now: int
     ) -> tuple[PlainSession, Answer]:
         """Creates it from another session, to which these frames were given."""
         new, answer = self.create(request, generation, now)
@@ -108,7 +137,7 @@ class PlainSession:
         return new, ("ok", *new.view())
 
     def brought(
-        self, request: str, source: tuple[float, ...], kept: int, generation: int, now: int
+        self, request: str, source: tuple[Frame, ...], kept: int, generation: int, now: int
     ) -> tuple[PlainSession, Answer]:
         """Creates it from the export of a session with these frames, and so much of its window."""
         new, answer = self.create(request, generation, now)
@@ -147,10 +176,11 @@ class PlainSession:
             return self, ("gap", len(frames))
         if step is not None and step < len(frames):
             return self, ("stale",)
-        return self, ("ok", len(frames), history_of(frames), float(len(frames)))
+        _, count, _ = counted(frames, self.origin)
+        return self, ("ok", len(frames), history_of(frames), float(count))
 
     def preview(
-        self, generation: int, step: int, branches: tuple[tuple[float, ...], ...], now: int
+        self, generation: int, step: int, branches: tuple[tuple[Frame, ...], ...], now: int
     ) -> tuple[PlainSession, Answer]:
         """Tells what it would answer to frames; those of all branches are of one length."""
         end = self.end_at(now)
@@ -163,14 +193,12 @@ class PlainSession:
             return self, ("shape",)
         if step != applied:
             return self, ("gap", applied)
-        if not all(math.isfinite(frame) for branch in branches for frame in branch):
+        if not all(math.isfinite(reading_of(frame)) for branch in branches for frame in branch):
             return self, ("not finite",)
-        outputs = tuple(
-            frame + 1000 * (applied + index)
-            for branch in branches
-            for index, frame in enumerate(branch)
-        )
-        return self, ("ok", outputs)
+        outputs: list[float] = []
+        for branch in branches:
+            outputs += counted(self.lived.frames + branch, self.origin)[0][applied:]
+        return self, ("ok", tuple(outputs))
 
     def begin(self, request: str, generation: int, now: int) -> tuple[PlainSession, Answer]:
         """Begins a life, and ends one that is alive."""
@@ -219,8 +247,8 @@ class PlainSession:
         self,
         generation: int | None,
         first: int | None,
-        frames: tuple[float, ...],
-        before: tuple[float, ...] | None,
+        frames: tuple[Frame, ...],
+        before: tuple[Frame, ...] | None,
         now: int,
     ) -> tuple[PlainSession, Answer]:
         """Applies frames, if those `before` them are those applied; None for any."""
@@ -230,7 +258,7 @@ class PlainSession:
         return self._stepped(generation, first, frames, before, now)
 
     def recall(
-        self, generation: int, first: int, frames: tuple[float, ...], now: int
+        self, generation: int, first: int, frames: tuple[Frame, ...], now: int
     ) -> tuple[PlainSession, Answer]:
         """Answers from the window, of a life that has ended too; nothing is applied."""
         if self.end_at(now) == "unknown":
@@ -246,8 +274,8 @@ class PlainSession:
         self,
         generation: int | None,
         first: int | None,
-        frames: tuple[float, ...],
-        before: tuple[float, ...] | None,
+        frames: tuple[Frame, ...],
+        before: tuple[Frame, ...] | None,
         now: int,
     ) -> tuple[PlainSession, Answer]:
         life = self.lived
@@ -257,7 +285,7 @@ class PlainSession:
             return self, (self.superseded(generation),)
         if not 1 <= len(frames) <= self.most:
             return self, ("shape",)
-        if not all(map(math.isfinite, frames)):
+        if not all(math.isfinite(reading_of(frame)) for frame in frames):
             return self, ("not finite",)
         applied = len(life.frames)
         if first is None:
@@ -271,8 +299,9 @@ class PlainSession:
         for index, frame in enumerate(frames):
             if first + index < applied and life.frames[first + index] != frame:
                 return self, ("conflict",)
-        outputs = tuple(frame + 1000 * (first + index) for index, frame in enumerate(frames))
         fresh = frames[applied - first :]
+        made, _, _ = counted(life.frames + fresh, self.origin)
+        outputs = tuple(made[first : first + len(frames)])
         answer = ("ok", first, outputs, history_of(life.frames[:first] + frames))
         if not fresh:
             return self, answer
@@ -347,7 +376,7 @@ class PlainSession:
         if first < oldest:
             return self, ("stale",)
         end_step = first + (count or min(self.most, len(frames) - first))
-        outputs = tuple(frames[step] + 1000 * step for step in range(first, end_step))
+        outputs = tuple(counted(frames, self.origin)[0][first:end_step])
         return self, ("ok", first, outputs, history_of(frames[:end_step]))
 
     def delete(self, generation: int, now: int) -> tuple[PlainSession, Answer]:

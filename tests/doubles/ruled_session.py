@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
 from doubles.counting_cell import CountingCell
 from doubles.in_process_server import served
-from doubles.plain_session import Answer, history_of
+from doubles.plain_session import Answer, Frame, counted, history_of, reading_of
 from tickcell.server import errors, lives, record, rounds, rules
 from tickcell.server.catalogue import Catalogue
 from tickcell.server.clock import Moment
@@ -86,25 +86,25 @@ class RuledSession:
         return self._change(lambda old: lives.begin(old, wanted, moment(now), self.retention))
 
     def fork(
-        self, request: str, source: tuple[float, ...], generation: int, now: int
+        self, request: str, source: tuple[Frame, ...], generation: int, now: int
     ) -> tuple[RuledSession, Answer]:
-        state = np.float32(len(source)).tobytes()
+        state = np.float32(counted(source, ())[1]).tobytes()
         start = lives.Start(START.numerics, state, len(source), history_of(source))
         wanted = self._wanted(request, generation)._replace(start=start, origin=start)
         return self._change(lambda old: lives.create(old, wanted, moment(now), self.retention))
 
     def brought(
-        self, request: str, source: tuple[float, ...], kept: int, generation: int, now: int
+        self, request: str, source: tuple[Frame, ...], kept: int, generation: int, now: int
     ) -> tuple[RuledSession, Answer]:
         kept = min(kept, self.window)
-        steps = range(len(source) - kept, len(source))
+        outputs = counted(source, ())[0][len(source) - kept :]
         start = START._replace(
-            state=np.float32(len(source)).tobytes(),
+            state=np.float32(counted(source, ())[1]).tobytes(),
             step=len(source),
             histories=b"".join(
                 history_of(source[:step]) for step in range(len(source) - kept, len(source) + 1)
             ),
-            outputs=np.array([source[step] + 1000 * step for step in steps], "<f4").tobytes(),
+            outputs=np.array(outputs, "<f4").tobytes(),
         )
         wanted = self._wanted(request, generation)._replace(start=start)
         return self._change(lambda old: lives.create(old, wanted, moment(now), self.retention))
@@ -129,11 +129,11 @@ class RuledSession:
         return self, ("ok", start.step, start.histories, state)
 
     def preview(
-        self, generation: int, step: int, branches: tuple[tuple[float, ...], ...], now: int
+        self, generation: int, step: int, branches: tuple[tuple[Frame, ...], ...], now: int
     ) -> tuple[RuledSession, Answer]:
-        frames = np.array(branches, np.float32)
+        frames, resets = _split([frame for branch in branches for frame in branch])
         sizes = len(branches), len(branches[0])
-        request = PreviewRequest(KEY, generation, step, *sizes, frames.tobytes())
+        request = PreviewRequest(KEY, generation, step, *sizes, frames, resets)
         policy = Policy(CATALOGUE, Limits(), self.retention, is_strict=True)
         stored, answer = _run_round(request, policy, self._shelf(), next(_HEADS)(self), moment(now))
         assert stored == self.stored
@@ -163,15 +163,13 @@ class RuledSession:
         self,
         generation: int | None,
         first: int | None,
-        frames: tuple[float, ...],
-        before: tuple[float, ...] | None,
+        frames: tuple[Frame, ...],
+        before: tuple[Frame, ...] | None,
         now: int,
     ) -> tuple[RuledSession, Answer]:
-        readings = np.array(frames, np.float32)
+        readings, resets = _split(frames)
         expected = None if before is None else history_of(before)
-        request = rules.StepRequest(
-            KEY, generation, first, len(frames), readings.tobytes(), expected
-        )
+        request = rules.StepRequest(KEY, generation, first, len(frames), readings, expected, resets)
         policy = Policy(CATALOGUE, Limits(), self.retention, is_strict=True)
         head = next(_HEADS)(self)
         if self.store is not None and first is None:
@@ -186,10 +184,10 @@ class RuledSession:
         return new, ("ok", answer.first_step, outputs, answer.history)
 
     def recall(
-        self, generation: int, first: int, frames: tuple[float, ...], now: int
+        self, generation: int, first: int, frames: tuple[Frame, ...], now: int
     ) -> tuple[RuledSession, Answer]:
-        readings = np.array(frames, np.float32)
-        request = rules.StepRequest(KEY, generation, first, len(frames), readings.tobytes())
+        readings, resets = _split(frames)
+        request = rules.StepRequest(KEY, generation, first, len(frames), readings, resets=resets)
         try:
             found = lives.remembered(self.record, "s", now, self.retention)
             _, stored, _ = rules.decide(found, request, CATALOGUE.name_sensor)
@@ -281,6 +279,13 @@ class RuledSession:
 
     def _with(self, stored: bytes | None) -> RuledSession:
         return dataclasses.replace(self, stored=stored, before=self.stored)
+
+
+def _split(frames: Sequence[Frame]) -> tuple[bytes, tuple[int, ...]]:
+    """Returns the readings of frames, and which begin anew, as a request has them."""
+    readings = np.array([reading_of(frame) for frame in frames], np.float32)
+    resets = [index for index, frame in enumerate(frames) if isinstance(frame, tuple)]
+    return readings.tobytes(), tuple(resets)
 
 
 def _head(encoded: bytes | None) -> Head | None:

@@ -93,6 +93,13 @@ class Sender:
         start = self.chance.randrange(len(self._frames) - count)
         return self._frames[start : start + count]
 
+    def resets(self, rows: int) -> list[int]:
+        """Returns before which of some rows a series begins anew: mostly none."""
+        chance = self.chance
+        if chance.random() < 0.9:
+            return []
+        return sorted(chance.sample(range(rows), chance.randint(1, rows)))
+
     def uuid(self) -> str:
         """Returns a UUID that follows from what is drawn from."""
         return str(uuid.UUID(int=self.chance.getrandbits(128), version=4))
@@ -151,6 +158,7 @@ def _steps(request_class: Any) -> Callable[[Sender], Message]:
             first_step=first_step,
             step_count=len(frames),
             frames=frames.ravel(),
+            resets=sender.resets(len(frames)),
         )
         return message
 
@@ -190,6 +198,7 @@ def _preview(sender: Sender) -> Message:
         branch_count=branches,
         step_count=len(frames),
         frames=np.concatenate([frames] * branches).ravel(),
+        resets=sender.resets(len(frames) * branches),
     )
 
 

@@ -311,6 +311,7 @@ PROVOCATIONS: list[tuple[str, Callable[[Scene], object]]] = [
     ("ARGUMENT_INVALID", lambda scene: scene.create(model="")),
     ("ARGUMENT_INVALID", lambda scene: scene.step(expected_history=bytes(7))),
     ("ARGUMENT_INVALID", lambda scene: scene.create(series_count=150, window_step_count=1)),
+    ("ARGUMENT_INVALID", lambda scene: scene.step(resets=[1])),
     ("FRAME_SHAPE", lambda scene: scene.step(step_count=3)),
     ("FRAME_SHAPE", lambda scene: scene.step(frames=[1.0, 2.0])),
     ("FRAME_SHAPE", lambda scene: scene.preview(1.0, 2.0, step_count=3)),

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from databases import Databases
-from doubles.plain_session import PlainSession, history_of
+from doubles.plain_session import Frame, PlainSession, counted, history_of
 from doubles.ruled_session import RuledSession, moment
 from tickcell.server import lives
 from tickcell.server.store import EmbeddedStore, SqliteStore
@@ -26,33 +26,36 @@ from tickcell.server.store import EmbeddedStore, SqliteStore
 # A request may have fewer steps than the window, as where its rows are bounded.
 WINDOW, MOST, TTL, RETENTION = 3, 2, 3, 2
 STEPS = 4
-# The frames that a caller may believe to be before a step: those of each writer alone,
-# and of one after the other.
-EXPECTED = [
-    {(1.0,) * step, (2.0,) * step, (1.0,) * (step - 1) + (2.0,) * min(step, 1)}
-    for step in range(STEPS + 1)
-]
-
-CHUNKS = [frames for length in (1, 2) for frames in itertools.product((1.0, 2.0), repeat=length)]
-BRANCHES = [((1.0,),), ((2.0, 1.0), (1.0, 2.0)), ((1.0,) * 3,), ((1.0,), (math.nan,))]
+# The frames of two writers, or of one at whose frames a series begins anew, or goes on.
+WRITERS: tuple[Frame, Frame] = (1.0, 2.0)
+EPISODES: tuple[Frame, Frame] = (1.0, (1.0,))
 IMPOSSIBLE_CHUNKS = [(), (1.0, 1.0, 1.0), (math.nan,), (1.0, math.inf)]
 
 
-def requests(begun: int, most_lives: int) -> list[tuple[Any, ...]]:
+def requests(begun: int, most_lives: int, given: tuple[Frame, Frame]) -> list[tuple[Any, ...]]:
     """Every request that could be on its way when so many lives have begun."""
+    one, other = given
+    chunks = [frames for length in (1, 2) for frames in itertools.product(given, repeat=length)]
+    # The frames that a caller may believe to be before a step: those of each writer alone,
+    # and of one after the other.
+    expected = [
+        {(one,) * step, (other,) * step, (one,) * (step - 1) + (other,) * min(step, 1)}
+        for step in range(STEPS + 1)
+    ]
+    branches_of = [((one,),), ((other, one), (one, other)), ((one,) * 3,), ((one,), (math.nan,))]
     generations = [None, *range(1, begun + 1)]
     asked: list[tuple[Any, ...]] = [
         ("step", generation, first, frames, None)
         for generation in generations
         for first in ([None] if generation is None else range(STEPS + 1))
-        for frames in CHUNKS + IMPOSSIBLE_CHUNKS
+        for frames in chunks + IMPOSSIBLE_CHUNKS
     ]
     asked += [
         ("step", generation, first, frames, before)
         for generation in generations[1:]
         for first in range(STEPS + 1)
-        for frames in ((1.0,), (1.0, 2.0))
-        for before in EXPECTED[first]
+        for frames in ((one,), (one, other))
+        for before in expected[first]
     ]
     asked += [("touch", generation) for generation in generations[1:]]
     asked += [("delete", generation) for generation in generations[1:]]
@@ -64,7 +67,7 @@ def requests(begun: int, most_lives: int) -> list[tuple[Any, ...]]:
         ("recall", generation, first, frames)
         for generation in generations[1:]
         for first in range(STEPS + 1)
-        for frames in ((1.0,), (1.0, 2.0))
+        for frames in ((one,), (one, other))
     ]
     asked += [
         ("outputs", generation, first, count)
@@ -81,15 +84,15 @@ def requests(begun: int, most_lives: int) -> list[tuple[Any, ...]]:
         ("preview", generation, step, branches)
         for generation in generations[1:]
         for step in range(-1, STEPS + 1)
-        for branches in BRANCHES
+        for branches in branches_of
     ]
     if begun < most_lives:
         asked += [
             ("fork", request, source, begun + 1)
             for request in ("c1", "f1")
-            for source in ((), (2.0, 1.0))
+            for source in ((), (other, one))
         ]
-        asked += [("brought", "b1", (1.0, 2.0), kept, begun + 1) for kept in (0, 2)]
+        asked += [("brought", "b1", (one, other), kept, begun + 1) for kept in (0, 2)]
         asked += [
             ("claim", generation, request, begun + 1)
             for generation in generations
@@ -137,16 +140,15 @@ def assert_holds(ruled: RuledSession, plain: PlainSession) -> None:
     assert record.histories == b"".join(
         history_of(frames[:step]) for step in range(first, len(frames) + 1)
     )
-    assert record.outputs == b"".join(
-        struct.pack("<f", frame + 1000 * step) for step, frame in enumerate(window, first)
-    )
+    outputs, count, start = counted(frames, plain.origin)
+    assert record.outputs == struct.pack(f"<{len(window)}f", *outputs[first:])
     assert life.move_request_id == plain.moved_by
     is_buried = life.is_deleted and not plain.moved_by
-    assert record.state == (b"" if is_buried else struct.pack("<f", len(frames)))
+    assert record.state == (b"" if is_buried else struct.pack("<f", count))
     origin = lives.origin_of(record)
     assert (life.origin_step, life.has_origin) == (len(plain.origin), plain.is_fork)
     if origin is not None and not is_buried:
-        assert origin.state == struct.pack("<f", len(plain.origin))
+        assert origin.state == struct.pack("<f", start)
         assert origin.histories == history_of(plain.origin)
 
 
@@ -162,13 +164,24 @@ def key(plain: PlainSession, begun: int, now: int) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize(
-    ("most_lives", "most_steps"),
-    [(1, STEPS), (2, 2), *(pytest.param(lives, STEPS, marks=pytest.mark.slow) for lives in (2, 3))],
+    ("most_lives", "most_steps", "given"),
+    [
+        (1, STEPS, WRITERS),
+        (2, 2, WRITERS),
+        (1, 3, EPISODES),
+        *(
+            pytest.param(lives, STEPS, given, marks=pytest.mark.slow)
+            for lives, given in ((2, WRITERS), (2, EPISODES), (3, WRITERS))
+        ),
+    ],
+    ids=lambda value: (
+        value if isinstance(value, int) else "writers" if value == WRITERS else "episodes"
+    ),
 )
 def test_every_request_in_every_state_is_answered_as_plain_python_says(
-    most_lives: int, most_steps: int
+    most_lives: int, most_steps: int, given: tuple[Frame, Frame]
 ) -> None:
-    assert_world_is_right(most_lives, most_steps, None)
+    assert_world_is_right(most_lives, most_steps, None, given)
 
 
 def test_so_it_is_on_sqlite(tmp_path: pathlib.Path) -> None:
@@ -181,7 +194,12 @@ def test_so_it_is_on_postgresql(databases: Databases) -> None:
         assert_world_is_right(1, 1, store)
 
 
-def assert_world_is_right(most_lives: int, most_steps: int, store: EmbeddedStore | None) -> None:
+def assert_world_is_right(
+    most_lives: int,
+    most_steps: int,
+    store: EmbeddedStore | None,
+    given: tuple[Frame, Frame] = WRITERS,
+) -> None:
     """Tries each request in each state, of so many lives and steps, in a store or in none."""
     bounds = (WINDOW, MOST, TTL, RETENTION)
     start = (PlainSession(*bounds), RuledSession(*bounds, store=store), 0, 10)
@@ -189,7 +207,7 @@ def assert_world_is_right(most_lives: int, most_steps: int, store: EmbeddedStore
     words = set()
     while frontier:
         plain, ruled, begun, now = frontier.pop()
-        for name, *arguments in [*requests(begun, most_lives), ("wait",)]:
+        for name, *arguments in [*requests(begun, most_lives, given), ("wait",)]:
             if name == "wait":
                 successor = (plain, ruled, begun, now + 1)
             else:

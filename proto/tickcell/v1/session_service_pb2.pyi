@@ -390,20 +390,22 @@ class GetOutputsResponse(_message.Message):
     def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., first_step: _Optional[int] = ..., step_count: _Optional[int] = ..., outputs: _Optional[_Iterable[float]] = ..., history: _Optional[bytes] = ..., store_id: _Optional[str] = ...) -> None: ...
 
 class PreviewStepsRequest(_message.Message):
-    __slots__ = ("session", "generation", "step", "branch_count", "step_count", "frames")
+    __slots__ = ("session", "generation", "step", "branch_count", "step_count", "frames", "resets")
     SESSION_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     BRANCH_COUNT_FIELD_NUMBER: _ClassVar[int]
     STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
     FRAMES_FIELD_NUMBER: _ClassVar[int]
+    RESETS_FIELD_NUMBER: _ClassVar[int]
     session: str
     generation: int
     step: int
     branch_count: int
     step_count: int
     frames: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., step: _Optional[int] = ..., branch_count: _Optional[int] = ..., step_count: _Optional[int] = ..., frames: _Optional[_Iterable[float]] = ...) -> None: ...
+    resets: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., step: _Optional[int] = ..., branch_count: _Optional[int] = ..., step_count: _Optional[int] = ..., frames: _Optional[_Iterable[float]] = ..., resets: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class PreviewStepsResponse(_message.Message):
     __slots__ = ("session", "generation", "step", "branch_count", "step_count", "outputs", "store_id")
@@ -424,20 +426,22 @@ class PreviewStepsResponse(_message.Message):
     def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., step: _Optional[int] = ..., branch_count: _Optional[int] = ..., step_count: _Optional[int] = ..., outputs: _Optional[_Iterable[float]] = ..., store_id: _Optional[str] = ...) -> None: ...
 
 class StepSessionRequest(_message.Message):
-    __slots__ = ("session", "generation", "first_step", "step_count", "frames", "expected_history")
+    __slots__ = ("session", "generation", "first_step", "step_count", "frames", "expected_history", "resets")
     SESSION_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
     STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_HISTORY_FIELD_NUMBER: _ClassVar[int]
+    RESETS_FIELD_NUMBER: _ClassVar[int]
     session: str
     generation: int
     first_step: int
     step_count: int
     frames: _containers.RepeatedScalarFieldContainer[float]
     expected_history: bytes
-    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., first_step: _Optional[int] = ..., step_count: _Optional[int] = ..., frames: _Optional[_Iterable[float]] = ..., expected_history: _Optional[bytes] = ...) -> None: ...
+    resets: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., first_step: _Optional[int] = ..., step_count: _Optional[int] = ..., frames: _Optional[_Iterable[float]] = ..., expected_history: _Optional[bytes] = ..., resets: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class StepSessionResponse(_message.Message):
     __slots__ = ("session", "generation", "first_step", "step_count", "outputs", "history")
@@ -456,20 +460,22 @@ class StepSessionResponse(_message.Message):
     def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., first_step: _Optional[int] = ..., step_count: _Optional[int] = ..., outputs: _Optional[_Iterable[float]] = ..., history: _Optional[bytes] = ...) -> None: ...
 
 class StreamStepsRequest(_message.Message):
-    __slots__ = ("session", "generation", "first_step", "step_count", "frames", "expected_history")
+    __slots__ = ("session", "generation", "first_step", "step_count", "frames", "expected_history", "resets")
     SESSION_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
     STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_HISTORY_FIELD_NUMBER: _ClassVar[int]
+    RESETS_FIELD_NUMBER: _ClassVar[int]
     session: str
     generation: int
     first_step: int
     step_count: int
     frames: _containers.RepeatedScalarFieldContainer[float]
     expected_history: bytes
-    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., first_step: _Optional[int] = ..., step_count: _Optional[int] = ..., frames: _Optional[_Iterable[float]] = ..., expected_history: _Optional[bytes] = ...) -> None: ...
+    resets: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., first_step: _Optional[int] = ..., step_count: _Optional[int] = ..., frames: _Optional[_Iterable[float]] = ..., expected_history: _Optional[bytes] = ..., resets: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class StreamStepsResponse(_message.Message):
     __slots__ = ("session", "generation", "first_step", "step_count", "outputs", "error", "history")

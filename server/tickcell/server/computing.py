@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from tickcell.server import episodes
+
 if TYPE_CHECKING:
     from tickcell.server.catalogue import ServedModel
     from tickcell.server.clock import Moment
@@ -75,7 +77,7 @@ def compute(begun: Sequence[Begun]) -> Generator[Call, bytes, list[tuple[bytes, 
       Of each request the outputs of its new steps, `[T, B, O]` float32, and the state
       after them, `[B, S]`.
     """
-    if len(begun) == 1 and begun[0].record.life.series_count == 1:
+    if len(begun) == 1 and begun[0].record.life.series_count == 1 and not begun[0].request.resets:
         # One agent's tick: a row is a frame and a state, end to end.
         ((request, _, record, _, _, model, _, stored, _, _),) = begun
         size, output_size = record.life.frame_size, record.life.output_size
@@ -85,6 +87,8 @@ def compute(begun: Sequence[Begun]) -> Generator[Call, bytes, list[tuple[bytes, 
             outputs += row[:output_size]
             state = row[output_size:]
         return [(outputs, state)]
+    if any(item.request.resets for item in begun):
+        return (yield from _compute_episodes(begun))
     results: dict[Key, tuple[bytes, bytes]] = {}
     by_model: dict[str, list[Begun]] = {}
     for item in begun:
@@ -92,6 +96,27 @@ def compute(begun: Sequence[Begun]) -> Generator[Call, bytes, list[tuple[bytes, 
     for group in by_model.values():
         found = yield from _compute_together(group)
         results.update(zip([item.key for item in group], found, strict=True))
+    return [results[item.key] for item in begun]
+
+
+def _compute_episodes(begun: Sequence[Begun]) -> Generator[Call, bytes, list[tuple[bytes, bytes]]]:
+    """Computes requests in some of which series begin anew: these in parts, one after the other."""
+    plain = [item for item in begun if not item.request.resets]
+    results = dict(zip([item.key for item in plain], (yield from compute(plain)), strict=True))
+    for item in begun:
+        if not item.request.resets:
+            continue
+        outputs = []
+        cut = episodes.parts(item)
+        part = next(cut, None)
+        while part is not None:
+            ((own, state),) = yield from compute([part])
+            outputs.append(own)
+            try:
+                part = cut.send(state)
+            except StopIteration:
+                part = None
+        results[item.key] = (b"".join(outputs), state)
     return [results[item.key] for item in begun]
 
 

@@ -88,6 +88,7 @@ def step(message: Any, *, is_stream: bool) -> StepFields:
         message.step_count,
         message.frames,
         _expected_history(message),
+        tuple(message.resets),
     )
 
 
@@ -150,7 +151,15 @@ def preview(message: Any, caller: Caller) -> PreviewRequest:
         )
     branches = message.branch_count or 1
     key = caller.key(session)
-    return PreviewRequest(key, meant, message.step, branches, message.step_count, message.frames)
+    return PreviewRequest(
+        key,
+        meant,
+        message.step,
+        branches,
+        message.step_count,
+        message.frames,
+        tuple(message.resets),
+    )
 
 
 def previewed(asked: PreviewRequest, answered: Previewed, store_id: str) -> bytes:
