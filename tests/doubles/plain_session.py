@@ -31,39 +31,51 @@ def history_of(frames: tuple[Frame, ...]) -> bytes:
     return history
 
 
-def counted(frames: tuple[Frame, ...], origin: tuple[Frame, ...]) -> tuple[list[float], int, int]:
+# What each version of the model adds to the outputs of the first.
+ADDS = {"1": 0.0, "2": 0.5, "3": 0.25}
+# A version with other state tensors, so that a state must be burnt in.
+OTHER = "3"
+
+
+def counted(
+    frames: tuple[Frame, ...], count: int, start: int = 0, version: str = "1"
+) -> tuple[tuple[float, ...], int]:
     """Returns what a cell makes of frames that counts.
 
     Args:
-      frames: those of a life, and before them those that led to its session's origin.
-      origin: the latter.
+      frames: what it is given.
+      count: its state before them.
+      start: its state where a series begins anew.
+      version: of the model.
 
     Returns:
-      The outputs, the count after them, and the count with which a series begins anew.
+      The outputs, and the state after them.
     """
-    outputs, count, start = [], 0, 0
-    for step, frame in enumerate(frames):
-        if step == len(origin):
-            start = count
+    outputs = []
+    for frame in frames:
         if isinstance(frame, tuple):
             count = start
-        outputs.append(reading_of(frame) + 1000 * count)
+        outputs.append(reading_of(frame) + 1000 * count + ADDS[version])
         count += 1
-    return outputs, count, count if len(frames) == len(origin) else start
+    return tuple(outputs), count
 
 
 @dataclasses.dataclass(frozen=True)
 class Life:
     """One generation: every frame applied in it, in order, behind those of its session's origin.
 
-    The window has no step before `kept_from`.
+    The window has no step before `kept_from`; `outputs` has those of all frames, and `count` is
+    the state behind them.
     """
 
     generation: int
     frames: tuple[Frame, ...] = ()
     kept_from: int = 0
+    outputs: tuple[float, ...] = ()
+    count: int = 0
     reset_request: str = ""
     claim_request: str = ""
+    migrate_request: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +104,8 @@ class PlainSession:
     moved_by: str = ""
     origin: tuple[Frame, ...] = ()
     is_fork: bool = False
+    start: int = 0
+    version: str = "1"
 
     def end_at(self, now: int) -> str | None:
         """How the session ended: "unknown", "deleted", "expired"; None if it lives."""
@@ -128,11 +142,13 @@ class PlainSession:
         new, answer = self.create(request, generation, now)
         if new is self:
             return self, answer
+        outputs, count = counted(source, 0)
         new = dataclasses.replace(
             new,
-            life=Life(generation, source, kept_from=len(source)),
+            life=Life(generation, source, len(source), outputs, count),
             origin=source,
             is_fork=True,
+            start=count,
         )
         return new, ("ok", *new.view())
 
@@ -144,7 +160,7 @@ class PlainSession:
         if new is self:
             return self, answer
         kept = min(kept, self.window)
-        life = Life(generation, source, kept_from=len(source) - kept)
+        life = Life(generation, source, len(source) - kept, *counted(source, 0))
         new = dataclasses.replace(new, life=life)
         return new, ("ok", *new.view())
 
@@ -176,8 +192,7 @@ class PlainSession:
             return self, ("gap", len(frames))
         if step is not None and step < len(frames):
             return self, ("stale",)
-        _, count, _ = counted(frames, self.origin)
-        return self, ("ok", len(frames), history_of(frames), float(count))
+        return self, ("ok", len(frames), history_of(frames), float(self.lived.count))
 
     def preview(
         self, generation: int, step: int, branches: tuple[tuple[Frame, ...], ...], now: int
@@ -195,10 +210,10 @@ class PlainSession:
             return self, ("gap", applied)
         if not all(math.isfinite(reading_of(frame)) for branch in branches for frame in branch):
             return self, ("not finite",)
-        outputs: list[float] = []
+        outputs: tuple[float, ...] = ()
         for branch in branches:
-            outputs += counted(self.lived.frames + branch, self.origin)[0][applied:]
-        return self, ("ok", tuple(outputs))
+            outputs += counted(branch, self.lived.count, self.start, self.version)[0]
+        return self, ("ok", outputs)
 
     def begin(self, request: str, generation: int, now: int) -> tuple[PlainSession, Answer]:
         """Begins a life, and ends one that is alive."""
@@ -241,6 +256,8 @@ class PlainSession:
             moved_by="",
             origin=(),
             is_fork=False,
+            start=0,
+            version="1",
         )
 
     def step(
@@ -300,12 +317,14 @@ class PlainSession:
             if first + index < applied and life.frames[first + index] != frame:
                 return self, ("conflict",)
         fresh = frames[applied - first :]
-        made, _, _ = counted(life.frames + fresh, self.origin)
-        outputs = tuple(made[first : first + len(frames)])
+        made, count = counted(fresh, life.count, self.start, self.version)
+        outputs = (life.outputs + made)[first : first + len(frames)]
         answer = ("ok", first, outputs, history_of(life.frames[:first] + frames))
         if not fresh:
             return self, answer
-        grown = dataclasses.replace(life, frames=life.frames + fresh)
+        grown = dataclasses.replace(
+            life, frames=life.frames + fresh, outputs=life.outputs + made, count=count
+        )
         return dataclasses.replace(self, life=grown, renewed=now), answer
 
     def touch(self, generation: int, now: int) -> tuple[PlainSession, Answer]:
@@ -328,7 +347,14 @@ class PlainSession:
             return self, (self.superseded(generation),)
         new = dataclasses.replace(
             self,
-            life=Life(new_generation, self.origin, len(self.origin), reset_request=request),
+            life=Life(
+                new_generation,
+                self.origin,
+                len(self.origin),
+                counted(self.origin, 0)[0],
+                self.start,
+                reset_request=request,
+            ),
             renewed=now,
             ends=self.ended("reset"),
             is_claimed=False,
@@ -348,14 +374,56 @@ class PlainSession:
             return self, (self.superseded(generation or 0),)
         new = dataclasses.replace(
             self,
-            life=Life(
-                new_generation, self.lived.frames, self.lived.kept_from, claim_request=request
-            ),
+            life=self._handed_over(new_generation, claim_request=request),
             renewed=now,
             ends=self.ended("claimed"),
             is_claimed=True,
         )
         return new, ("ok", *new.view())
+
+    def migrate(
+        self,
+        generation: int,
+        version: str,
+        burnt_in: int | None,
+        request: str,
+        new_generation: int,
+        now: int,
+    ) -> tuple[PlainSession, Answer]:
+        """Goes on with another version, whose state is this count, or the own where it is None."""
+        end = self.end_at(now)
+        if end is not None:
+            return self, (end,)
+        if request == self.lived.migrate_request:
+            return self, ("ok", *self.view())
+        if generation != self.lived.generation:
+            return self, (self.superseded(generation),)
+        if version == self.version:
+            return self, ("argument",)
+        is_alike = OTHER not in (version, self.version)
+        if burnt_in is None and not is_alike:
+            return self, ("migration",)
+        life = self._handed_over(new_generation, migrate_request=request)
+        if burnt_in is not None:
+            life = dataclasses.replace(life, count=burnt_in)
+        new = dataclasses.replace(
+            self, life=life, renewed=now, ends=self.ended("migrated"), version=version
+        )
+        if not is_alike:
+            new = dataclasses.replace(new, origin=(), is_fork=False, start=0)
+        return new, ("ok", *new.view())
+
+    def _handed_over(
+        self, new_generation: int, *, claim_request: str = "", migrate_request: str = ""
+    ) -> Life:
+        """The life that goes on under another generation."""
+        return dataclasses.replace(
+            self.lived,
+            generation=new_generation,
+            reset_request="",
+            claim_request=claim_request,
+            migrate_request=migrate_request,
+        )
 
     def outputs(
         self, generation: int, first: int | None, count: int, now: int
@@ -376,7 +444,7 @@ class PlainSession:
         if first < oldest:
             return self, ("stale",)
         end_step = first + (count or min(self.most, len(frames) - first))
-        outputs = tuple(counted(frames, self.origin)[0][first:end_step])
+        outputs = self.lived.outputs[first:end_step]
         return self, ("ok", first, outputs, history_of(frames[:end_step]))
 
     def delete(self, generation: int, now: int) -> tuple[PlainSession, Answer]:

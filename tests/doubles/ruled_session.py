@@ -11,7 +11,8 @@ import numpy as np
 
 from doubles.counting_cell import CountingCell
 from doubles.in_process_server import served
-from doubles.plain_session import Answer, Frame, counted, history_of, reading_of
+from doubles.plain_session import ADDS, OTHER, Answer, Frame, counted, history_of, reading_of
+from tickcell.model import TensorSpec
 from tickcell.server import errors, lives, record, rounds, rules
 from tickcell.server.catalogue import Catalogue
 from tickcell.server.clock import Moment
@@ -19,6 +20,7 @@ from tickcell.server.computing import Call
 from tickcell.server.config import Limits
 from tickcell.server.heads import Head, Heads
 from tickcell.server.life_requests import cells_start
+from tickcell.server.migration import Migrate
 from tickcell.server.policy import Policy
 from tickcell.server.preview import PreviewRequest
 from tickcell.server.record import Record
@@ -27,9 +29,28 @@ from tickcell.server.store import Applied, Change, Contended, EmbeddedStore, Key
 
 _Result = TypeVar("_Result")
 
-CELL = CountingCell()
-MODEL = served(CELL)
-CATALOGUE = Catalogue([MODEL])
+
+class AddingCell(CountingCell):
+    """Counts, and adds something to its outputs; its state may have another name."""
+
+    def __init__(self, adds: float, state: str) -> None:
+        super().__init__()
+        self._adds = adds
+        tensors = (TensorSpec(state, (1,)),)
+        self._interface = dataclasses.replace(self._interface, state_tensors=tensors)
+
+    def step_rows(self, rows: bytes) -> bytes:
+        stepped = np.frombuffer(super().step_rows(rows), "<f4").reshape(-1, 2)
+        added: np.ndarray = stepped + np.array([self._adds, 0.0], "<f4")
+        return added.tobytes()
+
+
+MODELS = {
+    version: served(AddingCell(adds, "other" if version == OTHER else "step"), version=version)
+    for version, adds in ADDS.items()
+}
+MODEL = MODELS["1"]
+CATALOGUE = Catalogue(MODELS.values())
 KEY = Key("", "s")
 START = cells_start(MODEL, 1)
 
@@ -42,6 +63,7 @@ WORDS = {
     errors.SessionRestarted: "restarted",
     errors.SessionClaimed: "claimed",
     errors.ArgumentInvalid: "argument",
+    errors.MigrationRefused: "migration",
     errors.FrameShape: "shape",
     errors.FrameNotFinite: "not finite",
     errors.StepStale: "stale",
@@ -88,7 +110,7 @@ class RuledSession:
     def fork(
         self, request: str, source: tuple[Frame, ...], generation: int, now: int
     ) -> tuple[RuledSession, Answer]:
-        state = np.float32(counted(source, ())[1]).tobytes()
+        state = np.float32(counted(source, 0)[1]).tobytes()
         start = lives.Start(START.numerics, state, len(source), history_of(source))
         wanted = self._wanted(request, generation)._replace(start=start, origin=start)
         return self._change(lambda old: lives.create(old, wanted, moment(now), self.retention))
@@ -97,9 +119,9 @@ class RuledSession:
         self, request: str, source: tuple[Frame, ...], kept: int, generation: int, now: int
     ) -> tuple[RuledSession, Answer]:
         kept = min(kept, self.window)
-        outputs = counted(source, ())[0][len(source) - kept :]
+        outputs = counted(source, 0)[0][len(source) - kept :]
         start = START._replace(
-            state=np.float32(counted(source, ())[1]).tobytes(),
+            state=np.float32(counted(source, 0)[1]).tobytes(),
             step=len(source),
             histories=b"".join(
                 history_of(source[:step]) for step in range(len(source) - kept, len(source) + 1)
@@ -146,7 +168,7 @@ class RuledSession:
             session="s",
             request_id=request,
             generation=generation,
-            model="m",
+            model=MODEL.card.name,
             model_version="1",
             fingerprint=MODEL.fingerprint,
             start=START,
@@ -216,7 +238,7 @@ class RuledSession:
                 generation,
                 request,
                 new_generation,
-                lambda _: START,
+                lambda found: cells_start(CATALOGUE.pinned_to(found, "s"), 1),
                 moment(now),
             )
         )
@@ -234,6 +256,36 @@ class RuledSession:
                 moment(now),
             )
         )
+
+    def migrate(
+        self,
+        generation: int,
+        version: str,
+        burnt_in: int | None,
+        request: str,
+        new_generation: int,
+        now: int,
+    ) -> tuple[RuledSession, Answer]:
+        policy = Policy(CATALOGUE, Limits(), self.retention, is_strict=True)
+        model, other = MODELS[version], None
+        if burnt_in is not None:
+            wanted = self._wanted("another", 1)._replace(
+                start=cells_start(model, 1)._replace(state=np.float32(burnt_in).tobytes())
+            )
+            other = lives.create(None, wanted, moment(now), self.retention)
+        migrate = Migrate(KEY, generation, request, model, other)
+
+        def change(old: Record | None) -> Record:
+            new = migrate.change(old, policy, moment(now))
+            if new is old:
+                return new
+            # What is drawn is known here, and a session keeps its bound on steps.
+            life = dataclasses.replace(
+                new.life, generation=new_generation, max_step_count=self.most
+            )
+            return new._replace(life=life)
+
+        return self._change(change)
 
     def outputs(
         self, generation: int, first: int | None, count: int, now: int
@@ -269,7 +321,8 @@ class RuledSession:
         encoded = record.encode(KEY, new)
         if encoded != self.stored:
             is_live = lives.is_live(self.record), lives.is_live(new)
-            verdict = self._shelf().commit(Change(KEY, self.stored, encoded, *is_live))
+            pin = lives.new_pin(self.record, new)
+            verdict = self._shelf().commit(Change(KEY, self.stored, encoded, *is_live, pin))
             assert verdict == Applied()
         changed = self._with(encoded)
         return changed, ("ok", new.life.generation, new.next_step)

@@ -188,6 +188,16 @@ def _export(sender: Sender) -> Any:
     return request
 
 
+def _migrate(sender: Sender) -> Message:
+    request: Any = _life(pb.MigrateSessionRequest, request_id=Sender.uuid)(sender)
+    other = sender.target()
+    if sender.chance.random() < 0.5:
+        request.burn_in_session, request.burn_in_generation = other.session, other.generation
+    request.model_version = sender.chance.choice(("", "1", "2"))
+    typed: Message = request
+    return typed
+
+
 def _preview(sender: Sender) -> Message:
     target, frames = sender.target(), sender.frames()
     branches = sender.chance.choice((1, 1, 2, 7))
@@ -283,6 +293,7 @@ KINDS: dict[str, Callable[[Sender], Message]] = {
     f"{_SESSIONS}ClaimSession": _life(pb.ClaimSessionRequest, request_id=Sender.uuid),
     f"{_SESSIONS}ForkSession": _fork,
     f"{_SESSIONS}ExportSession": _export,
+    f"{_SESSIONS}MigrateSession": _migrate,
     f"{_SESSIONS}GetOutputs": _life(pb.GetOutputsRequest),
     f"{_SESSIONS}PreviewSteps": _preview,
     f"{_SESSIONS}DeleteSession": _life(pb.DeleteSessionRequest),

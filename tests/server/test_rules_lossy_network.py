@@ -120,6 +120,17 @@ class LossyNetwork(RuleBasedStateMachine):
     def send_a_move(self, client: int, request: str) -> None:
         self.sent.append(("move", self.beliefs[client][0], request))
 
+    @rule(
+        client=st.integers(0, 1),
+        version=st.sampled_from("123"),
+        burnt_in=st.none() | st.integers(0, 3),
+        request=st.sampled_from("uvw"),
+    )
+    def send_a_migration(
+        self, client: int, version: str, burnt_in: int | None, request: str
+    ) -> None:
+        self.sent.append(("migrate", self.beliefs[client][0], version, burnt_in, request))
+
     @rule(client=st.integers(0, 1), step=st.none() | st.integers(-1, 8))
     def send_for_a_fork_of_it(self, client: int, step: int | None) -> None:
         self.sent.append(("forked", self.beliefs[client][0], step))
@@ -165,7 +176,7 @@ class LossyNetwork(RuleBasedStateMachine):
     def deliver(self, index: int, reply_to: int | None = None) -> None:
         """Delivers a copy of a request; the reply may be lost, or reach either client."""
         name, *arguments = self.sent[index]
-        if name in ("create", "fork", "brought", "begin", "reset", "claim"):
+        if name in ("create", "fork", "brought", "begin", "reset", "claim", "migrate"):
             arguments.append(self.lives + 1)
         self.plain, expected = getattr(self.plain, name)(*arguments, self.now)
         before = self.ruled.stored

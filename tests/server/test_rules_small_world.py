@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from databases import Databases
-from doubles.plain_session import Frame, PlainSession, counted, history_of
+from doubles.plain_session import ADDS, Frame, PlainSession, history_of
 from doubles.ruled_session import RuledSession, moment
 from tickcell.server import lives
 from tickcell.server.store import EmbeddedStore, SqliteStore
@@ -88,6 +88,12 @@ def requests(begun: int, most_lives: int, given: tuple[Frame, Frame]) -> list[tu
     ]
     if begun < most_lives:
         asked += [
+            ("migrate", generation, version, burnt_in, "v", begun + 1)
+            for generation in generations[1:]
+            for version in ADDS
+            for burnt_in in (None, 7)
+        ]
+        asked += [
             ("fork", request, source, begun + 1)
             for request in ("c1", "f1")
             for source in ((), (other, one))
@@ -120,10 +126,11 @@ def assert_holds(ruled: RuledSession, plain: PlainSession) -> None:
         return
     life, frames = record.life, plain.lived.frames
     assert (life.generation, record.next_step) == plain.view()
-    assert (life.request_id, life.reset_request_id, life.claim_request_id) == (
-        plain.create_request,
+    assert (life.request_id, life.model_version) == (plain.create_request, plain.version)
+    assert (life.reset_request_id, life.claim_request_id, life.migrate_request_id) == (
         plain.lived.reset_request,
         plain.lived.claim_request,
+        plain.lived.migrate_request,
     )
     assert (life.follows, life.past, life.is_claimed) == (
         plain.follows,
@@ -140,7 +147,7 @@ def assert_holds(ruled: RuledSession, plain: PlainSession) -> None:
     assert record.histories == b"".join(
         history_of(frames[:step]) for step in range(first, len(frames) + 1)
     )
-    outputs, count, start = counted(frames, plain.origin)
+    outputs, count, start = plain.lived.outputs, plain.lived.count, plain.start
     assert record.outputs == struct.pack(f"<{len(window)}f", *outputs[first:])
     assert life.move_request_id == plain.moved_by
     is_buried = life.is_deleted and not plain.moved_by
@@ -159,6 +166,7 @@ def key(plain: PlainSession, begun: int, now: int) -> tuple[object, ...]:
     return (
         *(plain.life, plain.create_request, plain.follows, plain.keeps_window),
         *(plain.ends, plain.is_claimed, plain.origin, plain.is_fork, plain.moved_by),
+        *(plain.start, plain.version),
         *(deleted, idle, begun),
     )
 
@@ -232,7 +240,7 @@ def assert_world_is_right(
                 frontier.append(successor)
     print(f"{len(seen)} states, {tried} requests")
     # With one life there is nothing to mistake it for.
-    others = {"exists", "restarted", "claimed"} if most_lives > 1 else set()
+    others = {"exists", "restarted", "claimed", "migration"} if most_lives > 1 else set()
     assert words == others | {
         "ok",
         "new",

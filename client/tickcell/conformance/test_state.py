@@ -1,4 +1,4 @@
-"""A session's state as a value: claims, forks, exports, previews, outputs, and episodes."""
+"""A session's state as a value: claims, forks, exports, migrations, previews, episodes."""
 
 from __future__ import annotations
 
@@ -692,3 +692,26 @@ class TestEpisodes:
         refusal = refused(path, "ARGUMENT_INVALID", vector.request(path, 0, 2, resets=resets))
         assert refusal.metadata["field"] == "resets"
         vector.advance(path, 2)
+
+
+class TestMigrate:
+    """Of a server that has one version there is not much to ask."""
+
+    def test_version_that_it_has_or_nobody_serves_is_refused(
+        self, path: Path, subject: Subject, caller: Caller
+    ) -> None:
+        subject.advance(path, 2)
+        before = subject.now
+        with refused_for("ARGUMENT_INVALID") as metadata:
+            caller.migrate(subject.id, subject.generation, model_version=before.model_version)
+        assert metadata["field"] == "model_version"
+        with refused_for("MODEL_UNKNOWN"):
+            caller.migrate(subject.id, subject.generation, model_version="no-such-version")
+        assert subject.now == before
+
+    def test_burnt_in_session_is_named_whole(
+        self, subject: Subject, bystander: Subject, caller: Caller
+    ) -> None:
+        with refused_for("ARGUMENT_INVALID") as metadata:
+            caller.migrate(subject.id, subject.generation, burn_in_session=bystander.id)
+        assert metadata["field"] == "burn_in_generation"

@@ -341,6 +341,32 @@ class ExportSessionResponse(_message.Message):
     store_id: str
     def __init__(self, export: _Optional[_Union[SessionExport, _Mapping]] = ..., store_id: _Optional[str] = ...) -> None: ...
 
+class MigrateSessionRequest(_message.Message):
+    __slots__ = ("session", "generation", "request_id", "model_version", "burn_in_session", "burn_in_generation", "burn_in_step", "owner")
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    BURN_IN_SESSION_FIELD_NUMBER: _ClassVar[int]
+    BURN_IN_GENERATION_FIELD_NUMBER: _ClassVar[int]
+    BURN_IN_STEP_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    session: str
+    generation: int
+    request_id: str
+    model_version: str
+    burn_in_session: str
+    burn_in_generation: int
+    burn_in_step: int
+    owner: str
+    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., request_id: _Optional[str] = ..., model_version: _Optional[str] = ..., burn_in_session: _Optional[str] = ..., burn_in_generation: _Optional[int] = ..., burn_in_step: _Optional[int] = ..., owner: _Optional[str] = ...) -> None: ...
+
+class MigrateSessionResponse(_message.Message):
+    __slots__ = ("session",)
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    session: Session
+    def __init__(self, session: _Optional[_Union[Session, _Mapping]] = ...) -> None: ...
+
 class DeleteSessionRequest(_message.Message):
     __slots__ = ("session", "generation", "owner")
     SESSION_FIELD_NUMBER: _ClassVar[int]

@@ -16,6 +16,7 @@ from tickcell.server import errors, exports, lives, owners
 from tickcell.server.catalogue import MAX_ORDER
 from tickcell.server.config import NANOSECONDS
 from tickcell.server.life_requests import Creation
+from tickcell.server.migration import BurnIn
 from tickcell.server.preview import PreviewRequest
 from tickcell.v1 import model_service_pb2, session_service_pb2
 from tickcell.wire import history
@@ -336,6 +337,21 @@ def fork(message: session_service_pb2.ForkSessionRequest, config: Config) -> Cre
         window=0,
         idle_ttl_ns=_idle_ttl_ns(message, config),
         labels=_labels(message),
+    )
+
+
+def burn_in(message: session_service_pb2.MigrateSessionRequest) -> BurnIn | None:
+    """Returns the session whose state a migration takes; None to keep the own one.
+
+    Raises:
+      ArgumentInvalid: it is named incompletely.
+    """
+    if not message.burn_in_session:
+        return None
+    return BurnIn(
+        session_id(message.burn_in_session, "burn_in_session"),
+        generation(message, "burn_in_generation"),
+        message.burn_in_step if message.HasField("burn_in_step") else None,
     )
 
 
