@@ -29,7 +29,24 @@ STEPS = 4
 # The frames of two writers, or of one at whose frames a series begins anew, or goes on.
 WRITERS: tuple[Frame, Frame] = (1.0, 2.0)
 EPISODES: tuple[Frame, Frame] = (1.0, (1.0,))
+# What can be left out: with all of it together, a world takes minutes.
+TIMELESS = ("fork", "brought", "forked", "preview", "move", "migrate")
+TIMED = ("wait", "touch", "delete", "end", "recall", "begin")
 IMPOSSIBLE_CHUNKS = [(), (1.0, 1.0, 1.0), (math.nan,), (1.0, math.inf)]
+
+
+WORDS = {
+    *("ok", "new", "unknown", "deleted", "moved", "expired", "exists", "restarted", "claimed"),
+    *("shape", "not finite", "stale", "gap", "conflict", "argument", "migration"),
+}
+# Words that are heard only where the request is tried, or time passes.
+WORDS_OF = {
+    "wait": ("expired",),
+    "delete": ("deleted",),
+    "recall": ("new",),
+    "move": ("moved",),
+    "migrate": ("migration",),
+}
 
 
 def requests(begun: int, most_lives: int, given: tuple[Frame, Frame]) -> list[tuple[Any, ...]]:
@@ -172,24 +189,22 @@ def key(plain: PlainSession, begun: int, now: int) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize(
-    ("most_lives", "most_steps", "given"),
+    ("most_lives", "most_steps", "given", "but"),
     [
-        (1, STEPS, WRITERS),
-        (2, 2, WRITERS),
-        (1, 3, EPISODES),
+        pytest.param(1, STEPS, WRITERS, TIMELESS, id="steps and time"),
+        pytest.param(2, 1, WRITERS, TIMELESS, id="lives and time"),
+        pytest.param(1, 3, EPISODES, TIMED, id="episodes and copies"),
+        pytest.param(2, 2, WRITERS, TIMED, id="lives and copies"),
         *(
-            pytest.param(lives, STEPS, given, marks=pytest.mark.slow)
-            for lives, given in ((2, WRITERS), (2, EPISODES), (3, WRITERS))
+            pytest.param(lives, STEPS, given, (), id=f"all, {lives}", marks=pytest.mark.slow)
+            for lives, given in ((2, EPISODES), (3, WRITERS))
         ),
     ],
-    ids=lambda value: (
-        value if isinstance(value, int) else "writers" if value == WRITERS else "episodes"
-    ),
 )
 def test_every_request_in_every_state_is_answered_as_plain_python_says(
-    most_lives: int, most_steps: int, given: tuple[Frame, Frame]
+    most_lives: int, most_steps: int, given: tuple[Frame, Frame], but: tuple[str, ...]
 ) -> None:
-    assert_world_is_right(most_lives, most_steps, None, given)
+    assert_world_is_right(most_lives, most_steps, None, given, but)
 
 
 def test_so_it_is_on_sqlite(tmp_path: pathlib.Path) -> None:
@@ -207,8 +222,17 @@ def assert_world_is_right(
     most_steps: int,
     store: EmbeddedStore | None,
     given: tuple[Frame, Frame] = WRITERS,
+    but: tuple[str, ...] = (),
 ) -> None:
-    """Tries each request in each state, of so many lives and steps, in a store or in none."""
+    """Tries each request in each state, of so many lives and steps, in a store or in none.
+
+    Args:
+      most_lives: how many there may be.
+      most_steps: beyond so many, no state is looked at.
+      store: where the session lies; None for a plain value.
+      given: the frames that there are.
+      but: the names of what is not tried.
+    """
     bounds = (WINDOW, MOST, TTL, RETENTION)
     start = (PlainSession(*bounds), RuledSession(*bounds, store=store), 0, 10)
     seen, frontier, tried = {key(start[0], 0, 10)}, [start], 0
@@ -216,6 +240,8 @@ def assert_world_is_right(
     while frontier:
         plain, ruled, begun, now = frontier.pop()
         for name, *arguments in [*requests(begun, most_lives, given), ("wait",)]:
+            if name in but:
+                continue
             if name == "wait":
                 successor = (plain, ruled, begun, now + 1)
             else:
@@ -239,19 +265,10 @@ def assert_world_is_right(
                 seen.add(found)
                 frontier.append(successor)
     print(f"{len(seen)} states, {tried} requests")
-    # With one life there is nothing to mistake it for.
-    others = {"exists", "restarted", "claimed", "migration"} if most_lives > 1 else set()
-    assert words == others | {
-        "ok",
-        "new",
-        "unknown",
-        "deleted",
-        "moved",
-        "expired",
-        "shape",
-        "not finite",
-        "stale",
-        "gap",
-        "conflict",
-        "argument",
-    }
+    # With one life there is nothing to mistake it for, and some words have their requests.
+    expected = WORDS - {word for name in but for word in WORDS_OF.get(name, ())}
+    if most_lives == 1:
+        expected -= {"exists", "restarted", "claimed", "migration"}
+    if most_steps < WINDOW and "recall" in but:
+        expected -= {"stale"}
+    assert words == expected
