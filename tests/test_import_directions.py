@@ -69,6 +69,7 @@ PURE = (
     "tickcell.server.computing",
     "tickcell.server.episodes",
     "tickcell.server.heads",
+    "tickcell.server.allowance",
     "tickcell.server.lives",
     "tickcell.server.preview",
     "tickcell.server.record",

@@ -188,6 +188,7 @@ def key(plain: PlainSession, begun: int, now: int) -> tuple[object, ...]:
     )
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize(
     ("most_lives", "most_steps", "given", "but"),
     [
@@ -207,6 +208,7 @@ def test_every_request_in_every_state_is_answered_as_plain_python_says(
     assert_world_is_right(most_lives, most_steps, None, given, but)
 
 
+@pytest.mark.lengthy
 def test_so_it_is_on_sqlite(tmp_path: pathlib.Path) -> None:
     with contextlib.closing(SqliteStore.open(tmp_path / "store")) as store:
         assert_world_is_right(1, 3, store)
