@@ -12,11 +12,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
-from tickcell.client import arguments, dropout, errors, unary_calls
+from tickcell.client import arguments, dropout, errors, state_calls, unary_calls
 from tickcell.client.backoff import BACKLOG_S
 from tickcell.client.frames import Encoder, Frames
 from tickcell.client.life import Chunk, Life, Place
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 # Rows (steps times series) in one request. More gain nothing.
 _CHUNK_ROWS = 1024
+# Of a session that burns in, which lives no longer than that where its caller dies.
+_BURN_IN_TTL_S = 600.0
 
 _log = logging.getLogger("tickcell.client")
 
@@ -171,15 +173,21 @@ class SessionCore:
             self._model = model
         return self._model
 
-    def step(self, frame: ArrayLike) -> Operation[NDArray[np.float32]]:
+    def step(
+        self, frame: ArrayLike, resets: ArrayLike | None = None
+    ) -> Operation[NDArray[np.float32]]:
         """Advances the session by one frame; as `Session.step`."""
         readings = self.frames.readings(frame, time_axes=0)
+        begins = None if resets is None else self._begins(resets, 1)
         mended = self.frames.mended([readings], self.place.step)
-        outputs = yield from self._send(mended)
+        outputs = yield from self._send(mended, begins)
         return outputs.reshape(self.shapes.output_shape(readings))
 
     def steps(
-        self, frames: ArrayLike, out: NDArray[np.float32] | None
+        self,
+        frames: ArrayLike,
+        out: NDArray[np.float32] | None,
+        resets: ArrayLike | None = None,
     ) -> Operation[NDArray[np.float32]]:
         """Advances the session by any number of frames, a chunk at a time; as `Session.steps`."""
         readings = self.frames.readings(frames, time_axes=1)
@@ -190,16 +198,113 @@ class SessionCore:
             raise errors.UsageError(
                 f"out: got {out.dtype} {list(out.shape)}, expected float32 {list(shape)}."
             )
+        begins = None if resets is None else self._begins(resets, len(readings))
         size = self.max_chunk
         start = 0
         while start < len(readings):
             # Up to a frame that cannot be mended, which is raised once it is the first.
             mended = self.frames.mended(readings[start : start + size], self.place.step)
             end = start + len(mended.frames)
-            outputs = yield from self._send(mended)
+            outputs = yield from self._send(mended, None if begins is None else begins[start:end])
             out[start:end] = outputs.reshape(end - start, *shape[1:])
             start = end
         return out
+
+    def preview(
+        self, frames: ArrayLike, resets: ArrayLike | None
+    ) -> Operation[NDArray[np.float32]]:
+        """Asks what the session would answer; as `Session.preview`."""
+        readings = self.frames.readings(frames, time_axes=2)
+        branches, steps = readings.shape[:2]
+        series = self.info.series_count
+        begins = np.zeros((branches, steps, series), bool)
+        if resets is not None:
+            begins[:] = self._begins(resets, branches * steps).reshape(begins.shape)
+        shape = (branches, steps, series, -1)
+        with self._explained():
+            outputs = yield from state_calls.preview_steps(
+                self.route,
+                self.id,
+                self.life.generation,
+                self.place.step,
+                readings.reshape(shape),
+                begins,
+            )
+        previewed = np.frombuffer(outputs, "<f4").copy()
+        return previewed.reshape(self.shapes.output_shape(readings))
+
+    def kept_outputs(
+        self, first_step: int | None, count: int
+    ) -> Operation[tuple[int, NDArray[np.float32]]]:
+        """Gets outputs that the server still has; as `Session.kept_outputs`."""
+        with self._explained():
+            kept = yield from state_calls.get_outputs(
+                self.route,
+                self.id,
+                self.life.generation,
+                first_step=first_step,
+                step_count=count,
+            )
+        return kept.first_step, self.shapes.outputs(kept.outputs)
+
+    def fork(self, session: str, **wanted: Any) -> Operation[SessionInfo]:
+        """Makes a session that goes on from here; as `Session.fork`."""
+        with self._explained():
+            return (
+                yield from state_calls.fork_session(
+                    self.route,
+                    self.id,
+                    self.life.generation,
+                    session,
+                    step=self.place.step,
+                    **wanted,
+                )
+            )
+
+    def export(self, *, window: bool, end: bool) -> Operation[bytes]:
+        """Exports the session; as `Session.export`."""
+        with self._explained():
+            return (
+                yield from state_calls.export_session(
+                    self.route, self.id, self.life.generation, window=window, end=end
+                )
+            )
+
+    def migrate(self, version: str, burn_in: ArrayLike | None) -> Operation[None]:
+        """Goes on with another version of the model; as `Session.migrate`."""
+        before, burning = self.life, None
+        if burn_in is not None:
+            burning = yield from SessionCore.opened(
+                self.route,
+                unary_calls.create_session(
+                    self.route,
+                    model=self.info.model,
+                    model_version=version,
+                    series_count=self.info.series_count,
+                    idle_ttl_s=_BURN_IN_TTL_S,
+                    labels={"burn-in": self.id},
+                ),
+                "raise",
+            )
+        try:
+            if burning is not None:
+                yield from burning.steps(np.asarray(burn_in), None)
+            with self._explained():
+                info = yield from state_calls.migrate_session(
+                    self.route,
+                    self.id,
+                    before.generation,
+                    version,
+                    burnt_in=None if burning is None else burning.info,
+                )
+        except errors.TickcellError:
+            if burning is not None:
+                yield from burning.delete()
+            raise
+        if burning is not None:
+            yield from burning.delete()
+        self._begin(info, (*before.ended, before.generation))
+        self._model = None
 
     def rewind(self, step: int) -> None:
         """Goes back to an earlier step; as `Session.rewind`."""
@@ -217,7 +322,7 @@ class SessionCore:
             )
 
     def reset(self) -> Operation[None]:
-        """Starts again from the initial state and step 0, under a new generation."""
+        """Starts again from what the session was created with, under a new generation."""
         ended = self.life
         with self._explained():
             info = yield from unary_calls.reset_session(self.route, self.id, ended.generation)
@@ -327,10 +432,31 @@ class SessionCore:
                 raise
             raise explained from error
 
-    def _send(self, mended: dropout.Mended) -> Operation[NDArray[np.float32]]:
+    def _begins(self, resets: ArrayLike, steps: int) -> NDArray[np.bool_]:
+        """Returns which series begin anew before which step, `[T, B]`.
+
+        Raises:
+          UsageError: there are more or fewer than series and steps.
+        """
+        begins = np.asarray(resets, bool)
+        series = self.info.series_count
+        if begins.size != steps * series:
+            raise errors.UsageError(
+                f"resets: got {list(begins.shape)}, expected one for each of {steps} steps and "
+                f"{series} series."
+            )
+        return begins.reshape(steps, series)
+
+    def _send(
+        self, mended: dropout.Mended, begins: NDArray[np.bool_] | None = None
+    ) -> Operation[NDArray[np.float32]]:
         """Sends steps by a unary call, which costs less than a turn of a stream in Python."""
         frames = [frame.tobytes() for frame in mended.frames]
-        chunk = Chunk.of(self.place, len(frames), b"".join(frames))
+        resets: tuple[int, ...] = ()
+        if begins is not None:
+            resets = tuple(np.flatnonzero(begins[: len(frames)]).tolist())
+        series = self.info.series_count if resets else 1
+        chunk = Chunk.of(self.place, len(frames), b"".join(frames), resets, series)
         with self._explained():
             outputs, last_history = yield from self._answer_to(chunk)
         self.recall.add_all(chunk, outputs, self._clock())
