@@ -42,7 +42,7 @@ class TestOpen:
     ) -> None:
         with sessions.open(server.address, "arm-2", series_count=2) as session:
             before = session.info
-            for wanted in ({"series_count": 3}, {"window": 5}, {"model": "another"}):
+            for wanted in ({"series_count": 3}, {"window": 5}):
                 with pytest.raises(errors.UsageError, match="lives already and has"):
                     sessions.open(server.address, "arm-2", **wanted)
             session.touch()

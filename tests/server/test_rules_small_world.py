@@ -271,6 +271,4 @@ def assert_world_is_right(
     expected = WORDS - {word for name in but for word in WORDS_OF.get(name, ())}
     if most_lives == 1:
         expected -= {"exists", "restarted", "claimed", "migration"}
-    if most_steps < WINDOW and "recall" in but:
-        expected -= {"stale"}
     assert words == expected
