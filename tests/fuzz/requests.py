@@ -192,7 +192,7 @@ def _migrate(sender: Sender) -> Message:
     request: Any = _life(pb.MigrateSessionRequest, request_id=Sender.uuid)(sender)
     other = sender.target()
     if sender.chance.random() < 0.5:
-        request.burn_in_session, request.burn_in_generation = other.session, other.generation
+        request.state_session, request.state_generation = other.session, other.generation
     request.model_version = sender.chance.choice(("", "1", "2"))
     typed: Message = request
     return typed

@@ -181,8 +181,8 @@ def migrate(scene: Scene) -> None:
         scene.bob.migrate(
             "own",
             own.generation,
-            burn_in_session="robot",
-            burn_in_generation=scene.session.generation,
+            state_session="robot",
+            state_generation=scene.session.generation,
         )
     assert metadata["session"] == "robot"
 

@@ -129,7 +129,7 @@ class TestKeptState:
 class TestBurnIn:
     def burnt_in(self, caller: Caller, session: pb.Session) -> dict[str, Any]:
         """Returns the fields that name a session whose state is taken."""
-        return {"burn_in_session": session.id, "burn_in_generation": session.generation}
+        return {"state_session": session.id, "state_generation": session.generation}
 
     @pytest.mark.parametrize("steps", [0, 2])
     def test_steps_go_on_with_the_other_state(self, caller: Caller, steps: int) -> None:
@@ -138,7 +138,7 @@ class TestBurnIn:
         if steps:
             step(caller, other, 0, steps)
         shown = caller.get(other.id)
-        fields = {**self.burnt_in(caller, other), "burn_in_step": steps, "model_version": "4"}
+        fields = {**self.burnt_in(caller, other), "state_step": steps, "model_version": "4"}
         request_id = str(uuid.uuid4())
         after = caller.migrate(before.id, before.generation, request_id=request_id, **fields)
         assert (after.next_step, after.history) == (5, before.history)
@@ -169,7 +169,7 @@ class TestBurnIn:
         self, caller: Caller, step_named: int, reason: str
     ) -> None:
         session, other = begun(caller), begun(caller, "4", steps=2)
-        fields = {**self.burnt_in(caller, other), "burn_in_step": step_named}
+        fields = {**self.burnt_in(caller, other), "state_step": step_named}
         with refused_for(reason):
             caller.migrate(session.id, session.generation, model_version="4", **fields)
         assert caller.get(session.id) == session
@@ -189,8 +189,8 @@ class TestBurnIn:
                 session.id,
                 session.generation,
                 model_version="4",
-                burn_in_session="nobody",
-                burn_in_generation=1,
+                state_session="nobody",
+                state_generation=1,
             )
         assert caller.get(session.id) == session
 

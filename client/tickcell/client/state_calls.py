@@ -279,8 +279,8 @@ def migrate_session(
         owner=owner,
     )
     if burnt_in is not None:
-        request.burn_in_session = burnt_in.id
-        request.burn_in_generation = burnt_in.generation
+        request.state_session = burnt_in.id
+        request.state_generation = burnt_in.generation
     response = yield from route.call(methods.MIGRATE_SESSION, request)
     return resources.session_info(response.session)
 

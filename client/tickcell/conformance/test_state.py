@@ -713,5 +713,5 @@ class TestMigrate:
         self, subject: Subject, bystander: Subject, caller: Caller
     ) -> None:
         with refused_for("ARGUMENT_INVALID") as metadata:
-            caller.migrate(subject.id, subject.generation, burn_in_session=bystander.id)
-        assert metadata["field"] == "burn_in_generation"
+            caller.migrate(subject.id, subject.generation, state_session=bystander.id)
+        assert metadata["field"] == "state_generation"

@@ -342,24 +342,24 @@ class ExportSessionResponse(_message.Message):
     def __init__(self, export: _Optional[_Union[SessionExport, _Mapping]] = ..., store_id: _Optional[str] = ...) -> None: ...
 
 class MigrateSessionRequest(_message.Message):
-    __slots__ = ("session", "generation", "request_id", "model_version", "burn_in_session", "burn_in_generation", "burn_in_step", "owner")
+    __slots__ = ("session", "generation", "request_id", "model_version", "state_session", "state_generation", "state_step", "owner")
     SESSION_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
-    BURN_IN_SESSION_FIELD_NUMBER: _ClassVar[int]
-    BURN_IN_GENERATION_FIELD_NUMBER: _ClassVar[int]
-    BURN_IN_STEP_FIELD_NUMBER: _ClassVar[int]
+    STATE_SESSION_FIELD_NUMBER: _ClassVar[int]
+    STATE_GENERATION_FIELD_NUMBER: _ClassVar[int]
+    STATE_STEP_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
     session: str
     generation: int
     request_id: str
     model_version: str
-    burn_in_session: str
-    burn_in_generation: int
-    burn_in_step: int
+    state_session: str
+    state_generation: int
+    state_step: int
     owner: str
-    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., request_id: _Optional[str] = ..., model_version: _Optional[str] = ..., burn_in_session: _Optional[str] = ..., burn_in_generation: _Optional[int] = ..., burn_in_step: _Optional[int] = ..., owner: _Optional[str] = ...) -> None: ...
+    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., request_id: _Optional[str] = ..., model_version: _Optional[str] = ..., state_session: _Optional[str] = ..., state_generation: _Optional[int] = ..., state_step: _Optional[int] = ..., owner: _Optional[str] = ...) -> None: ...
 
 class MigrateSessionResponse(_message.Message):
     __slots__ = ("session",)

@@ -375,12 +375,12 @@ def burn_in(message: session_service_pb2.MigrateSessionRequest) -> BurnIn | None
     Raises:
       ArgumentInvalid: it is named incompletely.
     """
-    if not message.burn_in_session:
+    if not message.state_session:
         return None
     return BurnIn(
-        session_id(message.burn_in_session, "burn_in_session"),
-        generation(message, "burn_in_generation"),
-        message.burn_in_step if message.HasField("burn_in_step") else None,
+        session_id(message.state_session, "state_session"),
+        generation(message, "state_generation"),
+        message.state_step if message.HasField("state_step") else None,
     )
 
 
