@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from doubles.awaited_session import AwaitedSession
+from doubles.awaited_session import AwaitedSession, TaskDrawingSession
 from doubles.faulty_proxy import FaultyProxy
 from tickcell.cli import comparison, server_process
 from tickcell.cli.server_process import ServerProcess
@@ -67,7 +67,18 @@ def proxy(server: ServerProcess) -> Iterator[FaultyProxy]:
     opened.close()
 
 
-@pytest.fixture(params=[Session, AwaitedSession], ids=["threads", "asyncio"])
+@pytest.fixture(
+    scope="session",
+    params=[Session, AwaitedSession, TaskDrawingSession],
+    ids=["threads", "asyncio-threads", "asyncio-tasks"],
+)
+def drawing_sessions(request: pytest.FixtureRequest) -> type[Session]:
+    """Makes sessions that draw by a thread, or with asyncio by a thread or by a task."""
+    driven: type[Session] = request.param
+    return driven
+
+
+@pytest.fixture(scope="session", params=[Session, AwaitedSession], ids=["threads", "asyncio"])
 def sessions(request: pytest.FixtureRequest) -> type[Session]:
     """Makes sessions with threads, or with asyncio."""
     driven: type[Session] = request.param

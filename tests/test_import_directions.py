@@ -63,11 +63,15 @@ IMPURE = {
 }
 PURE = (
     "tickcell.client.answered",
+    "tickcell.client.due",
     "tickcell.client.flight",
+    "tickcell.client.needs",
     "tickcell.client.recall",
+    "tickcell.client.turns",
     "tickcell.model.interface",
     "tickcell.server.computing",
     "tickcell.server.episodes",
+    "tickcell.server.grouping",
     "tickcell.server.heads",
     "tickcell.server.allowance",
     "tickcell.server.lives",

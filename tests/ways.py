@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from doubles.awaited_session import AwaitedSession
-from tickcell.client import PacedSession, Session
+from doubles.awaited_session import AwaitedSession, paced_loop
+from tickcell.client import Session
 
 
 def by_step(session: Session, frames: np.ndarray) -> Iterator[np.ndarray]:
@@ -25,7 +25,7 @@ def by_stream(session: Session, frames: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def by_tick(session: Session, frames: np.ndarray) -> Iterator[np.ndarray]:
-    with PacedSession(session, rate_hz=1000, budget_s=30) as paced:
+    with paced_loop(session, rate_hz=1000, budget_s=30) as paced:
         for frame in frames:
             output = paced.tick(frame)
             assert output is not None
@@ -36,5 +36,5 @@ WAYS = [by_step, by_steps, by_stream, by_tick]
 # Each with what makes the sessions that go that way.
 DRIVEN_WAYS = [
     *(pytest.param(Session, way, id=f"threads-{way.__name__}") for way in WAYS),
-    *(pytest.param(AwaitedSession, way, id=f"asyncio-{way.__name__}") for way in WAYS[:2]),
+    *(pytest.param(AwaitedSession, way, id=f"asyncio-{way.__name__}") for way in WAYS),
 ]

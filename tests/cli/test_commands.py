@@ -281,6 +281,14 @@ def test_the_agent_says_how_harsh_late_and_long_the_drive_was(
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_agent_drives_several_cars_that_tick_together(run: Run, server: ServerProcess) -> None:
+    status, out, err = run("agent", "--server", server.address, "--seconds", "3", "--cars", "3")
+    lines = out.splitlines()
+    assert status == 0, err
+    assert lines[0] == "means of drives 1 to 3"
+    assert [line[:12].strip() for line in lines[2:5]] == ["never eased", "agent", "always eased"]
+
+
 def test_the_agent_keeps_to_the_clock(run: Run, server: ServerProcess) -> None:
     status, out, _ = run(
         *("agent", "--server", server.address, "--seconds", "2", "--realtime", "--hz", "200")

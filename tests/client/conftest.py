@@ -2,6 +2,7 @@
 
 from served import bundle as bundle
 from served import cell as cell
+from served import drawing_sessions as drawing_sessions
 from served import expected as expected
 from served import frames as frames
 from served import mortal_server as mortal_server

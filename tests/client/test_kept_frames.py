@@ -112,6 +112,7 @@ def test_lists_and_arrays_keep_their_frames(source: Any, kept: bool) -> None:
 @pytest.mark.parametrize("kind", ["array", "list", "list of lists", "float64"])
 @pytest.mark.parametrize("max_chunk", [None, 1, 7, 32])
 def test_kept_frames_of_any_kind_are_streamed_without_a_thread(
+    sessions: type[Session],
     server: ServerProcess,
     frames: np.ndarray,
     expected: np.ndarray,
@@ -125,7 +126,7 @@ def test_kept_frames_of_any_kind_are_streamed_without_a_thread(
         "float64": frames.astype(np.float64),
     }
     outputs = []
-    with Session.create(server.address) as session:
+    with sessions.create(server.address) as session:
         for output in session.stream(sources[kind], max_chunk=max_chunk):
             outputs.append(output)
             assert "tickcell-frames" not in {thread.name for thread in threading.enumerate()}
@@ -133,11 +134,11 @@ def test_kept_frames_of_any_kind_are_streamed_without_a_thread(
 
 
 def test_a_frame_of_another_shape_in_a_list_comes_after_the_outputs_before_it(
-    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:
     source = [*frames[:40], frames[40][:9], *frames[40:50]]
     outputs: list[np.ndarray] = []
-    with Session.create(server.address) as session:
+    with sessions.create(server.address) as session:
         with pytest.raises(errors.FrameShapeError, match=r"shape \[9\]"):
             outputs.extend(session.stream(source))
         assert (len(outputs), session.next_step, len(session.unanswered)) == (40, 40, 0)
@@ -146,12 +147,12 @@ def test_a_frame_of_another_shape_in_a_list_comes_after_the_outputs_before_it(
 
 
 def test_a_reading_in_a_list_that_cannot_be_mended_names_its_step(
-    server: ServerProcess, frames: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray
 ) -> None:
     bad = frames[:30].copy()
     bad[20, 2] = np.nan
     outputs: list[np.ndarray] = []
-    with Session.create(server.address, on_dropout="clip") as session:
+    with sessions.create(server.address, on_dropout="clip") as session:
         with pytest.raises(errors.FrameNotFiniteError, match="step 20: lin_acc_z"):
             outputs.extend(session.stream(bad))
         assert (len(outputs), session.next_step) == (20, 20)

@@ -7,9 +7,10 @@ import time
 import numpy as np
 import pytest
 
+from doubles.awaited_session import paced_loop
 from tickcell.cli import comparison
 from tickcell.cli.server_process import ServerProcess
-from tickcell.client import PacedSession, Session, errors
+from tickcell.client import Session, errors
 from tickcell.client.dropout import Policy
 from tickcell.model import LiteRTCell
 
@@ -31,11 +32,11 @@ def loops(cell: LiteRTCell, series: np.ndarray) -> np.ndarray:
 
 
 def test_each_series_of_a_tick_has_its_own_output(
-    server: ServerProcess, cell: LiteRTCell, series: np.ndarray
+    sessions: type[Session], server: ServerProcess, cell: LiteRTCell, series: np.ndarray
 ) -> None:
     with (
-        Session.create(server.address, series_count=SERIES) as session,
-        PacedSession(session, rate_hz=50, budget_s=10.0) as loop,
+        sessions.create(server.address, series_count=SERIES) as session,
+        paced_loop(session, rate_hz=50, budget_s=10.0) as loop,
     ):
         outputs = [loop.tick(frame) for frame in series]
     assert np.stack([np.asarray(output) for output in outputs]).tobytes() == (
@@ -45,10 +46,10 @@ def test_each_series_of_a_tick_has_its_own_output(
 
 
 def test_late_ticks_of_several_series_are_all_applied(
-    mortal_server: ServerProcess, cell: LiteRTCell, series: np.ndarray
+    sessions: type[Session], mortal_server: ServerProcess, cell: LiteRTCell, series: np.ndarray
 ) -> None:
-    with Session.create(mortal_server.address, series_count=SERIES) as session:
-        with PacedSession(session, rate_hz=50, budget_s=0.001) as loop:
+    with sessions.create(mortal_server.address, series_count=SERIES) as session:
+        with paced_loop(session, rate_hz=50, budget_s=0.001) as loop:
             loop.tick(series[0])
             mortal_server.kill()
             away = [loop.tick(frame) for frame in series[1:50]]
@@ -67,7 +68,7 @@ def test_late_ticks_of_several_series_are_all_applied(
 
 def leave_late(session: Session, server: ServerProcess, series: np.ndarray) -> None:
     """Leaves a loop by an exception, after a tick that is late since the server is gone."""
-    with PacedSession(session, rate_hz=50, budget_s=10.0) as loop:
+    with paced_loop(session, rate_hz=50, budget_s=10.0) as loop:
         loop.tick(series[0])
         server.kill()
         # Ten seconds ago it was due.
@@ -76,9 +77,9 @@ def leave_late(session: Session, server: ServerProcess, series: np.ndarray) -> N
 
 
 def test_frames_of_series_that_a_loop_leaves_are_there_to_be_sent(
-    mortal_server: ServerProcess, cell: LiteRTCell, series: np.ndarray
+    sessions: type[Session], mortal_server: ServerProcess, cell: LiteRTCell, series: np.ndarray
 ) -> None:
-    with Session.create(mortal_server.address, series_count=SERIES) as session:
+    with sessions.create(mortal_server.address, series_count=SERIES) as session:
         with pytest.raises(KeyboardInterrupt):
             leave_late(session, mortal_server, series)
         mortal_server.restart()
@@ -89,7 +90,11 @@ def test_frames_of_series_that_a_loop_leaves_are_there_to_be_sent(
 
 @pytest.mark.parametrize("policy", ["hold", "clip"])
 def test_a_reading_of_one_series_is_mended_and_the_others_are_left_alone(
-    server: ServerProcess, cell: LiteRTCell, series: np.ndarray, policy: Policy
+    sessions: type[Session],
+    server: ServerProcess,
+    cell: LiteRTCell,
+    series: np.ndarray,
+    policy: Policy,
 ) -> None:
     given, right = series.copy(), series.copy()
     top = cell.interface.sensors[SENSOR].max_reading
@@ -97,8 +102,8 @@ def test_a_reading_of_one_series_is_mended_and_the_others_are_left_alone(
         given[tick, index, SENSOR] = np.inf
         right[tick, index, SENSOR] = top if policy == "clip" else given[tick - 1, index, SENSOR]
     with (
-        Session.create(server.address, series_count=SERIES, on_dropout=policy) as session,
-        PacedSession(session, rate_hz=50, budget_s=10.0) as loop,
+        sessions.create(server.address, series_count=SERIES, on_dropout=policy) as session,
+        paced_loop(session, rate_hz=50, budget_s=10.0) as loop,
     ):
         outputs = np.stack([np.asarray(loop.tick(frame)) for frame in given])
         assert session.dropout_counts == {"lin_acc_z": 3}
@@ -107,14 +112,14 @@ def test_a_reading_of_one_series_is_mended_and_the_others_are_left_alone(
 
 
 def test_a_reading_of_one_series_that_is_refused_refuses_the_tick_of_all(
-    server: ServerProcess, cell: LiteRTCell, series: np.ndarray
+    sessions: type[Session], server: ServerProcess, cell: LiteRTCell, series: np.ndarray
 ) -> None:
     bad = series[3].copy()
     bad[1, SENSOR] = np.nan
     outputs = []
     with (
-        Session.create(server.address, series_count=SERIES) as session,
-        PacedSession(session, rate_hz=50, budget_s=10.0) as loop,
+        sessions.create(server.address, series_count=SERIES) as session,
+        paced_loop(session, rate_hz=50, budget_s=10.0) as loop,
     ):
         for frame in (*series[:3], bad, *series[3:10]):
             if frame is bad:

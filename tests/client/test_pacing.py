@@ -5,23 +5,27 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 
+from doubles.awaited_session import paced_loop
 from doubles.in_process_server import InProcessServer, served
 from doubles.moody_cell import GIVES_NAN, MoodyCell
 from tickcell.cli import comparison
 from tickcell.cli.server_process import ServerProcess
-from tickcell.client import PacedSession, Session, errors
+from tickcell.client import Session, errors
 from tickcell.client.clock import Clock, paced
 from tickcell.client.delivery import Outputs
 from tickcell.client.dropout import Policy
+from tickcell.client.needs import StreamOperation
 from tickcell.client.pacing import Pacer
 from tickcell.model import LiteRTCell
 
 BUDGET = 0.02
+
+_T = TypeVar("_T")
 
 
 class Time:
@@ -47,7 +51,8 @@ class SlowSteps:
         self._released = 0
         self.pushed: list[bytes] = []
 
-    def push(self, frame: bytes) -> int:
+    def push(self, *frames: bytes) -> int:
+        (frame,) = frames
         step = len(self.pushed)
         # Outputs come in order: a slow one holds those behind it.
         due = self._time.now + self._delays[step]
@@ -55,7 +60,8 @@ class SlowSteps:
         self.pushed.append(frame)
         return step
 
-    def pop(self, timeout_s: float | None = None) -> Outputs | None:
+    def popping(self, timeout_s: float | None = None) -> StreamOperation[Outputs | None]:
+        yield from ()
         if self._released == len(self.pushed):
             return None
         due = self._due[self._released]
@@ -79,6 +85,16 @@ def frame_of(index: int) -> bytes:
     return b"frame %d" % index
 
 
+def done(operation: StreamOperation[_T]) -> _T:
+    """Returns what an operation gives that needs nothing."""
+    try:
+        next(operation)
+    except StopIteration as over:
+        given: _T = over.value
+        return given
+    raise AssertionError("it needs something")
+
+
 def drive(delays: list[float], finish: bool = True) -> tuple[list[str | None], Pacer, SlowSteps]:
     """Runs a paced loop over a server of these delays."""
     time = Time()
@@ -87,10 +103,10 @@ def drive(delays: list[float], finish: bool = True) -> tuple[list[str | None], P
     outputs = []
     ticks = paced(((index * BUDGET, index) for index in range(len(delays))), time.clock())
     for due, index in ticks:
-        output = pacer.tick(functools.partial(frame_of, index), due + BUDGET)
+        output = done(pacer.tick(functools.partial(frame_of, index), due + BUDGET))
         outputs.append(None if output is None else output.decode())
     if finish:
-        pacer.finish()
+        done(pacer.finish())
     return outputs, pacer, steps
 
 
@@ -141,11 +157,11 @@ def test_who_is_late_gets_what_is_past_without_waiting_and_the_clock_does_not_sl
 
 
 def test_against_a_server_each_tick_has_its_own_output(
-    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:
     with (
-        Session.create(server.address) as session,
-        PacedSession(session, rate_hz=50, budget_s=10.0) as loop,
+        sessions.create(server.address) as session,
+        paced_loop(session, rate_hz=50, budget_s=10.0) as loop,
     ):
         outputs = [loop.tick(frame) for frame in frames[:50]]
     assert [np.asarray(output).tolist() for output in outputs] == expected[:50].tolist()
@@ -153,10 +169,10 @@ def test_against_a_server_each_tick_has_its_own_output(
 
 
 def test_while_the_server_is_away_frames_wait_and_are_all_applied(
-    mortal_server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], mortal_server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:
-    with Session.create(mortal_server.address) as session:
-        with PacedSession(session, rate_hz=50, budget_s=0.001) as loop:
+    with sessions.create(mortal_server.address) as session:
+        with paced_loop(session, rate_hz=50, budget_s=0.001) as loop:
             loop.tick(frames[0])
             mortal_server.kill()
             away = [loop.tick(frame) for frame in frames[1:100]]
@@ -168,9 +184,9 @@ def test_while_the_server_is_away_frames_wait_and_are_all_applied(
 
 
 def test_a_bounded_number_of_frames_waits(
-    mortal_server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], mortal_server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:
-    with Session.create(mortal_server.address) as session:
+    with sessions.create(mortal_server.address) as session:
         with pytest.raises(errors.BacklogError, match="step 51 was not taken"):
             fill_backlog(session, mortal_server, frames)
         mortal_server.restart()
@@ -182,18 +198,18 @@ def test_a_bounded_number_of_frames_waits(
 
 
 def fill_backlog(session: Session, server: ServerProcess, frames: np.ndarray) -> None:
-    with PacedSession(session, rate_hz=50, budget_s=5.0, backlog_s=1.0) as loop:
+    with paced_loop(session, rate_hz=50, budget_s=5.0, backlog_s=1.0) as loop:
         loop.tick(frames[0])
         server.kill()
-    with PacedSession(session, rate_hz=50, budget_s=0.0, backlog_s=1.0) as loop:
+    with paced_loop(session, rate_hz=50, budget_s=0.0, backlog_s=1.0) as loop:
         for frame in frames[1:]:
             loop.tick(frame)
 
 
 def test_a_stream_of_a_source_that_cannot_wait_has_a_bound_too(
-    mortal_server: ServerProcess, frames: np.ndarray
+    sessions: type[Session], mortal_server: ServerProcess, frames: np.ndarray
 ) -> None:
-    with Session.create(mortal_server.address) as session:
+    with sessions.create(mortal_server.address) as session:
         mortal_server.kill()
         with pytest.raises(errors.BacklogError):
             list(session.stream(iter(frames), backlog=40))
@@ -209,12 +225,12 @@ def with_nan(frame: np.ndarray, sensor: int = 2) -> np.ndarray:
 
 
 def test_a_tick_whose_frame_is_refused_says_which_and_the_loop_goes_on(
-    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:
     outputs = []
     with (
-        Session.create(server.address) as session,
-        PacedSession(session, rate_hz=50, budget_s=10.0) as loop,
+        sessions.create(server.address) as session,
+        paced_loop(session, rate_hz=50, budget_s=10.0) as loop,
     ):
         for tick in range(21):
             # A bad frame takes no step: the good ones are those of the loop.
@@ -232,11 +248,11 @@ def test_a_tick_whose_frame_is_refused_says_which_and_the_loop_goes_on(
 
 
 def test_a_tick_s_frame_of_another_shape_is_refused_likewise(
-    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:
     with (
-        Session.create(server.address) as session,
-        PacedSession(session, rate_hz=50, budget_s=10.0) as loop,
+        sessions.create(server.address) as session,
+        paced_loop(session, rate_hz=50, budget_s=10.0) as loop,
     ):
         with pytest.raises(errors.FrameShapeError, match="tick 0: "):
             loop.tick(frames[0][:9])
@@ -244,15 +260,17 @@ def test_a_tick_s_frame_of_another_shape_is_refused_likewise(
 
 
 @pytest.mark.parametrize("budget_s", [10.0, 0.0])
-def test_a_frame_that_only_the_server_can_refuse_is_refused_once(budget_s: float) -> None:
+def test_a_frame_that_only_the_server_can_refuse_is_refused_once(
+    sessions: type[Session], budget_s: float
+) -> None:
     """In time or late: its tick is named, it takes no step, and all others are applied."""
     refused: list[errors.RefusedError] = []
     with (
         InProcessServer([served(MoodyCell())]) as server,
-        Session.create(server.address) as session,
+        sessions.create(server.address) as session,
     ):
         try:
-            with PacedSession(session, rate_hz=50, budget_s=budget_s) as loop:
+            with paced_loop(session, rate_hz=50, budget_s=budget_s) as loop:
                 for reading in (1.0, GIVES_NAN, 2.0, 3.0):
                     try:
                         loop.tick([reading])
@@ -273,6 +291,7 @@ def test_a_frame_that_only_the_server_can_refuse_is_refused_once(budget_s: float
     ("on_dropout", "mended"), [("hold", lambda before, _: before), ("clip", lambda _, top: top)]
 )
 def test_readings_that_drop_out_are_mended_as_asked_and_counted(
+    sessions: type[Session],
     server: ServerProcess,
     cell: LiteRTCell,
     frames: np.ndarray,
@@ -285,11 +304,11 @@ def test_readings_that_drop_out_are_mended_as_asked_and_counted(
     right[5, sensor] = mended(float(frames[4, sensor]), top)
     right[20, sensor] = mended(float(frames[19, sensor]), top)
     expected = comparison.loop(cell, right)
-    with Session.create(server.address, on_dropout=on_dropout) as session:
+    with sessions.create(server.address, on_dropout=on_dropout) as session:
         outputs = [session.step(frame) for frame in given[:10]]
         outputs += list(session.steps(given[10:15]))
         outputs += list(session.stream(iter(given[15:30])))
-        with PacedSession(session, rate_hz=50, budget_s=10.0) as loop:
+        with paced_loop(session, rate_hz=50, budget_s=10.0) as loop:
             outputs += [np.asarray(loop.tick(frame)) for frame in given[30:]]
         assert session.dropout_counts == {"lin_acc_z": 2}
     assert np.stack(outputs).tobytes() == expected.tobytes()
@@ -311,11 +330,11 @@ def test_readings_that_drop_out_are_mended_as_asked_and_counted(
     ids=str,
 )
 def test_what_cannot_be_a_pace_is_refused_at_once(
-    server: ServerProcess, options: dict[str, Any]
+    sessions: type[Session], server: ServerProcess, options: dict[str, Any]
 ) -> None:
     name = list(options)[-1]
     with (
-        Session.create(server.address) as session,
+        sessions.create(server.address) as session,
         pytest.raises(errors.UsageError, match=f"^{name}: got "),
     ):
-        PacedSession(session, **options)
+        paced_loop(session, **options)

@@ -116,7 +116,7 @@ def test_a_server_that_drains_and_one_that_comes_back_lose_nothing(
     assert np.stack(outputs).tobytes() == expected.tobytes()
 
 
-@pytest.mark.parametrize(("sessions", "steps"), [DRIVEN_WAYS[0], DRIVEN_WAYS[2], DRIVEN_WAYS[4]])
+@pytest.mark.parametrize(("sessions", "steps"), DRIVEN_WAYS[::2])
 def test_a_server_that_hangs_is_left_after_the_deadline(
     sessions: type[Session],
     replicas: Replicas,

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from doubles.awaited_session import paced_loop
 from doubles.counted_source import wait_until
 from doubles.restorable_server import RestorableServer
 from tickcell.client import PacedSession, Session, errors, unary_calls
@@ -85,16 +86,16 @@ def test_a_stream_goes_on_over_a_store_that_was_put_back(
 
 
 def test_chunks_streams_and_paced_loops_recall_one_another_s_steps(
-    server: RestorableServer, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], server: RestorableServer, frames: np.ndarray, expected: np.ndarray
 ) -> None:
-    with Session.create(server.address, window=8) as session:
+    with sessions.create(server.address, window=8) as session:
         outputs = [*session.steps(frames[:20])]
         server.back_up()
         outputs += [*session.steps(frames[20:50])]
         outputs += [*session.stream(frames[50:90])]
         outputs += [session.step(frames[90])]
         server.put_back()
-        with PacedSession(session, rate_hz=1, budget_s=60) as paced:
+        with paced_loop(session, rate_hz=1, budget_s=60) as paced:
             outputs += [paced.tick(frame) for frame in frames[91:100]]
         server.put_back()
         outputs += [*session.steps(frames[100:120])]

@@ -34,37 +34,41 @@ def test_chunks_of_any_length_equal_the_loop(
 
 @pytest.mark.parametrize("max_chunk", [None, 1, 5, 1000])
 def test_a_stream_equals_the_loop(
-    server: ServerProcess, frames: np.ndarray, expected: np.ndarray, max_chunk: int | None
+    sessions: type[Session],
+    server: ServerProcess,
+    frames: np.ndarray,
+    expected: np.ndarray,
+    max_chunk: int | None,
 ) -> None:
-    with Session.create(server.address) as session:
+    with sessions.create(server.address) as session:
         outputs = np.stack(list(session.stream(frames, max_chunk=max_chunk)))
     assert outputs.tobytes() == expected.tobytes()
 
 
 def test_steps_chunks_and_streams_follow_each_other(
-    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:
-    with Session.create(server.address) as session:
+    with sessions.create(server.address) as session:
         outputs = [*session.stream(frames[:100]), session.step(frames[100])]
         outputs += [*session.steps(frames[101:200]), *session.stream(frames[200:])]
     assert np.stack(outputs).tobytes() == expected.tobytes()
 
 
 def test_a_window_of_one_step_streams(
-    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:
-    with Session.create(server.address, window=1) as session:
+    with sessions.create(server.address, window=1) as session:
         outputs = np.stack(list(session.stream(frames)))
     assert outputs.tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("way", ["step", "steps", "stream"])
 def test_series_advance_in_lockstep(
-    server: ServerProcess, cell: LiteRTCell, frames: np.ndarray, way: str
+    sessions: type[Session], server: ServerProcess, cell: LiteRTCell, frames: np.ndarray, way: str
 ) -> None:
     starts = [0, 40, 70]
     series = np.stack([frames[start : start + 200] for start in starts], axis=1)
-    with Session.create(server.address, series_count=3) as session:
+    with sessions.create(server.address, series_count=3) as session:
         if way == "step":
             outputs = np.stack([session.step(frame) for frame in series])
         elif way == "steps":
@@ -143,11 +147,11 @@ def test_a_reading_too_large_for_float32_is_not_finite(
 
 
 def test_a_refused_frame_in_a_stream_comes_after_the_outputs_before_it(
-    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:
     bad = [*frames[:50], np.full(10, math.nan), *frames[51:60]]
     got: list[np.ndarray] = []
-    with Session.create(server.address) as session:
+    with sessions.create(server.address) as session:
         with pytest.raises(errors.FrameNotFiniteError):
             got.extend(session.stream(bad))
         assert session.next_step == 50
@@ -179,10 +183,12 @@ def test_an_array_of_another_shape_cannot_take_the_outputs(
         session.steps(frames, np.zeros(300, np.float32))
 
 
-def test_a_stream_draws_at_most_the_window_ahead(server: ServerProcess, frames: np.ndarray) -> None:
+def test_a_stream_draws_at_most_the_window_ahead(
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray
+) -> None:
     drawn = itertools.count()
     source = (frames[next(drawn)] for _ in range(300))
-    with Session.create(server.address, window=8) as session:
+    with sessions.create(server.address, window=8) as session:
         for step, _ in enumerate(session.stream(source)):
             assert session.in_flight <= 8
             if step == 100:
@@ -192,10 +198,10 @@ def test_a_stream_draws_at_most_the_window_ahead(server: ServerProcess, frames: 
 
 
 def test_who_leaves_a_stream_early_goes_on_with_what_it_drew(
-    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:
     source = iter(frames)
-    with Session.create(server.address) as session:
+    with sessions.create(server.address) as session:
         outputs = list(itertools.islice(session.stream(source), 20))
         rest = itertools.chain(session.unanswered, source)
         outputs += session.stream(rest)
@@ -203,27 +209,27 @@ def test_who_leaves_a_stream_early_goes_on_with_what_it_drew(
 
 
 def test_an_error_of_the_source_comes_after_its_outputs(
-    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:
     def source() -> Iterator[np.ndarray]:
         yield from frames[:30]
         raise RuntimeError("the sensor is gone")
 
     got: list[np.ndarray] = []
-    with Session.create(server.address) as session:
+    with sessions.create(server.address) as session:
         with pytest.raises(RuntimeError, match="the sensor is gone"):
             got.extend(session.stream(source()))
         assert session.next_step == 30
     assert np.stack(got).tobytes() == expected[:30].tobytes()
 
 
-def test_an_empty_stream_is_nothing(server: ServerProcess) -> None:
-    with Session.create(server.address) as session:
+def test_an_empty_stream_is_nothing(sessions: type[Session], server: ServerProcess) -> None:
+    with sessions.create(server.address) as session:
         assert list(session.stream([])) == []
 
 
 def test_outputs_do_not_wait_for_the_next_frame(
-    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:
     """As from a robot's pipe: the next frame comes only after the output."""
     got: list[np.ndarray] = []
@@ -234,7 +240,7 @@ def test_outputs_do_not_wait_for_the_next_frame(
             yield frame
             go_on.get(timeout=10)
 
-    with Session.create(server.address) as session:
+    with sessions.create(server.address) as session:
         for output in session.stream(source()):
             got.append(output)
             go_on.put(None)
@@ -242,9 +248,9 @@ def test_outputs_do_not_wait_for_the_next_frame(
 
 
 def test_while_a_stream_is_open_steps_go_by_it_alone(
-    server: ServerProcess, frames: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray
 ) -> None:
-    with Session.create(server.address) as session:
+    with sessions.create(server.address) as session:
         stream = session.stream(frames)
         assert isinstance(stream, Generator)
         next(stream)
@@ -439,10 +445,10 @@ def test_an_argument_that_cannot_be_meant_is_refused_by_its_name(
     [("max_chunk", 0), ("max_chunk", -1), ("max_chunk", 1.5), ("backlog", 0), ("backlog", "9")],
 )
 def test_a_stream_s_argument_that_cannot_be_meant_is_refused_by_its_name(
-    server: ServerProcess, frames: np.ndarray, name: str, value: object
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray, name: str, value: object
 ) -> None:
     with (
-        Session.create(server.address) as session,
+        sessions.create(server.address) as session,
         pytest.raises(errors.UsageError, match=rf"^{name}: got .*, expected an integer"),
     ):
         next(session.stream(frames, **{name: value}))  # type: ignore[arg-type] # on purpose
@@ -450,17 +456,21 @@ def test_a_stream_s_argument_that_cannot_be_meant_is_refused_by_its_name(
 
 @pytest.mark.parametrize("name", ["deadline_s", "retry_for_s"])
 def test_a_time_may_be_infinite(
-    server: ServerProcess, frames: np.ndarray, expected: np.ndarray, name: str
+    sessions: type[Session],
+    server: ServerProcess,
+    frames: np.ndarray,
+    expected: np.ndarray,
+    name: str,
 ) -> None:
-    with Session.create(server.address, **{name: math.inf}) as session:  # type: ignore[arg-type] # a float
+    with sessions.create(server.address, **{name: math.inf}) as session:  # type: ignore[arg-type] # a float
         outputs = [session.step(frames[0]), *session.stream(frames[1:20])]
     assert np.stack(outputs).tobytes() == expected[:20].tobytes()
 
 
 def test_a_session_may_be_touched_amid_its_stream_from_the_source_s_thread(
-    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:
-    with Session.create(server.address) as session:
+    with sessions.create(server.address) as session:
         before = session.info
 
         def sensor() -> Iterator[np.ndarray]:

@@ -65,7 +65,7 @@ def test_the_next_server_goes_on_with_what_one_cannot_do(
     assert calls["StepSession"] + calls["StreamSteps"] == 1
 
 
-@pytest.mark.parametrize(("sessions", "steps"), [DRIVEN_WAYS[0], DRIVEN_WAYS[2], DRIVEN_WAYS[4]])
+@pytest.mark.parametrize(("sessions", "steps"), DRIVEN_WAYS[::2])
 def test_what_no_server_can_do_is_told_at_once_and_loses_nothing(
     sessions: type[Session],
     two: TwoDoors,
@@ -102,7 +102,7 @@ def test_a_new_session_gets_a_model_that_only_the_next_server_has(
     assert [door.calls["CreateSession"] for door in two.doors] == [2, 2]
 
 
-@pytest.mark.parametrize(("sessions", "steps"), [DRIVEN_WAYS[0], DRIVEN_WAYS[2], DRIVEN_WAYS[4]])
+@pytest.mark.parametrize(("sessions", "steps"), DRIVEN_WAYS[::2])
 def test_a_refusal_that_does_not_say_of_which_session_is_a_reply_error(
     sessions: type[Session],
     two: TwoDoors,

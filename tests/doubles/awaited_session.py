@@ -1,14 +1,17 @@
-"""An asyncio session that blocks, so that the tests of `Session` hold both clients to the same."""
+"""Asyncio sessions that block, so that the tests of `Session` hold both clients to the same."""
 
 from __future__ import annotations
 
 import asyncio
 import functools
 import threading
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Coroutine, Iterator
+from typing import Any, ClassVar, TypeVar, cast
 
-from tickcell.client import AsyncSession, Model
+import numpy as np
+
+from tickcell.client import AsyncPacedSession, AsyncSession, Model, PacedSession, Session
+from tickcell.client.async_stream import AsyncStream
 
 _T = TypeVar("_T")
 
@@ -67,8 +70,87 @@ class AwaitedSession:
     def model(self) -> Model:
         return wait_for(self._session.get_model())
 
+    def stream(self, frames: Any, **options: Any) -> Iterator[np.ndarray]:
+        return _outputs_of(self._session.stream(self._source(frames), **options))
+
+    def _source(self, frames: Any) -> Any:
+        """Returns a source of frames as the session is to draw from it."""
+        return frames
+
     def __getattr__(self, name: str) -> Any:
         member = getattr(self._session, name)
         if not asyncio.iscoroutinefunction(member):
             return member
         return lambda *args, **kwargs: wait_for(member(*args, **kwargs))
+
+
+class TaskDrawingSession(AwaitedSession):
+    """One that makes an asynchronous iterator of each iterator that it streams."""
+
+    # The same one for the same iterator, in all sessions. It is kept, so that no other iterator
+    # has its id.
+    _sources: ClassVar[dict[int, tuple[Any, AsyncSource]]] = {}
+
+    def _source(self, frames: Any) -> Any:
+        if hasattr(frames, "__len__"):
+            return frames
+        iterator = iter(frames)
+        return self._sources.setdefault(id(iterator), (iterator, AsyncSource(iterator)))[1]
+
+
+class AsyncSource:
+    """An iterator, drawn from in a thread so that the event loop goes on, asynchronously."""
+
+    def __init__(self, iterator: Iterator[Any]) -> None:
+        self._iterator = iterator
+
+    def __aiter__(self) -> AsyncSource:
+        return self
+
+    async def __anext__(self) -> Any:
+        end = object()
+        frame = await asyncio.to_thread(next, self._iterator, end)
+        if frame is end:
+            raise StopAsyncIteration
+        return frame
+
+
+class AwaitedPacedSession:
+    """Does what an `AsyncPacedSession` does, and waits for it."""
+
+    def __init__(self, session: AwaitedSession, **options: Any) -> None:
+        async def begin() -> AsyncPacedSession:
+            return AsyncPacedSession(session._session, **options)
+
+        self._paced = wait_for(begin())
+
+    def __enter__(self) -> AwaitedPacedSession:
+        wait_for(self._paced.__aenter__())
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        wait_for(self._paced.__aexit__(*details))
+
+    def tick(self, frame: Any, due: float | None = None) -> np.ndarray | None:
+        return wait_for(self._paced.tick(frame, due))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._paced, name)
+
+
+def paced_loop(session: Session, **options: Any) -> PacedSession:
+    """Returns a session in a paced loop, driven as the session is."""
+    if isinstance(session, AwaitedSession):
+        return cast("PacedSession", AwaitedPacedSession(session, **options))
+    return PacedSession(session, **options)
+
+
+def _outputs_of(stream: AsyncStream) -> Iterator[np.ndarray]:
+    async def next_or_none() -> np.ndarray | None:
+        return await anext(stream, None)
+
+    try:
+        while (output := wait_for(next_or_none())) is not None:
+            yield output
+    finally:
+        wait_for(stream.aclose())

@@ -16,7 +16,7 @@ from tickcell.model import TensorSpec
 from tickcell.server import errors, lives, record, rounds, rules
 from tickcell.server.catalogue import Catalogue
 from tickcell.server.clock import Moment
-from tickcell.server.computing import Call
+from tickcell.server.computing import Call, Stretch
 from tickcell.server.config import Limits
 from tickcell.server.heads import Head, Heads
 from tickcell.server.life_requests import cells_start
@@ -39,7 +39,7 @@ class AddingCell(CountingCell):
         tensors = (TensorSpec(state, (1,)),)
         self._interface = dataclasses.replace(self._interface, state_tensors=tensors)
 
-    def step_rows(self, rows: bytes) -> bytes:
+    def step_rows(self, rows: bytes | memoryview) -> bytes:
         stepped = np.frombuffer(super().step_rows(rows), "<f4").reshape(-1, 2)
         added: np.ndarray = stepped + np.array([self._adds, 0.0], "<f4")
         return added.tobytes()
@@ -430,8 +430,8 @@ def _given(shelf: Shelf | StoreShelf, need: Any) -> Any:
     match need:
         case rounds.Load():
             return [shelf.load()]
-        case Call(model, rows):
-            return model.cell.step_rows(rows)
+        case Call() | Stretch():
+            return need.compute()
         case rounds.Commit([change]):
             return [shelf.commit(change)]
     raise AssertionError(f"not a need of a step: {need!r}")

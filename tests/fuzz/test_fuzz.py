@@ -74,8 +74,8 @@ def test_a_witness_notices_whoever_advances_it(
 def test_an_rpc_of_which_no_requests_can_be_drawn_is_an_error() -> None:
     known = [Rpc(path, pb.GetSessionRequest, False, False) for path in requests.KINDS]
     requests.require_kinds(known)
-    new = Rpc("/tickcell.v1.SessionService/SplitSession", pb.GetSessionRequest, False, False)
-    with pytest.raises(LookupError, match="SplitSession"):
+    new = Rpc("/tickcell.v1.SessionService/SwapSessions", pb.GetSessionRequest, False, False)
+    with pytest.raises(LookupError, match="SwapSessions"):
         requests.require_kinds([*known, new])
     with pytest.raises(LookupError, match=r"not served: .*LogSettings"):
         requests.require_kinds([each for each in known if "LogSettings" not in each.path])

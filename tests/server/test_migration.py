@@ -34,7 +34,7 @@ class OtherCell(CountingCell):
         heads = (Head("output", width),)
         self._interface = dataclasses.replace(self._interface, heads=heads, **interface)
 
-    def step_rows(self, rows: bytes) -> bytes:
+    def step_rows(self, rows: bytes | memoryview) -> bytes:
         stepped = np.frombuffer(super().step_rows(rows), "<f4").reshape(-1, 2)
         columns = [stepped[:, :1]] * self._width + [stepped[:, 1:]]
         return np.concatenate(columns, axis=1).tobytes()

@@ -9,18 +9,32 @@ import uuid
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from tickcell.client import arguments, errors, state_calls, unary_calls
+from tickcell.client.async_drawing import AsyncDrawing
 from tickcell.client.async_link import AsyncLink
+from tickcell.client.async_pipeline import AsyncPipeline
+from tickcell.client.async_stream import AsyncStream
+from tickcell.client.drawing import ThreadDrawing
 from tickcell.client.session_core import SessionCore
 from tickcell.client.session_view import SessionView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+    from collections.abc import (
+        AsyncIterable,
+        Callable,
+        Coroutine,
+        Generator,
+        Iterable,
+        Mapping,
+        Sequence,
+    )
 
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
     from tickcell.client import dropout
     from tickcell.client.credentials import Credentials
+    from tickcell.client.drawing import Drawing
+    from tickcell.client.kept_frames import KeptFrames
     from tickcell.client.needs import Operation
     from tickcell.client.resources import Model, SessionInfo
     from tickcell.client.route import Route
@@ -55,10 +69,20 @@ class AsyncSession(SessionView):
     what it was, and the same frame is due again.
     """
 
-    def __init__(self, link: AsyncLink, core: SessionCore) -> None:
-        """Wraps a session that exists; see `create` and `attach`."""
+    def __init__(self, link: AsyncLink, core: SessionCore, *, owns_link: bool = True) -> None:
+        """Wraps a session that exists; see `create` and `attach`.
+
+        Args:
+          link: the way to its servers.
+          core: where it stands.
+          owns_link: whether nobody else calls over the link, so that it ends with the session.
+        """
         super().__init__(core)
         self._link = link
+        self._owns_link = owns_link
+        self._pipeline: AsyncPipeline | None = None
+        # Those that were closed, and of which something may be left.
+        self._ending: list[AsyncPipeline] = []
 
     @classmethod
     def create(
@@ -204,7 +228,7 @@ class AsyncSession(SessionView):
     ) -> NDArray[np.float32]:
         """Advances the session by one frame; as `Session.step`."""
         self._core.check_open()
-        return await self._link.run(self._core.step(frame, resets))
+        return await self._link.run(self._core.step(frame, resets=resets))
 
     async def steps(
         self,
@@ -255,6 +279,82 @@ class AsyncSession(SessionView):
         self._core.check_open()
         await self._link.run(self._core.migrate(model_version, burn_in))
 
+    def stream(
+        self,
+        frames: AsyncIterable[ArrayLike] | Iterable[ArrayLike],
+        *,
+        max_chunk: int | None = None,
+        backlog: int | None = None,
+    ) -> AsyncStream:
+        """Gives the output of each frame, in order, with up to W steps in flight.
+
+        As `Session.stream`: no frame is lost, whoever leaves the loop early, a task that is
+        cancelled too, and streams the same iterator again.
+
+        Args:
+          frames: frames as for `step`, from an asynchronous iterable, which a task of its own
+            draws from; from any other, which a thread draws from; or a list or an array.
+          max_chunk: as for `Session.stream`.
+          backlog: as for `Session.stream`.
+
+        Returns:
+          What to loop over by `async for`.
+
+        Raises:
+          BacklogError, FrameError, UsageError, TickcellError: as for `Session.stream`.
+        """
+
+        def begin() -> tuple[Drawing | KeptFrames, AsyncPipeline]:
+            core = self._core
+            core.check_open()
+            kind = AsyncDrawing if hasattr(frames, "__aiter__") else ThreadDrawing
+            drawing = core.unanswered.drawing_from(frames, core.encoder(), kind)
+            pipeline = drawing.feed(
+                lambda: self._open_pipeline(drawing, max_chunk=max_chunk, backlog=backlog),
+                can_wait=backlog is None,
+            )
+            return drawing, pipeline
+
+        return AsyncStream(self._core, begin, self._end)
+
+    def pipeline(self, *, backlog: int) -> AsyncPipeline:
+        """Opens the machinery under `stream`, for loops of another shape.
+
+        Until `end_pipeline`, the session's steps go by the pipeline alone. `encode` needs the
+        sensors' ranges: see `ask_ranges`.
+
+        Args:
+          backlog: as for `stream`.
+
+        Raises:
+          UsageError: frames of an earlier loop have no output and nobody has read them.
+        """
+        self._core.check_open()
+        self._core.unanswered.check_none_lost()
+        return self._open_pipeline(None, max_chunk=None, backlog=backlog)
+
+    def end_pipeline(self) -> None:
+        """Closes the pipeline, if there is one; the session stands where its caller is."""
+        if self._pipeline is not None:
+            self._end(self._pipeline)
+
+    async def ask_ranges(self) -> None:
+        """Asks for the sensors' ranges, if they are not known, and not amid a drive.
+
+        Raises:
+          ModelUnknownError: the server does not serve the model now.
+        """
+        if not self._core.frames.knows_ranges:
+            await self.get_model()
+
+    def encode(self, frame: ArrayLike) -> bytes:
+        """Returns a frame as a pipeline takes it; as `Session.encode`."""
+        return self._core.encode(frame)
+
+    def decode(self, output: bytes) -> NDArray[np.float32]:
+        """Returns a pipeline's output, `[O]` where B = 1, else `[B, O]`."""
+        return self._core.shapes.output(output)
+
     def rewind(self, step: int) -> None:
         """Goes back to an earlier step; as `Session.rewind`."""
         self._core.check_open()
@@ -273,6 +373,7 @@ class AsyncSession(SessionView):
         """Deletes the session; one that has ended, or was reset by others, is left at that."""
         if self._core.is_closed:
             return
+        self.end_pipeline()
         await self._link.run(self._core.delete())
         await self.detach()
 
@@ -280,8 +381,33 @@ class AsyncSession(SessionView):
         """Leaves the session on the server, to be attached to again."""
         if self._core.is_closed:
             return
+        self.end_pipeline()
         self._core.leave()
-        await self._link.close()
+        try:
+            for pipeline in self._ending:
+                await pipeline.closed()
+        finally:
+            if self._owns_link:
+                await self._link.close()
+
+    def _open_pipeline(
+        self, drawing: Drawing | KeptFrames | None, *, max_chunk: int | None, backlog: int | None
+    ) -> AsyncPipeline:
+        core = self._core
+        bounds = core.bounds(max_chunk=max_chunk, backlog=backlog)
+        link = self._link.with_patience(bounds.retry_for_s)
+        self._pipeline = core.stream = AsyncPipeline(link, core.cargo(drawing, bounds))
+        self._pipeline.start()
+        return self._pipeline
+
+    def _end(self, pipeline: AsyncPipeline) -> None:
+        """Closes a pipeline, if it is the one that is open."""
+        if pipeline is not self._pipeline:
+            return
+        self._core.end_stream(pipeline)
+        self._pipeline = None
+        pipeline.close()
+        self._ending = [each for each in self._ending if not each.is_closed] + [pipeline]
 
 
 class Opening:

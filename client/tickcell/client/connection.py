@@ -8,7 +8,7 @@ import urllib.parse
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from google.protobuf.message import Message
 
@@ -67,10 +67,25 @@ class Connection:
         metadata = self.metadata(getattr(request, "session", ""))
         return call(request, timeout=timeout_s, metadata=metadata)
 
-    def stream(self, method: Method, session: str, requests: Iterator[Message]) -> Any:
-        """Begins a stream of one session's steps."""
+    def stream(
+        self,
+        method: Method,
+        session: str,
+        requests: Iterator[Message] | AsyncIterator[Message] | None,
+        decode: Callable[[bytes], Any] | None = None,
+    ) -> Any:
+        """Begins a stream of one session's steps.
+
+        Args:
+          method: of the stream.
+          session: whose steps.
+          requests: in order; None where they are written one by one.
+          decode: what a response is given to as bytes, instead of being decoded.
+        """
         return self._channel.stream_stream(
-            method.path, request_serializer=_encode, response_deserializer=method.decode
+            method.path,
+            request_serializer=_encode,
+            response_deserializer=decode or method.decode,
         )(requests, metadata=self.metadata(session))
 
     def metadata(self, session: str) -> tuple[tuple[str, str], ...]:

@@ -1,23 +1,28 @@
-"""Frames drawn from an iterator, in a thread of its own: none is lost, whoever leaves when.
+"""Frames drawn from an iterator beside a loop: none is lost, whoever leaves when.
 
 A source may block, such as a pipe from a robot, and outputs that are there must
-not wait for it. Nor can it be told to stop: when a stream is left, its thread may be
-inside the source still. That draw stays open, and the frame that it brings is kept
-for the stream that goes on, or for the session's `unanswered`.
+not wait for it. Nor can it be told to stop: when a stream is left, a draw may be open
+still. It stays open, and the frame that it brings is kept for the stream that goes on,
+or for the session's `unanswered`.
+
+An iterator is drawn from in a thread of its own, and an asynchronous one by a task.
 """
 
 from __future__ import annotations
 
+import abc
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tickcell.client import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from tickcell.client.frames import Encoder
-    from tickcell.client.pipeline import Pipeline
+    from tickcell.client.pipeline_core import PipelineCore
+
+_Pipeline = TypeVar("_Pipeline", bound="PipelineCore")
 
 # The iterators from which somebody draws, by identity: never two threads in one.
 _busy: dict[int, Drawing] = {}
@@ -26,8 +31,10 @@ _busy_lock = threading.Lock()
 _END = object()
 
 
-class Drawing:
+class Drawing(abc.ABC):
     """One iterator, drawn from for one pipeline after another.
+
+    The rules; who draws, a thread or a task, is the *runner*.
 
     Attributes:
       iterator: over the source; the source itself, if that is an iterator.
@@ -38,25 +45,25 @@ class Drawing:
 
     def __init__(
         self,
-        source: Iterable[Any],
+        iterator: Any,
         encoder: Encoder,
         keep: Callable[[bytes], None],
     ) -> None:
         """Begins with nothing drawn.
 
         Args:
-          source: of the frames.
+          iterator: over the source.
           encoder: returns a frame as a pipeline takes it.
-          keep: takes a frame that comes when there is no pipeline for it. It is called in
-            the thread that draws, where no Ctrl-C strikes.
+          keep: takes a frame that comes when there is no pipeline for it. It is called by
+            the runner, where no Ctrl-C strikes.
         """
-        self.iterator: Iterator[Any] = iter(source)
+        self.iterator = iterator
         self._encoder = encoder
         self._keep = keep
         self._lock = threading.Lock()
-        self._pipeline: Pipeline | None = None
+        self._pipeline: PipelineCore | None = None
         self._can_wait = True
-        self._thread: threading.Thread | None = None
+        self._runner: Any = None
         self._is_open = False
         self._is_exhausted = False
         self._failure: BaseException | None = None
@@ -79,7 +86,7 @@ class Drawing:
         with self._lock:
             return self._failure
 
-    def feed(self, open_pipeline: Callable[[], Pipeline], *, can_wait: bool) -> Pipeline:
+    def feed(self, open_pipeline: Callable[[], _Pipeline], *, can_wait: bool) -> _Pipeline:
         """Draws frames for a pipeline until `leave`.
 
         Args:
@@ -97,16 +104,14 @@ class Drawing:
             self._pipeline = pipeline
             if self._is_exhausted or self._failure is not None:
                 pipeline.finish()
-            elif self._thread is None or self._thread.ident is None:
+            elif not self._is_running():
                 # Interrupted in its start, one that runs all the same finds another here.
-                self._thread = threading.Thread(
-                    target=self._run, name="tickcell-frames", daemon=True
-                )
-                self._thread.start()
+                self._runner = self._new_runner()
+                self._start()
             return pipeline
 
-    def fill(self) -> None:
-        """Leaves it to the thread to give the pipeline what it has room for."""
+    def fill(self) -> None:  # noqa: B027 - both leave it to their runner
+        """Leaves it to the runner to give the pipeline what it has room for."""
 
     def leave(self) -> None:
         """Draws no more; a draw that is open brings one more frame, which is kept."""
@@ -121,42 +126,37 @@ class Drawing:
         if failure is not None:
             raise failure
 
-    def _run(self) -> None:
-        while (pipeline := self._next_pipeline()) is not None:
-            # Room comes first: a frame that is drawn is one that can be kept.
-            if not (pipeline.wait_for_room() if self._can_wait else pipeline.needs_frames):
-                if self._is_through_with(pipeline):
-                    return
-                continue
-            if not self._open_draw(pipeline):
-                continue
-            try:
-                frame: Any = next(self.iterator, _END)
-                encoded = None if frame is _END else self._encoder.one(frame)
-            except BaseException as failure:  # noqa: BLE001 - the caller's thread raises it
-                self._close_draw(failure=failure)
-            else:
-                self._close_draw(encoded)
+    @abc.abstractmethod
+    def _is_running(self) -> bool:
+        """Whether the runner has begun, and will look for another pipeline."""
 
-    def _next_pipeline(self) -> Pipeline | None:
-        """Returns the pipeline to draw for; None, and the thread ends, if there is none."""
+    @abc.abstractmethod
+    def _new_runner(self) -> Any:
+        """Returns what will draw, which does not do so yet."""
+
+    @abc.abstractmethod
+    def _start(self) -> None:
+        """Lets the runner draw."""
+
+    def _next_pipeline(self, runner: Any) -> PipelineCore | None:
+        """Returns the pipeline to draw for; None, and the runner ends, if there is none."""
         with self._lock:
-            if self._thread is not threading.current_thread():
+            if self._runner is not runner:
                 return None
             if self._is_exhausted or self._failure is not None or self._pipeline is None:
-                self._thread = None
+                self._runner = None
                 return None
             return self._pipeline
 
-    def _is_through_with(self, pipeline: Pipeline) -> bool:
-        """Whether the thread ends, since a pipeline that has failed is the one to draw for."""
+    def _is_through_with(self, pipeline: PipelineCore) -> bool:
+        """Whether the runner ends, since a pipeline that has failed is the one to draw for."""
         with self._lock:
             if self._pipeline is not pipeline:
                 return False
-            self._thread = None
+            self._runner = None
             return True
 
-    def _open_draw(self, pipeline: Pipeline) -> bool:
+    def _open_draw(self, pipeline: PipelineCore) -> bool:
         with self._lock:
             self._is_open = self._pipeline is pipeline
             return self._is_open
@@ -201,3 +201,39 @@ class Drawing:
             with _busy_lock:
                 if _busy.get(id(self.iterator)) is self:
                     del _busy[id(self.iterator)]
+
+
+class ThreadDrawing(Drawing):
+    """An iterator, drawn from in a thread."""
+
+    def __init__(
+        self, source: Iterable[Any], encoder: Encoder, keep: Callable[[bytes], None]
+    ) -> None:
+        """Begins with nothing drawn from a source; the rest is as for `Drawing`."""
+        super().__init__(iter(source), encoder, keep)
+
+    def _is_running(self) -> bool:
+        return self._runner is not None and self._runner.ident is not None
+
+    def _new_runner(self) -> threading.Thread:
+        return threading.Thread(target=self._run, name="tickcell-frames", daemon=True)
+
+    def _start(self) -> None:
+        self._runner.start()
+
+    def _run(self) -> None:
+        while (pipeline := self._next_pipeline(threading.current_thread())) is not None:
+            # Room comes first: a frame that is drawn is one that can be kept.
+            if not (pipeline.wait_for_room() if self._can_wait else pipeline.needs_frames):
+                if self._is_through_with(pipeline):
+                    return
+                continue
+            if not self._open_draw(pipeline):
+                continue
+            try:
+                frame: Any = next(self.iterator, _END)
+                encoded = None if frame is _END else self._encoder.one(frame)
+            except BaseException as failure:  # noqa: BLE001 - the caller's thread raises it
+                self._close_draw(failure=failure)
+            else:
+                self._close_draw(encoded)

@@ -7,7 +7,7 @@ none away.
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from tickcell.client.frames import Encoder
-    from tickcell.client.pipeline import Pipeline
+    from tickcell.client.pipeline_core import PipelineCore
+
+_Pipeline = TypeVar("_Pipeline", bound="PipelineCore")
 
 
 def are_kept(source: Iterable[Any]) -> bool:
@@ -43,13 +45,13 @@ class KeptFrames:
         self._encoder = encoder
         self._array = source if isinstance(source, np.ndarray) else None
         self._taken = 0
-        self._pipeline: Pipeline | None = None
+        self._pipeline: PipelineCore | None = None
 
-    def feed(self, open_pipeline: Callable[[], Pipeline], *, can_wait: bool = True) -> Pipeline:
+    def feed(self, open_pipeline: Callable[[], _Pipeline], *, can_wait: bool = True) -> _Pipeline:
         """Opens the pipeline to which `fill` gives the frames, which wait until there is room."""
         del can_wait
-        self._pipeline = open_pipeline()
-        return self._pipeline
+        self._pipeline = pipeline = open_pipeline()
+        return pipeline
 
     def fill(self) -> None:
         """Gives the pipeline as many frames as it has room for."""

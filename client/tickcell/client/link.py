@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import grpc
 
-from tickcell.client import at_exit, errors, grpc_errors
-from tickcell.client.needs import Call, Close, Need, Wait
+from tickcell.client import at_exit, grpc_errors
+from tickcell.client.needs import Call, Close, Exchange, OpenTurns, Wait
 from tickcell.client.route import DEADLINE_S, RETRY_FOR_S, Route
+from tickcell.client.step_stream import StepStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from google.protobuf.message import Message
-
     from tickcell.client.backoff import Backoff
     from tickcell.client.connection import Connection
     from tickcell.client.credentials import Credentials
-    from tickcell.client.methods import Method
-    from tickcell.client.needs import Operation
+    from tickcell.client.needs import Operation, StreamNeed, StreamOperation
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
@@ -96,13 +95,19 @@ class Link:
         """Does an operation on this route, such as those of `unary_calls`."""
         return self.run(operation(self.route, *args, **kwargs))
 
-    def run(self, operation: Operation[_T]) -> _T:
-        """Does what an operation needs until it is over; returns what it returns."""
+    def run(self, operation: StreamOperation[_T], meet: Callable[[Any], Any] | None = None) -> _T:
+        """Does what an operation needs until it is over; returns what it returns.
+
+        Args:
+          operation: the operation.
+          meet: does what is needed; by default `meet`.
+        """
+        meet = meet or self.meet
         try:
             need = next(operation)
             while True:
                 try:
-                    came = self._meet(need)
+                    came = meet(need)
                 except BaseException as failure:  # noqa: BLE001 - the operation's to judge
                     need = operation.throw(failure)
                 else:
@@ -114,53 +119,40 @@ class Link:
             # Ctrl-C may strike here too: then the operation ends now, and not some time later.
             operation.close()
 
-    def stream(
-        self, method: Method, session: str, requests: Iterator[Message]
-    ) -> tuple[Connection, Any]:
-        """Begins a stream of one session's steps.
-
-        Returns:
-          The connection, and the call, which iterates over the responses and raises
-          `grpc.RpcError`.
-        """
-        connection = self.route.connection()
-        return connection, connection.stream(method, session, requests)
-
-    def judged(self, connection: Connection, failure: errors.TickcellError) -> errors.TickcellError:
-        """Returns a failure of a call on a connection as what it means by now."""
-        return self.run(self.route.judged(connection, failure))
-
-    def failed(self, connection: Connection, failure: errors.TickcellError) -> None:
-        """Gives a connection up after a call on it failed, if another may do better."""
-        self.run(self.route.failed(connection, failure))
-
     def close(self) -> None:
         """Closes the connections, which ends their calls; another call makes a new one."""
         if self._owner.may_close():
             self.run(self.route.close())
 
-    def _meet(self, need: Need) -> Any:
+    def meet(self, need: StreamNeed) -> Any:
         """Does what is needed.
 
         Raises:
           TickcellError: a call failed.
         """
         match need:
+            case Exchange():
+                return need.stream.exchange(need.request)
             case Call(connection, method, request, timeout_s):
-                return _call(connection, method, request, timeout_s)
+                with _closed_as_lost(connection):
+                    return connection.call(method, request, timeout_s)
+            case OpenTurns(connection, session):
+                with _closed_as_lost(connection):
+                    return StepStream(connection, session, self.deadline_s)
             case Wait(delay_s):
                 return time.sleep(delay_s)
             case Close(connection):
                 return connection.close()
 
 
-def _call(connection: Connection, method: Method, request: Message, timeout_s: float | None) -> Any:
+@contextlib.contextmanager
+def _closed_as_lost(connection: Connection) -> Iterator[None]:
+    """Raises gRPC's failures as ours, that of a connection which another thread closes too."""
     try:
-        return connection.call(method, request, timeout_s)
+        yield
     except grpc.RpcError as error:
         raise grpc_errors.from_call(error) from None
     except ValueError:
         if not connection.is_closed:
             raise
-        # By another thread, such as one that renews the session.
         raise grpc_errors.closed() from None

@@ -7,7 +7,7 @@ next as one of the values below, and is sent what came of it, or has the failure
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from tickcell.client.connection import Connection
     from tickcell.client.methods import Method
+    from tickcell.client.turns import TurnStream
 
 _T = TypeVar("_T")
 
@@ -44,5 +45,67 @@ class Close(NamedTuple):
     connection: Connection
 
 
-Need = Call | Wait | Close
+class OpenTurns(NamedTuple):
+    """Needs a stream of a session's single steps to be opened: sent the stream."""
+
+    connection: Connection
+    session: str
+
+
+class Exchange(NamedTuple):
+    """Needs a request to go out on a stream: sent the reply to it."""
+
+    stream: TurnStream
+    request: Message
+
+
+class Open(NamedTuple):
+    """Needs a stream of a session's steps to begin: sent its call, which can be cancelled.
+
+    Attributes:
+      opened: which stream of its pipeline it is, by which its requests are drawn.
+    """
+
+    connection: Connection
+    session: str
+    opened: int
+
+
+class Read(NamedTuple):
+    """Needs the next reply of a stream: sent None at its end."""
+
+    call: Any
+
+
+class Work(NamedTuple):
+    """Needs the carrier of a pipeline to be woken, or some seconds to pass.
+
+    Attributes:
+      is_over: whether it need not wait; asked while the pipeline's lock is held.
+      timeout_s: None for ever.
+    """
+
+    is_over: Callable[[], bool]
+    timeout_s: float | None
+
+
+class Look(NamedTuple):
+    """Needs the caller of a pipeline to be woken, or some seconds to pass; None for ever."""
+
+    timeout_s: float | None
+
+
+class Entry(NamedTuple):
+    """Needs a request to go out in a gateway's next message: sent the connection and the reply.
+
+    The gateway's own operation does that.
+    """
+
+    request: Message
+
+
+Need = Call | Wait | Close | OpenTurns | Exchange | Entry
 Operation = Generator[Need, Any, _T]
+StreamNeed = Need | Open | Read | Work | Look
+# Of a pipeline, which does what it needs.
+StreamOperation = Generator[StreamNeed, Any, _T]

@@ -10,7 +10,7 @@ that of its own frame, the newest.
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tickcell.client import arguments, errors
 from tickcell.client.backoff import BACKLOG_S
@@ -24,16 +24,17 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from tickcell.client.delivery import Outputs
+    from tickcell.client.needs import StreamOperation
     from tickcell.client.session import Session
 
 
 class Steps(Protocol):
     """What a paced loop needs of a pipeline."""
 
-    def push(self, frame: bytes) -> int:
+    def push(self, *frames: bytes) -> int:
         """Takes the next step's frame and returns the step's index."""
 
-    def pop(self, timeout_s: float | None = None) -> Outputs | None:
+    def popping(self, timeout_s: float | None = None) -> StreamOperation[Outputs | None]:
         """Returns the output of the first step that is not released; None if not in time."""
 
     def release(self) -> None:
@@ -47,7 +48,7 @@ class Steps(Protocol):
 
 
 class Pacer:
-    """Matches outputs to ticks, and counts those that were late or refused.
+    """Matches outputs to ticks, and counts those that were late or refused: no I/O, see `needs`.
 
     Attributes:
       ticks: the ticks so far.
@@ -66,8 +67,11 @@ class Pacer:
         self.late_outputs = 0
         self.refused = 0
 
-    def tick(self, encode: Callable[[], bytes], until: float) -> bytes | None:
+    def tick(self, encode: Callable[[], bytes], until: float) -> StreamOperation[bytes | None]:
         """Sends a frame and waits for its output.
+
+        Whatever ends it amid its wait, a cancelled task or Ctrl-C too, its frame is on its
+        way, and the tick is late.
 
         Args:
           encode: gives the frame, `[B, F]` float32, little-endian; it may refuse it.
@@ -92,18 +96,20 @@ class Pacer:
         self._steps.push(frame)
         self._on_the_way.append(tick)
         try:
-            while (output := self._pop(max(0.0, until - self._clock.now()))) is not None:
+            while True:
+                output = yield from self._pop(max(0.0, until - self._clock.now()))
+                if output is None:
+                    self.late += 1
+                    return None
                 if self._on_the_way.popleft() == tick:
                     return output.data
                 self.late_outputs += 1
-        except errors.RefusedError:
+        except BaseException:
             if tick in self._on_the_way:
                 self.late += 1
             raise
-        self.late += 1
-        return None
 
-    def finish(self) -> None:
+    def finish(self) -> StreamOperation[None]:
         """Waits for the outputs that are late still.
 
         Raises:
@@ -114,7 +120,7 @@ class Pacer:
         refusal: errors.TickcellError | None = None
         while self._on_the_way:
             try:
-                output = self._pop(None)
+                output = yield from self._pop(None)
             except FRAME_REFUSALS as error:
                 refusal = refusal or error
                 continue
@@ -125,14 +131,14 @@ class Pacer:
         if refusal is not None:
             raise refusal
 
-    def _pop(self, timeout_s: float | None) -> Outputs | None:
+    def _pop(self, timeout_s: float | None) -> StreamOperation[Outputs | None]:
         """Takes the next output.
 
         Raises:
           RefusedError: names the tick; where it was the frame's fault, the frame is gone.
         """
         try:
-            output = self._steps.pop(timeout_s)
+            output = yield from self._steps.popping(timeout_s)
         except errors.RefusedError as error:
             if not self._steps.drop_refused():
                 raise
@@ -148,7 +154,69 @@ def _of_tick(error: errors.RefusedError, tick: int) -> errors.RefusedError:
     return type(error)(f"tick {tick}: {error}", {**error.metadata, "tick": str(tick)})
 
 
-class PacedSession:
+class Pace(NamedTuple):
+    """When ticks are due.
+
+    Attributes:
+      budget_s: how long after a tick its output is late.
+      backlog: how many ticks' frames may wait.
+    """
+
+    budget_s: float
+    backlog: int
+
+    @classmethod
+    def of(cls, *, rate_hz: float, budget_s: float | None, backlog_s: float) -> Pace:
+        """Returns what the arguments of a paced session mean.
+
+        Raises:
+          UsageError: one cannot be meant.
+        """
+        rate_hz = arguments.hertz("rate_hz", rate_hz)
+        if budget_s is not None:
+            budget_s = arguments.seconds("budget_s", budget_s)
+        backlog_s = arguments.seconds("backlog_s", backlog_s)
+        backlog = max(1.0, min(backlog_s * rate_hz, arguments.MAX_COUNT))
+        return cls(1 / rate_hz if budget_s is None else budget_s, round(backlog))
+
+
+class PacedLoop:
+    """What a paced loop counts, whichever way it is driven."""
+
+    def __init__(self, steps: Steps, budget_s: float, clock: Clock | None) -> None:
+        self._clock = clock or Clock()
+        self._budget_s = budget_s
+        self._pacer = Pacer(steps, self._clock)
+
+    @property
+    def tick_count(self) -> int:
+        """The ticks so far."""
+        return self._pacer.ticks
+
+    @property
+    def late_count(self) -> int:
+        """How many ticks had no output in time."""
+        return self._pacer.late
+
+    @property
+    def refused_count(self) -> int:
+        """How many ticks had a frame that was refused, and that takes no step."""
+        return self._pacer.refused
+
+    @property
+    def late_output_count(self) -> int:
+        """How many outputs came after their tick."""
+        return self._pacer.late_outputs
+
+    def _ticking(
+        self, encode: Callable[[], bytes], due: float | None
+    ) -> StreamOperation[bytes | None]:
+        """Sends a tick's frame and waits for its output; as `PacedSession.tick`."""
+        start = self._clock.now() if due is None else due
+        return self._pacer.tick(encode, start + self._budget_s)
+
+
+class PacedSession(PacedLoop):
     """A session in a paced loop.
 
         with PacedSession(session, rate_hz=50) as paced:
@@ -186,15 +254,10 @@ class PacedSession:
             output and nobody has read them.
           ModelUnknownError: the sensors' ranges, which each tick is checked by, are not known.
         """
-        rate_hz = arguments.hertz("rate_hz", rate_hz)
-        if budget_s is not None:
-            budget_s = arguments.seconds("budget_s", budget_s)
-        backlog_s = arguments.seconds("backlog_s", backlog_s)
+        pace = Pace.of(rate_hz=rate_hz, budget_s=budget_s, backlog_s=backlog_s)
         self._session = session
-        self._clock = clock or Clock()
-        self._budget_s = 1 / rate_hz if budget_s is None else budget_s
-        backlog = max(1.0, min(backlog_s * rate_hz, arguments.MAX_COUNT))
-        self._pacer = Pacer(session.pipeline(backlog=round(backlog)), self._clock)
+        self._pipeline = session.pipeline(backlog=pace.backlog)
+        super().__init__(self._pipeline, pace.budget_s, clock)
 
     def __enter__(self) -> PacedSession:
         return self
@@ -202,29 +265,9 @@ class PacedSession:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
-                self._pacer.finish()
+                self._pipeline.run(self._pacer.finish())
         finally:
             self._session.end_pipeline()
-
-    @property
-    def tick_count(self) -> int:
-        """The ticks so far."""
-        return self._pacer.ticks
-
-    @property
-    def late_count(self) -> int:
-        """How many ticks had no output in time."""
-        return self._pacer.late
-
-    @property
-    def refused_count(self) -> int:
-        """How many ticks had a frame that was refused, and that takes no step."""
-        return self._pacer.refused
-
-    @property
-    def late_output_count(self) -> int:
-        """How many outputs came after their tick."""
-        return self._pacer.late_outputs
 
     def tick(self, frame: ArrayLike, due: float | None = None) -> NDArray[np.float32] | None:
         """Sends the tick's frame and waits for its output.
@@ -242,6 +285,5 @@ class PacedSession:
             counted from 0. It takes no step, and the next tick goes on.
           TickcellError: the steps cannot go on.
         """
-        start = self._clock.now() if due is None else due
-        data = self._pacer.tick(lambda: self._session.encode(frame), start + self._budget_s)
+        data = self._pipeline.run(self._ticking(lambda: self._session.encode(frame), due))
         return None if data is None else self._session.decode(data)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tickcell.client import errors
-from tickcell.client.drawing import Drawing
+from tickcell.client.drawing import Drawing, ThreadDrawing
 from tickcell.client.kept_frames import KeptFrames, are_kept
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from tickcell.client.frames import Encoder
 
@@ -43,6 +43,12 @@ class Unanswered:
         """Whether the thread of a stream, open or left, is inside its source."""
         return any(drawing is not None and drawing.is_open for drawing in (self._open, self._left))
 
+    @property
+    def has_frames(self) -> bool:
+        """Whether a loop that was left has left any."""
+        frames, late_from = self._kept
+        return bool(frames) or late_from < len(self._late)
+
     def read(self, in_loop: Sequence[bytes] | None) -> list[bytes]:
         """Returns the frames, which are the caller's to send from now on.
 
@@ -63,8 +69,18 @@ class Unanswered:
         self._kept = (frames[1:], late_from) if frames else ([], late_from + 1)
         self._known = max(0, self._known - 1)
 
-    def drawing_from(self, frames: Iterable[Any], encoder: Encoder) -> Drawing | KeptFrames:
+    def drawing_from(
+        self,
+        frames: Any,
+        encoder: Encoder,
+        kind: Callable[[Any, Encoder, Callable[[bytes], None]], Drawing] = ThreadDrawing,
+    ) -> Drawing | KeptFrames:
         """Returns what draws from a source: the one before, if it is the same iterator.
+
+        Args:
+          frames: the source.
+          encoder: returns its frames as a pipeline takes them.
+          kind: makes what draws from an iterator.
 
         Raises:
           UsageError: another source would lose a frame.
@@ -74,7 +90,7 @@ class Unanswered:
             # Such as what was read here, while the draw before is open still.
             self._check_known(len(self._kept[0]))
             return KeptFrames(frames, encoder)
-        drawing = Drawing(frames, encoder, self._late.append)
+        drawing = kind(frames, encoder, self._late.append)
         if self._left is not None and self._left.iterator is drawing.iterator:
             if self._kept_by is not self._left:
                 self._check_known(len(self._kept[0]))

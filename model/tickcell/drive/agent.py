@@ -18,7 +18,7 @@ from tickcell.client.clock import Clock, paced
 from tickcell.client.pacing import PacedSession
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from tickcell.client.session import Session
 
@@ -95,11 +95,11 @@ def drive_unsupervised(seed: int, seconds: float, *, eased: bool) -> Trace:
 
 @dataclasses.dataclass
 class Agent:
-    """The supervisor of one drive.
+    """The supervisor of one drive, or of several that tick together as series of one session.
 
     Attributes:
-      session: of a model of the drive's sensors, at step 0.
-      threshold: the output at and above which the car is eased.
+      session: of a model of the drive's sensors, at step 0; a series for each drive.
+      threshold: the output at and above which a car is eased.
       clock: to wait and to measure by.
       on_tick: is called after each tick.
     """
@@ -109,41 +109,80 @@ class Agent:
     clock: Clock = dataclasses.field(default_factory=Clock)
     on_tick: Callable[[], object] = lambda: None
 
-    def drive_fast(self, seed: int, seconds: float) -> Trace:
+    def drive_fast(self, seeds: Sequence[int], seconds: float) -> list[Trace]:
         """Drives as fast as the server answers; no tick is late."""
 
         def output(frame: np.ndarray, _: float) -> np.ndarray:
             return self.session.step(frame)
 
         ticks = (self.clock.now() for _ in itertools.count())
-        return self._drive(seed, seconds, ticks, output)
+        return self._drive(seeds, seconds, ticks, output)
 
-    def drive_in_real_time(self, seed: int, seconds: float, rate_hz: float) -> Trace:
-        """Drives by the clock; a tick without an output before the next is late."""
+    def drive_in_real_time(
+        self, seeds: Sequence[int], seconds: float, rate_hz: float
+    ) -> list[Trace]:
+        """Drives by the clock; a tick without an output before the next is late, for all cars."""
         numbered = ((index / rate_hz, index) for index in itertools.count())
         ticks = (due for due, _ in paced(numbered, self.clock))
         with PacedSession(self.session, rate_hz=rate_hz, clock=self.clock) as steps:
-            return self._drive(seed, seconds, ticks, steps.tick)
+            return self._drive(seeds, seconds, ticks, steps.tick)
 
     def _drive(
         self,
-        seed: int,
+        seeds: Sequence[int],
         seconds: float,
         ticks: Iterator[float],
         output: Callable[[np.ndarray, float], np.ndarray | None],
-    ) -> Trace:
-        car, trace = drive.Drive(seed, seconds), Trace()
-        eased, hold = False, 0
+    ) -> list[Trace]:
+        cars = [_SupervisedCar(seed, seconds, self.threshold) for seed in seeds]
         for due in ticks:
-            tick = car.tick(eased)
-            trace.add(tick, eased=eased)
-            got = output(tick.frame, due)
-            trace.outputs.append(float("nan") if got is None else float(got[0]))
-            trace.latencies_s.append(float("inf") if got is None else self.clock.now() - due)
-            if got is None or got[0] >= self.threshold:
-                hold = round(HOLD_S / trace.tick_s)
-            eased, hold = hold > 0, hold - 1
+            frames = [car.advance() for car in cars]
+            got = output(frames[0] if len(cars) == 1 else np.stack(frames), due)
+            if got is None:
+                for car in cars:
+                    car.decide(None, float("inf"))
+            else:
+                latency_s = self.clock.now() - due
+                for car, outputs in zip(cars, got.reshape(len(cars), -1), strict=True):
+                    car.decide(float(outputs[0]), latency_s)
             self.on_tick()
-            if tick.done:
+            if all(car.is_through for car in cars):
                 break
-        return trace
+        return [car.trace for car in cars]
+
+
+class _SupervisedCar:
+    """One car, eased while its output is high or missing, and for a while after.
+
+    Attributes:
+      trace: of its drive.
+      is_through: whether its drive is over; then it stands, and gives its last frame.
+    """
+
+    def __init__(self, seed: int, seconds: float, threshold: float) -> None:
+        self.trace = Trace()
+        self.is_through = False
+        self._car = drive.Drive(seed, seconds)
+        self._threshold = threshold
+        self._eased = False
+        # For how many ticks it stays eased.
+        self._hold = 0
+        self._tick: drive.Tick | None = None
+
+    def advance(self) -> np.ndarray:
+        """Lets the car drive for a tick; returns its frame, `[F]`."""
+        if self._tick is None or not self._tick.done:
+            self._tick = self._car.tick(self._eased)
+            self.trace.add(self._tick, eased=self._eased)
+        return self._tick.frame
+
+    def decide(self, output: float | None, latency_s: float) -> None:
+        """Takes the tick's output, None if there was none in time, and eases the car or not."""
+        if self.is_through:
+            return
+        self.trace.outputs.append(float("nan") if output is None else output)
+        self.trace.latencies_s.append(latency_s)
+        if output is None or output >= self._threshold:
+            self._hold = round(HOLD_S / self.trace.tick_s)
+        self._eased, self._hold = self._hold > 0, self._hold - 1
+        self.is_through = self._tick is not None and self._tick.done

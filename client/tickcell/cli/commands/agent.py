@@ -28,6 +28,13 @@ if TYPE_CHECKING:
 @options.model
 @click.option("--seconds", type=click.FloatRange(min=1), default=60.0, show_default=True)
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
+@click.option(
+    "--cars",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Cars that tick together, as series of one session; their seeds follow --seed.",
+)
 @click.option("--realtime", is_flag=True, help="Drive by the clock, and count late ticks.")
 @click.option(
     "--hz",
@@ -43,6 +50,7 @@ def agent(
     model: str,
     seconds: float,
     seed: int,
+    cars: int,
     realtime: bool,
     hz: float,
     plot: pathlib.Path | None,
@@ -50,15 +58,18 @@ def agent(
     r"""Drives the simulated car in closed loop: high outputs ease pedals and steering.
 
     Prints how harsh the drive was, what easing cost, and how late outputs were,
-    beside the same drive never and always eased. Ctrl-C deletes the session.
+    beside the same drive never and always eased; of several cars, their means. Ctrl-C
+    deletes the session.
 
     \b
     tickcell agent
     tickcell agent --realtime --seconds 60 --plot agent.png
     tickcell agent --seed 7 --server localhost:50061
+    tickcell agent --realtime --cars 8
     """
     if plot:
         plots.check_installed()
+    seeds = range(seed, seed + cars)
     with contextlib.ExitStack() as stack:
         if server is None:
             server = stack.enter_context(server_process.temporary()).address
@@ -77,23 +88,31 @@ def agent(
                 "says when to ease the car; name a model by --model."
             )
         created = Session.create(
-            server, model=served.name, model_version=served.version, credentials=credentials
+            server,
+            model=served.name,
+            model_version=served.version,
+            series_count=cars,
+            credentials=credentials,
         )
         session = stack.enter_context(_ended(created))
         advance = stack.enter_context(
-            progress.bar(f"drive {seed}", round(seconds * drive.RATE_HZ), "tick")
+            progress.bar(_named(seeds), round(seconds * drive.RATE_HZ), "tick")
         )
         supervisor = Agent(session, threshold, on_tick=advance)
         if realtime:
-            trace = supervisor.drive_in_real_time(seed, seconds, hz)
+            traces = supervisor.drive_in_real_time(seeds, seconds, hz)
         else:
-            trace = supervisor.drive_fast(seed, seconds)
-    never = drive_unsupervised(seed, seconds, eased=False)
-    always = drive_unsupervised(seed, seconds, eased=True)
-    click.echo(_drives({"never eased": never, "agent": trace, "always eased": always}))
-    click.echo(_latencies(trace, hz if realtime else None))
+            traces = supervisor.drive_fast(seeds, seconds)
+    never = [drive_unsupervised(each, seconds, eased=False) for each in seeds]
+    always = [drive_unsupervised(each, seconds, eased=True) for each in seeds]
+    if cars > 1:
+        click.echo(f"means of {_named(seeds)}")
+    click.echo(_drives({"never eased": never, "agent": traces, "always eased": always}))
+    # A tick is one of all cars, and the last of them drives longest.
+    longest = max(traces, key=lambda trace: len(trace.latencies_s))
+    click.echo(_latencies(longest, hz if realtime else None))
     if plot:
-        plots.agent(plot, never, trace, threshold)
+        plots.agent(plot, never[0], traces[0], threshold)
 
 
 @contextlib.contextmanager
@@ -114,10 +133,19 @@ def _names(sensors: tuple[Sensor, ...]) -> list[tuple[str, str]]:
     return [(sensor.name, sensor.unit) for sensor in sensors]
 
 
-def _drives(traces: dict[str, Trace]) -> str:
+def _named(seeds: range) -> str:
+    return f"drive {seeds[0]}" if len(seeds) == 1 else f"drives {seeds[0]} to {seeds[-1]}"
+
+
+def _drives(traces: dict[str, list[Trace]]) -> str:
     rows = [("", f"OVER {HARSH:g} m/s2", "EASED AT LABEL 0", "TRIP TIME")] + [
-        (name, f"{trace.harsh_s:.1f} s", f"{trace.eased_in_vain_s:.1f} s", f"{trace.trip_s:.1f} s")
-        for name, trace in traces.items()
+        (
+            name,
+            f"{np.mean([trace.harsh_s for trace in each]):.1f} s",
+            f"{np.mean([trace.eased_in_vain_s for trace in each]):.1f} s",
+            f"{np.mean([trace.trip_s for trace in each]):.1f} s",
+        )
+        for name, each in traces.items()
     ]
     return columns(rows)
 
