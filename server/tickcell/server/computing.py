@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from tickcell.server import episodes
 from tickcell.server.record import is_finite
 
 if TYPE_CHECKING:
@@ -115,18 +116,42 @@ def compute(begun: Sequence[Begun]) -> Computing:
     """
     if len(begun) == 1:
         (item,) = begun
+        if item.request.resets:
+            return [(yield from _compute_episodes(item))]
         alone = _one_series if item.record.life.series_count == 1 else _several_series
         return [(yield from alone(item))]
     by_model: dict[str, list[Begun]] = {}
+    beginning: list[Begun] = []
     for item in begun:
-        by_model.setdefault(item.model.fingerprint, []).append(item)
-    if len(by_model) == 1:
+        if item.request.resets:
+            beginning.append(item)
+        else:
+            by_model.setdefault(item.model.fingerprint, []).append(item)
+    if len(by_model) == 1 and not beginning:
         return (yield from _compute_together(begun))
     results: dict[Key, Result] = {}
+    for item in beginning:
+        results[item.key] = yield from _compute_episodes(item)
     for group in by_model.values():
         found = yield from _compute_together(group)
         results.update(zip([item.key for item in group], found, strict=True))
     return [results[item.key] for item in begun]
+
+
+def _compute_episodes(begun: Begun) -> Generator[Call | Stretch, bytes, Result]:
+    """Steps a session of which series begin anew: in parts, one after the other."""
+    outputs = []
+    cut = episodes.parts(begun)
+    part = next(cut)
+    while True:
+        (result,) = yield from compute([part])
+        if not result.is_finite:
+            return Result(b"", begun.record.state, is_finite=False)
+        outputs.append(result.outputs)
+        try:
+            part = cut.send(result.state)
+        except StopIteration:
+            return Result(b"".join(outputs), result.state, is_finite=True)
 
 
 def _one_series(begun: Begun) -> Generator[Call | Stretch, bytes, Result]:

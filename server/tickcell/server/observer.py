@@ -17,6 +17,7 @@ from tickcell.server.computing import Begun
 from tickcell.server.health import Health
 from tickcell.server.histogram import Histogram
 from tickcell.server.life_requests import Begin, Bury, Create, Delete, End, Reset
+from tickcell.server.migration import Migrate
 from tickcell.server.state_requests import Claim, CreateFrom, Move
 from tickcell.server.store.contract import Counts, Sizes
 
@@ -54,6 +55,7 @@ class ModelCounts:
       created: sessions.
       deleted, expired, moved, replaced: sessions, by how they ended.
       claimed: lives that ended since their session was handed over.
+      migrated: sessions that came from another version.
       reset: lives that ended for another to begin in the same session.
       compute: how long one call of the cell took.
       tick: how long a request of one step took, from its being read to its answer.
@@ -61,13 +63,13 @@ class ModelCounts:
 
     __slots__ = (
         *("applied", "claimed", "compute", "created", "deleted", "expired"),
-        *("model", "moved", "repeated", "replaced", "reset", "tick", "version"),
+        *("migrated", "model", "moved", "repeated", "replaced", "reset", "tick", "version"),
     )
 
     def __init__(self, model: str, version: str) -> None:
         self.model, self.version = model, version
         self.applied = self.repeated = 0
-        self.created = self.claimed = self.reset = 0
+        self.created = self.claimed = self.migrated = self.reset = 0
         self.deleted = self.expired = self.moved = self.replaced = 0
         self.compute = Histogram(TIME_BOUNDS_NS)
         self.tick = Histogram(TIME_BOUNDS_NS)
@@ -292,6 +294,8 @@ class Observer:
                         before.expired += 1
             case Claim():
                 counts.claimed += 1
+            case Migrate():
+                counts.migrated += 1
             case Reset():
                 counts.reset += 1
             case Delete() | End():
