@@ -25,21 +25,20 @@ from tickcell.model import Bundle
 if TYPE_CHECKING:
     from bench.row import Effort
 
-_HERE = pathlib.Path(__file__).resolve().parents[1]
 # So that nothing is still cold for the first time.
 _WARM_UP = 50
 # In a block of one side, of all streams together.
 _BLOCK_TICKS = 1536
 
 
-def rows(bundle: Bundle, effort: Effort) -> list[Row]:
+def rows(_: Bundle, effort: Effort) -> list[Row]:
     """Measures row 7."""
     found = []
     for stream_count in (32, 256):
         count = max(1, _BLOCK_TICKS // stream_count)
         with serving.serving() as server:
             sides = ((server, caller.TICKS), (server, echo.METHOD))
-            times = asyncio.run(measure(sides, stream_count, effort.blocks, count, bundle))
+            times = asyncio.run(measure(sides, stream_count, effort.blocks, count))
         tick_us, echo_us = np.median(times, axis=0)
         found.append(
             Row(
@@ -92,11 +91,7 @@ class _Load:
 
 
 async def measure(
-    sides: Sequence[tuple[serving.Serving, str]],
-    stream_count: int,
-    blocks: int,
-    count: int,
-    bundle: Bundle | None = None,
+    sides: Sequence[tuple[serving.Serving, str]], stream_count: int, blocks: int, count: int
 ) -> np.ndarray:
     """Returns the processor time a message of each side in each block, `[N, sides]`, in us.
 
@@ -105,9 +100,8 @@ async def measure(
       stream_count: streams of each side.
       blocks: N.
       count: messages of a stream in a block.
-      bundle: the model that all serve; None for the shipped one.
     """
-    bundle = bundle or Bundle.load()
+    bundle = Bundle.load()
     times = []
     async with contextlib.AsyncExitStack() as stack:
         loads = []
@@ -131,7 +125,7 @@ async def measure(
 @click.option(
     "--beside",
     type=click.Path(exists=True, file_okay=False, path_type=pathlib.Path),
-    default=_HERE,
+    default=serving.HERE,
     help="The other checkout. [default: this one, which shows how exact the ratio is]",
 )
 @click.option("--echo", "is_echo", is_flag=True, help="Beside the echo of this checkout instead.")
@@ -142,7 +136,7 @@ def main(beside: pathlib.Path, is_echo: bool, streams: int, blocks: int, ticks: 
     """Measures what a tick costs the server in processor time, beside another checkout."""
     click.echo(f"{machine.describe()}\nload before: {machine.load()}\n")
     with contextlib.ExitStack() as stack:
-        here = stack.enter_context(serving.serving(_HERE))
+        here = stack.enter_context(serving.serving())
         if is_echo:
             other = (here, echo.METHOD)
         else:

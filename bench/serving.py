@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import pathlib
 import subprocess
@@ -115,8 +114,8 @@ async def _serve(store: str, bundle: str, durability: Durability | None = None) 
         engine = Engine(config, catalogue, opened, Observer(health))
         server = Server(config, engine, health, [echo.handler()])
         address = await server.start()
-        gc.freeze()
-        sys.stdout.write(address + "\n")
+        process.collect_seldom()
+        sys.stdout.write(f"{address}\n")
         sys.stdout.flush()
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
         await server.stop()
