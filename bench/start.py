@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from bench import caller
 from bench.row import Row, at_most
+from bench.serving import Serving
 from tickcell.cli.server_process import ServerProcess
 
 if TYPE_CHECKING:
@@ -26,13 +27,14 @@ _TICKS = 200
 
 def rows(bundle: Bundle, effort: Effort) -> list[Row]:
     """Measures row 12: `tickcell serve` on a new store each time, with its defaults."""
-    times_s, memory_mb = [], []
+    times_s, used_s, memory_mb = [], [], []
     for _ in range(effort.starts):
         with tempfile.TemporaryDirectory(prefix="tickcell-bench-") as directory:
             begin = time.perf_counter()
             with ServerProcess(pathlib.Path(directory)) as server:
                 hold_serving(server.address)
                 times_s.append(time.perf_counter() - begin)
+                used_s.append(Serving(server.address, server.pid).cpu_ns() / 1e9)
                 asyncio.run(_tick(server.address, bundle))
                 memory_mb.append(resident_mb(server.pid))
     return [
@@ -42,7 +44,8 @@ def rows(bundle: Bundle, effort: Effort) -> list[Row]:
             float(np.median(times_s)),
             at_most(0.5),
             "s",
-            f"{min(times_s):.2f} to {max(times_s):.2f} in {len(times_s)} starts",
+            f"{min(times_s):.2f} to {max(times_s):.2f} in {len(times_s)} starts; "
+            f"{np.median(used_s):.2f} s of processor time",
         ),
         Row(
             12,
