@@ -70,6 +70,7 @@ PURE = (
     "tickcell.client.turns",
     "tickcell.model.interface",
     "tickcell.server.computing",
+    "tickcell.server.episodes",
     "tickcell.server.grouping",
     "tickcell.server.heads",
     "tickcell.server.allowance",

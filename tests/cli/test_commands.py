@@ -47,6 +47,40 @@ def short_bundle(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return write_bundle(bundle, tmp_path_factory, bundle.golden.outputs[:200])
 
 
+def test_sessions_are_taken_over_copied_and_moved(
+    run: Run, server: ServerProcess, frames: np.ndarray, tmp_path: Path
+) -> None:
+    at = ("--server", server.address)
+    with Session.create(server.address, "car-8") as session:
+        session.steps(frames[:4])
+        claimed = run("sessions", "claim", "car-8", *at)[1]
+        assert "next step          4\n" in claimed
+        assert f"generation         {session.info.generation}\n" not in claimed
+        fork = run("sessions", "fork", "car-8", "car-8b", "--step", "4", *at)[1]
+        assert "session            car-8b\n" in fork
+        assert "origin             step 4\n" in fork
+        status, _, complaint = run("sessions", "fork", "car-8", "--step", "3", *at)
+        assert status == 1
+        assert "got step 3, but the session is at 4 already" in complaint
+        outputs = run("sessions", "outputs", "car-8", *at)[1].splitlines()
+        assert [line.split()[0] for line in outputs] == ["STEP", "0", "1", "2", "3"]
+        file = tmp_path / "car-8.session"
+        assert run("sessions", "export", "car-8", file, "--end", *at)[1] == (
+            f"exported and ended car-8 to {file}\n"
+        )
+        assert "is there already" in run("sessions", "export", "car-8b", file, *at)[2]
+        assert "was exported and ended" in run("sessions", "show", "car-8", *at)[2]
+        imported = run("sessions", "import", file, "car-8", *at)[1]
+        assert "next step          4\n" in imported
+        status, _, complaint = run("sessions", "migrate", "car-8", "1", *at)
+        assert status == 1
+        assert "expected another one than the session has" in complaint
+        assert run("sessions", "delete", "car-8", "car-8b", *at)[0] == 0
+    torn = tmp_path / "torn"
+    torn.write_bytes(file.read_bytes()[:-1])
+    assert "the file was cut off" in run("sessions", "import", torn, *at)[2]
+
+
 def write_bundle(
     bundle: Bundle, factory: pytest.TempPathFactory, outputs: np.ndarray, first: int = 0
 ) -> Path:

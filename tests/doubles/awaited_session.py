@@ -52,6 +52,13 @@ class AwaitedSession:
 
         return cls(wait_for(attach()))
 
+    @classmethod
+    def open(cls, *args: Any, **kwargs: Any) -> AwaitedSession:
+        async def open_() -> AsyncSession:
+            return await AsyncSession.open(*args, **kwargs)
+
+        return cls(wait_for(open_()))
+
     def __enter__(self) -> AwaitedSession:
         wait_for(self._session.__aenter__())
         return self

@@ -13,28 +13,69 @@ import math
 import struct
 
 Answer = tuple[object, ...]
+# A reading; in a tuple of its own, the series begins anew before it.
+Frame = float | tuple[float]
 
 
-def history_of(frames: tuple[float, ...]) -> bytes:
+def reading_of(frame: Frame) -> float:
+    """Returns a frame's reading."""
+    return frame[0] if isinstance(frame, tuple) else frame
+
+
+def history_of(frames: tuple[Frame, ...]) -> bytes:
     """Returns what the contract calls the history of these frames."""
     history = bytes(8)
     for frame in frames:
-        history = hashlib.blake2b(history + struct.pack("<f", frame), digest_size=8).digest()
+        said = struct.pack("<f", reading_of(frame)) + b"\1" * isinstance(frame, tuple)
+        history = hashlib.blake2b(history + said, digest_size=8).digest()
     return history
+
+
+# What each version of the model adds to the outputs of the first.
+ADDS = {"1": 0.0, "2": 0.5, "3": 0.25}
+# A version with other state tensors, so that a state must be burnt in.
+OTHER = "3"
+
+
+def counted(
+    frames: tuple[Frame, ...], count: int, start: int = 0, version: str = "1"
+) -> tuple[tuple[float, ...], int]:
+    """Returns what a cell makes of frames that counts.
+
+    Args:
+      frames: what it is given.
+      count: its state before them.
+      start: its state where a series begins anew.
+      version: of the model.
+
+    Returns:
+      The outputs, and the state after them.
+    """
+    outputs = []
+    for frame in frames:
+        if isinstance(frame, tuple):
+            count = start
+        outputs.append(reading_of(frame) + 1000 * count + ADDS[version])
+        count += 1
+    return tuple(outputs), count
 
 
 @dataclasses.dataclass(frozen=True)
 class Life:
     """One generation: every frame applied in it, in order, behind those of its session's origin.
 
-    The window has no step before `kept_from`.
+    The window has no step before `kept_from`; `outputs` has those of all frames, and `count` is
+    the state behind them.
     """
 
     generation: int
-    frames: tuple[float, ...] = ()
+    frames: tuple[Frame, ...] = ()
     kept_from: int = 0
+    outputs: tuple[float, ...] = ()
+    count: int = 0
     reset_request: str = ""
     claim_request: str = ""
+    migrate_request: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +102,10 @@ class PlainSession:
     ends: tuple[tuple[int, str], ...] = ()
     is_claimed: bool = False
     moved_by: str = ""
-    origin: tuple[float, ...] = ()
+    origin: tuple[Frame, ...] = ()
     is_fork: bool = False
+    start: int = 0
+    version: str = "1"
 
     def end_at(self, now: int) -> str | None:
         """How the session ended: "unknown", "deleted", "expired"; None if it lives."""
@@ -93,29 +136,31 @@ class PlainSession:
         return new, ("ok", *new.view())
 
     def fork(
-        self, request: str, source: tuple[float, ...], generation: int, now: int
+        self, request: str, source: tuple[Frame, ...], generation: int, now: int
     ) -> tuple[PlainSession, Answer]:
         """Creates it from another session, to which these frames were given."""
         new, answer = self.create(request, generation, now)
         if new is self:
             return self, answer
+        outputs, count = counted(source, 0)
         new = dataclasses.replace(
             new,
-            life=Life(generation, source, kept_from=len(source)),
+            life=Life(generation, source, len(source), outputs, count),
             origin=source,
             is_fork=True,
+            start=count,
         )
         return new, ("ok", *new.view())
 
     def brought(
-        self, request: str, source: tuple[float, ...], kept: int, generation: int, now: int
+        self, request: str, source: tuple[Frame, ...], kept: int, generation: int, now: int
     ) -> tuple[PlainSession, Answer]:
         """Creates it from the export of a session with these frames, and so much of its window."""
         new, answer = self.create(request, generation, now)
         if new is self:
             return self, answer
         kept = min(kept, self.window)
-        life = Life(generation, source, kept_from=len(source) - kept)
+        life = Life(generation, source, len(source) - kept, *counted(source, 0))
         new = dataclasses.replace(new, life=life)
         return new, ("ok", *new.view())
 
@@ -147,10 +192,10 @@ class PlainSession:
             return self, ("gap", len(frames))
         if step is not None and step < len(frames):
             return self, ("stale",)
-        return self, ("ok", len(frames), history_of(frames), float(len(frames)))
+        return self, ("ok", len(frames), history_of(frames), float(self.lived.count))
 
     def preview(
-        self, generation: int, step: int, branches: tuple[tuple[float, ...], ...], now: int
+        self, generation: int, step: int, branches: tuple[tuple[Frame, ...], ...], now: int
     ) -> tuple[PlainSession, Answer]:
         """Tells what it would answer to frames; those of all branches are of one length."""
         end = self.end_at(now)
@@ -163,13 +208,11 @@ class PlainSession:
             return self, ("shape",)
         if step != applied:
             return self, ("gap", applied)
-        if not all(math.isfinite(frame) for branch in branches for frame in branch):
+        if not all(math.isfinite(reading_of(frame)) for branch in branches for frame in branch):
             return self, ("not finite",)
-        outputs = tuple(
-            frame + 1000 * (applied + index)
-            for branch in branches
-            for index, frame in enumerate(branch)
-        )
+        outputs: tuple[float, ...] = ()
+        for branch in branches:
+            outputs += counted(branch, self.lived.count, self.start, self.version)[0]
         return self, ("ok", outputs)
 
     def begin(self, request: str, generation: int, now: int) -> tuple[PlainSession, Answer]:
@@ -213,14 +256,16 @@ class PlainSession:
             moved_by="",
             origin=(),
             is_fork=False,
+            start=0,
+            version="1",
         )
 
     def step(
         self,
         generation: int | None,
         first: int | None,
-        frames: tuple[float, ...],
-        before: tuple[float, ...] | None,
+        frames: tuple[Frame, ...],
+        before: tuple[Frame, ...] | None,
         now: int,
     ) -> tuple[PlainSession, Answer]:
         """Applies frames, if those `before` them are those applied; None for any."""
@@ -230,7 +275,7 @@ class PlainSession:
         return self._stepped(generation, first, frames, before, now)
 
     def recall(
-        self, generation: int, first: int, frames: tuple[float, ...], now: int
+        self, generation: int, first: int, frames: tuple[Frame, ...], now: int
     ) -> tuple[PlainSession, Answer]:
         """Answers from the window, of a life that has ended too; nothing is applied."""
         if self.end_at(now) == "unknown":
@@ -246,8 +291,8 @@ class PlainSession:
         self,
         generation: int | None,
         first: int | None,
-        frames: tuple[float, ...],
-        before: tuple[float, ...] | None,
+        frames: tuple[Frame, ...],
+        before: tuple[Frame, ...] | None,
         now: int,
     ) -> tuple[PlainSession, Answer]:
         life = self.lived
@@ -257,7 +302,7 @@ class PlainSession:
             return self, (self.superseded(generation),)
         if not 1 <= len(frames) <= self.most:
             return self, ("shape",)
-        if not all(map(math.isfinite, frames)):
+        if not all(math.isfinite(reading_of(frame)) for frame in frames):
             return self, ("not finite",)
         applied = len(life.frames)
         if first is None:
@@ -271,12 +316,15 @@ class PlainSession:
         for index, frame in enumerate(frames):
             if first + index < applied and life.frames[first + index] != frame:
                 return self, ("conflict",)
-        outputs = tuple(frame + 1000 * (first + index) for index, frame in enumerate(frames))
         fresh = frames[applied - first :]
+        made, count = counted(fresh, life.count, self.start, self.version)
+        outputs = (life.outputs + made)[first : first + len(frames)]
         answer = ("ok", first, outputs, history_of(life.frames[:first] + frames))
         if not fresh:
             return self, answer
-        grown = dataclasses.replace(life, frames=life.frames + fresh)
+        grown = dataclasses.replace(
+            life, frames=life.frames + fresh, outputs=life.outputs + made, count=count
+        )
         return dataclasses.replace(self, life=grown, renewed=now), answer
 
     def touch(self, generation: int, now: int) -> tuple[PlainSession, Answer]:
@@ -299,7 +347,14 @@ class PlainSession:
             return self, (self.superseded(generation),)
         new = dataclasses.replace(
             self,
-            life=Life(new_generation, self.origin, len(self.origin), reset_request=request),
+            life=Life(
+                new_generation,
+                self.origin,
+                len(self.origin),
+                counted(self.origin, 0)[0],
+                self.start,
+                reset_request=request,
+            ),
             renewed=now,
             ends=self.ended("reset"),
             is_claimed=False,
@@ -319,14 +374,56 @@ class PlainSession:
             return self, (self.superseded(generation or 0),)
         new = dataclasses.replace(
             self,
-            life=Life(
-                new_generation, self.lived.frames, self.lived.kept_from, claim_request=request
-            ),
+            life=self._handed_over(new_generation, claim_request=request),
             renewed=now,
             ends=self.ended("claimed"),
             is_claimed=True,
         )
         return new, ("ok", *new.view())
+
+    def migrate(
+        self,
+        generation: int,
+        version: str,
+        burnt_in: int | None,
+        request: str,
+        new_generation: int,
+        now: int,
+    ) -> tuple[PlainSession, Answer]:
+        """Goes on with another version, whose state is this count, or the own where it is None."""
+        end = self.end_at(now)
+        if end is not None:
+            return self, (end,)
+        if request == self.lived.migrate_request:
+            return self, ("ok", *self.view())
+        if generation != self.lived.generation:
+            return self, (self.superseded(generation),)
+        if version == self.version:
+            return self, ("argument",)
+        is_alike = OTHER not in (version, self.version)
+        if burnt_in is None and not is_alike:
+            return self, ("migration",)
+        life = self._handed_over(new_generation, migrate_request=request)
+        if burnt_in is not None:
+            life = dataclasses.replace(life, count=burnt_in)
+        new = dataclasses.replace(
+            self, life=life, renewed=now, ends=self.ended("migrated"), version=version
+        )
+        if not is_alike:
+            new = dataclasses.replace(new, origin=(), is_fork=False, start=0)
+        return new, ("ok", *new.view())
+
+    def _handed_over(
+        self, new_generation: int, *, claim_request: str = "", migrate_request: str = ""
+    ) -> Life:
+        """The life that goes on under another generation."""
+        return dataclasses.replace(
+            self.lived,
+            generation=new_generation,
+            reset_request="",
+            claim_request=claim_request,
+            migrate_request=migrate_request,
+        )
 
     def outputs(
         self, generation: int, first: int | None, count: int, now: int
@@ -347,7 +444,7 @@ class PlainSession:
         if first < oldest:
             return self, ("stale",)
         end_step = first + (count or min(self.most, len(frames) - first))
-        outputs = tuple(frames[step] + 1000 * step for step in range(first, end_step))
+        outputs = self.lived.outputs[first:end_step]
         return self, ("ok", first, outputs, history_of(frames[:end_step]))
 
     def delete(self, generation: int, now: int) -> tuple[PlainSession, Answer]:

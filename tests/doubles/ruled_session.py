@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 
 from doubles.counting_cell import CountingCell
 from doubles.in_process_server import served
-from doubles.plain_session import Answer, history_of
+from doubles.plain_session import ADDS, OTHER, Answer, Frame, counted, history_of, reading_of
+from tickcell.model import TensorSpec
 from tickcell.server import errors, lives, record, rounds, rules
 from tickcell.server.catalogue import Catalogue
 from tickcell.server.clock import Moment
@@ -19,6 +20,7 @@ from tickcell.server.computing import Call, Stretch
 from tickcell.server.config import Limits
 from tickcell.server.heads import Head, Heads
 from tickcell.server.life_requests import cells_start
+from tickcell.server.migration import Migrate
 from tickcell.server.policy import Policy
 from tickcell.server.preview import PreviewRequest
 from tickcell.server.record import Record
@@ -27,9 +29,28 @@ from tickcell.server.store import Applied, Change, Contended, EmbeddedStore, Key
 
 _Result = TypeVar("_Result")
 
-CELL = CountingCell()
-MODEL = served(CELL)
-CATALOGUE = Catalogue([MODEL])
+
+class AddingCell(CountingCell):
+    """Counts, and adds something to its outputs; its state may have another name."""
+
+    def __init__(self, adds: float, state: str) -> None:
+        super().__init__()
+        self._adds = adds
+        tensors = (TensorSpec(state, (1,)),)
+        self._interface = dataclasses.replace(self._interface, state_tensors=tensors)
+
+    def step_rows(self, rows: bytes | memoryview) -> bytes:
+        stepped = np.frombuffer(super().step_rows(rows), "<f4").reshape(-1, 2)
+        added: np.ndarray = stepped + np.array([self._adds, 0.0], "<f4")
+        return added.tobytes()
+
+
+MODELS = {
+    version: served(AddingCell(adds, "other" if version == OTHER else "step"), version=version)
+    for version, adds in ADDS.items()
+}
+MODEL = MODELS["1"]
+CATALOGUE = Catalogue(MODELS.values())
 KEY = Key("", "s")
 START = cells_start(MODEL, 1)
 
@@ -42,6 +63,7 @@ WORDS = {
     errors.SessionRestarted: "restarted",
     errors.SessionClaimed: "claimed",
     errors.ArgumentInvalid: "argument",
+    errors.MigrationRefused: "migration",
     errors.FrameShape: "shape",
     errors.FrameNotFinite: "not finite",
     errors.StepStale: "stale",
@@ -86,25 +108,25 @@ class RuledSession:
         return self._change(lambda old: lives.begin(old, wanted, moment(now), self.retention))
 
     def fork(
-        self, request: str, source: tuple[float, ...], generation: int, now: int
+        self, request: str, source: tuple[Frame, ...], generation: int, now: int
     ) -> tuple[RuledSession, Answer]:
-        state = np.float32(len(source)).tobytes()
+        state = np.float32(counted(source, 0)[1]).tobytes()
         start = lives.Start(START.numerics, state, len(source), history_of(source))
         wanted = self._wanted(request, generation)._replace(start=start, origin=start)
         return self._change(lambda old: lives.create(old, wanted, moment(now), self.retention))
 
     def brought(
-        self, request: str, source: tuple[float, ...], kept: int, generation: int, now: int
+        self, request: str, source: tuple[Frame, ...], kept: int, generation: int, now: int
     ) -> tuple[RuledSession, Answer]:
         kept = min(kept, self.window)
-        steps = range(len(source) - kept, len(source))
+        outputs = counted(source, 0)[0][len(source) - kept :]
         start = START._replace(
-            state=np.float32(len(source)).tobytes(),
+            state=np.float32(counted(source, 0)[1]).tobytes(),
             step=len(source),
             histories=b"".join(
                 history_of(source[:step]) for step in range(len(source) - kept, len(source) + 1)
             ),
-            outputs=np.array([source[step] + 1000 * step for step in steps], "<f4").tobytes(),
+            outputs=np.array(outputs, "<f4").tobytes(),
         )
         wanted = self._wanted(request, generation)._replace(start=start)
         return self._change(lambda old: lives.create(old, wanted, moment(now), self.retention))
@@ -129,11 +151,11 @@ class RuledSession:
         return self, ("ok", start.step, start.histories, state)
 
     def preview(
-        self, generation: int, step: int, branches: tuple[tuple[float, ...], ...], now: int
+        self, generation: int, step: int, branches: tuple[tuple[Frame, ...], ...], now: int
     ) -> tuple[RuledSession, Answer]:
-        frames = np.array(branches, np.float32)
+        frames, resets = _split([frame for branch in branches for frame in branch])
         sizes = len(branches), len(branches[0])
-        request = PreviewRequest(KEY, generation, step, *sizes, frames.tobytes())
+        request = PreviewRequest(KEY, generation, step, *sizes, frames, resets)
         policy = Policy(CATALOGUE, Limits(), self.retention, is_strict=True)
         stored, answer = _run_round(request, policy, self._shelf(), next(_HEADS)(self), moment(now))
         assert stored == self.stored
@@ -146,7 +168,7 @@ class RuledSession:
             session="s",
             request_id=request,
             generation=generation,
-            model="m",
+            model=MODEL.card.name,
             model_version="1",
             fingerprint=MODEL.fingerprint,
             start=START,
@@ -163,15 +185,13 @@ class RuledSession:
         self,
         generation: int | None,
         first: int | None,
-        frames: tuple[float, ...],
-        before: tuple[float, ...] | None,
+        frames: tuple[Frame, ...],
+        before: tuple[Frame, ...] | None,
         now: int,
     ) -> tuple[RuledSession, Answer]:
-        readings = np.array(frames, np.float32)
+        readings, resets = _split(frames)
         expected = None if before is None else history_of(before)
-        request = rules.StepRequest(
-            KEY, generation, first, len(frames), readings.tobytes(), expected
-        )
+        request = rules.StepRequest(KEY, generation, first, len(frames), readings, expected, resets)
         policy = Policy(CATALOGUE, Limits(), self.retention, is_strict=True)
         head = next(_HEADS)(self)
         if self.store is not None and first is None:
@@ -186,10 +206,10 @@ class RuledSession:
         return new, ("ok", answer.first_step, outputs, answer.history)
 
     def recall(
-        self, generation: int, first: int, frames: tuple[float, ...], now: int
+        self, generation: int, first: int, frames: tuple[Frame, ...], now: int
     ) -> tuple[RuledSession, Answer]:
-        readings = np.array(frames, np.float32)
-        request = rules.StepRequest(KEY, generation, first, len(frames), readings.tobytes())
+        readings, resets = _split(frames)
+        request = rules.StepRequest(KEY, generation, first, len(frames), readings, resets=resets)
         try:
             found = lives.remembered(self.record, "s", now, self.retention)
             _, stored, _ = rules.decide(found, request, CATALOGUE.name_sensor)
@@ -218,7 +238,7 @@ class RuledSession:
                 generation,
                 request,
                 new_generation,
-                lambda _: START,
+                lambda found: cells_start(CATALOGUE.pinned_to(found, "s"), 1),
                 moment(now),
             )
         )
@@ -236,6 +256,36 @@ class RuledSession:
                 moment(now),
             )
         )
+
+    def migrate(
+        self,
+        generation: int,
+        version: str,
+        burnt_in: int | None,
+        request: str,
+        new_generation: int,
+        now: int,
+    ) -> tuple[RuledSession, Answer]:
+        policy = Policy(CATALOGUE, Limits(), self.retention, is_strict=True)
+        model, other = MODELS[version], None
+        if burnt_in is not None:
+            wanted = self._wanted("another", 1)._replace(
+                start=cells_start(model, 1)._replace(state=np.float32(burnt_in).tobytes())
+            )
+            other = lives.create(None, wanted, moment(now), self.retention)
+        migrate = Migrate(KEY, generation, request, model, other)
+
+        def change(old: Record | None) -> Record:
+            new = migrate.change(old, policy, moment(now))
+            if new is old:
+                return new
+            # What is drawn is known here, and a session keeps its bound on steps.
+            life = dataclasses.replace(
+                new.life, generation=new_generation, max_step_count=self.most
+            )
+            return new._replace(life=life)
+
+        return self._change(change)
 
     def outputs(
         self, generation: int, first: int | None, count: int, now: int
@@ -271,7 +321,8 @@ class RuledSession:
         encoded = record.encode(KEY, new)
         if encoded != self.stored:
             is_live = lives.is_live(self.record), lives.is_live(new)
-            verdict = self._shelf().commit(Change(KEY, self.stored, encoded, *is_live))
+            pin = lives.new_pin(self.record, new)
+            verdict = self._shelf().commit(Change(KEY, self.stored, encoded, *is_live, pin))
             assert verdict == Applied()
         changed = self._with(encoded)
         return changed, ("ok", new.life.generation, new.next_step)
@@ -281,6 +332,13 @@ class RuledSession:
 
     def _with(self, stored: bytes | None) -> RuledSession:
         return dataclasses.replace(self, stored=stored, before=self.stored)
+
+
+def _split(frames: Sequence[Frame]) -> tuple[bytes, tuple[int, ...]]:
+    """Returns the readings of frames, and which begin anew, as a request has them."""
+    readings = np.array([reading_of(frame) for frame in frames], np.float32)
+    resets = [index for index, frame in enumerate(frames) if isinstance(frame, tuple)]
+    return readings.tobytes(), tuple(resets)
 
 
 def _head(encoded: bytes | None) -> Head | None:

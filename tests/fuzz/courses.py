@@ -97,12 +97,14 @@ class Course:
                 await self._send_long()
 
     async def _begin(self) -> None:
-        """Tries one RPC after another, course by course; creates the sender's own session."""
-        rpc = [*self._rpcs.values()][self._number % len(self._rpcs)]
-        if rpc.gives_many and not rpc.takes_many:
-            await self._watch(rpc)
-        elif not rpc.takes_many:
-            await self._send(rpc, self._message(rpc))
+        """Tries one RPC after another, two a course; creates the sender's own session."""
+        rpcs = [*self._rpcs.values()]
+        for number in (2 * self._number, 2 * self._number + 1):
+            rpc = rpcs[number % len(rpcs)]
+            if rpc.gives_many and not rpc.takes_many:
+                await self._watch(rpc)
+            elif not rpc.takes_many:
+                await self._send(rpc, self._message(rpc))
         # Where the models are anybody's to unload, somebody may just have done it.
         await self._send(self._rpcs[LOAD], b"\x0a\x05drive")
         encoded = self._sender.create().SerializeToString()

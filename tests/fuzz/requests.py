@@ -93,6 +93,13 @@ class Sender:
         start = self.chance.randrange(len(self._frames) - count)
         return self._frames[start : start + count]
 
+    def resets(self, rows: int) -> list[int]:
+        """Returns before which of some rows a series begins anew: mostly none."""
+        chance = self.chance
+        if chance.random() < 0.9:
+            return []
+        return sorted(chance.sample(range(rows), chance.randint(1, rows)))
+
     def uuid(self) -> str:
         """Returns a UUID that follows from what is drawn from."""
         return str(uuid.UUID(int=self.chance.getrandbits(128), version=4))
@@ -151,6 +158,7 @@ def _steps(request_class: Any) -> Callable[[Sender], Message]:
             first_step=first_step,
             step_count=len(frames),
             frames=frames.ravel(),
+            resets=sender.resets(len(frames)),
         )
         return message
 
@@ -180,6 +188,16 @@ def _export(sender: Sender) -> Any:
     return request
 
 
+def _migrate(sender: Sender) -> Message:
+    request: Any = _life(pb.MigrateSessionRequest, request_id=Sender.uuid)(sender)
+    other = sender.target()
+    if sender.chance.random() < 0.5:
+        request.state_session, request.state_generation = other.session, other.generation
+    request.model_version = sender.chance.choice(("", "1", "2"))
+    typed: Message = request
+    return typed
+
+
 def _preview(sender: Sender) -> Message:
     target, frames = sender.target(), sender.frames()
     branches = sender.chance.choice((1, 1, 2, 7))
@@ -190,6 +208,7 @@ def _preview(sender: Sender) -> Message:
         branch_count=branches,
         step_count=len(frames),
         frames=np.concatenate([frames] * branches).ravel(),
+        resets=sender.resets(len(frames) * branches),
     )
 
 
@@ -285,6 +304,7 @@ KINDS: dict[str, Callable[[Sender], Message]] = {
     f"{_SESSIONS}ClaimSession": _life(pb.ClaimSessionRequest, request_id=Sender.uuid),
     f"{_SESSIONS}ForkSession": _fork,
     f"{_SESSIONS}ExportSession": _export,
+    f"{_SESSIONS}MigrateSession": _migrate,
     f"{_SESSIONS}GetOutputs": _life(pb.GetOutputsRequest),
     f"{_SESSIONS}PreviewSteps": _preview,
     f"{_SESSIONS}DeleteSession": _life(pb.DeleteSessionRequest),

@@ -36,3 +36,25 @@ def test_history_tells_frames_and_their_order_apart() -> None:
     told = {of_frames(list(order)) for order in itertools.permutations(frames)}
     assert len(told) == 24
     assert len({history.chain(history.START, frame, 1) for frame in frames}) == len(frames)
+
+
+@given(st.data(), st.integers(1, 20), st.integers(1, 8))
+def test_steps_at_which_series_begin_anew_have_a_bit_for_each_behind_their_frame(
+    data: st.DataObject, series_count: int, step_count: int
+) -> None:
+    frames = np.arange(series_count * step_count, dtype="<f4").reshape(step_count, -1)
+    resets = sorted(data.draw(st.sets(st.integers(0, series_count * step_count - 1))))
+    last, expected = history.START, b""
+    for step, frame in enumerate(frames):
+        said = frame.tobytes()
+        begun = [index % series_count for index in resets if index // series_count == step]
+        if begun:
+            bits = np.zeros(-(-series_count // 8) * 8, np.uint8)
+            bits[begun] = 1
+            said += np.packbits(bits, bitorder="little").tobytes()
+        last = hashlib.blake2b(last + said, digest_size=8).digest()
+        expected += last
+    sent = frames.tobytes()
+    assert history.chain(history.START, sent, step_count, resets, series_count) == expected
+    if not resets:
+        assert history.chain(history.START, sent, step_count) == expected

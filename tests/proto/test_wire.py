@@ -42,6 +42,8 @@ def fields_of(draw: st.DrawFn, name: str) -> dict[str, Any]:
             fields[index] = draw(int64s)
     history = "expected_history" if name.endswith("Request") else "history"
     fields[history] = draw(st.binary(max_size=8))
+    if name.endswith("Request"):
+        fields["resets"] = draw(st.lists(int32s, max_size=4))
     if name == "StreamStepsResponse" and draw(st.booleans()):
         fields["error"] = status_pb2.Status(code=draw(int32s), message=draw(st.text(max_size=9)))
     return fields

@@ -172,6 +172,21 @@ def fork(scene: Scene) -> None:
     assert (forked.owner, forked.next_step) == ("bob", 0)
 
 
+def migrate(scene: Scene) -> None:
+    """Neither is it migrated, nor is its state taken."""
+    with refused_for("SESSION_UNKNOWN"):
+        scene.bob.migrate("robot", scene.session.generation)
+    own = scene.bob.create(session="own")
+    with refused_for("SESSION_UNKNOWN") as metadata:
+        scene.bob.migrate(
+            "own",
+            own.generation,
+            state_session="robot",
+            state_generation=scene.session.generation,
+        )
+    assert metadata["session"] == "robot"
+
+
 def list_sessions(scene: Scene) -> None:
     own = scene.bob.create(session="zed")
     for page_size in (1, 50):
@@ -331,6 +346,7 @@ CASES: dict[str, Callable[[Scene], None]] = {
     f"{SESSIONS}ExportSession": unknown(
         lambda scene: scene.bob.export("robot", scene.session.generation)
     ),
+    f"{SESSIONS}MigrateSession": migrate,
     f"{SESSIONS}PreviewSteps": unknown(
         lambda scene: scene.bob.preview(
             "robot", scene.session.generation, step=3, step_count=1, frames=[1.0]
@@ -499,7 +515,7 @@ class TestOperator:
         "name",
         [
             *("GetSession", "ListSessions", "TouchSession", "ResetSession", "ClaimSession"),
-            *("ExportSession", "DeleteSession", "GetOutputs"),
+            *("ExportSession", "MigrateSession", "DeleteSession", "GetOutputs"),
         ],
     )
     def test_alone_names_another_owner(self, name: str, scene: Scene) -> None:

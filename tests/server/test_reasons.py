@@ -179,6 +179,14 @@ def move(scene: Scene) -> None:
     scene.step()
 
 
+def migrate_to_other_sensors(scene: Scene) -> None:
+    models = [served(CountingCell()), served(CountingCell(2), version="2")]
+    with InProcessServer(models) as server, Caller(server.address) as caller:
+        scene.observers.append(server.observer)
+        session = caller.create(model_version="1")
+        caller.migrate(session.id, session.generation, model_version="2")
+
+
 def import_another_model(scene: Scene) -> None:
     exported = scene.caller.export(scene.session.id, scene.session.generation)
     content = pb.SessionContent.FromString(exported.content)
@@ -311,6 +319,7 @@ PROVOCATIONS: list[tuple[str, Callable[[Scene], object]]] = [
     ("ARGUMENT_INVALID", lambda scene: scene.create(model="")),
     ("ARGUMENT_INVALID", lambda scene: scene.step(expected_history=bytes(7))),
     ("ARGUMENT_INVALID", lambda scene: scene.create(series_count=150, window_step_count=1)),
+    ("ARGUMENT_INVALID", lambda scene: scene.step(resets=[1])),
     ("FRAME_SHAPE", lambda scene: scene.step(step_count=3)),
     ("FRAME_SHAPE", lambda scene: scene.step(frames=[1.0, 2.0])),
     ("FRAME_SHAPE", lambda scene: scene.preview(1.0, 2.0, step_count=3)),
@@ -328,6 +337,7 @@ PROVOCATIONS: list[tuple[str, Callable[[Scene], object]]] = [
     ("SESSION_EXPIRED", expire),
     ("SESSION_DELETED", delete),
     ("SESSION_MOVED", move),
+    ("MIGRATION_REFUSED", migrate_to_other_sensors),
     ("EXPORT_NEWER", lambda scene: scene.bring(format_version=2)),
     ("EXPORT_REFUSED", lambda scene: scene.bring(content=b"\xff")),
     ("EXPORT_REFUSED", import_another_model),

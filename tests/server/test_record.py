@@ -65,6 +65,7 @@ def records(draw: st.DrawFn) -> Record:
         origin_history=draw(st.sampled_from(["", "0123456789abcdef"])),
         origin_numerics=draw(st.sampled_from(["", "fedcba9876543210"])),
         move_request_id=draw(texts),
+        migrate_request_id=draw(texts),
         unknown=draw(st.dictionaries(st.text("xyz", min_size=1), json_values, max_size=3)),
     )
     kept = draw(st.integers(0, life.window))
@@ -227,6 +228,15 @@ class TestGoldenRecords:
             move_request_id="2e8a6b4d-01c3-4f79-9d2e-8b3f5c7a9e14",
         )
     )
+    MIGRATED = ALIVE._replace(
+        life=dataclasses.replace(
+            LIFE,
+            model_version="3",
+            past=(Generation(4503599627370490, "migrated"),),
+            reset_request_id="",
+            migrate_request_id="3f9b7c5e-12d4-4a8b-8e3f-9c4a6d8b0f25",
+        )
+    )
     RECORDS: ClassVar = {
         "version_1": ALIVE,
         "version_1_deleted": DELETED,
@@ -235,6 +245,7 @@ class TestGoldenRecords:
         "version_2_claimed": CLAIMED,
         "version_2_forked": FORKED,
         "version_2_moved": MOVED,
+        "version_2_migrated": MIGRATED,
     }
     WRITTEN = pytest.mark.parametrize(("name", "written"), RECORDS.items())
 

@@ -22,11 +22,13 @@ from hypothesis.stateful import (
 )
 
 from databases import Databases
-from doubles.plain_session import PlainSession
+from doubles.plain_session import Frame, PlainSession
 from doubles.ruled_session import RuledSession
 from tickcell.server.store import EmbeddedStore, SqliteStore
 
 READINGS = st.sampled_from([0.0, 1.0, 2.5, -3.0])
+# In a tuple of its own, the series begins anew before a reading.
+FRAMES = READINGS | st.tuples(READINGS)
 EXPECTATIONS = st.sampled_from(["nothing", "what was acknowledged", "what another writer sent"])
 
 
@@ -51,16 +53,16 @@ class LossyNetwork(RuleBasedStateMachine):
         self.sent: list[tuple[Any, ...]] = []
         # What each of the two clients believes: generation and next step.
         self.beliefs = [(1, 0), (1, 0)]
-        self.acknowledged: dict[tuple[int, int], tuple[float, float]] = {}
+        self.acknowledged: dict[tuple[int, int], tuple[Frame, float]] = {}
         self.sent.append(("create", "c0"))
         self.deliver(0)
 
     @rule(
         client=st.integers(0, 1),
-        frames=st.lists(READINGS, min_size=1, max_size=8),
+        frames=st.lists(FRAMES, min_size=1, max_size=8),
         expects=EXPECTATIONS,
     )
-    def send_what_comes_next(self, client: int, frames: list[float], expects: str) -> None:
+    def send_what_comes_next(self, client: int, frames: list[Frame], expects: str) -> None:
         generation, first = self.beliefs[client]
         before = self.expected(generation, first, expects)
         self.sent.append(("step", generation, first, tuple(frames), before))
@@ -75,12 +77,12 @@ class LossyNetwork(RuleBasedStateMachine):
         frames = []
         for step in range(first, first + data.draw(st.integers(1, 6))):
             frame = known.get((generation, step), (None, None))[0]
-            frames.append(data.draw(READINGS) if frame is None else frame)
+            frames.append(data.draw(FRAMES) if frame is None else frame)
         before = self.expected(generation, first, expects)
         self.sent.append(("step", generation, first, tuple(frames), before))
 
-    @rule(frames=st.lists(READINGS, min_size=1, max_size=3))
-    def send_without_an_index(self, frames: list[float]) -> None:
+    @rule(frames=st.lists(FRAMES, min_size=1, max_size=3))
+    def send_without_an_index(self, frames: list[Frame]) -> None:
         self.sent.append(("step", None, None, tuple(frames), None))
 
     @rule(client=st.integers(0, 1), request=st.sampled_from("abc"))
@@ -102,22 +104,33 @@ class LossyNetwork(RuleBasedStateMachine):
 
     @rule(
         request=st.sampled_from(["c0", "f1"]),
-        source=st.sampled_from([(), (2.5,), (1.0, -3.0, 0.0)]),
+        source=st.sampled_from([(), (2.5,), (1.0, (-3.0,), 0.0)]),
     )
-    def send_a_fork(self, request: str, source: tuple[float, ...]) -> None:
+    def send_a_fork(self, request: str, source: tuple[Frame, ...]) -> None:
         self.sent.append(("fork", request, source))
 
     @rule(
         request=st.sampled_from(["c0", "b1"]),
-        source=st.sampled_from([(2.5,), (1.0, -3.0, 0.0)]),
+        source=st.sampled_from([(2.5,), (1.0, (-3.0,), 0.0)]),
         kept=st.integers(0, 1),
     )
-    def send_an_import(self, request: str, source: tuple[float, ...], kept: int) -> None:
+    def send_an_import(self, request: str, source: tuple[Frame, ...], kept: int) -> None:
         self.sent.append(("brought", request, source, kept))
 
     @rule(client=st.integers(0, 1), request=st.sampled_from("mn"))
     def send_a_move(self, client: int, request: str) -> None:
         self.sent.append(("move", self.beliefs[client][0], request))
+
+    @rule(
+        client=st.integers(0, 1),
+        version=st.sampled_from("123"),
+        burnt_in=st.none() | st.integers(0, 3),
+        request=st.sampled_from("uvw"),
+    )
+    def send_a_migration(
+        self, client: int, version: str, burnt_in: int | None, request: str
+    ) -> None:
+        self.sent.append(("migrate", self.beliefs[client][0], version, burnt_in, request))
 
     @rule(client=st.integers(0, 1), step=st.none() | st.integers(-1, 8))
     def send_for_a_fork_of_it(self, client: int, step: int | None) -> None:
@@ -127,13 +140,11 @@ class LossyNetwork(RuleBasedStateMachine):
         client=st.integers(0, 1),
         ahead=st.sampled_from([0, 0, 0, -1, 1]),
         branches=st.integers(1, 3).flatmap(
-            lambda count: st.lists(st.tuples(*[READINGS] * count), min_size=1, max_size=3).map(
-                tuple
-            )
+            lambda count: st.lists(st.tuples(*[FRAMES] * count), min_size=1, max_size=3).map(tuple)
         ),
     )
     def send_a_preview(
-        self, client: int, ahead: int, branches: tuple[tuple[float, ...], ...]
+        self, client: int, ahead: int, branches: tuple[tuple[Frame, ...], ...]
     ) -> None:
         generation, next_step = self.beliefs[client]
         self.sent.append(("preview", generation, next_step + ahead, branches))
@@ -166,7 +177,7 @@ class LossyNetwork(RuleBasedStateMachine):
     def deliver(self, index: int, reply_to: int | None = None) -> None:
         """Delivers a copy of a request; the reply may be lost, or reach either client."""
         name, *arguments = self.sent[index]
-        if name in ("create", "fork", "brought", "begin", "reset", "claim"):
+        if name in ("create", "fork", "brought", "begin", "reset", "claim", "migrate"):
             arguments.append(self.lives + 1)
         self.plain, expected = getattr(self.plain, name)(*arguments, self.now)
         before = self.ruled.stored
@@ -186,7 +197,7 @@ class LossyNetwork(RuleBasedStateMachine):
             if reply_to is not None:
                 self.beliefs[reply_to] = (generation, first + len(frames))
 
-    def expected(self, generation: int, first: int, expects: str) -> tuple[float, ...] | None:
+    def expected(self, generation: int, first: int, expects: str) -> tuple[Frame, ...] | None:
         """Returns the frames that a client believes to be before a step."""
         if expects == "nothing":
             return None
@@ -196,7 +207,7 @@ class LossyNetwork(RuleBasedStateMachine):
             known = self.plain.lived.frames[: min(first, self.plain.lived.kept_from)]
             frames[: len(known)] = known
         if expects == "what another writer sent" and frames:
-            frames[-1] += 1.0
+            frames[-1] = 77.0
         return tuple(frames)
 
     @invariant()

@@ -47,6 +47,13 @@ class Answered(NamedTuple):
         """Returns the frames of the steps that are from one on and before another."""
         return _part(self.chunk.frames, self.chunk, first, end)
 
+    def resets_of(self, first: int, end: int) -> tuple[int, ...]:
+        """Returns which series begin anew at these steps, counted from the first of them."""
+        if not self.chunk.resets:
+            return ()
+        start, stop = ((step - self.first) * self.chunk.series_count for step in (first, end))
+        return tuple(index - start for index in self.chunk.resets if start <= index < stop)
+
     def outputs_of(self, first: int, end: int) -> bytes:
         """Returns the outputs of the steps that are from one on and before another."""
         return _part(self.outputs, self.chunk, first, end)
@@ -61,7 +68,15 @@ class Answered(NamedTuple):
         if histories is not None:
             histories = _part(histories, self.chunk, first, end)
         place = Place(first, self.history_before(first))
-        chunk = Chunk(first, end - first, self.frames_of(first, end), place.history, histories)
+        chunk = Chunk(
+            first,
+            end - first,
+            self.frames_of(first, end),
+            place.history,
+            histories,
+            self.resets_of(first, end),
+            self.chunk.series_count,
+        )
         return Answered(chunk, self.outputs_of(first, end), self.at)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from tickcell.client import arguments, errors, unary_calls
+from tickcell.client import arguments, errors, state_calls, unary_calls
 from tickcell.client.async_drawing import AsyncDrawing
 from tickcell.client.async_link import AsyncLink
 from tickcell.client.async_pipeline import AsyncPipeline
@@ -92,10 +92,11 @@ class AsyncSession(SessionView):
         *,
         model: str = "",
         model_version: str = "",
-        series_count: int = 1,
+        series_count: int | None = None,
         window: int = 0,
         idle_ttl_s: float | None = None,
         labels: Mapping[str, str] | None = None,
+        export: bytes | None = None,
         **options: Unpack[AttachOptions],
     ) -> Opening:
         """Creates a session; the arguments are those of `Session.create`.
@@ -119,9 +120,50 @@ class AsyncSession(SessionView):
                 window=window,
                 idle_ttl_s=idle_ttl_s,
                 labels=labels,
+                export=export,
             )
 
         named = arguments.text("session", session) or str(uuid.uuid4())
+        return Opening(lambda: cls._opened(address, named, begin, **options))
+
+    @classmethod
+    def open(
+        cls,
+        address: str | Sequence[str],
+        session: str,
+        *,
+        model: str = "",
+        model_version: str = "",
+        series_count: int | None = None,
+        window: int = 0,
+        idle_ttl_s: float | None = None,
+        labels: Mapping[str, str] | None = None,
+        **options: Unpack[AttachOptions],
+    ) -> Opening:
+        """Creates a session, or claims it where it lives; as `Session.open`.
+
+        Returns:
+          What gives the session: by `await`, or by `async with`, which also leaves it.
+
+        Raises:
+          SessionClaimedError: somebody else has claimed it at the same time.
+          UsageError: it lives, and is not what is wanted; or an argument cannot be meant.
+          TickcellError: any other reason.
+        """
+
+        def begin(route: Route) -> Operation[SessionInfo]:
+            return state_calls.open_session(
+                route,
+                named,
+                model=model,
+                model_version=model_version,
+                series_count=series_count,
+                window=window,
+                idle_ttl_s=idle_ttl_s,
+                labels=labels,
+            )
+
+        named = arguments.text("session", session)
         return Opening(lambda: cls._opened(address, named, begin, **options))
 
     @classmethod
@@ -181,17 +223,61 @@ class AsyncSession(SessionView):
         """
         return await self._link.run(self._core.get_model())
 
-    async def step(self, frame: ArrayLike) -> NDArray[np.float32]:
+    async def step(
+        self, frame: ArrayLike, *, resets: ArrayLike | None = None
+    ) -> NDArray[np.float32]:
         """Advances the session by one frame; as `Session.step`."""
         self._core.check_open()
-        return await self._link.run(self._core.step(frame))
+        return await self._link.run(self._core.step(frame, resets=resets))
 
     async def steps(
-        self, frames: ArrayLike, out: NDArray[np.float32] | None = None
+        self,
+        frames: ArrayLike,
+        out: NDArray[np.float32] | None = None,
+        *,
+        resets: ArrayLike | None = None,
     ) -> NDArray[np.float32]:
         """Advances the session by any number of frames; as `Session.steps`."""
         self._core.check_open()
-        return await self._link.run(self._core.steps(frames, out))
+        return await self._link.run(self._core.steps(frames, out, resets))
+
+    async def preview(
+        self, frames: ArrayLike, *, resets: ArrayLike | None = None
+    ) -> NDArray[np.float32]:
+        """Returns the outputs that frames would have; as `Session.preview`."""
+        self._core.check_open()
+        return await self._link.run(self._core.preview(frames, resets))
+
+    async def kept_outputs(
+        self, first_step: int | None = None, count: int = 0
+    ) -> tuple[int, NDArray[np.float32]]:
+        """Returns outputs that the server still has; as `Session.kept_outputs`."""
+        self._core.check_not_closed()
+        return await self._link.run(self._core.kept_outputs(first_step, count))
+
+    async def fork(
+        self,
+        session: str = "",
+        *,
+        idle_ttl_s: float | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> SessionInfo:
+        """Makes another session that goes on from `next_step`; as `Session.fork`."""
+        self._core.check_open()
+        return await self._link.run(self._core.fork(session, idle_ttl_s=idle_ttl_s, labels=labels))
+
+    async def export(self, *, window: bool = True, end: bool = False) -> bytes:
+        """Returns all that the session is; as `Session.export`."""
+        self._core.check_open()
+        exported = await self._link.run(self._core.export(window=window, end=end))
+        if end:
+            await self.detach()
+        return exported
+
+    async def migrate(self, model_version: str = "", *, burn_in: ArrayLike | None = None) -> None:
+        """Goes on with another version of the model; as `Session.migrate`."""
+        self._core.check_open()
+        await self._link.run(self._core.migrate(model_version, burn_in))
 
     def stream(
         self,
@@ -279,7 +365,7 @@ class AsyncSession(SessionView):
         await self._link.run(self._core.touch())
 
     async def reset(self) -> None:
-        """Starts again from the initial state and step 0, under a new generation."""
+        """Starts again from what the session was created with; as `Session.reset`."""
         self._core.check_open()
         await self._link.run(self._core.reset())
 

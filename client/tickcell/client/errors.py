@@ -21,7 +21,7 @@
     │  ├─ CallerUnknownError, OperatorsOnlyError
     │  ├─ StoreBusyError, StoreAwayError, StoreDamagedError
     │  ├─ RecordDamagedError, RecordNewerError, InternalError
-    │  ├─ ExportNewerError, ExportRefusedError
+    │  ├─ ExportNewerError, ExportRefusedError, MigrationRefusedError
     │  └─ OutcomeUnknownError       only of this one it is not known whether it was applied
     ├─ CallError                    gRPC refused the call; the code and its text are gRPC's
     │  └─ LostError                 the call broke off: whether it was applied is not known
@@ -159,7 +159,7 @@ class SessionExistsError(RefusedError):
 
 
 class SessionRestartedError(RefusedError):
-    """The session was reset or created anew since the generation that the request names."""
+    """The session was reset, migrated or created anew since the request's generation."""
 
     reason = "SESSION_RESTARTED"
 
@@ -313,6 +313,12 @@ class ExportRefusedError(RefusedError):
     """The export is damaged, of another model, or not signed by the server's key."""
 
     reason = "EXPORT_REFUSED"
+
+
+class MigrationRefusedError(RefusedError):
+    """The other version of the model has other sensors or another state."""
+
+    reason = "MIGRATION_REFUSED"
 
 
 class StoreBusyError(RefusedError):

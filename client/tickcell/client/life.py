@@ -28,6 +28,8 @@ class Chunk(NamedTuple):
       frames: `[T, B, F]` float32 as bytes.
       expected_history: the history before the first step; None where that is not known.
       histories: after each step; None likewise.
+      resets: the series that begin anew before a step, each as t x B + b, ascending.
+      series_count: B, where there are resets.
     """
 
     first_step: int
@@ -35,14 +37,23 @@ class Chunk(NamedTuple):
     frames: bytes
     expected_history: bytes | None
     histories: bytes | None
+    resets: tuple[int, ...] = ()
+    series_count: int = 1
 
     @classmethod
-    def of(cls, place: Place, step_count: int, frames: bytes) -> Chunk:
+    def of(
+        cls,
+        place: Place,
+        step_count: int,
+        frames: bytes,
+        resets: tuple[int, ...] = (),
+        series_count: int = 1,
+    ) -> Chunk:
         """Returns the next steps of a session that stands there."""
         histories = None
         if place.history is not None:
-            histories = history.chain(place.history, frames, step_count)
-        return cls(place.step, step_count, frames, place.history, histories)
+            histories = history.chain(place.history, frames, step_count, resets, series_count)
+        return cls(place.step, step_count, frames, place.history, histories, resets, series_count)
 
     @property
     def last_history(self) -> bytes | None:
@@ -96,6 +107,7 @@ class Life:
             step_count=chunk.step_count,
             frames=chunk.frames,
             expected_history=chunk.expected_history,
+            resets=chunk.resets,
         )
 
     def outputs(self, reply: Any, chunk: Chunk | None) -> bytes:

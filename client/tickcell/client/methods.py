@@ -50,6 +50,10 @@ GET_SESSION = _session("GetSession")
 LIST_SESSIONS = _session("ListSessions", "store_id")
 TOUCH_SESSION = _session("TouchSession", names_life=True)
 RESET_SESSION = _session("ResetSession", names_life=True)
+CLAIM_SESSION = _session("ClaimSession", names_life=True)
+FORK_SESSION = _session("ForkSession")
+EXPORT_SESSION = _session("ExportSession", "store_id", names_life=True)
+MIGRATE_SESSION = _session("MigrateSession", names_life=True)
 DELETE_SESSION = _session("DeleteSession", "store_id", names_life=True)
 LIST_MODELS = _model("ListModels")
 GET_MODEL = _model("GetModel")
@@ -60,6 +64,18 @@ UNLOAD_MODEL = _model("UnloadModel")
 STEP_SESSION = Method(
     "/tickcell.v1.SessionService/StepSession",
     lambda encoded: wire.parse(wire.StepSessionResponse, encoded),
+)
+GET_OUTPUTS = Method(
+    "/tickcell.v1.SessionService/GetOutputs",
+    lambda encoded: wire.parse(wire.GetOutputsResponse, encoded),
+    operator.attrgetter("store_id"),
+    names_life=True,
+)
+PREVIEW_STEPS = Method(
+    "/tickcell.v1.SessionService/PreviewSteps",
+    lambda encoded: wire.parse(wire.PreviewStepsResponse, encoded),
+    operator.attrgetter("store_id"),
+    names_life=True,
 )
 STREAM_STEPS = Method(
     "/tickcell.v1.SessionService/StreamSteps",

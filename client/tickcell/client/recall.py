@@ -147,7 +147,14 @@ class Recall:
         """Returns a request for the steps from one on, of which one must be kept."""
         parts = list(self.parts(step, step + max_steps))
         frames = b"".join(part.chunk.frames for part in parts)
-        return Chunk.of(Place(step, parts[0].history_before(step)), parts[-1].end - step, frames)
+        place, count = Place(step, parts[0].history_before(step)), parts[-1].end - step
+        series_count = max(part.chunk.series_count for part in parts)
+        resets = [
+            (part.first - step) * series_count + index
+            for part in parts
+            for index in part.chunk.resets
+        ]
+        return Chunk.of(place, count, frames, tuple(resets), series_count)
 
     def answer(self, chunk: Chunk, outputs: bytes, now: float) -> None:
         """Takes the outputs of steps that were sent again.

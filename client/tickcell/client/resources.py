@@ -31,6 +31,7 @@ class SessionInfo:
       history: before the next step: 8 bytes that stand for all frames until then.
       store_id: identifies the store that keeps it.
       owner: whose it is; "" where it was created while callers were not told apart.
+      origin_step: to which a reset returns; above 0 for a fork.
     """
 
     id: str
@@ -54,6 +55,7 @@ class SessionInfo:
     history: bytes
     store_id: str
     owner: str
+    origin_step: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -140,6 +142,7 @@ def session_info(session: session_service_pb2.Session) -> SessionInfo:
         history=session.history,
         store_id=session.store_id,
         owner=session.owner,
+        origin_step=session.origin_step,
     )
 
 

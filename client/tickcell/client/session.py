@@ -12,7 +12,7 @@ import uuid
 import weakref
 from typing import TYPE_CHECKING
 
-from tickcell.client import arguments, errors, unary_calls
+from tickcell.client import arguments, errors, state_calls, unary_calls
 from tickcell.client.link import Link
 from tickcell.client.pipeline import Pipeline
 from tickcell.client.route import DEADLINE_S, RETRY_FOR_S
@@ -68,10 +68,11 @@ class Session(SessionView):
         *,
         model: str = "",
         model_version: str = "",
-        series_count: int = 1,
+        series_count: int | None = None,
         window: int = 0,
         idle_ttl_s: float | None = None,
         labels: Mapping[str, str] | None = None,
+        export: bytes | None = None,
         on_dropout: dropout.Policy = "raise",
         credentials: Credentials | None = None,
         retry_for_s: float | None = RETRY_FOR_S,
@@ -86,12 +87,15 @@ class Session(SessionView):
           session: the session's id; empty for a UUID.
           model: the model's name; may be empty where only one is served.
           model_version: its version; empty for the newest that all servers of the store have.
-          series_count: B, the number of series that advance in lockstep.
+          series_count: B, the number of series that advance in lockstep; None for 1, or for
+            that of the export.
           window: W, the number of steps of which the server keeps the outputs, and the
             most that are in flight; 0 for the server's default.
           idle_ttl_s: how long it may be idle before it expires; None for the server's
             default, `math.inf` for ever.
           labels: notes on the session.
+          export: what the session goes on from, as `export` returned it; model, version,
+            series and window are its own then where they are not given.
           on_dropout: what to do with a reading that is not finite or outside its sensor's
             range: `raise` an error; `hold` the sensor's last good reading; `clip` it to the
             range, which cannot be done for a NaN. See `dropout_counts`.
@@ -116,6 +120,67 @@ class Session(SessionView):
             retry_for_s=retry_for_s,
         )
         begin = unary_calls.create_session(
+            link.route,
+            session,
+            model=model,
+            model_version=model_version,
+            series_count=series_count,
+            window=window,
+            idle_ttl_s=idle_ttl_s,
+            labels=labels,
+            export=export,
+        )
+        return cls._opened(link, begin, on_dropout)
+
+    @classmethod
+    def open(
+        cls,
+        address: str | Sequence[str],
+        session: str,
+        *,
+        model: str = "",
+        model_version: str = "",
+        series_count: int | None = None,
+        window: int = 0,
+        idle_ttl_s: float | None = None,
+        labels: Mapping[str, str] | None = None,
+        on_dropout: dropout.Policy = "raise",
+        credentials: Credentials | None = None,
+        retry_for_s: float | None = RETRY_FOR_S,
+        deadline_s: float = DEADLINE_S,
+    ) -> Session:
+        """Creates a session, or takes it over where it lives: what a restarted robot calls.
+
+        A session that lives is claimed: its steps go on, and whoever had it before, be it
+        this program before it was killed, can do nothing more with it, however late.
+
+        Args:
+          address: of the server or the servers, as for `create`.
+          session: the session's id.
+          model: as for `create`; a session that lives must have it, where it is given.
+          model_version: likewise.
+          series_count: likewise.
+          window: likewise.
+          idle_ttl_s: of a session that is created.
+          labels: likewise.
+          on_dropout: as for `create`.
+          credentials: as for `create`.
+          retry_for_s: as for `create`.
+          deadline_s: as for `create`.
+
+        Raises:
+          SessionClaimedError: somebody else has claimed it at the same time.
+          UsageError: it lives, and is not what is wanted; or an argument cannot be meant.
+          TickcellError: any other reason.
+        """
+        link = Link(
+            address,
+            session=arguments.text("session", session),
+            credentials=credentials,
+            deadline_s=deadline_s,
+            retry_for_s=retry_for_s,
+        )
+        begin = state_calls.open_session(
             link.route,
             session,
             model=model,
@@ -191,11 +256,13 @@ class Session(SessionView):
         """
         return self._link.run(self._core.get_model())
 
-    def step(self, frame: ArrayLike) -> NDArray[np.float32]:
+    def step(self, frame: ArrayLike, *, resets: ArrayLike | None = None) -> NDArray[np.float32]:
         """Advances the session by one frame.
 
         Args:
           frame: `[F]` where B = 1, else `[B, F]`; in the sensors' own units.
+          resets: `[B]`, which series begin anew before the frame, as where an episode of a
+            simulator has ended: from what the session was created with. None for none.
 
         Returns:
           The outputs, `[O]` or `[B, O]`.
@@ -206,10 +273,14 @@ class Session(SessionView):
             what it was, and the same frame is due again.
         """
         self._check_open()
-        return self._link.run(self._core.step(frame))
+        return self._link.run(self._core.step(frame, resets=resets))
 
     def steps(
-        self, frames: ArrayLike, out: NDArray[np.float32] | None = None
+        self,
+        frames: ArrayLike,
+        out: NDArray[np.float32] | None = None,
+        *,
+        resets: ArrayLike | None = None,
     ) -> NDArray[np.float32]:
         """Advances the session by any number of frames, a chunk at a time.
 
@@ -217,6 +288,7 @@ class Session(SessionView):
           frames: `[T, F]` where B = 1, else `[T, B, F]`.
           out: where to write the outputs, `[T, O]` or `[T, B, O]` float32. After an
             error, those of the steps before `next_step` are in it.
+          resets: `[T, B]`, which series begin anew before which frame; as for `step`.
 
         Returns:
           The outputs.
@@ -226,7 +298,95 @@ class Session(SessionView):
           TickcellError: as for `step`, for the chunk from `next_step` on.
         """
         self._check_open()
-        return self._link.run(self._core.steps(frames, out))
+        return self._link.run(self._core.steps(frames, out, resets))
+
+    def preview(self, frames: ArrayLike, *, resets: ArrayLike | None = None) -> NDArray[np.float32]:
+        """Returns the outputs that frames would have from here on; nothing is applied.
+
+        Args:
+          frames: `[M, T, F]` where B = 1, else `[M, T, B, F]`: M branches, each of which
+            goes on from `next_step` by itself.
+          resets: `[M, T, B]`, which series begin anew before which frame; as for `step`.
+
+        Returns:
+          The outputs, `[M, T, O]` or `[M, T, B, O]`.
+
+        Raises:
+          StepGapError: the session stands elsewhere, as where another writer steps it.
+          TickcellError: any other reason.
+        """
+        self._check_open()
+        return self._link.run(self._core.preview(frames, resets))
+
+    def kept_outputs(
+        self, first_step: int | None = None, count: int = 0
+    ) -> tuple[int, NDArray[np.float32]]:
+        """Returns outputs that the server still has, of steps whoever did them.
+
+        Args:
+          first_step: the first step; None for the oldest in the window.
+          count: how many; 0 for all from the first on, as far as one answer has them.
+
+        Returns:
+          The first step, and the outputs, `[T, O]` where B = 1, else `[T, B, O]`.
+
+        Raises:
+          StepStaleError, StepGapError: a step has left the window, or is not applied yet.
+        """
+        self._core.check_not_closed()
+        return self._link.run(self._core.kept_outputs(first_step, count))
+
+    def fork(
+        self,
+        session: str = "",
+        *,
+        idle_ttl_s: float | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> SessionInfo:
+        """Makes another session that goes on from `next_step`; attach to it by its id.
+
+        Args:
+          session: the fork's id; empty for a UUID.
+          idle_ttl_s: as for `create`.
+          labels: as for `create`.
+
+        Raises:
+          SessionExistsError: a live session has this id.
+          StepStaleError: this session is further on the server than here.
+        """
+        self._check_open()
+        return self._link.run(self._core.fork(session, idle_ttl_s=idle_ttl_s, labels=labels))
+
+    def export(self, *, window: bool = True, end: bool = False) -> bytes:
+        """Returns all that the session is, as a file has it; `create` goes on from it.
+
+        Args:
+          window: whether the outputs of its last steps come along.
+          end: whether the session ends by it, in one commit, so that it never goes on in two
+            places; then this object is left.
+        """
+        self._check_open()
+        exported = self._link.run(self._core.export(window=window, end=end))
+        if end:
+            self.detach()
+        return exported
+
+    def migrate(self, model_version: str = "", *, burn_in: ArrayLike | None = None) -> None:
+        """Goes on with another version of the model, at the step where it stands.
+
+        Args:
+          model_version: that version; empty for the newest.
+          burn_in: frames, `[T, F]` or `[T, B, F]`, that lead up to here, where the version
+            has another state: from the beginning of a session of its own they make the
+            state, which is then taken. None to keep the state.
+
+        Raises:
+          MigrationRefusedError: the version has other sensors or another state.
+          ModelUnknownError: it is not served.
+        """
+        self._check_open()
+        self._link.run(self._core.migrate(model_version, burn_in))
+        self.__dict__.pop("model", None)
 
     def stream(
         self,
@@ -355,7 +515,10 @@ class Session(SessionView):
         self._link.run(self._core.touch())
 
     def reset(self) -> None:
-        """Starts again from the initial state and step 0, under a new generation."""
+        """Starts again from what the session was created with, under a new generation.
+
+        That is the initial state and step 0, but for a fork.
+        """
         self._check_open()
         self._link.run(self._core.reset())
 

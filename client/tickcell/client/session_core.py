@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tickcell.client import arguments, dropout, errors, unary_calls
+import numpy as np
+
+from tickcell.client import arguments, dropout, errors, state_calls, unary_calls
 from tickcell.client.backoff import BACKLOG_S
 from tickcell.client.frames import Encoder
 from tickcell.client.pipeline_core import Cargo
@@ -20,7 +22,7 @@ from tickcell.client.turns import Turns
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from tickcell.client.drawing import Drawing
     from tickcell.client.kept_frames import KeptFrames
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from tickcell.client.pipeline_core import PipelineCore
     from tickcell.client.resources import Model, SessionInfo
     from tickcell.client.route import Route
+
+# Of a session that burns in, which lives no longer than that where its caller dies.
+_BURN_IN_TTL_S = 600.0
 
 _log = logging.getLogger("tickcell.client")
 
@@ -110,6 +115,102 @@ class SessionCore(Stepping):
             self._model = model
         return self._model
 
+    def preview(
+        self, frames: ArrayLike, resets: ArrayLike | None
+    ) -> Operation[NDArray[np.float32]]:
+        """Asks what the session would answer; as `Session.preview`."""
+        readings = self.frames.readings(frames, time_axes=2)
+        branches, steps = readings.shape[:2]
+        series = self.info.series_count
+        begins = np.zeros((branches, steps, series), bool)
+        if resets is not None:
+            begins[:] = self._begins(resets, branches * steps).reshape(begins.shape)
+        shape = (branches, steps, series, -1)
+        with self._explained():
+            outputs = yield from state_calls.preview_steps(
+                self.route,
+                self.id,
+                self.life.generation,
+                self.place.step,
+                readings.reshape(shape),
+                begins,
+            )
+        previewed = np.frombuffer(outputs, "<f4").copy()
+        return previewed.reshape(self.shapes.output_shape(readings))
+
+    def kept_outputs(
+        self, first_step: int | None, count: int
+    ) -> Operation[tuple[int, NDArray[np.float32]]]:
+        """Gets outputs that the server still has; as `Session.kept_outputs`."""
+        with self._explained():
+            kept = yield from state_calls.get_outputs(
+                self.route,
+                self.id,
+                self.life.generation,
+                first_step=first_step,
+                step_count=count,
+            )
+        return kept.first_step, self.shapes.outputs(kept.outputs)
+
+    def fork(self, session: str, **wanted: Any) -> Operation[SessionInfo]:
+        """Makes a session that goes on from here; as `Session.fork`."""
+        with self._explained():
+            return (
+                yield from state_calls.fork_session(
+                    self.route,
+                    self.id,
+                    self.life.generation,
+                    session,
+                    step=self.place.step,
+                    **wanted,
+                )
+            )
+
+    def export(self, *, window: bool, end: bool) -> Operation[bytes]:
+        """Exports the session; as `Session.export`."""
+        with self._explained():
+            return (
+                yield from state_calls.export_session(
+                    self.route, self.id, self.life.generation, window=window, end=end
+                )
+            )
+
+    def migrate(self, version: str, burn_in: ArrayLike | None) -> Operation[None]:
+        """Goes on with another version of the model; as `Session.migrate`."""
+        before, burning = self.life, None
+        if burn_in is not None:
+            burning = yield from SessionCore.opened(
+                self.route,
+                unary_calls.create_session(
+                    self.route,
+                    model=self.info.model,
+                    model_version=version,
+                    series_count=self.info.series_count,
+                    idle_ttl_s=_BURN_IN_TTL_S,
+                    labels={"burn-in": self.id},
+                ),
+                "raise",
+            )
+        try:
+            if burning is not None:
+                yield from burning.steps(np.asarray(burn_in), None)
+            with self._explained():
+                info = yield from state_calls.migrate_session(
+                    self.route,
+                    self.id,
+                    before.generation,
+                    version,
+                    burnt_in=None if burning is None else burning.info,
+                )
+        except errors.TickcellError:
+            if burning is not None:
+                yield from burning.delete()
+            raise
+        if burning is not None:
+            yield from burning.delete()
+        self.begin(info, (*before.ended, before.generation))
+        self._model = None
+
     def touch(self) -> Operation[None]:
         """Renews the session's time to live."""
         self.check_not_closed()
@@ -119,7 +220,7 @@ class SessionCore(Stepping):
             )
 
     def reset(self) -> Operation[None]:
-        """Starts again from the initial state and step 0, under a new generation."""
+        """Starts again from what the session was created with, under a new generation."""
         ended = self.life
         with self._explained():
             info = yield from unary_calls.reset_session(self.route, self.id, ended.generation)

@@ -107,26 +107,35 @@ class Stepping:
         self.recall = Recall(info.id, info.next_step, window)
 
     def step(
-        self, frame: ArrayLike, sender: Sender | None = None
+        self,
+        frame: ArrayLike,
+        sender: Sender | None = None,
+        *,
+        resets: ArrayLike | None = None,
     ) -> Operation[NDArray[np.float32]]:
         """Advances the session by one frame; as `Session.step`.
 
         Args:
           frame: as for `Session.step`.
           sender: how its request goes out; None for the session's own turns.
+          resets: as for `Session.step`.
         """
         readings = self.frames.readings(frame, time_axes=0)
+        begins = None if resets is None else self._begins(resets, 1)
         if self._is_stepping:
             raise self._not_alone()
         try:
             self._is_stepping = True
-            outputs = yield from self._send(readings[np.newaxis], sender or self.turns)
+            outputs = yield from self._send(readings[np.newaxis], sender or self.turns, begins)
         finally:
             self._is_stepping = False
         return self.shapes.outputs_of(readings, outputs)
 
     def steps(
-        self, frames: ArrayLike, out: NDArray[np.float32] | None
+        self,
+        frames: ArrayLike,
+        out: NDArray[np.float32] | None,
+        resets: ArrayLike | None = None,
     ) -> Operation[NDArray[np.float32]]:
         """Advances the session by any number of frames, a chunk at a time; as `Session.steps`."""
         readings = self.frames.readings(frames, time_axes=1)
@@ -137,6 +146,7 @@ class Stepping:
             raise errors.UsageError(
                 f"out: got {out.dtype} {list(out.shape)}, expected float32 {list(shape)}."
             )
+        begins = None if resets is None else self._begins(resets, len(readings))
         size = self.max_chunk
         start = 0
         if self._is_stepping:
@@ -146,7 +156,8 @@ class Stepping:
             while start < len(readings):
                 before = self.place.step
                 sent = readings[start : start + size]
-                outputs = yield from self._send(sent, self.turns)
+                own = None if begins is None else begins[start : start + size]
+                outputs = yield from self._send(sent, self.turns, own)
                 # Up to a frame that cannot be mended, which is raised once it is the first.
                 end = start + self.place.step - before
                 out[start:end] = self.shapes.outputs_of(sent[: end - start], outputs)
@@ -171,7 +182,27 @@ class Stepping:
             f"{self.id}: a step is under way; a session is for one task or thread at a time."
         )
 
-    def _send(self, readings: NDArray[np.float32], sender: Sender) -> Operation[bytes]:
+    def _begins(self, resets: ArrayLike, steps: int) -> NDArray[np.bool_]:
+        """Returns which series begin anew before which step, `[T, B]`.
+
+        Raises:
+          UsageError: there are more or fewer than series and steps.
+        """
+        begins = np.asarray(resets, bool)
+        series = self.info.series_count
+        if begins.size != steps * series:
+            raise errors.UsageError(
+                f"resets: got {list(begins.shape)}, expected one for each of {steps} steps and "
+                f"{series} series."
+            )
+        return begins.reshape(steps, series)
+
+    def _send(
+        self,
+        readings: NDArray[np.float32],
+        sender: Sender,
+        begins: NDArray[np.bool_] | None = None,
+    ) -> Operation[bytes]:
         """Sends frames, or the first of them up to one that cannot be mended.
 
         Returns:
@@ -182,7 +213,11 @@ class Stepping:
             mended = self.frames.mended(readings, self.place.step)
             readings = np.stack(mended.frames)
         frames = readings.tobytes()
-        chunk = Chunk.of(self.place, len(readings), frames)
+        if begins is None:
+            chunk = Chunk.of(self.place, len(readings), frames)
+        else:
+            resets = tuple(np.flatnonzero(begins[: len(readings)]).tolist())
+            chunk = Chunk.of(self.place, len(readings), frames, resets, self.info.series_count)
         try:
             outputs, last_history = yield from self._answer_to(chunk, sender)
         except errors.RefusedError as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf import duration_pb2
 
 from tickcell import wire
-from tickcell.client import arguments, methods, resources
+from tickcell.client import arguments, export_file, methods, resources
 from tickcell.v1 import model_service_pb2, session_service_pb2
 
 if TYPE_CHECKING:
@@ -34,15 +34,18 @@ def create_session(
     *,
     model: str = "",
     model_version: str = "",
-    series_count: int = 1,
+    series_count: int | None = None,
     window: int = 0,
     idle_ttl_s: float | None = None,
     labels: Mapping[str, str] | None = None,
+    export: bytes | None = None,
 ) -> Operation[SessionInfo]:
     """Creates a session; the arguments are those of `Session.create`.
 
     Raises:
       UsageError: an argument cannot be meant.
+      ExportFileError: the export is none, or damaged.
+      ExportRefusedError: it is of a model that is not served, or not signed by the server's key.
       SessionExistsError: a live session has this id.
     """
     if idle_ttl_s is not None:
@@ -54,11 +57,14 @@ def create_session(
         request_id=request_id,
         model=arguments.text("model", model),
         model_version=arguments.text("model_version", model_version),
-        series_count=arguments.count("series_count", series_count, lowest=1),
+        series_count=(
+            0 if series_count is None else arguments.count("series_count", series_count, lowest=1)
+        ),
         window_step_count=arguments.count("window", window, lowest=0),
-        idle_ttl_duration=_duration(idle_ttl_s),
+        idle_ttl_duration=duration(idle_ttl_s),
         never_expires=idle_ttl_s == math.inf,
         labels=arguments.labels(labels),
+        export=None if export is None else export_file.decode(export),
     )
     response = yield from route.call(methods.CREATE_SESSION, request)
     return resources.session_info(response.session)
@@ -248,7 +254,8 @@ def _pages(route: Route, method: Method, request: Callable[..., Message]) -> Ope
             return pages
 
 
-def _duration(idle_ttl_s: float | None) -> duration_pb2.Duration | None:
+def duration(idle_ttl_s: float | None) -> duration_pb2.Duration | None:
+    """Returns a time to live as the wire has it; None for the server's own, and for ever."""
     if idle_ttl_s is None or idle_ttl_s == math.inf:
         return None
     seconds = math.floor(idle_ttl_s)

@@ -61,6 +61,7 @@ CODES = {
     "RECORD_NEWER": "FAILED_PRECONDITION",
     "EXPORT_NEWER": "FAILED_PRECONDITION",
     "EXPORT_REFUSED": "FAILED_PRECONDITION",
+    "MIGRATION_REFUSED": "FAILED_PRECONDITION",
     "INTERNAL": "INTERNAL",
     "STORE_BUSY": "UNAVAILABLE",
     "STORE_AWAY": "UNAVAILABLE",
@@ -302,6 +303,12 @@ class Caller:
         request = pb.ExportSessionRequest(session=session, generation=generation, **fields)
         exported: pb.SessionExport = self.call(self.sessions.ExportSession, request).export
         return exported
+
+    def migrate(self, session: str, generation: int, **fields: Any) -> pb.Session:
+        given = {"request_id": str(uuid.uuid4()), **fields}
+        request = pb.MigrateSessionRequest(session=session, generation=generation, **given)
+        migrated: pb.Session = self.call(self.sessions.MigrateSession, request).session
+        return migrated
 
     def preview(self, session: str, generation: int, **fields: Any) -> pb.PreviewStepsResponse:
         request = pb.PreviewStepsRequest(session=session, generation=generation, **fields)

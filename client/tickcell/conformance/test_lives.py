@@ -31,6 +31,7 @@ UNARY_METHODS = (
     "ClaimSession",
     "ForkSession",
     "ExportSession",
+    "MigrateSession",
     "DeleteSession",
     "GetOutputs",
     "PreviewSteps",
@@ -198,7 +199,17 @@ class TestEveryMethod:
     """What holds for touch, reset, claim and delete, and for what changes nothing."""
 
     @pytest.fixture(
-        params=["touch", "reset", "claim", "fork", "export", "delete", "outputs", "preview"]
+        params=[
+            "touch",
+            "reset",
+            "claim",
+            "fork",
+            "export",
+            "migrate",
+            "delete",
+            "outputs",
+            "preview",
+        ]
     )
     def change(self, request: pytest.FixtureRequest, caller: Caller) -> Any:
         if request.param == "reset":

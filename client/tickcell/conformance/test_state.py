@@ -1,7 +1,8 @@
-"""A session's state as a value: claims, forks, exports, previews, and outputs read again."""
+"""A session's state as a value: claims, forks, exports, migrations, previews, episodes."""
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from typing import Any
 
@@ -581,3 +582,136 @@ class TestInitialState:
         with refused_for("ARGUMENT_INVALID") as metadata:
             create(initial_state_tensors=self.state_of(subject), export=exported)
         assert metadata["field"] == "initial_state_tensors"
+
+
+class TestEpisodes:
+    """A series begins anew before a frame, as part of its step."""
+
+    def outputs(self, caller: Caller, subject: Subject, first: int, series: int) -> Any:
+        """Returns what one series gives in a session of its own that begins with a frame."""
+        fresh = caller.create(model=subject.session.model, window_step_count=WINDOW)
+        frames = subject.frames[first : first + WINDOW, series]
+        request = pb.StepSessionRequest(
+            session=fresh.id,
+            generation=fresh.generation,
+            first_step=0,
+            step_count=len(frames),
+            frames=frames.ravel().tolist(),
+        )
+        with UnaryPath(caller) as path:
+            answer = path.send(encoded(request))
+        return np.array(answer.outputs, np.float32).reshape(len(frames), -1)
+
+    def history(self, subject: Subject, marks: dict[int, int], end: int) -> bytes:
+        """Returns the history of its frames with marks at some steps, as the contract has it."""
+        history = bytes(8)
+        for step, frame in enumerate(subject.frames[:end]):
+            said = frame.astype("<f4").tobytes()
+            if step in marks:
+                said += marks[step].to_bytes(1, "little")
+            history = hashlib.blake2b(history + said, digest_size=8).digest()
+        return history
+
+    def test_series_begins_anew_and_the_others_go_on(
+        self, path: Path, vector: Subject, caller: Caller
+    ) -> None:
+        vector.advance(path, 3)
+        # Series 1 before the first of four frames, 0 and 2 before the third.
+        resets = [1, 6, 8]
+        answer = path.send(encoded(vector.request(path, 3, 4, resets=resets)))
+        got = np.array(answer.outputs, np.float32).reshape(4, 3, -1)
+        expected = vector.outputs[3:7].copy()
+        expected[:, 1] = self.outputs(caller, vector, 3, 1)[:4]
+        expected[2:, 0] = self.outputs(caller, vector, 5, 0)[:2]
+        expected[2:, 2] = self.outputs(caller, vector, 5, 2)[:2]
+        assert got.tobytes() == expected.tobytes()
+        assert answer.history == self.history(vector, {3: 0b010, 5: 0b101}, 7)
+
+    def test_retry_in_other_chunks_is_the_same_only_with_its_resets(
+        self, path: Path, vector: Subject
+    ) -> None:
+        first = path.send(encoded(vector.request(path, 0, 4, resets=[2, 7])))
+        size = len(first.outputs) // 4
+        again = path.send(encoded(vector.request(path, 1, 5, resets=[4])))
+        assert again.outputs[: 3 * size] == first.outputs[size:]
+        refusal = refused(path, "STEP_CONFLICT", vector.request(path, 1, 2))
+        assert refusal.metadata["step"] == "2"
+        refused(path, "STEP_CONFLICT", vector.request(path, 2, 1, resets=[1, 2]))
+        assert path.send(encoded(vector.request(path, 2, 1, resets=[1]))).step_count == 1
+
+    def test_session_of_one_series_begins_anew(
+        self, path: Path, subject: Subject, caller: Caller
+    ) -> None:
+        subject.advance(path, 5)
+        answer = path.send(encoded(subject.request(path, 5, 3, resets=[0, 2])))
+        got = np.array(answer.outputs, np.float32).reshape(3, -1)
+        assert got[:2].tobytes() == self.outputs(caller, subject, 5, 0)[:2].tobytes()
+        assert got[2:].tobytes() == self.outputs(caller, subject, 7, 0)[:1].tobytes()
+
+    def test_series_of_a_fork_begins_anew_from_its_origin(
+        self, path: Path, subject: Subject, caller: Caller
+    ) -> None:
+        subject.advance(path, 4)
+        fork = caller.fork(subject.id, subject.generation)
+        subject.advance(path, 1)
+        first = np.array(subject.outputs[4])
+        subject.id, subject.generation = fork.id, fork.generation
+        frames = np.stack([subject.frames[5], subject.frames[4]])
+        answer = path.send(encoded(subject.request(path, 4, 2, frames=frames, resets=[1])))
+        got = np.array(answer.outputs, np.float32).reshape(2, -1)
+        assert got[1].tobytes() == first.tobytes()
+
+    def test_preview_is_of_the_steps_that_follow(
+        self, path: Path, vector: Subject, caller: Caller
+    ) -> None:
+        vector.advance(path, 2)
+        frames = vector.frames[2:5]
+        answer = caller.preview(
+            vector.id,
+            vector.generation,
+            step=2,
+            branch_count=2,
+            step_count=3,
+            frames=np.concatenate((frames, frames)).ravel().tolist(),
+            # Of branch 0 series 1 before its second frame; of branch 1 series 2 before its last.
+            resets=[4, 9 + 8],
+        )
+        previewed = np.array(answer.outputs, np.float32).reshape(2, -1)
+        fork = caller.fork(vector.id, vector.generation)
+        stepped = path.send(encoded(vector.request(path, 2, 3, resets=[4])))
+        assert previewed[0].tolist() == list(stepped.outputs)
+        vector.id, vector.generation = fork.id, fork.generation
+        other = path.send(encoded(vector.request(path, 2, 3, resets=[8])))
+        # The fork would begin anew from step 2, and not from the cell's beginning.
+        assert previewed[1].tolist()[: 2 * 3] == list(other.outputs)[: 2 * 3]
+
+    @pytest.mark.parametrize("resets", [[-1], [6], [0, 0], [3, 1], [2**31 - 1]])
+    def test_index_that_is_none_of_the_step_s_is_refused(
+        self, path: Path, vector: Subject, resets: list[int]
+    ) -> None:
+        refusal = refused(path, "ARGUMENT_INVALID", vector.request(path, 0, 2, resets=resets))
+        assert refusal.metadata["field"] == "resets"
+        vector.advance(path, 2)
+
+
+class TestMigrate:
+    """Of a server that has one version there is not much to ask."""
+
+    def test_version_that_it_has_or_nobody_serves_is_refused(
+        self, path: Path, subject: Subject, caller: Caller
+    ) -> None:
+        subject.advance(path, 2)
+        before = subject.now
+        with refused_for("ARGUMENT_INVALID") as metadata:
+            caller.migrate(subject.id, subject.generation, model_version=before.model_version)
+        assert metadata["field"] == "model_version"
+        with refused_for("MODEL_UNKNOWN"):
+            caller.migrate(subject.id, subject.generation, model_version="no-such-version")
+        assert subject.now == before
+
+    def test_burnt_in_session_is_named_whole(
+        self, subject: Subject, bystander: Subject, caller: Caller
+    ) -> None:
+        with refused_for("ARGUMENT_INVALID") as metadata:
+            caller.migrate(subject.id, subject.generation, state_session=bystander.id)
+        assert metadata["field"] == "state_generation"

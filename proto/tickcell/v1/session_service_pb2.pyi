@@ -341,6 +341,32 @@ class ExportSessionResponse(_message.Message):
     store_id: str
     def __init__(self, export: _Optional[_Union[SessionExport, _Mapping]] = ..., store_id: _Optional[str] = ...) -> None: ...
 
+class MigrateSessionRequest(_message.Message):
+    __slots__ = ("session", "generation", "request_id", "model_version", "state_session", "state_generation", "state_step", "owner")
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    STATE_SESSION_FIELD_NUMBER: _ClassVar[int]
+    STATE_GENERATION_FIELD_NUMBER: _ClassVar[int]
+    STATE_STEP_FIELD_NUMBER: _ClassVar[int]
+    OWNER_FIELD_NUMBER: _ClassVar[int]
+    session: str
+    generation: int
+    request_id: str
+    model_version: str
+    state_session: str
+    state_generation: int
+    state_step: int
+    owner: str
+    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., request_id: _Optional[str] = ..., model_version: _Optional[str] = ..., state_session: _Optional[str] = ..., state_generation: _Optional[int] = ..., state_step: _Optional[int] = ..., owner: _Optional[str] = ...) -> None: ...
+
+class MigrateSessionResponse(_message.Message):
+    __slots__ = ("session",)
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    session: Session
+    def __init__(self, session: _Optional[_Union[Session, _Mapping]] = ...) -> None: ...
+
 class DeleteSessionRequest(_message.Message):
     __slots__ = ("session", "generation", "owner")
     SESSION_FIELD_NUMBER: _ClassVar[int]
@@ -390,20 +416,22 @@ class GetOutputsResponse(_message.Message):
     def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., first_step: _Optional[int] = ..., step_count: _Optional[int] = ..., outputs: _Optional[_Iterable[float]] = ..., history: _Optional[bytes] = ..., store_id: _Optional[str] = ...) -> None: ...
 
 class PreviewStepsRequest(_message.Message):
-    __slots__ = ("session", "generation", "step", "branch_count", "step_count", "frames")
+    __slots__ = ("session", "generation", "step", "branch_count", "step_count", "frames", "resets")
     SESSION_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     BRANCH_COUNT_FIELD_NUMBER: _ClassVar[int]
     STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
     FRAMES_FIELD_NUMBER: _ClassVar[int]
+    RESETS_FIELD_NUMBER: _ClassVar[int]
     session: str
     generation: int
     step: int
     branch_count: int
     step_count: int
     frames: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., step: _Optional[int] = ..., branch_count: _Optional[int] = ..., step_count: _Optional[int] = ..., frames: _Optional[_Iterable[float]] = ...) -> None: ...
+    resets: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., step: _Optional[int] = ..., branch_count: _Optional[int] = ..., step_count: _Optional[int] = ..., frames: _Optional[_Iterable[float]] = ..., resets: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class PreviewStepsResponse(_message.Message):
     __slots__ = ("session", "generation", "step", "branch_count", "step_count", "outputs", "store_id")
@@ -424,20 +452,22 @@ class PreviewStepsResponse(_message.Message):
     def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., step: _Optional[int] = ..., branch_count: _Optional[int] = ..., step_count: _Optional[int] = ..., outputs: _Optional[_Iterable[float]] = ..., store_id: _Optional[str] = ...) -> None: ...
 
 class StepSessionRequest(_message.Message):
-    __slots__ = ("session", "generation", "first_step", "step_count", "frames", "expected_history")
+    __slots__ = ("session", "generation", "first_step", "step_count", "frames", "expected_history", "resets")
     SESSION_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
     STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_HISTORY_FIELD_NUMBER: _ClassVar[int]
+    RESETS_FIELD_NUMBER: _ClassVar[int]
     session: str
     generation: int
     first_step: int
     step_count: int
     frames: _containers.RepeatedScalarFieldContainer[float]
     expected_history: bytes
-    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., first_step: _Optional[int] = ..., step_count: _Optional[int] = ..., frames: _Optional[_Iterable[float]] = ..., expected_history: _Optional[bytes] = ...) -> None: ...
+    resets: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., first_step: _Optional[int] = ..., step_count: _Optional[int] = ..., frames: _Optional[_Iterable[float]] = ..., expected_history: _Optional[bytes] = ..., resets: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class StepSessionResponse(_message.Message):
     __slots__ = ("session", "generation", "first_step", "step_count", "outputs", "history")
@@ -456,20 +486,22 @@ class StepSessionResponse(_message.Message):
     def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., first_step: _Optional[int] = ..., step_count: _Optional[int] = ..., outputs: _Optional[_Iterable[float]] = ..., history: _Optional[bytes] = ...) -> None: ...
 
 class StreamStepsRequest(_message.Message):
-    __slots__ = ("session", "generation", "first_step", "step_count", "frames", "expected_history")
+    __slots__ = ("session", "generation", "first_step", "step_count", "frames", "expected_history", "resets")
     SESSION_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
     STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_HISTORY_FIELD_NUMBER: _ClassVar[int]
+    RESETS_FIELD_NUMBER: _ClassVar[int]
     session: str
     generation: int
     first_step: int
     step_count: int
     frames: _containers.RepeatedScalarFieldContainer[float]
     expected_history: bytes
-    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., first_step: _Optional[int] = ..., step_count: _Optional[int] = ..., frames: _Optional[_Iterable[float]] = ..., expected_history: _Optional[bytes] = ...) -> None: ...
+    resets: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, session: _Optional[str] = ..., generation: _Optional[int] = ..., first_step: _Optional[int] = ..., step_count: _Optional[int] = ..., frames: _Optional[_Iterable[float]] = ..., expected_history: _Optional[bytes] = ..., resets: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class StreamStepsResponse(_message.Message):
     __slots__ = ("session", "generation", "first_step", "step_count", "outputs", "error", "history")

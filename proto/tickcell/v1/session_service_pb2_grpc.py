@@ -76,6 +76,11 @@ class SessionServiceStub:
                 request_serializer=tickcell_dot_v1_dot_session__service__pb2.ExportSessionRequest.SerializeToString,
                 response_deserializer=tickcell_dot_v1_dot_session__service__pb2.ExportSessionResponse.FromString,
                 _registered_method=True)
+        self.MigrateSession = channel.unary_unary(
+                '/tickcell.v1.SessionService/MigrateSession',
+                request_serializer=tickcell_dot_v1_dot_session__service__pb2.MigrateSessionRequest.SerializeToString,
+                response_deserializer=tickcell_dot_v1_dot_session__service__pb2.MigrateSessionResponse.FromString,
+                _registered_method=True)
         self.DeleteSession = channel.unary_unary(
                 '/tickcell.v1.SessionService/DeleteSession',
                 request_serializer=tickcell_dot_v1_dot_session__service__pb2.DeleteSessionRequest.SerializeToString,
@@ -195,6 +200,20 @@ class SessionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MigrateSession(self, request, context):
+        """Lets a session go on with another version of its model, under a new
+        generation: its steps and its history go on, and its window stays if the
+        outputs are as wide as before. The versions must have the same sensors. The
+        state is kept where they have the same state tensors, too. Else it is taken
+        from another session, which was created with the new version and has burnt
+        in: has been given, as steps of its own, the frames that lead up to here.
+        MIGRATION_REFUSED says what does not fit. Renews the session. Idempotent by
+        request_id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteSession(self, request, context):
         """Deletes a session. Idempotent: deleting the same generation again
         succeeds.
@@ -304,6 +323,11 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.ExportSession,
                     request_deserializer=tickcell_dot_v1_dot_session__service__pb2.ExportSessionRequest.FromString,
                     response_serializer=tickcell_dot_v1_dot_session__service__pb2.ExportSessionResponse.SerializeToString,
+            ),
+            'MigrateSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.MigrateSession,
+                    request_deserializer=tickcell_dot_v1_dot_session__service__pb2.MigrateSessionRequest.FromString,
+                    response_serializer=tickcell_dot_v1_dot_session__service__pb2.MigrateSessionResponse.SerializeToString,
             ),
             'DeleteSession': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteSession,
@@ -554,6 +578,33 @@ class SessionService:
             '/tickcell.v1.SessionService/ExportSession',
             tickcell_dot_v1_dot_session__service__pb2.ExportSessionRequest.SerializeToString,
             tickcell_dot_v1_dot_session__service__pb2.ExportSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MigrateSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tickcell.v1.SessionService/MigrateSession',
+            tickcell_dot_v1_dot_session__service__pb2.MigrateSessionRequest.SerializeToString,
+            tickcell_dot_v1_dot_session__service__pb2.MigrateSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

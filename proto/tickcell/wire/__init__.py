@@ -110,8 +110,9 @@ def _parse_as_public(twin: Any, encoded: bytes) -> Any:
     for descriptor, value in public.ListFields():
         if descriptor.name == _VECTORS[twin]:
             setattr(parsed, descriptor.name, np.array(value, "<f4").tobytes())
-        elif descriptor.message_type is not None:
-            getattr(parsed, descriptor.name).CopyFrom(value)
+        elif hasattr(value, "MergeFrom"):
+            # A message, or a list of numbers.
+            getattr(parsed, descriptor.name).MergeFrom(value)
         else:
             setattr(parsed, descriptor.name, value)
     return parsed

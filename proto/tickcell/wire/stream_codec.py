@@ -32,6 +32,7 @@ class StepFields(NamedTuple):
     step_count: int
     frames: bytes
     expected_history: bytes | None
+    resets: tuple[int, ...] = ()
 
 
 class _Common(NamedTuple):
@@ -98,7 +99,7 @@ class StreamCodec:
           outputs: `[T, B, O]` float32, little-endian.
           last_history: after its last step.
         """
-        session, generation, first_step, step_count, _, _ = asked
+        session, generation, first_step, step_count, _, _, _ = asked
         common = self._common
         if (
             common is not None
@@ -122,7 +123,7 @@ class StreamCodec:
 
         It comes after `write`, and is best done while that is on its way.
         """
-        session, generation, first_step, step_count, _, expected = asked
+        session, generation, first_step, step_count, _, expected, _ = asked
         last = session, generation, step_count, expected is not None
         if last != self._last or first_step is None:
             # Not before it follows another: where sessions share a stream, it would be
@@ -146,7 +147,7 @@ class StreamCodec:
 
 
 def _common(asked: StepFields, outputs: bytes) -> _Common:
-    session, generation, _, step_count, frames, expected = asked
+    session, generation, _, step_count, frames, expected, _ = asked
     request, response = wire.StreamStepsRequest, wire.StreamStepsResponse
     up_to_frames = request(step_count=step_count, frames=frames).SerializeToString()
     up_to_outputs = response(step_count=step_count, outputs=outputs).SerializeToString()

@@ -21,6 +21,7 @@ from tickcell.server.entries import all_answers
 from tickcell.server.heads import Heads
 from tickcell.server.in_slices import InSlices
 from tickcell.server.life_requests import Begin, Create, Delete, End, Get, Recall, Reset, Touch
+from tickcell.server.migration import BurnIn, FindMigrated, Migrate
 from tickcell.server.model_control import ModelControl
 from tickcell.server.pieces import Pieces
 from tickcell.server.policy import Policy
@@ -364,6 +365,47 @@ class Engine:
         request = Move(key, generation, ends_by) if ends_by else Export(key, generation)
         exported: Record = await self._with_its_model(request)
         return exported, self.catalogue.pinned_to(exported, session)
+
+    async def migrate(
+        self,
+        caller: Caller,
+        session: str,
+        generation: int,
+        request_id: str,
+        version: str,
+        burn_in: BurnIn | None,
+    ) -> Record:
+        """Lets a session go on with another version of its model, under a new generation.
+
+        Args:
+          caller: whose it is.
+          session: its id.
+          generation: the one that is meant.
+          request_id: identifies the request; its repetition returns the session.
+          version: of the session's model; "" for the newest.
+          burn_in: the session whose state is taken; None to keep the session's own.
+
+        Raises:
+          SessionUnknown, SessionDeleted, SessionExpired, SessionMoved: it is not alive, or the
+            one that was burnt in is not.
+          SessionClaimed, SessionRestarted: another generation is meant, of one of the two.
+          ModelUnknown, ModelNotServed: that version is not served, or the session's own.
+          MigrationRefused, ArgumentInvalid, StepStale, StepGap: see `migration`.
+        """
+        key = caller.key(session)
+        # First of all: what was burnt in for a request that is sent again may be gone.
+        earlier = FindMigrated(key, generation, request_id)
+        found: Record = await self._driver.enter(earlier)
+        if earlier.is_done(found):
+            return found
+        model = self.catalogue.find(found.life.model, version)
+        burnt_in: Record | None = None
+        if burn_in is not None:
+            burnt_in = await self._driver.enter(Get(caller.key(burn_in.session)))
+            burn_in.check(burnt_in, model)
+        request = Migrate(key, generation, request_id, model, burnt_in)
+        migrated: Record = await self._with_its_model(request)
+        return migrated
 
     async def model_of(self, fingerprint: str) -> ServedModel | None:
         """Returns the model of a fingerprint, which is looked for once; None if there is none."""

@@ -12,6 +12,7 @@
     ├─ ModelNotServed, NumericsChanged, OutputNotFinite        FAILED_PRECONDITION
     ├─ ModelBroken, ModelsUncontrolled                         FAILED_PRECONDITION
     ├─ RecordNewer, ExportNewer, ExportRefused                 FAILED_PRECONDITION
+    ├─ MigrationRefused                                        FAILED_PRECONDITION
     ├─ StoreFull, SessionsFull, StreamsFull                    RESOURCE_EXHAUSTED
     ├─ OwnerSessionsFull, OwnerRateExceeded                    RESOURCE_EXHAUSTED
     ├─ CallerUnknown                                           UNAUTHENTICATED
@@ -279,6 +280,13 @@ class ExportRefused(TickcellError):
 
     code = "FAILED_PRECONDITION"
     reason = "EXPORT_REFUSED"
+
+
+class MigrationRefused(TickcellError):
+    """The other version of the model has other sensors or another state."""
+
+    code = "FAILED_PRECONDITION"
+    reason = "MIGRATION_REFUSED"
 
 
 class StoreBusy(TickcellError):

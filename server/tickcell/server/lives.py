@@ -48,6 +48,26 @@ class Start(NamedTuple):
     outputs: bytes = b""
 
 
+class Version(NamedTuple):
+    """Another version of a session's model, and how the session goes on with it.
+
+    Attributes:
+      state: `[B, S]` float32; None to keep the session's own.
+      keeps_origin: whether a reset still returns to the session's origin, or to the
+        version's own beginning.
+    """
+
+    generation: int
+    model: str
+    model_version: str
+    fingerprint: str
+    numerics: bytes
+    output_count: int
+    max_step_count: int
+    state: bytes | None
+    keeps_origin: bool
+
+
 class CreateRequest(NamedTuple):
     """A request for a new session: everything that a record is made of.
 
@@ -305,6 +325,7 @@ def reset(
             past=_past(record.life, "reset"),
             reset_request_id=request_id,
             claim_request_id="",
+            migrate_request_id="",
             is_claimed=False,
         ),
         kept=0,
@@ -412,9 +433,54 @@ def claim(
             past=_past(record.life, "claimed"),
             reset_request_id="",
             claim_request_id=request_id,
+            migrate_request_id="",
             is_claimed=True,
         )
     )
+
+
+def migrate(record: Record, version: Version, request_id: str, now: Moment) -> Record:
+    """Returns the record of a live session that goes on with another version of its model.
+
+    Steps and history go on, under a new generation. The window stays where the outputs are
+    as wide as before.
+
+    Args:
+      record: of a live session.
+      version: with which it goes on.
+      request_id: identifies the request; while the generation lives that it began, its
+        repetition returns that.
+      now: the moment to which the session is renewed.
+    """
+    life = record.life
+    state = record.state if version.state is None else version.state
+    new = dataclasses.replace(
+        life,
+        generation=version.generation,
+        past=_past(life, "migrated"),
+        model=version.model,
+        model_version=version.model_version,
+        fingerprint=version.fingerprint,
+        output_count=version.output_count,
+        max_step_count=version.max_step_count,
+        state_size=len(state) // (4 * life.series_count),
+        reset_request_id="",
+        claim_request_id="",
+        migrate_request_id=request_id,
+    )
+    gone_on = _renewed(record, now)._replace(
+        life=new,
+        state=state,
+        numerics=version.numerics,
+        numerics_start_step=record.next_step,
+    )
+    if not version.keeps_origin:
+        new = dataclasses.replace(new, origin_step=0, origin_history="", origin_numerics="")
+        gone_on = gone_on._replace(life=new, origin=b"")
+    if version.output_count != life.output_count:
+        last = record.history_before(record.next_step)
+        gone_on = gone_on._replace(kept=0, histories=last, outputs=b"")
+    return gone_on
 
 
 def delete(
@@ -599,8 +665,9 @@ def superseded(
             f"which {now}; claim it anew to go on with it.",
             **numbers,
         )
+    is_migrated = Generation(generation, "migrated") in record.life.past
     return errors.SessionRestarted(
-        f"{session}: got generation {generation}, but the session was restarted and {now}; "
-        "attach to it anew.",
+        f"{session}: got generation {generation}, but the session was "
+        f"{'migrated' if is_migrated else 'restarted'} and {now}; attach to it anew.",
         **numbers,
     )

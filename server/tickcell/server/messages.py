@@ -16,6 +16,7 @@ from tickcell.server import errors, exports, lives, owners
 from tickcell.server.catalogue import MAX_ORDER
 from tickcell.server.config import NANOSECONDS
 from tickcell.server.life_requests import Creation
+from tickcell.server.migration import BurnIn
 from tickcell.server.preview import PreviewRequest
 from tickcell.v1 import model_service_pb2, session_service_pb2
 from tickcell.wire import history
@@ -88,6 +89,7 @@ def step(message: Any, *, is_stream: bool) -> StepFields:
         message.step_count,
         message.frames,
         _expected_history(message),
+        tuple(message.resets),
     )
 
 
@@ -179,7 +181,15 @@ def preview(message: Any, caller: Caller) -> PreviewRequest:
         )
     branches = message.branch_count or 1
     key = caller.key(session)
-    return PreviewRequest(key, meant, message.step, branches, message.step_count, message.frames)
+    return PreviewRequest(
+        key,
+        meant,
+        message.step,
+        branches,
+        message.step_count,
+        message.frames,
+        tuple(message.resets),
+    )
 
 
 def previewed(asked: PreviewRequest, answered: Previewed, store_id: str) -> bytes:
@@ -356,6 +366,21 @@ def fork(message: session_service_pb2.ForkSessionRequest, config: Config) -> Cre
         window=0,
         idle_ttl_ns=_idle_ttl_ns(message, config),
         labels=_labels(message),
+    )
+
+
+def burn_in(message: session_service_pb2.MigrateSessionRequest) -> BurnIn | None:
+    """Returns the session whose state a migration takes; None to keep the own one.
+
+    Raises:
+      ArgumentInvalid: it is named incompletely.
+    """
+    if not message.state_session:
+        return None
+    return BurnIn(
+        session_id(message.state_session, "state_session"),
+        generation(message, "state_generation"),
+        message.state_step if message.HasField("state_step") else None,
     )
 
 

@@ -10,13 +10,14 @@ call costs it as much as all that is done there.
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tickcell.server import errors, record
 from tickcell.server.computing import Begun
 from tickcell.server.health import Health
 from tickcell.server.histogram import Histogram
 from tickcell.server.life_requests import Begin, Bury, Create, Delete, End, Reset
+from tickcell.server.migration import Migrate
 from tickcell.server.state_requests import Claim, CreateFrom, Move
 from tickcell.server.store.contract import Counts, Sizes
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from tickcell.server.monitoring.spans import Spans
     from tickcell.server.record import Life
     from tickcell.server.rounds import Answers, Computed, Request, Stepped
-    from tickcell.server.rules import StepRequest
     from tickcell.server.store.contract import Key, Pin
 
 # 20 us to 1 s, 1-2-5 in each decade: a tick at 50 Hz may take 20 ms, and should take one.
@@ -55,6 +55,7 @@ class ModelCounts:
       created: sessions.
       deleted, expired, moved, replaced: sessions, by how they ended.
       claimed: lives that ended since their session was handed over.
+      migrated: sessions that came from another version.
       reset: lives that ended for another to begin in the same session.
       compute: how long one call of the cell took.
       tick: how long a request of one step took, from its being read to its answer.
@@ -62,13 +63,13 @@ class ModelCounts:
 
     __slots__ = (
         *("applied", "claimed", "compute", "created", "deleted", "expired"),
-        *("model", "moved", "repeated", "replaced", "reset", "tick", "version"),
+        *("migrated", "model", "moved", "repeated", "replaced", "reset", "tick", "version"),
     )
 
     def __init__(self, model: str, version: str) -> None:
         self.model, self.version = model, version
         self.applied = self.repeated = 0
-        self.created = self.claimed = self.reset = 0
+        self.created = self.claimed = self.migrated = self.reset = 0
         self.deleted = self.expired = self.moved = self.replaced = 0
         self.compute = Histogram(TIME_BOUNDS_NS)
         self.tick = Histogram(TIME_BOUNDS_NS)
@@ -161,18 +162,25 @@ class Observer:
         if self.spans is not None:
             self.spans.refuse_one(error)
 
-    def stepped(self, request: StepRequest, answer: Stepped, taken_ns: int) -> None:
-        """Hears that a step request was answered."""
-        life, _, _, _, stored = answer
-        counts = self._by_fingerprint.get(life.fingerprint) or self._of_life(life)
-        step_count = request.step_count
-        counts.applied += step_count - stored
-        if stored:
-            counts.repeated += stored
-        if step_count == 1:
-            tick = counts.tick
-            tick.counts[bisect_left(TIME_BOUNDS_NS, taken_ns)] += 1
-            tick.total += taken_ns
+    def stepped(self, stepped: Sequence[tuple[Entry, Stepped]], now_ns: int) -> None:
+        """Hears that step requests were answered.
+
+        Args:
+          stepped: the requests' entries and answers.
+          now_ns: when, by the entries' clock.
+        """
+        for entry, (life, _, _, _, stored) in stepped:
+            counts = self._by_fingerprint.get(life.fingerprint) or self._of_life(life)
+            request: Any = entry.request
+            step_count = request.step_count
+            counts.applied += step_count - stored
+            if stored:
+                counts.repeated += stored
+            if step_count == 1:
+                taken_ns = now_ns - entry.enter_ns
+                tick = counts.tick
+                tick.counts[bisect_left(TIME_BOUNDS_NS, taken_ns)] += 1
+                tick.total += taken_ns
 
     # Of rounds.
 
@@ -286,6 +294,8 @@ class Observer:
                         before.expired += 1
             case Claim():
                 counts.claimed += 1
+            case Migrate():
+                counts.migrated += 1
             case Reset():
                 counts.reset += 1
             case Delete() | End():

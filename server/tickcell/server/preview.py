@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tickcell.server import errors, lives, rules
+from tickcell.server import episodes, errors, lives, rules
 from tickcell.server.record import is_finite
 from tickcell.server.rules import StepRequest
 
@@ -35,6 +35,7 @@ class PreviewRequest(NamedTuple):
       branch_count: M.
       step_count: T.
       frames: `[M, T, B, F]` float32, little-endian.
+      resets: the series that begin anew before a frame, each as (m x T + t) x B + b.
     """
 
     key: Key
@@ -43,6 +44,7 @@ class PreviewRequest(NamedTuple):
     branch_count: int
     step_count: int
     frames: bytes
+    resets: tuple[int, ...] = ()
 
     @property
     def session(self) -> str:
@@ -79,7 +81,8 @@ def check(record: Record, request: PreviewRequest, limits: Limits) -> None:
     Raises:
       SessionRestarted, SessionClaimed: another generation is meant.
       FrameShape: the step count or the number of readings does not fit.
-      ArgumentInvalid: there is no branch, or there are more than one answer may have.
+      ArgumentInvalid: there is no branch, or there are more than one answer may have; or the
+        resets are none of its steps'.
       StepGap: the session does not stand at the step.
     """
     life, session = record.life, request.session
@@ -106,6 +109,8 @@ def check(record: Record, request: PreviewRequest, limits: Limits) -> None:
             series_count=life.series_count,
             sensor_count=life.sensor_count,
         )
+    rows = request.branch_count * request.step_count * life.series_count
+    episodes.check(life, session, request.resets, rows)
     if request.first_step != record.next_step:
         raise errors.StepGap(
             f"{session}: got step {request.first_step}, but the session is at {record.next_step}; "
@@ -151,10 +156,21 @@ def side_by_side(record: Record, request: PreviewRequest) -> tuple[Record, StepR
     """
     branches, steps = request.branch_count, request.step_count
     frames = np.frombuffer(request.frames, "<f4").reshape(branches, steps, -1)
-    life = record.life.wider(branches)
-    wide = record._replace(life=life, state=record.state * branches)
+    series_count = record.life.series_count
+    resets = []
+    for index in request.resets:
+        branch, rest = divmod(index, steps * series_count)
+        step, series = divmod(rest, series_count)
+        resets.append((step * branches + branch) * series_count + series)
+    wide = record._replace(
+        life=record.life.wider(branches),
+        state=record.state * branches,
+        origin=record.origin * branches,
+    )
     return wide, request.steps._replace(
-        step_count=steps, frames=frames.transpose(1, 0, 2).tobytes()
+        step_count=steps,
+        frames=frames.transpose(1, 0, 2).tobytes(),
+        resets=tuple(sorted(resets)),
     )
 
 

@@ -56,7 +56,7 @@ class Generation(NamedTuple):
 
     Attributes:
       id: identifies it.
-      end: how it ended: `claimed`, `reset`, `begun` anew.
+      end: how it ended: `claimed`, `reset`, `migrated`, `begun` anew.
     """
 
     id: int
@@ -97,6 +97,7 @@ class Life:
         beginning, which a record does not keep.
       origin_numerics: the numerics digest under which its state was computed, likewise.
       move_request_id: of the call that exported and ended the session.
+      migrate_request_id: of the call that began this generation, if that was a migration.
       unknown: the fields of a newer server, by name.
     """
 
@@ -125,6 +126,7 @@ class Life:
     origin_history: str = ""
     origin_numerics: str = ""
     move_request_id: str = ""
+    migrate_request_id: str = ""
     unknown: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
@@ -140,7 +142,8 @@ class Life:
     @functools.cached_property
     def version(self) -> int:
         """The version of its record: 2 where it has what version 1 would carry along wrongly."""
-        return 2 if self.is_claimed or self.has_origin or self.move_request_id else 1
+        is_second = self.is_claimed or self.has_origin
+        return 2 if is_second or self.move_request_id or self.migrate_request_id else 1
 
     @functools.cached_property
     def frame_size(self) -> int:
@@ -188,6 +191,7 @@ _ADDED_FIELDS: dict[str, Any] = {
     "origin_history": "",
     "origin_numerics": "",
     "move_request_id": "",
+    "migrate_request_id": "",
 }
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tickcell.server import errors, lives
+from tickcell.server import episodes, errors, lives
 from tickcell.server.record import Life, Record, is_finite
 from tickcell.wire import history
 
@@ -39,6 +39,7 @@ class StepRequest(NamedTuple):
       step_count: T.
       frames: `[T, B, F]` float32, little-endian.
       expected_history: the history before the first step; None for whichever it is.
+      resets: the series that begin anew before a frame, each as t x B + b; see `episodes`.
     """
 
     key: Key
@@ -47,6 +48,7 @@ class StepRequest(NamedTuple):
     step_count: int
     frames: bytes
     expected_history: bytes | None = None
+    resets: tuple[int, ...] = ()
 
     @property
     def session(self) -> str:
@@ -77,7 +79,7 @@ def decide(
       SessionRestarted, SessionClaimed: the request means another generation.
       FrameShape: the step count or the number of readings does not fit.
       FrameNotFinite: a reading is NaN or infinite.
-      ArgumentInvalid: the first step is negative.
+      ArgumentInvalid: the first step is negative, or the resets are none of its steps'.
       StepStale: a step has left the window.
       StepGap: steps before the first are missing.
       StepConflict: the steps before are not those that are expected, or a stored step had
@@ -90,6 +92,8 @@ def decide(
     frames = request.frames
     if not (0 < steps <= life.max_step_count and len(frames) == steps * life.frame_size):
         raise _misshapen(life, request)
+    if request.resets:
+        episodes.check(life, request.session, request.resets, steps * life.series_count)
     if not is_finite(frames):
         raise _not_finite(record, request, name_sensor)
     expected = record.next_step
@@ -185,6 +189,11 @@ def _histories(record: Record, request: StepRequest, first: int) -> bytes:
             expected_history=expected.hex(),
             history=before.hex(),
             next_step=record.next_step,
+        )
+    if request.resets:
+        series_count = record.life.series_count
+        return history.chain(
+            before, request.frames, request.step_count, request.resets, series_count
         )
     return history.chain(before, request.frames, request.step_count)
 

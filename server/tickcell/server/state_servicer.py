@@ -25,7 +25,7 @@ _LONG_BYTES = 64 * 1024
 
 
 class StateServicer:
-    """Claims, forks and exports sessions, reads outputs, and tells what a session would answer."""
+    """Claims, forks, exports and migrates sessions, reads outputs, and previews steps."""
 
     def __init__(self, gate: calls.Gate, config: Config, engine: Engine, seal: Seal) -> None:
         self._gate = gate
@@ -39,6 +39,7 @@ class StateServicer:
             "ClaimSession": self._method(pb.ClaimSessionRequest, self._claim),
             "ForkSession": self._method(pb.ForkSessionRequest, self._fork),
             "ExportSession": self._method(pb.ExportSessionRequest, self._export),
+            "MigrateSession": self._method(pb.MigrateSessionRequest, self._migrate),
             "GetOutputs": self._method(pb.GetOutputsRequest, self._get_outputs),
             "PreviewSteps": calls.unary_bytes(self._gate, "PreviewStepsRequest", self._preview),
         }
@@ -81,6 +82,19 @@ class StateServicer:
             session, found, model.cell.interface, self._seal, has_window=request.window
         )
         return pb.ExportSessionResponse(export=exported, store_id=self._engine.store_id)
+
+    async def _migrate(
+        self, caller: Caller, request: pb.MigrateSessionRequest
+    ) -> pb.MigrateSessionResponse:
+        session = messages.session_id(request.session)
+        generation = messages.generation(request)
+        request_id = messages.request_id(request.request_id)
+        burn_in = messages.burn_in(request)
+        caller = meant(caller, request)
+        migrated = await self._engine.migrate(
+            caller, session, generation, request_id, request.model_version, burn_in
+        )
+        return pb.MigrateSessionResponse(session=self._shown(caller.key(session), migrated))
 
     async def _get_outputs(self, caller: Caller, request: pb.GetOutputsRequest) -> bytes:
         session = messages.session_id(request.session)

@@ -165,6 +165,12 @@ class Metrics(Collector):
             _MODEL,
         )
         yield _counter(
+            "tickcell_sessions_migrated_total",
+            "Sessions that came to this version from another one.",
+            [(_name(model), model.migrated) for model in models],
+            _MODEL,
+        )
+        yield _counter(
             "tickcell_sessions_reset_total",
             "Sessions that were started again from the initial state.",
             [(_name(model), model.reset) for model in models],
