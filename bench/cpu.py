@@ -1,8 +1,9 @@
-"""What a tick costs the server in processor time, here and in another checkout, in turns.
+"""What a tick costs the server in processor time, beside an echo or in another checkout.
 
 Two trees that differ in one thing tell what that thing costs, on a shared machine too:
 both serve all the time, and are asked one after the other in blocks of a few tenths of a
-second, so that what slows one down slows the other down as well.
+second, so that what slows one down slows the other down as well. An echo is asked of the
+same server.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import click
 import grpc
 import numpy as np
 
-from bench import caller, machine, serving
+from bench import caller, echo, machine, serving
 from tickcell.model import Bundle
 
 _HERE = pathlib.Path(__file__).resolve().parents[1]
@@ -25,11 +26,12 @@ _WARM_UP = 50
 
 
 class _Load:
-    """So many streams of ticks on one server, one in flight on each."""
+    """So many streams of a method on one server, one message in flight on each."""
 
-    def __init__(self, server: serving.Serving, channel: grpc.aio.Channel) -> None:
+    def __init__(self, server: serving.Serving, channel: grpc.aio.Channel, method: str) -> None:
         self._server = server
         self._channel = channel
+        self._method = method
         self._streams: list[tuple[caller.Session, caller.Stream]] = []
         self._step = 0
 
@@ -37,7 +39,7 @@ class _Load:
         """Opens the streams, and warms them up."""
         for _ in range(stream_count):
             session = await caller.Session.create(self._channel, bundle.golden.frames)
-            self._streams.append((session, caller.Stream(self._channel, caller.TICKS)))
+            self._streams.append((session, caller.Stream(self._channel, self._method)))
         await self.tick_us(_WARM_UP)
 
     async def tick_us(self, count: int) -> float:
@@ -56,21 +58,29 @@ class _Load:
         response = b""
         for step in range(self._step, self._step + count):
             response = await stream.exchange(session.request(step))
-        # A refusal would be followed by refusals.
-        caller.output(response)
+        if self._method == caller.TICKS:
+            # A refusal would be followed by refusals.
+            caller.output(response)
 
 
 async def measure(
-    servers: Sequence[serving.Serving], stream_count: int, blocks: int, count: int
+    sides: Sequence[tuple[serving.Serving, str]], stream_count: int, blocks: int, count: int
 ) -> np.ndarray:
-    """Returns the processor time a tick of each server in each block, `[N, servers]`, in us."""
+    """Returns the processor time a message of each side in each block, `[N, sides]`, in us.
+
+    Args:
+      sides: of each, a server and the method that is asked of it.
+      stream_count: streams of each side.
+      blocks: N.
+      count: messages of a stream in a block.
+    """
     bundle = Bundle.load()
     times = []
     async with contextlib.AsyncExitStack() as stack:
         loads = []
-        for server in servers:
+        for server, method in sides:
             channel = await stack.enter_async_context(grpc.aio.insecure_channel(server.address))
-            loads.append(_Load(server, channel))
+            loads.append(_Load(server, channel, method))
             await loads[-1].open(bundle, stream_count)
         for block in range(blocks):
             # Each goes first as often as the others.
@@ -91,14 +101,20 @@ async def measure(
     default=_HERE,
     help="The other checkout. [default: this one, which shows how exact the ratio is]",
 )
+@click.option("--echo", "is_echo", is_flag=True, help="Beside the echo of this checkout instead.")
 @click.option("--streams", default=32, show_default=True, help="Streams on each server.")
 @click.option("--blocks", default=40, show_default=True, help="Blocks on each server.")
 @click.option("--ticks", default=60, show_default=True, help="Ticks of a stream in a block.")
-def main(beside: pathlib.Path, streams: int, blocks: int, ticks: int) -> None:
+def main(beside: pathlib.Path, is_echo: bool, streams: int, blocks: int, ticks: int) -> None:
     """Measures what a tick costs the server in processor time, beside another checkout."""
     click.echo(f"{machine.describe()}\nload before: {machine.load()}\n")
-    with serving.serving(_HERE) as here, serving.serving(beside.resolve()) as other:
-        times = asyncio.run(measure((here, other), streams, blocks, ticks))
+    with contextlib.ExitStack() as stack:
+        here = stack.enter_context(serving.serving(_HERE))
+        if is_echo:
+            other = (here, echo.METHOD)
+        else:
+            other = (stack.enter_context(serving.serving(beside.resolve())), caller.TICKS)
+        times = asyncio.run(measure(((here, caller.TICKS), other), streams, blocks, ticks))
     ratios = times[:, 0] / times[:, 1]
     low, middle, high = np.percentile(ratios, (25, 50, 75))
     click.echo(f"here    {np.median(times[:, 0]):8.1f} us of the server a tick")

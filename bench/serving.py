@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import pathlib
 import subprocess
@@ -42,12 +41,14 @@ class Serving(NamedTuple):
     pid: int
 
     def cpu_ns(self) -> int:
-        """Returns the processor time that all its threads have used so far."""
+        """Returns the processor time that its threads and its children's have used so far."""
         found = 0
         for path in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
             # A thread that has just ended is none of those that serve.
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 found += int((path / "schedstat").read_text().split()[0])
+                children = (path / "children").read_text().split()
+                found += sum(Serving(self.address, int(child)).cpu_ns() for child in children)
         return found
 
 
@@ -99,8 +100,8 @@ async def _serve(store: str, bundle: str) -> None:
         engine = Engine(config, catalogue, opened, Observer(health))
         server = Server(config, engine, health, [echo.handler()])
         address = await server.start()
-        gc.freeze()
-        sys.stdout.write(address + "\n")
+        process.collect_seldom()
+        sys.stdout.write(f"{address}\n")
         sys.stdout.flush()
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
         await server.stop()

@@ -15,7 +15,7 @@ import click
 import numpy as np
 from deploy.cluster import postgres, programs
 
-from bench import cpu, machine, pairs, serving, throughput
+from bench import caller, cpu, machine, pairs, serving, throughput
 from tickcell.model import Bundle
 from tickcell.server.store.postgres import administration
 from tickcell.server.store.postgres.levels import Level
@@ -92,9 +92,10 @@ def main(pair_count: int, seconds: float, blocks: int) -> None:
         click.echo(f"\n{head:26}{'echoes/s':>10}{'ticks/s':>10}{'ratio':>8}")
         for name, (echoes, ticks) in _together(servers, bundle, seconds).items():
             click.echo(f"{name:26}{echoes:10,.0f}{ticks:10,.0f}{ticks / echoes:8.2f}")
+        sides = [(server, caller.TICKS) for server in servers.values()]
         for count in (1, _STREAMS):
             each = max(1, _TICKS * _STREAMS // count // 4)
-            times = asyncio.run(cpu.measure(list(servers.values()), count, blocks, each))
+            times = asyncio.run(cpu.measure(sides, count, blocks, each))
             ratios = np.median(times / times[:, :1], axis=0)
             head = f"server's CPU, {count} streams"
             click.echo(f"\n{head:26}{'us a tick':>10}{'ratio':>8}")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import click
 import grpc
 
+from bench.serving import Serving
 from tickcell.model import Bundle
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ sequence_batching {{ max_sequence_idle_microseconds: 60000000 oldest {{
 
 
 @contextlib.contextmanager
-def serving(bundle: Bundle) -> Iterator[str]:
-    """Runs Triton with a bundle's cell; yields its address.
+def serving(bundle: Bundle) -> Iterator[Serving]:
+    """Runs Triton with a bundle's cell.
 
     Raises:
       click.ClickException: it cannot be fetched, or does not start.
@@ -66,6 +67,8 @@ def serving(bundle: Bundle) -> Iterator[str]:
             *(str(home / "bin/tritonserver"), "--model-repository", str(repository)),
             *("--backend-directory", str(home / "backends"), "--grpc-port", str(port)),
             *("--grpc-address", "127.0.0.1", "--allow-http", "false", "--allow-metrics", "false"),
+            # With its default it dies under 32 streams.
+            *("--grpc-infer-allocation-pool-size", "1024"),
         ]
         # The stub that runs the model lies beside the backend that looks for it.
         stub = home / "python_backend_stubs" / "{}.{}".format(*sys.version_info)
@@ -74,7 +77,7 @@ def serving(bundle: Bundle) -> Iterator[str]:
             process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:
             _wait(process, f"127.0.0.1:{port}", log)
-            yield f"127.0.0.1:{port}"
+            yield Serving(f"127.0.0.1:{port}", process.pid)
         finally:
             process.terminate()
             process.wait()

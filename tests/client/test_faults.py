@@ -42,7 +42,8 @@ def test_a_step_whose_outcome_is_unknown_is_sent_again(
     fault: Fault,
 ) -> None:
     proxy.faults["StepSession"].append(fault)
-    with sessions.create(proxy.address, deadline_s=0.3) as session:
+    deadline_s = 1.0 if fault.kind == "stall" else 30.0
+    with sessions.create(proxy.address, deadline_s=deadline_s) as session:
         outputs = [session.step(frame) for frame in frames[:5]]
     assert np.stack(outputs).tobytes() == expected[:5].tobytes()
     first, again, *_ = proxy.requests["StepSession"]
@@ -58,7 +59,8 @@ def test_a_step_by_a_stream_whose_outcome_is_unknown_is_sent_again_by_a_call(
     fault: Fault,
 ) -> None:
     proxy.faults["StreamSteps"].append(Fault(fault.kind, after=2, code=fault.code))
-    with sessions.create(proxy.address, deadline_s=0.3) as session:
+    deadline_s = 1.0 if fault.kind == "stall" else 30.0
+    with sessions.create(proxy.address, deadline_s=deadline_s) as session:
         outputs = [session.step(frame) for frame in frames[:6]]
     assert np.stack(outputs).tobytes() == expected[:6].tobytes()
     by_call = [step_of(request) for request in proxy.requests["StepSession"]]
@@ -93,7 +95,8 @@ def test_a_broken_stream_goes_on_from_the_first_unanswered_step(
 ) -> None:
     for after in (0, 3, 20):
         proxy.faults["StreamSteps"].append(Fault(fault.kind, after, fault.code))
-    with sessions.create(proxy.address, deadline_s=0.3) as session:
+    deadline_s = 1.0 if fault.kind == "stall" else 30.0
+    with sessions.create(proxy.address, deadline_s=deadline_s) as session:
         outputs = np.stack(list(session.stream(frames, max_chunk=2)))
     assert outputs.tobytes() == expected.tobytes()
     assert proxy.calls["StreamSteps"] == 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +43,8 @@ class TestOpen:
     ) -> None:
         with sessions.open(server.address, "arm-2", series_count=2) as session:
             before = session.info
-            for wanted in ({"series_count": 3}, {"window": 5}):
+            others: list[dict[str, Any]] = [{"series_count": 3}, {"window": 5}]
+            for wanted in others:
                 with pytest.raises(errors.UsageError, match="lives already and has"):
                     sessions.open(server.address, "arm-2", **wanted)
             session.touch()

@@ -201,7 +201,8 @@ class _Run:
         )
 
     async def _attack(self, channels: list[Any], bystanders: list[witnesses.Witness]) -> None:
-        stepping = asyncio.create_task(witnesses.keep_stepping(bystanders))
+        over = asyncio.Event()
+        stepping = asyncio.create_task(witnesses.keep_stepping(bystanders, over))
         telling = asyncio.create_task(self._keep_telling())
         lanes = [
             asyncio.create_task(self._lane(channel))
@@ -210,7 +211,8 @@ class _Run:
         ending: list[asyncio.Future[Any]] = [stepping, asyncio.gather(*lanes)]
         done, _ = await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
         self._after_bytes = self._resident()
-        for task in (telling, stepping, *lanes):
+        over.set()
+        for task in (telling, *lanes):
             task.cancel()
         await asyncio.gather(telling, stepping, *lanes, return_exceptions=True)
         for ended in done:

@@ -203,13 +203,15 @@ async def begun(
     return witnesses
 
 
-async def keep_stepping(witnesses: Sequence[Witness]) -> None:
-    """Advances all of them, again and again.
+async def keep_stepping(witnesses: Sequence[Witness], over: asyncio.Event) -> None:
+    """Advances all of them, again and again, until it is over.
+
+    It is not to be cancelled: of a step that is broken off, nobody knows whether it was applied.
 
     Raises:
       Moved: the outputs of one are not the plain loop's.
     """
-    while True:
+    while not over.is_set():
         for witness in witnesses:
             await witness.step()
         await asyncio.sleep(_PERIOD_S)

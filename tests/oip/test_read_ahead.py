@@ -34,6 +34,7 @@ from tickcell.server.calls import Gate
 from tickcell.server.config import Config
 from tickcell.server.observer import Observer
 from tickcell.server.oip import asked
+from tickcell.server.oip.forms import Form, Said
 from tickcell.server.oip.infer_servicer import InferServicer
 from tickcell.server.oip.read_ahead import MOST_BYTES, MOST_REQUESTS, Read, ReadAhead
 from tickcell.server.oip.statistics import Statistics
@@ -46,9 +47,9 @@ STEPS = 20
 def read_of(index: int, sequence: int | None) -> Read:
     """Returns a request, which its size tells from others."""
     if sequence is None:
-        return Read(index, 0, 0, None, None, None)
+        return Read(index, 0, 0, "", None, None)
     message = request(sequence)
-    return Read(index, 0, 0, message, asked.read(message), None)
+    return Read(index, 0, 0, "", Said(Form(asked.read(message), message), ()), None)
 
 
 @given(st.lists(st.one_of(st.none(), st.integers(1, 4)), min_size=1, max_size=30))

@@ -83,6 +83,17 @@ class TestTogether:
         assert_counted(overlap, 1, [2.0, 3.0, 4.0, 5.0])
         assert_counted(new, 0, [6.0, 7.0, 8.0])
 
+    def test_new_step_behind_stored_ones_shares_a_call_with_ticks(self) -> None:
+        world = World()
+        world.create_all("a", "b")
+        world.run(world.request("a", 0, [1.0, 2.0]))
+        world.cell.row_counts.clear()
+        behind, tick = world.request("a", 0, [1.0, 2.0, 3.0]), world.request("b", 0, [6.0])
+        world.run(behind, tick)
+        assert world.cell.row_counts == [2]
+        assert_counted(behind, 0, [1.0, 2.0, 3.0])
+        assert_counted(tick, 0, [6.0])
+
     def test_two_models_in_one_round_step_their_own_sessions(self) -> None:
         wide = served(CountingCell(3), "wide")
         world = World(wide)

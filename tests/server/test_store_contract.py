@@ -110,6 +110,20 @@ def test_loser_of_a_batch_leaves_the_others_alone(store: EmbeddedStore) -> None:
     assert store.load([A, B, C]) == [b"2", b"1", b"2"]
 
 
+def test_losers_among_steps_leave_the_others_alone(store: EmbeddedStore) -> None:
+    store.commit([Change(A, None, b"1"), Change(B, None, b"1")])
+    assert store.commit([Change(A, b"1", b"2"), Change(B, b"1", b"2")]) == [Applied(), Applied()]
+    changes = [
+        Change(C, b"1", b"2"),
+        Change(A, b"2", b"3"),
+        # It was applied already.
+        Change(B, b"1", b"2"),
+    ]
+    assert store.commit(changes) == [Lost(None), Applied(), Applied()]
+    assert store.commit([Change(A, b"3", b"4"), Change(B, b"0", b"4")]) == [Applied(), Lost(b"2")]
+    assert store.load([A, B, C]) == [b"4", b"2", None]
+
+
 def test_removed_record_is_gone(store: EmbeddedStore) -> None:
     store.commit([Change(A, None, b"1")])
     assert store.commit([Change(A, b"1", None)]) == [Applied()]

@@ -1,8 +1,4 @@
-"""A session as its caller has it, and every operation that moves it: no I/O.
-
-The session's place in the sequence is `next_step`: the first step whose output
-the caller does not have. It moves when the caller gets an output, and by nothing
-else; whatever goes wrong in between, doing the same step again is right.
+"""A session as its caller has it, and every operation of its life: no I/O.
 
 `Session` does the operations with threads, `AsyncSession` with asyncio (see `needs`).
 """
@@ -12,19 +8,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tickcell.client import arguments, dropout, errors, state_calls, unary_calls
 from tickcell.client.backoff import BACKLOG_S
-from tickcell.client.frames import Encoder, Frames
-from tickcell.client.life import Chunk, Life, Place
+from tickcell.client.frames import Encoder
 from tickcell.client.pipeline_core import Cargo
-from tickcell.client.recall import Recall
-from tickcell.client.shapes import Shapes
+from tickcell.client.stepping import Stepping
 from tickcell.client.turns import Turns
-from tickcell.client.unanswered import Unanswered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,48 +25,16 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from tickcell.client.drawing import Drawing
-    from tickcell.client.flight import Flight
     from tickcell.client.kept_frames import KeptFrames
     from tickcell.client.needs import Operation
+    from tickcell.client.pipeline_core import PipelineCore
     from tickcell.client.resources import Model, SessionInfo
     from tickcell.client.route import Route
 
-# Rows (steps times series) in one request. More gain nothing.
-_CHUNK_ROWS = 1024
 # Of a session that burns in, which lives no longer than that where its caller dies.
 _BURN_IN_TTL_S = 600.0
 
 _log = logging.getLogger("tickcell.client")
-
-
-class OpenStream(Protocol):
-    """What a stream's driver shows while the session's steps go by it alone."""
-
-    @property
-    def flight(self) -> Flight:
-        """The frames and outputs."""
-
-    @property
-    def in_flight(self) -> int:
-        """The number of steps sent and not answered."""
-
-    @property
-    def frames(self) -> list[bytes]:
-        """The frames of the steps whose outputs the caller does not have."""
-
-    @property
-    def end(self) -> int:
-        """The step of the next frame that is pushed."""
-
-    def leave(self) -> list[bytes]:
-        """Returns those frames, and lets all before them be recalled."""
-
-
-class Sender(Protocol):
-    """How requests go out."""
-
-    def exchange(self, life: Life, chunk: Chunk) -> Operation[tuple[bytes, bytes]]:
-        """Sends steps until they are answered; returns the outputs, and the history after them."""
 
 
 class Bounds(NamedTuple):
@@ -90,19 +51,11 @@ class Bounds(NamedTuple):
     retry_for_s: float | None
 
 
-class SessionCore:
-    """Where a session stands, and by which rules it goes on.
+class SessionCore(Stepping):
+    """A session, by whose rules it begins, steps, streams, begins anew and ends.
 
     Attributes:
       route: the way to its servers.
-      info: the session as the server described it last.
-      life: what every request says; another one after a reset.
-      shapes: of its frames and outputs.
-      frames: takes the caller's.
-      place: where the caller is, unless a stream is open.
-      recall: the steps before, for a store that is put back.
-      turns: the stream of its single steps.
-      unanswered: what streams took and the caller has no output for.
       stream: the one by which the steps go alone; None if none is open.
       is_closed: whether its caller has left it.
     """
@@ -122,20 +75,11 @@ class SessionCore:
           on_dropout: what to do with readings that dropped out.
           clock: gives a time in seconds that never jumps.
         """
+        super().__init__(Turns(route, clock), info, on_dropout, clock)
         self.route = route
-        self._clock = clock
         self.is_closed = False
-        self._is_stepping = False
-        self.stream: OpenStream | None = None
-        self.turns = Turns(route, clock)
-        self.unanswered = Unanswered(info.id)
+        self.stream: PipelineCore | None = None
         self._model: Model | None = None
-        # Of the lives before, and of this one.
-        self._rollback_count = 0
-        self.recall = Recall(info.id, info.next_step, info.window_step_count)
-        self.place: Place
-        self._begin(info)
-        self.frames = Frames(self.shapes, on_dropout)
 
     @classmethod
     def opened(
@@ -158,22 +102,6 @@ class SessionCore:
             yield from core.get_model()
         return core
 
-    @property
-    def id(self) -> str:
-        """The session's id."""
-        return self.info.id
-
-    @property
-    def max_chunk(self) -> int:
-        """The most steps in one request that is not a stream's."""
-        rows = max(1, _CHUNK_ROWS // self.info.series_count)
-        return min(rows, self.life.window, self.info.max_step_count)
-
-    @property
-    def rollback_count(self) -> int:
-        """How often the store was found put back."""
-        return self._rollback_count + self.recall.rollback_count
-
     def get_model(self) -> Operation[Model]:
         """Gets the model that advances the session, once.
 
@@ -186,66 +114,6 @@ class SessionCore:
             self.frames.learn(model)
             self._model = model
         return self._model
-
-    def step(
-        self,
-        frame: ArrayLike,
-        sender: Sender | None = None,
-        *,
-        resets: ArrayLike | None = None,
-    ) -> Operation[NDArray[np.float32]]:
-        """Advances the session by one frame; as `Session.step`.
-
-        Args:
-          frame: as for `Session.step`.
-          sender: how its request goes out; None for the session's own turns.
-          resets: as for `Session.step`.
-        """
-        readings = self.frames.readings(frame, time_axes=0)
-        begins = None if resets is None else self._begins(resets, 1)
-        if self._is_stepping:
-            raise self._not_alone()
-        try:
-            self._is_stepping = True
-            outputs = yield from self._send(readings[np.newaxis], sender or self.turns, begins)
-        finally:
-            self._is_stepping = False
-        return self.shapes.outputs_of(readings, outputs)
-
-    def steps(
-        self,
-        frames: ArrayLike,
-        out: NDArray[np.float32] | None,
-        resets: ArrayLike | None = None,
-    ) -> Operation[NDArray[np.float32]]:
-        """Advances the session by any number of frames, a chunk at a time; as `Session.steps`."""
-        readings = self.frames.readings(frames, time_axes=1)
-        shape = self.shapes.output_shape(readings)
-        if out is None:
-            out = np.empty(shape, np.float32)
-        elif out.shape != shape or out.dtype != np.float32:
-            raise errors.UsageError(
-                f"out: got {out.dtype} {list(out.shape)}, expected float32 {list(shape)}."
-            )
-        begins = None if resets is None else self._begins(resets, len(readings))
-        size = self.max_chunk
-        start = 0
-        if self._is_stepping:
-            raise self._not_alone()
-        try:
-            self._is_stepping = True
-            while start < len(readings):
-                before = self.place.step
-                sent = readings[start : start + size]
-                own = None if begins is None else begins[start : start + size]
-                outputs = yield from self._send(sent, self.turns, own)
-                # Up to a frame that cannot be mended, which is raised once it is the first.
-                end = start + self.place.step - before
-                out[start:end] = self.shapes.outputs_of(sent[: end - start], outputs)
-                start = end
-        finally:
-            self._is_stepping = False
-        return out
 
     def preview(
         self, frames: ArrayLike, resets: ArrayLike | None
@@ -340,19 +208,8 @@ class SessionCore:
             raise
         if burning is not None:
             yield from burning.delete()
-        self._begin(info, (*before.ended, before.generation))
+        self.begin(info, (*before.ended, before.generation))
         self._model = None
-
-    def rewind(self, step: int) -> None:
-        """Goes back to an earlier step; as `Session.rewind`."""
-        at = arguments.count("step", step, lowest=0, highest=self.place.step)
-        self.go_back(Place(at, None))
-
-    def go_back(self, place: Place) -> None:
-        """Goes back to a place where the session was, if it is further by now."""
-        if place.step < self.place.step:
-            self.place = place
-            self.recall.rewind(place.step)
 
     def touch(self) -> Operation[None]:
         """Renews the session's time to live."""
@@ -367,7 +224,7 @@ class SessionCore:
         ended = self.life
         with self._explained():
             info = yield from unary_calls.reset_session(self.route, self.id, ended.generation)
-        self._begin(info, (*ended.ended, ended.generation))
+        self.begin(info, (*ended.ended, ended.generation))
         self.unanswered.restart()
 
     def delete(self) -> Operation[None]:
@@ -444,7 +301,7 @@ class SessionCore:
             self.life, self.place, frames, bounds.max_chunk, bounds.max_waiting, self.recall
         )
 
-    def end_stream(self, stream: OpenStream) -> None:
+    def end_stream(self, stream: PipelineCore) -> None:
         """Takes that a stream ends; the session stands where its caller is.
 
         Once more after a Ctrl-C in the middle, it ends what is left to be ended.
@@ -467,22 +324,6 @@ class SessionCore:
         """The step of the next frame that is taken."""
         return self.place.step if self.stream is None else self.stream.end
 
-    def _not_alone(self) -> errors.UsageError:
-        return errors.UsageError(
-            f"{self.id}: a step is under way; a session is for one task or thread at a time."
-        )
-
-    def _begin(self, info: SessionInfo, ended: tuple[int, ...] = ()) -> None:
-        """Takes over a life of the session, after those that were ended here."""
-        self.info = info
-        self.shapes = Shapes(info)
-        size = self.shapes.output_size
-        window = info.window_step_count
-        self.life: Life = Life(info.id, info.generation, window, size, ended)
-        self.place = Place(info.next_step, info.history)
-        self._rollback_count += self.recall.rollback_count
-        self.recall = Recall(info.id, info.next_step, window)
-
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
         """Raises what a refusal means to whoever was answered in this life before."""
@@ -493,70 +334,3 @@ class SessionCore:
             if explained is error:
                 raise
             raise explained from error
-
-    def _begins(self, resets: ArrayLike, steps: int) -> NDArray[np.bool_]:
-        """Returns which series begin anew before which step, `[T, B]`.
-
-        Raises:
-          UsageError: there are more or fewer than series and steps.
-        """
-        begins = np.asarray(resets, bool)
-        series = self.info.series_count
-        if begins.size != steps * series:
-            raise errors.UsageError(
-                f"resets: got {list(begins.shape)}, expected one for each of {steps} steps and "
-                f"{series} series."
-            )
-        return begins.reshape(steps, series)
-
-    def _send(
-        self,
-        readings: NDArray[np.float32],
-        sender: Sender,
-        begins: NDArray[np.bool_] | None = None,
-    ) -> Operation[bytes]:
-        """Sends frames, or the first of them up to one that cannot be mended.
-
-        Returns:
-          The outputs of those that were sent, which `place` is behind now.
-        """
-        mended = None
-        if self.frames.mends:
-            mended = self.frames.mended(readings, self.place.step)
-            readings = np.stack(mended.frames)
-        frames = readings.tobytes()
-        if begins is None:
-            chunk = Chunk.of(self.place, len(readings), frames)
-        else:
-            resets = tuple(np.flatnonzero(begins[: len(readings)]).tolist())
-            chunk = Chunk.of(self.place, len(readings), frames, resets, self.info.series_count)
-        try:
-            outputs, last_history = yield from self._answer_to(chunk, sender)
-        except errors.RefusedError as error:
-            explained = self.life.explained(error)
-            if explained is not error:
-                raise explained from error
-            raise
-        self.recall.add_all(chunk, outputs, self._clock())
-        self.place = Place(chunk.first_step + chunk.step_count, last_history)
-        if self.unanswered.has_frames:
-            size = len(frames) // chunk.step_count
-            for start in range(0, len(frames), size):
-                self.unanswered.answer(frames[start : start + size])
-        if mended is not None:
-            self.frames.note(mended)
-        return outputs
-
-    def _answer_to(self, chunk: Chunk, sender: Sender) -> Operation[tuple[bytes, bytes]]:
-        """Sends steps until the store has all up to them; returns their answer."""
-        recall, sent = self.recall, chunk
-        while True:
-            try:
-                while recall.answered < chunk.first_step:
-                    sent = recall.chunk(recall.answered, self.max_chunk)
-                    outputs, _ = yield from sender.exchange(self.life, sent)
-                    recall.answer(sent, outputs, self._clock())
-                sent = chunk
-                return (yield from sender.exchange(self.life, sent))
-            except errors.StepGapError as gap:
-                recall.roll_back(gap, sent.first_step)

@@ -104,7 +104,8 @@ class StepStream:
         """Ends it with the interpreter, while its threads run still."""
         if self._owner.may_close():
             self._end()
-            self._reader.join()
+            if self._reader.ident is not None:
+                self._reader.join()
 
     def _end(self) -> None:
         with self._lock:

@@ -94,39 +94,43 @@ class Turns:
         now = self._clock()
         is_brisk = now - self._asked_at < IDLE_S
         self._asked_at = now
-        stream = self._stream
-        if stream is not None and (
-            self._may_owe or not is_brisk or stream.is_over or stream.connection.is_closed
-        ):
-            self.drop()
-            stream = None
-        if stream is None and is_brisk and now >= self._full_until:
-            connection = self._route.connection()
-            # How long connecting takes is for unary calls to see.
-            if connection.has_answered:
-                stream = self._stream = yield OpenTurns(connection, life.session)
+        stream = self._usable(is_brisk=is_brisk)
         failed = None
-        if stream is not None:
-            self._may_owe = True
-            try:
+        try:
+            if stream is None and is_brisk and now >= self._full_until:
+                connection = self._route.connection()
+                # How long connecting takes is for unary calls to see.
+                if connection.has_answered:
+                    stream = self._stream = yield OpenTurns(connection, life.session)
+            if stream is not None:
+                self._may_owe = True
                 reply = yield Exchange(stream, life.request(wire.StreamStepsRequest, chunk))
                 if not reply.HasField("error"):
                     outputs = life.outputs(reply, chunk)
                     self._may_owe = False
                     return outputs, reply.history
-            except errors.ReplyError:
-                self.drop()
-                raise
-            except errors.TickcellError as failure:
-                self.drop()
-                failed = self._failed(stream, failure, now)
-            except BaseException:
-                self.drop()
-                raise
-            else:
                 self._may_owe = False
                 failed = Failed(stream.connection, grpc_errors.from_reply(reply))
+        except errors.ReplyError:
+            self.drop()
+            raise
+        except errors.TickcellError as failure:
+            self.drop()
+            failed = self._failed(stream, failure, now)
+        except BaseException:
+            self.drop()
+            raise
         return (yield from unary_calls.step_session(self._route, life, chunk, failed))
+
+    def _usable(self, *, is_brisk: bool) -> TurnStream | None:
+        """Returns the stream that was opened before, if a request may go by it."""
+        stream = self._stream
+        if stream is not None and (
+            self._may_owe or not is_brisk or stream.is_over or stream.connection.is_closed
+        ):
+            self.drop()
+            return None
+        return stream
 
     def drop(self) -> None:
         """Ends the stream, if there is one."""
@@ -135,10 +139,10 @@ class Turns:
             stream.drop()
 
     def _failed(
-        self, stream: TurnStream, failure: errors.TickcellError, now: float
+        self, stream: TurnStream | None, failure: errors.TickcellError, now: float
     ) -> Failed | None:
         """Returns what counts of a stream's end: nothing, but for a reply that was overdue."""
         if isinstance(failure, errors.StreamsFullError):
             self._full_until = now + FULL_S
         is_overdue = isinstance(failure, errors.CallError) and failure.code == "DEADLINE_EXCEEDED"
-        return Failed(stream.connection, failure) if is_overdue else None
+        return Failed(stream.connection, failure) if stream is not None and is_overdue else None

@@ -120,13 +120,18 @@ def compute(begun: Sequence[Begun]) -> Computing:
             return [(yield from _compute_episodes(item))]
         alone = _one_series if item.record.life.series_count == 1 else _several_series
         return [(yield from alone(item))]
-    results: dict[Key, Result] = {}
     by_model: dict[str, list[Begun]] = {}
+    beginning: list[Begun] = []
     for item in begun:
         if item.request.resets:
-            results[item.key] = yield from _compute_episodes(item)
+            beginning.append(item)
         else:
             by_model.setdefault(item.model.fingerprint, []).append(item)
+    if len(by_model) == 1 and not beginning:
+        return (yield from _compute_together(begun))
+    results: dict[Key, Result] = {}
+    for item in beginning:
+        results[item.key] = yield from _compute_episodes(item)
     for group in by_model.values():
         found = yield from _compute_together(group)
         results.update(zip([item.key for item in group], found, strict=True))
@@ -186,7 +191,7 @@ def _several_series(begun: Begun) -> Generator[Call | Stretch, bytes, Result]:
     outputs = np.empty((len(frames), series_count, output_count), _F4)
     for frame, output in zip(frames, outputs, strict=True):
         rows[:, :sensor_count] = frame
-        stepped = yield from _call(begun.model, rows.data.cast("B"))
+        stepped = yield from _call(begun.model, rows.data.cast("B"), 4 * rows.shape[1])
         if not is_finite(stepped):
             return Result(b"", begun.record.state, is_finite=False)
         table = np.frombuffer(stepped, _F4).reshape(series_count, -1)
@@ -195,10 +200,36 @@ def _several_series(begun: Begun) -> Generator[Call | Stretch, bytes, Result]:
     return Result(outputs.tobytes(), rows[:, sensor_count:].tobytes(), is_finite=True)
 
 
+def _tick_together(group: Sequence[Begun]) -> Computing:
+    """Steps sessions of one model and one series, each by one step: the most of all that is done.
+
+    A request's new frame is its last.
+    """
+    model, life = group[0].model, group[0].record.life
+    size, output_size = life.frame_size, life.output_size
+    parts: list[bytes] = []
+    for item in group:
+        parts += (item.request.frames[-size:], item.record.state)
+    rows = b"".join(parts)
+    stepped = yield from _call(model, rows, len(rows) // len(group))
+    are_all_finite = is_finite(stepped)
+    row_size = len(stepped) // len(group)
+    results = []
+    for start in range(0, len(stepped), row_size):
+        row = stepped[start : start + row_size]
+        results.append(
+            Result(row[:output_size], row[output_size:], are_all_finite or is_finite(row))
+        )
+    return results
+
+
 def _compute_together(group: Sequence[Begun]) -> Computing:
     """Steps sessions of one model in lockstep, each as long as it has frames."""
+    if _are_ticks(group):
+        return (yield from _tick_together(group))
     model = group[0].model
     interface = model.cell.interface
+    row_in_size = 4 * (interface.sensor_count + interface.state_size)
     row_size = 4 * (interface.output_count + interface.state_size)
     states = [item.record.state for item in group]
     outputs: list[list[bytes]] = [[] for _ in group]
@@ -206,7 +237,7 @@ def _compute_together(group: Sequence[Begun]) -> Computing:
     for step in range(max(item.new_count for item in group)):
         stepping = [at for at, item in enumerate(group) if step < item.new_count]
         rows = b"".join([_rows(group[at], step, states[at]) for at in stepping])
-        stepped = yield from _call(model, rows)
+        stepped = yield from _call(model, rows, row_in_size)
         are_all_finite = is_finite(stepped)
         start = 0
         for at in stepping:
@@ -222,10 +253,19 @@ def _compute_together(group: Sequence[Begun]) -> Computing:
     return [Result(*parts) for parts in zip(joined, states, are_finite, strict=True)]
 
 
-def _call(model: ServedModel, rows: bytes | memoryview) -> Generator[Call, bytes, bytes]:
-    """Steps rows, in several calls if one would be longer than a slice."""
-    interface = model.cell.interface
-    size = 4 * (interface.sensor_count + interface.state_size) * model.pace.slice_rows
+def _are_ticks(group: Sequence[Begun]) -> bool:
+    """Says whether each request has one new step, of one series."""
+    for item in group:
+        if item.request.step_count - item.stored != 1 or item.record.life.series_count != 1:
+            return False
+    return True
+
+
+def _call(
+    model: ServedModel, rows: bytes | memoryview, row_size: int
+) -> Generator[Call, bytes, bytes]:
+    """Steps rows of so many bytes, in several calls if one would be longer than a slice."""
+    size = row_size * model.pace.slice_rows
     if len(rows) <= size:
         return (yield Call(model, rows))
     parts = []

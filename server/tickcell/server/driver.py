@@ -248,12 +248,13 @@ class Driver:
         size = 0
         while self._arrived and len(entries) < _ROUND_REQUESTS and size < _ROUND_BYTES:
             entry = self._arrived.popleft()
+            own_size = entry.request.size
             if entry.is_left and not entry.has_begun:
                 self._remove(entry.request.key)
-            elif entry.request.size > _ROUND_BYTES:
+            elif own_size > _ROUND_BYTES:
                 self._long.append(_Job(self._round([entry], is_whole=True), [entry]))
             else:
-                size += entry.request.size
+                size += own_size
                 entries.append(entry)
         return entries
 
@@ -380,13 +381,14 @@ class Driver:
 
     def _answer_all(self, answers: Sequence[tuple[Key, Answer]]) -> None:
         now_ns = time.perf_counter_ns()
+        stepped = []
         for key, answer in answers:
             entry = self._remove(key)
             entry.settle(answer)
             if isinstance(answer, Stepped):
-                request: Any = entry.request
-                taken_ns = now_ns - entry.enter_ns
-                self._untold.append((self._observer.stepped, request, answer, taken_ns))
+                stepped.append((entry, answer))
+        if stepped:
+            self._untold.append((self._observer.stepped, stepped, now_ns))
 
     def _remove(self, key: Key) -> Entry:
         entry, following = self._entries.remove(key)

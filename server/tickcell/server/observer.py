@@ -10,7 +10,7 @@ call costs it as much as all that is done there.
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tickcell.server import errors, record
 from tickcell.server.computing import Begun
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from tickcell.server.monitoring.spans import Spans
     from tickcell.server.record import Life
     from tickcell.server.rounds import Answers, Computed, Request, Stepped
-    from tickcell.server.rules import StepRequest
     from tickcell.server.store.contract import Key, Pin
 
 # 20 us to 1 s, 1-2-5 in each decade: a tick at 50 Hz may take 20 ms, and should take one.
@@ -163,18 +162,25 @@ class Observer:
         if self.spans is not None:
             self.spans.refuse_one(error)
 
-    def stepped(self, request: StepRequest, answer: Stepped, taken_ns: int) -> None:
-        """Hears that a step request was answered."""
-        life, _, _, _, stored = answer
-        counts = self._by_fingerprint.get(life.fingerprint) or self._of_life(life)
-        step_count = request.step_count
-        counts.applied += step_count - stored
-        if stored:
-            counts.repeated += stored
-        if step_count == 1:
-            tick = counts.tick
-            tick.counts[bisect_left(TIME_BOUNDS_NS, taken_ns)] += 1
-            tick.total += taken_ns
+    def stepped(self, stepped: Sequence[tuple[Entry, Stepped]], now_ns: int) -> None:
+        """Hears that step requests were answered.
+
+        Args:
+          stepped: the requests' entries and answers.
+          now_ns: when, by the entries' clock.
+        """
+        for entry, (life, _, _, _, stored) in stepped:
+            counts = self._by_fingerprint.get(life.fingerprint) or self._of_life(life)
+            request: Any = entry.request
+            step_count = request.step_count
+            counts.applied += step_count - stored
+            if stored:
+                counts.repeated += stored
+            if step_count == 1:
+                taken_ns = now_ns - entry.enter_ns
+                tick = counts.tick
+                tick.counts[bisect_left(TIME_BOUNDS_NS, taken_ns)] += 1
+                tick.total += taken_ns
 
     # Of rounds.
 

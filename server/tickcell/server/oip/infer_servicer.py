@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import logging
 import time
@@ -12,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from tickcell.server import calls, errors
-from tickcell.server.oip import asked as asked_module
-from tickcell.server.oip import refusals
+from tickcell.server.oip import asked, refusals
+from tickcell.server.oip.forms import Form, Forms, Said
 from tickcell.server.oip.protocol import pb
 from tickcell.server.oip.read_ahead import Read, ReadAhead
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Callable, Coroutine
 
     from google.rpc import status_pb2
 
     from tickcell.server.caller import Caller
     from tickcell.server.engine import Engine
-    from tickcell.server.oip.asked import Asked
     from tickcell.server.oip.identity import Sequence
     from tickcell.server.oip.sequences import Sequences
     from tickcell.server.oip.statistics import Statistics
@@ -80,6 +79,7 @@ class InferServicer:
         self._sequences = sequences
         self._statistics = statistics
         self._streams = streams
+        self._forms = Forms()
 
     def methods(self) -> dict[str, calls.Handler]:
         """Returns the methods' handlers by name."""
@@ -119,13 +119,12 @@ class InferServicer:
         """
         context = stream.context
         ends_refused = (_ERROR_HEADER, "true") in [*(context.invocation_metadata() or ())]
+        answer: _Answer = functools.partial(
+            self._answer_in_stream, stream.caller, ends_refused=ends_refused
+        )
         spans = self._engine.observer.spans
-        traced = contextlib.nullcontext if spans is None else spans.apart(context)
-
-        async def answer(read: Read) -> bytes:
-            with traced():
-                return await self._answer_in_stream(stream.caller, read, ends_refused=ends_refused)
-
+        if spans is not None:
+            answer = _traced(answer, spans.apart(context))
         ahead = ReadAhead()
         answering = asyncio.create_task(self._answer_ahead(stream, ahead, answer))
         try:
@@ -153,9 +152,10 @@ class InferServicer:
         """
         last: Sequence | None = None
         while stream.end is None:
-            await ahead.room()
-            if stream.end is not None:
-                return
+            if len(ahead):
+                await ahead.room()
+                if stream.end is not None:
+                    return
             stream.is_idle = True
             try:
                 encoded: Any = await stream.context.read()
@@ -222,18 +222,25 @@ class InferServicer:
     async def _read(self, encoded: bytes) -> Read:
         """Reads a request; what is wrong with it is told when it is answered."""
         start_ns = time.perf_counter_ns()
-        message: Any = None
-        asked: Asked | None = None
+        found = self._forms.find(encoded)
+        if found is not None:
+            return Read(len(encoded), start_ns, time.perf_counter_ns(), *found, None)
+        request_id = ""
+        said: Said | None = None
         error: errors.TickcellError | None = None
         try:
             message = await self._parse(encoded)
-            asked = asked_module.read(message)
+            request_id, raw = message.id, tuple(message.raw_input_contents)
+            message.ClearField("id")
+            message.ClearField("raw_input_contents")
+            said = Said(Form(asked.read(message), message), raw)
+            self._forms.remember(encoded, said)
         except errors.TickcellError as refusal:
             error = refusal
         except Exception:  # noqa: BLE001 - the edge: logged here, answered in its place.
             _log.exception("a ModelInferRequest could not be read")
             error = errors.internal("ModelInferRequest")
-        return Read(len(encoded), start_ns, time.perf_counter_ns(), message, asked, error)
+        return Read(len(encoded), start_ns, time.perf_counter_ns(), request_id, said, error)
 
     async def _answer(self, caller: Caller, read: Read, response: Any, *, is_stream: bool) -> None:
         """Answers one request.
@@ -248,18 +255,18 @@ class InferServicer:
           _Refused: it was refused.
         """
         begin_ns = time.perf_counter_ns()
-        asked = read.asked
+        said = read.said
         try:
-            if asked is None:
+            if said is None:
                 assert read.error is not None
                 raise read.error
-            inferred = await self._sequences.infer(caller, asked, read.message)
+            inferred = await self._sequences.infer(caller, said)
             done_ns = time.perf_counter_ns()
             inferred.version.layout.fill(
                 response, inferred.stepped.outputs, inferred.frames, inferred.ports
             )
             response.id = read.id
-            if is_stream and asked.wants_final:
+            if is_stream and said.form.asked.wants_final:
                 response.parameters["triton_final_response"].bool_param = True
             self._statistics.count_success(inferred, read, begin_ns, done_ns)
         except errors.TickcellError as error:
@@ -269,12 +276,25 @@ class InferServicer:
             raise self._refused(errors.internal("ModelInferRequest"), caller, read) from error
 
     def _refused(self, error: errors.TickcellError, caller: Caller, read: Read) -> _Refused:
-        version = None if read.asked is None else self._sequences.version_of(caller, read.asked)
+        known = read.asked
+        version = None if known is None else self._sequences.version_of(caller, known)
         if version is not None:
             self._statistics.count_failure(version.place, read.start_ns)
-        return _Refused(error, read.id, refusals.status(error, read.id, caller, read.asked))
+        return _Refused(error, read.id, refusals.status(error, read.id, caller, known))
 
     async def _parse(self, encoded: bytes) -> Any:
         """Parses a request, a long one in a slice of its own."""
         parse = functools.partial(calls.parse, pb.ModelInferRequest, encoded)
         return parse() if len(encoded) <= _LONG_BYTES else await self._engine.in_slice(parse)
+
+
+def _traced(
+    answer: _Answer, begin: Callable[[], contextlib.AbstractContextManager[None]]
+) -> _Answer:
+    """Returns what answers requests, each in a span of its own."""
+
+    async def traced(read: Read) -> bytes:
+        with begin():
+            return await answer(read)
+
+    return traced

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import collections
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from tickcell.server import errors
     from tickcell.server.oip.asked import Asked
+    from tickcell.server.oip.forms import Said
     from tickcell.server.oip.identity import Sequence
 
 # With so much in hand, nothing more is read: the rest waits in the transport.
@@ -28,27 +29,27 @@ class Read(NamedTuple):
       size: its bytes.
       start_ns: when it had come, by `time.perf_counter_ns`.
       parsed_ns: when it had been parsed, by the same clock.
-      message: it; None if it is none.
-      asked: what it asks for; None if that could not be told.
+      id: its id; "" for none.
+      said: what it says beside that; None if it could not be told.
       error: why it could not.
     """
 
     size: int
     start_ns: int
     parsed_ns: int
-    message: Any
-    asked: Asked | None
+    id: str
+    said: Said | None
     error: errors.TickcellError | None
 
     @property
-    def id(self) -> str:
-        """Its id; "" for none."""
-        return "" if self.message is None else self.message.id
+    def asked(self) -> Asked | None:
+        """What it asks for, as far as that is known."""
+        return None if self.said is None else self.said.form.asked
 
     @property
     def sequence(self) -> Sequence | None:
         """The sequence that it is of, as far as that is known."""
-        return None if self.asked is None else self.asked.sequence
+        return None if self.said is None else self.said.form.asked.sequence
 
 
 class ReadAhead:

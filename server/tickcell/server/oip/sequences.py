@@ -13,7 +13,7 @@ import collections
 import contextlib
 import time
 import uuid
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tickcell.server import errors, lives, rules
 from tickcell.server.life_requests import Creation, draw_generation
@@ -25,11 +25,13 @@ if TYPE_CHECKING:
     from tickcell.server.caller import Caller
     from tickcell.server.engine import Engine
     from tickcell.server.oip.asked import Asked
+    from tickcell.server.oip.forms import Said
     from tickcell.server.oip.identity import Sequence
     from tickcell.server.oip.naming import Port
     from tickcell.server.oip.repository import Repository, Version
     from tickcell.server.oip.tensors import Frames
     from tickcell.server.record import Record
+    from tickcell.server.store.contract import Key
 
 # About 4 MB of them.
 _MOST_KNOWN = 16_384
@@ -60,7 +62,7 @@ class Inferred(NamedTuple):
 class _Known(NamedTuple):
     """A sequence's life, as it was last seen."""
 
-    session: str
+    key: Key
     generation: int
     version: Version
 
@@ -91,36 +93,37 @@ class Sequences:
             return self._repository.find(asked.sequence.model, asked.version)
         return None
 
-    async def infer(self, caller: Caller, asked: Asked, message: Any) -> Inferred:
+    async def infer(self, caller: Caller, said: Said) -> Inferred:
         """Starts, advances or ends a sequence, as a request asks.
 
         Args:
           caller: whose sequence it is.
-          asked: what is asked.
-          message: has the tensors.
+          said: what it says.
 
         Raises:
           ModelUnknown, ModelNotServed: no such version is served, or not the sequence's.
           ArgumentInvalid: the tensors do not fit it, or another version is asked for.
           Whatever `Engine.begin`, `Engine.step` and `Engine.end` raise.
         """
+        asked = said.form.asked
         place = (caller.owner, asked.sequence)
         while (ending := self._ending.get(place)) is not None:
             await ending.wait()
         if not asked.ends:
             infer = self._start if asked.starts else self._go_on
-            return await infer(caller, asked, message)
+            return await infer(caller, said)
         # Whoever asks from now on comes after the end.
         self._ending[place] = asyncio.Event()
         # It takes several commits, and goes on where its caller leaves in between.
-        task = asyncio.create_task(self._end(caller, asked, message))
+        task = asyncio.create_task(self._end(caller, said))
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return await asyncio.shield(task)
 
-    async def _start(self, caller: Caller, asked: Asked, message: Any) -> Inferred:
+    async def _start(self, caller: Caller, said: Said) -> Inferred:
+        asked = said.form.asked
         version = self._repository.find(asked.sequence.model, asked.version)
-        frames, ports = version.layout.read(message), version.layout.requested(message)
+        frames, ports = said.read(version.layout)
         read_ns = time.perf_counter_ns()
         session = asked.sequence.session(caller.owner)
         generation = identity.generation(asked.life) if asked.life else draw_generation()
@@ -142,14 +145,15 @@ class Sequences:
         try:
             begun, stepped = await self._engine.begin(version.model, wanted, first)
         except errors.SessionDeleted as error:
-            return await self._recall(caller, asked, message, session, error)
+            return await self._recall(caller, said, session, error)
         if begun.life.fingerprint != version.model.fingerprint:
             # It was sent again, and there is a newer version meanwhile.
             version = await self._pinned_to(begun, session)
-        self._remember(caller, asked.sequence, _Known(session, generation, version))
+        self._remember(caller, asked.sequence, _Known(first.key, generation, version))
         return Inferred(version, frames, ports, stepped, read_ns)
 
-    async def _go_on(self, caller: Caller, asked: Asked, message: Any) -> Inferred:
+    async def _go_on(self, caller: Caller, said: Said) -> Inferred:
+        asked = said.form.asked
         place = (caller.owner, asked.sequence)
         wanted = identity.generation(asked.life) if asked.life else None
         for last in range(1, _TRIES + 1):
@@ -159,15 +163,14 @@ class Sequences:
                 try:
                     known = await self._look_up(caller, asked, session)
                 except errors.SessionDeleted as error:
-                    return await self._recall(caller, asked, message, session, error)
+                    return await self._recall(caller, said, session, error)
             else:
                 self._known.move_to_end(place)
             self._check_version(asked, known.version)
-            layout = known.version.layout
-            frames, ports = layout.read(message), layout.requested(message)
+            frames, ports = said.read(known.version.layout)
             read_ns = time.perf_counter_ns()
             request = StepRequest(
-                caller.key(known.session),
+                known.key,
                 wanted or known.generation,
                 asked.step,
                 frames.step_count,
@@ -181,7 +184,7 @@ class Sequences:
                     raise
             except errors.SessionDeleted as error:
                 self._known.pop(place, None)
-                return await self._recall(caller, asked, message, known.session, error)
+                return await self._recall(caller, said, known.key.session, error)
             except (
                 errors.SessionUnknown,
                 errors.SessionExpired,
@@ -194,10 +197,11 @@ class Sequences:
                 return Inferred(known.version, frames, ports, stepped, read_ns)
         raise AssertionError("not reached")
 
-    async def _end(self, caller: Caller, asked: Asked, message: Any) -> Inferred:
+    async def _end(self, caller: Caller, said: Said) -> Inferred:
+        asked = said.form.asked
         try:
             infer = self._start if asked.starts else self._go_on
-            inferred = await infer(caller, asked, message)
+            inferred = await infer(caller, said)
             session = asked.sequence.session(caller.owner)
             try:
                 await self._engine.end(caller, session, inferred.stepped.generation)
@@ -213,8 +217,7 @@ class Sequences:
     async def _recall(
         self,
         caller: Caller,
-        asked: Asked,
-        message: Any,
+        said: Said,
         session: str,
         ended: errors.SessionDeleted,
     ) -> Inferred:
@@ -224,6 +227,7 @@ class Sequences:
           SessionDeleted: they are not, or the request names no life.
           StepConflict, StepStale, StepGap and others: see `rules.decide`.
         """
+        asked = said.form.asked
         if not asked.life:
             raise ended
         record = await self._engine.recall(caller, session)
@@ -231,7 +235,7 @@ class Sequences:
             raise ended
         version = await self._pinned_to(record, session)
         self._check_version(asked, version)
-        frames, ports = version.layout.read(message), version.layout.requested(message)
+        frames, ports = said.read(version.layout)
         read_ns = time.perf_counter_ns()
         request = StepRequest(
             caller.key(session),
@@ -258,7 +262,7 @@ class Sequences:
         if not asked.life:
             lives.check_unclaimed(found, session)
         version = await self._pinned_to(found, session)
-        known = _Known(session, found.life.generation, version)
+        known = _Known(caller.key(session), found.life.generation, version)
         if not found.life.is_claimed:
             # Whoever names no life must not go on with what was claimed.
             self._remember(caller, asked.sequence, known)

@@ -14,6 +14,8 @@ from tickcell.server import errors
 from tickcell.server.oip.protocol import pb
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from tickcell.server.oip.naming import Naming, Port
@@ -51,16 +53,21 @@ class Layout:
         self.naming = naming
         self._sensor_count = sum(len(port.columns) for port in naming.inputs)
         self._output_count = sum(len(port.columns) for port in naming.outputs)
-        # The bytes of what a response says beside its numbers, by the form of what was asked.
-        self._heads: dict[tuple[int, bool], bytes] = {}
+        # The bytes of what a response with all outputs says beside its numbers, by the form of
+        # what was asked.
+        self._heads: dict[tuple[int, bool, tuple[Port, ...]], bytes] = {}
 
-    def read(self, message: Any) -> Frames:
+    def read(self, message: Any, raw: Sequence[bytes]) -> Frames:
         """Reads the frames of a request.
+
+        Args:
+          message: it, without its raw contents.
+          raw: those.
 
         Raises:
           ArgumentInvalid: an input is missing, unknown, or not as the model takes it.
         """
-        inputs, raw = message.inputs, message.raw_input_contents
+        inputs = message.inputs
         ports = self.naming.inputs
         if len(inputs) != len(ports):
             names = ", ".join(port.name for port in ports)
@@ -68,7 +75,7 @@ class Layout:
         # A request's contents are all raw, or none is.
         if raw and len(raw) != len(inputs):
             raise _invalid("raw_input_contents", f"{len(raw)} of them", f"{len(inputs)} or none")
-        contents = raw or [None] * len(inputs)
+        contents: Sequence[bytes | None] = raw or [None] * len(inputs)
         if len(ports) == 1:
             return self._tensor(ports[0], inputs[0], contents[0])
         return self._assembled(
@@ -104,13 +111,12 @@ class Layout:
           frames: what they answer.
           ports: the outputs to write.
         """
-        form = (frames.step_count, frames.has_time)
-        if ports is self.naming.outputs:
-            head = self._heads.get(form)
-            if head is None:
-                head = self._heads[form] = self._head(*form, ports)
-        else:
-            head = self._head(*form, ports)
+        form = (frames.step_count, frames.has_time, ports)
+        head = self._heads.get(form)
+        if head is None:
+            head = self._head(*form)
+            if ports == self.naming.outputs:
+                self._heads[form] = head
         response.MergeFromString(head)
         raw = response.raw_output_contents
         if len(ports) == 1 and len(ports[0].columns) == self._output_count:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
 
 import apsw
 
@@ -36,7 +37,8 @@ class Records:
     def __init__(self, directory: pathlib.Path, connection: apsw.Connection) -> None:
         self._directory = directory
         self._connection = connection
-        self._execute = connection.cursor().execute
+        cursor = connection.cursor()
+        self._execute, self._execute_many = cursor.execute, cursor.executemany
 
     def find(self, key: Key) -> bytes | None:
         """Returns a record.
@@ -58,6 +60,21 @@ class Records:
         self._execute(_STEP, (replacement, owner, session, expected))
         return self._connection.changes() > 0
 
+    def apply_all(self, changes: Sequence[Change], *, may_add: bool) -> list[Verdict]:
+        """Applies changes of different records; see `apply`."""
+        steps = [
+            (change.replacement, *change.key, change.expected)
+            for change in changes
+            if _is_step(change)
+        ]
+        if len(steps) == len(changes):
+            before = self._connection.total_changes()
+            self._execute_many(_STEP, steps)
+            if self._connection.total_changes() - before == len(steps):
+                return [APPLIED] * len(steps)
+            # Those that were replaced are found to be so.
+        return [self.apply(change, may_add=may_add) for change in changes]
+
     def apply(self, change: Change, *, may_add: bool) -> Verdict:
         """Applies a change if its record is as expected.
 
@@ -67,13 +84,13 @@ class Records:
           change: what to apply.
           may_add: whether there is room for a record that was not there.
         """
-        (owner, session), expected, replacement, was_live, is_live, pin = change
+        (owner, session), expected, replacement, _, is_live, pin = change
         is_tried = True
         if pin is not None and (may_add or expected is not None):
             self._execute(_KNOW_PIN, pin)
         if replacement is None:
             self._execute(_REMOVE, (owner, session, expected))
-        elif expected is not None and was_live == is_live and pin is None:
+        elif expected is not None and _is_step(change):
             self.replace(change.key, expected, replacement)
         elif expected is not None:
             self._execute(
@@ -118,3 +135,9 @@ class Records:
         except UnicodeDecodeError as error:
             raise damaged(self._directory, f"a row holds no text ({error})") from error
         return found
+
+
+def _is_step(change: Change) -> bool:
+    """Says whether a change replaces a record by one that counts alike."""
+    _, expected, replacement, was_live, is_live, pin = change
+    return not (expected is None or replacement is None or was_live != is_live or pin is not None)

@@ -266,9 +266,7 @@ class SqliteStore:
 
     def _commit(self, changes: Sequence[Change]) -> list[Verdict]:
         with database.transaction(self._connection, "BEGIN IMMEDIATE") as commit:
-            verdicts = [
-                self._records.apply(change, may_add=self._reserve.is_held) for change in changes
-            ]
+            verdicts = self._records.apply_all(changes, may_add=self._reserve.is_held)
             try:
                 commit()
             except (apsw.BusyError, apsw.FullError):
