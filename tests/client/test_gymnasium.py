@@ -47,7 +47,7 @@ class Drives(gymnasium.Env[np.ndarray, int]):
         return observed, 0.0, is_over and not is_cut, is_cut, {}
 
     def _observed(self) -> np.ndarray:
-        frame = self._recording[self._at + len(self.drives[-1])]
+        frame: np.ndarray = self._recording[self._at + len(self.drives[-1])]
         self.drives[-1].append(frame)
         return frame
 
