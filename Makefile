@@ -1,7 +1,7 @@
 # Everything a person or CI runs. `make` alone lists it.
 #
-# All of it happens in .venv, which is made from PYTHON and installed in two
-# levels, so that `make run` does not wait for TensorFlow. Neither the system's
+# All of it happens in .venv, which is made from PYTHON and installed in three
+# levels, so that only what needs TensorFlow waits for it. Neither the system's
 # Python nor the user's own packages are touched or seen.
 
 .DEFAULT_GOAL := help
@@ -16,6 +16,7 @@ PY := $(VENV)/bin/python
 TICKCELL := $(VENV)/bin/tickcell
 PLACE := $(VENV)/.stamp-place
 SERVED := $(VENV)/.stamp-served
+CHECKED := $(VENV)/.stamp-checked
 DEVELOPED := $(VENV)/.stamp-developed
 TRAINED := build/drive
 
@@ -24,10 +25,12 @@ unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV PIP_PREFIX PIP_ROOT PIP_TARGET
 export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONNOUSERSITE := 1
+# Material says at each build that MkDocs 2 will not run it; pyproject.toml keeps to 1.
+export NO_MKDOCS_2_WARNING := 1
 
 # Without build isolation, even what builds the package is of a pinned version.
 INSTALL := $(PY) -m pip install --constraint constraints.txt --no-build-isolation
-ROOTS := proto server client model tests bench deploy
+ROOTS := proto server client model tests bench deploy examples docs/_site
 
 # The version of a Python as 3.11; nothing if it does not run.
 VERSION_OF = $(shell "$(1)" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || :)
@@ -42,14 +45,14 @@ $(PLACE): remade
 endif
 endif
 
-.PHONY: help run test check prove chaos fuzz cluster cluster-demo serve train bundle bench proto compatible clean remade
+.PHONY: help run test test-fast coverage check site prove chaos fuzz cluster cluster-demo serve train bundle bench proto compatible clean remade
 
 help:  ## List what can be made
 	@echo "tickcell: streaming, stateful inference for recurrent networks"
 	@echo
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1	\2/p' Makefile | expand -t 22
 	@echo
-	@echo "All of it happens in $(VENV), made from Python 3.11 to 3.13; name one: make PYTHON=python3.12 run"
+	@echo "All of it happens in $(VENV), made from Python 3.11 to 3.14; name one: make PYTHON=python3.12 run"
 
 run: $(SERVED)  ## Show the promise: serve, replay, kill the server midway, and compare
 	$(TICKCELL) demo
@@ -60,11 +63,26 @@ serve: $(SERVED)  ## Serve the shipped model on localhost:50061
 test: $(DEVELOPED)  ## Run the tests; what was left out is said at the end
 	$(PY) -m pytest -rs
 
-check: $(DEVELOPED)  ## Check format, lint, types and what is generated
+test-fast: $(CHECKED)  ## Run the tests of one process without TensorFlow, in under a minute
+	$(PY) -m pytest --fast
+
+coverage: $(DEVELOPED)  ## Run the tests and say which lines and branches they reach, by FLAGS='tests/client'
+	$(PY) -m coverage erase
+	$(PY) -m coverage run -m pytest -rs $(FLAGS)
+	$(PY) -m coverage combine --quiet
+	$(PY) -m coverage html --quiet --directory build/coverage
+	$(PY) -m coverage report
+
+check: $(CHECKED)  ## Check format, lint, types, what is generated, and the documentation's links
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy $(ROOTS)
+	$(PY) -m mypy --platform win32 --cache-dir .mypy_cache/win32 -p tickcell.client -p tickcell.wire
 	$(PY) -m pytest --quiet tests/test_generated_code.py
+	$(PY) -m mkdocs build --strict
+
+site: $(CHECKED)  ## Build the documentation into build/site, strictly
+	$(PY) -m mkdocs build --strict
 
 prove: $(DEVELOPED)  ## Run the long proofs that the tests have in short
 	$(PY) -m pytest -rs -m slow
@@ -93,24 +111,24 @@ bundle: $(DEVELOPED)  ## Make the shipped bundle of build/drive
 bench: $(SERVED)  ## Measure a tick against a bare echo
 	$(PY) -m bench
 
-proto: $(DEVELOPED)  ## Generate the code of the wire contract and its reference again
+proto: $(CHECKED)  ## Generate the code of the wire contract and its reference again
 	$(PY) proto/generate.py
 	$(PY) proto/reference.py
 
-compatible: $(DEVELOPED)  ## Compare the wire contract with SINCE, such as SINCE=v1.0.0
+compatible: $(CHECKED)  ## Compare the wire contract with SINCE, such as SINCE=v1.0.0
 	@test -n "$(SINCE)" || { echo "name a revision: make compatible SINCE=v1.0.0" >&2; exit 1; }
 	$(PY) proto/compatible.py $(SINCE)
 
 clean:  ## Remove the environment, caches and builds
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage*
 	find $(ROOTS) -name __pycache__ -prune -exec rm -rf {} +
 
 $(PLACE):
 	@"$(PYTHON)" -c '' 2>/dev/null || { \
-	  echo "tickcell needs Python 3.11 to 3.13, and $(PYTHON) does not run." \
+	  echo "tickcell needs Python 3.11 to 3.14, and $(PYTHON) does not run." \
 	    "On Debian or Ubuntu: apt-get install python3 python3-venv"; exit 1; } >&2
-	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
-	  echo "tickcell needs Python 3.11 to 3.13, and $(PYTHON) is $(call VERSION_OF,$(PYTHON))." \
+	@"$(PYTHON)" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' || { \
+	  echo "tickcell needs Python 3.11 to 3.14, and $(PYTHON) is $(call VERSION_OF,$(PYTHON))." \
 	    "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; } >&2
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "$(PYTHON) cannot make an environment of its own." \
@@ -123,6 +141,13 @@ $(SERVED): $(PLACE) pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[server]'
 	@touch $@
 
-$(DEVELOPED): $(SERVED)
+$(CHECKED): $(SERVED)
+	$(INSTALL) --editable '.[server,plot,dev]'
+	@touch $@
+
+$(DEVELOPED): $(CHECKED)
+	@$(PY) -c 'import sys; sys.exit(sys.version_info[:2] > (3, 13))' || { \
+	  echo "TensorFlow has no release for Python $(call VERSION_OF,$(PY)); name an older one:" \
+	    "make PYTHON=python3.13 $(MAKECMDGOALS)"; exit 1; } >&2
 	$(INSTALL) --editable '.[server,train,plot,dev]'
 	@touch $@

@@ -9,6 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+import fast
 import packages
 import surroundings
 from databases import Databases
@@ -33,6 +34,17 @@ hypothesis.settings.register_profile(
     "ci", hypothesis.settings.get_profile("suite"), derandomize=True
 )
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "suite")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds `--fast`."""
+    parser.addoption("--fast", action="store_true", help="run neither TensorFlow nor processes")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begins what `--fast` asks for."""
+    if config.getoption("--fast"):
+        fast.begin(config)
 
 
 @pytest.fixture(autouse=True)

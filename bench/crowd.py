@@ -66,6 +66,27 @@ async def _step_in_bulk(server: _Server) -> None:
         first_step += _STEPS
 
 
+async def _step_together(server: _Server) -> None:
+    """Steps 256 sessions by one message, as fast as it is answered."""
+    sessions = [await server.create() for _ in range(_SERIES)]
+    frames = Bundle.load().golden.frames.astype("<f4")
+    step = server.method("StepSessions", wire.StepSessionsResponse)
+    first_step = 0
+    while True:
+        requests = [
+            wire.StreamStepsRequest(
+                session=session.id,
+                generation=session.generation,
+                first_step=first_step,
+                step_count=1,
+                frames=frames[first_step % len(frames)].tobytes(),
+            ).SerializeToString()
+            for session in sessions
+        ]
+        await step(wire.StepSessionsRequest(requests=requests))
+        first_step += 1
+
+
 async def _list(server: _Server) -> None:
     """Lists a thousand sessions, over and over."""
     for _ in range(_LISTED):
@@ -88,7 +109,12 @@ async def _create(server: _Server) -> None:
                 raise
 
 
-CROWDS: dict[str, _Caller] = {"bulk": _step_in_bulk, "lists": _list, "creates": _create}
+CROWDS: dict[str, _Caller] = {
+    "bulk": _step_in_bulk,
+    "gateways": _step_together,
+    "lists": _list,
+    "creates": _create,
+}
 
 
 @contextlib.contextmanager
@@ -108,7 +134,7 @@ async def _run(address: str, kind: str, count: int) -> None:
     options = [("grpc.max_receive_message_length", -1)]
     async with grpc.aio.insecure_channel(address, options) as channel:
         callers = [asyncio.create_task(CROWDS[kind](_Server(channel))) for _ in range(count)]
-        await asyncio.wait(callers, timeout=2.0 if kind != "lists" else 10.0)
+        await asyncio.wait(callers, timeout=2.0 if kind in ("bulk", "creates") else 10.0)
         sys.stdout.write("calling\n")
         sys.stdout.flush()
         await asyncio.gather(*callers)

@@ -21,6 +21,8 @@ _BESIDE = (
     ("1 bulk caller", "bulk", 1),
     ("16 bulk callers", "bulk", 16),
     ("200 bulk callers", "bulk", 200),
+    ("1 gateway of 256", "gateways", 1),
+    ("16 gateways of 256", "gateways", 16),
     ("a lister of 1,000", "lists", 1),
     ("4 creators of 1,000 series", "creates", 4),
 )

@@ -1,9 +1,11 @@
-"""Reads what the project's Markdown files show: code, links and headings."""
+"""Reads what the project's Markdown files and docstrings show: code, links and headings."""
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import re
+import textwrap
 from pathlib import Path
 
 _FENCE = re.compile(
@@ -84,5 +86,34 @@ def read_all(project: Path) -> list[Document]:
     """Returns the documents of a checkout."""
     return [
         Document.read(path)
-        for path in sorted([*project.glob("*.md"), *project.glob("docs/**/*.md")])
+        for path in sorted(
+            [*project.glob("*.md"), *project.glob("docs/**/*.md"), *project.glob("examples/*.md")]
+        )
     ]
+
+
+def in_docstrings(module: Path) -> list[Block]:
+    """Returns the Python that a module's docstrings show: indented, after an empty line."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    found = []
+    for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+        if isinstance(node, documented) and (docstring := ast.get_docstring(node)):
+            start = node.body[0].lineno
+            found += [
+                Block(
+                    "python",
+                    textwrap.dedent(block[0]),
+                    start + docstring.count("\n", 0, block.start()),
+                )
+                for block in _INDENTED.finditer(docstring)
+                if docstring[: block.start()].endswith("\n\n") and _is_python(block[0])
+            ]
+    return found
+
+
+def _is_python(block: str) -> bool:
+    """Whether it is no table, no list and no formula."""
+    try:
+        return bool(ast.parse(textwrap.dedent(block)).body)
+    except SyntaxError:
+        return False

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +32,6 @@ PROJECT = Path(__file__).resolve().parents[1]
 DOCKERFILE = PROJECT / "deploy" / "docker" / "Dockerfile"
 COMPOSE = PROJECT / "deploy" / "docker" / "compose.yaml"
 MANIFESTS = sorted((PROJECT / "deploy" / "kubernetes").glob("*.yaml"))
-WORKFLOW = PROJECT / ".github" / "workflows" / "ci.yml"
 BUILD = PROJECT / ".ci" / "image"
 # What the last calls, the engine and gRPC may take beyond the grace.
 LAST_S = 3
@@ -291,21 +288,3 @@ class TestKubernetes:
     def test_image_is_of_this_version(self) -> None:
         version = importlib.metadata.version("tickcell")
         assert container()["image"] == f"tickcell:{version}"
-
-
-@pytest.mark.skipif(not WORKFLOW.is_file(), reason="only a checkout has the workflow of CI")
-class TestWorkflow:
-    def test_schema_finds_no_fault_in_it(self) -> None:
-        schema = ("--builtin-schema", "vendor.github-workflows")
-        tools.developed("check-jsonschema", *schema, str(WORKFLOW))
-
-    def test_scripts_that_it_runs_are_there(self) -> None:
-        assert {PROJECT / name for name in self._scripts()} == {PROJECT / ".ci" / "run", BUILD}
-        for name in self._scripts():
-            assert os.access(PROJECT / name, os.X_OK)
-            subprocess.run(["bash", "-n", PROJECT / name], check=True, timeout=60)
-
-    def _scripts(self) -> Iterator[str]:
-        for job in yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))["jobs"].values():
-            for step in job["steps"]:
-                yield from re.findall(r"^\.ci/\w+", step.get("run", ""), re.M)

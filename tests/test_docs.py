@@ -48,7 +48,7 @@ def test_links_lead_somewhere(document: documents.Document) -> None:
 
 @EACH_DOCUMENT
 def test_files_that_are_named_exist(document: documents.Document) -> None:
-    roots = ("proto", "server", "client", "model", "tests", "bench", "docs", "deploy")
+    roots = ("proto", "server", "client", "model", "tests", "bench", "docs", "deploy", "examples")
     named = [span for span in document.spans if re.match(rf"({'|'.join(roots)})/[\w./-]*$", span)]
     assert [name for name in named if not (PROJECT / name).exists()] == []
 

@@ -68,6 +68,7 @@ PURE = (
     "tickcell.model.interface",
     "tickcell.server.computing",
     "tickcell.server.heads",
+    "tickcell.server.allowance",
     "tickcell.server.lives",
     "tickcell.server.preview",
     "tickcell.server.record",

@@ -15,9 +15,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import packages
+import tools
 
 PARTS = ("proto", "server", "client", "model")
-STRAYS = ("__pycache__", ".pyc", ".hypothesis", ".so")
+STRAYS = ("__pycache__", "node_modules", ".pyc", ".hypothesis", ".so")
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +100,9 @@ def test_sdist_has_no_strays(sdist: Path) -> None:
     tops = {name.split("/")[1] for name in names if "/" in name}
     assert tops <= {
         *PARTS,
-        *("tests", "bench", "docs", "deploy"),
+        *("tests", "bench", "docs", "deploy", "examples", ".ci", ".github"),
         *("Makefile", "constraints.txt", "conftest.py", "pyproject.toml", "PKG-INFO", ".gitignore"),
+        "mkdocs.yml",
         *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md"),
     }
 
@@ -119,7 +121,7 @@ def test_metadata_names_the_extras_the_licence_and_the_pythons(
     extras = {*(metadata.get_all("Provides-Extra") or [])}
     assert {"cli", "conform", "server", "train", "plot"} <= extras
     assert metadata["License-Expression"] == "Apache-2.0"
-    assert metadata["Requires-Python"] == "<3.14,>=3.11"
+    assert metadata["Requires-Python"] == "<3.15,>=3.11"
 
 
 def test_base_install_is_light(metadata: email.message.Message) -> None:
@@ -128,13 +130,14 @@ def test_base_install_is_light(metadata: email.message.Message) -> None:
     assert base == {"googleapis-common-protos", "grpcio", "numpy", "protobuf"}
 
 
-@pytest.mark.parametrize("extra", ["server", "train"])
+@pytest.mark.parametrize("extra", ["server", pytest.param("train", marks=tools.needs_training)])
 def test_extra_contains_the_commands(extra: str) -> None:
     needed = packages.closure(importlib.metadata.distribution("tickcell"), {extra})
     names = {canonicalize_name(each.metadata["Name"]) for each in needed}
     assert {"click", "tqdm"} <= names
 
 
+@tools.needs_training
 def test_everything_that_make_installs_is_pinned(pins: dict[str, Requirement]) -> None:
     needed = packages.closure(
         importlib.metadata.distribution("tickcell"), {"", "server", "train", "plot", "dev"}

@@ -1,7 +1,9 @@
-"""The Python that README and the client's guide show does what they say, as it stands there."""
+"""The Python that documents and docstrings show does what they say, as it stands there."""
 
 from __future__ import annotations
 
+import ast
+import asyncio
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +17,8 @@ from doubles.authority import Authority
 from doubles.in_process_server import InProcessServer
 from doubles.known_callers import KnownCallers
 from tickcell.cli import samples, server_process
-from tickcell.client import Session
-from tickcell.model import Bundle
+from tickcell.client import AsyncSession, PacedSession, Session
+from tickcell.model import Bundle, recording
 from tickcell.server.catalogue import ServedModel
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -29,6 +31,23 @@ BLOCKS = [
     for block in documents.Document.read(PROJECT / name).blocks
     if block.language == "python"
 ]
+# The public packages, without those that import TensorFlow.
+DOCSTRINGS = [
+    pytest.param(block.code, id=f"{path.relative_to(PROJECT)}:{block.line}")
+    for part in ("client/tickcell/client", "model/tickcell/model", "model/tickcell/model/recording")
+    for path in sorted((PROJECT / part).glob("*.py"))
+    for block in documents.in_docstrings(path)
+]
+# Which test runs the Python of each document.
+RUN_BY = {
+    "README.md": "tests/test_shown_python_runs.py",
+    "docs/client.md": "tests/test_shown_python_runs.py",
+    "docs/pytorch.md": "tests/model/test_other_frameworks.py",
+    "docs/recordings.md": "tests/cli/test_public_sets.py",
+    "docs/training.md": "tests/test_shown_python_runs.py",
+    "docs/triton.md": "tests/oip/test_clients.py",
+    "docs/tutorial.md": "tests/model/test_tutorial.py",
+}
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +87,41 @@ class Countdown:
         return self.left >= 0
 
 
-@pytest.mark.parametrize("code", BLOCKS)
+def test_python_of_each_document_is_run_by_a_test() -> None:
+    shown = {
+        str(document.path.relative_to(PROJECT))
+        for document in documents.read_all(PROJECT)
+        if any(block.language == "python" for block in document.blocks)
+    }
+    assert shown == {*RUN_BY}
+    for document, test in RUN_BY.items():
+        assert Path(document).name in (PROJECT / test).read_text(encoding="utf-8")
+
+
+def test_docstrings_of_the_public_packages_show_python() -> None:
+    assert {str(each.id).partition(":")[0] for each in DOCSTRINGS} >= {
+        "client/tickcell/client/__init__.py",
+        "client/tickcell/client/async_session.py",
+        "client/tickcell/client/pacing.py",
+        "client/tickcell/client/session.py",
+        "model/tickcell/model/__init__.py",
+    }
+
+
+def test_shown_set_of_sequences_is_read_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = documents.Document.read(PROJECT / "docs" / "training.md")
+    [block] = [block for block in document.blocks if block.language == "python"]
+    frames = np.ones((4, 7, 3), np.float32)
+    monkeypatch.chdir(tmp_path)
+    exec(block.code, {"np": np, "frames": frames, "labels": np.arange(4) % 2})
+    sensors = Bundle.load().interface.sensors[:3]
+    read = recording.read_all(tmp_path / "sequences.npz", sensors, rate_hz=50, labelled=True)
+    assert [each.frames.shape for each in read] == [(7, 3)] * 4
+
+
+@pytest.mark.parametrize("code", BLOCKS + DOCSTRINGS)
 def test_shown_python_gives_the_outputs_of_the_plain_loop(
     code: str, address: str, secure_address: str
 ) -> None:
@@ -80,15 +133,24 @@ def test_shown_python_gives_the_outputs_of_the_plain_loop(
             "recording": frames,
             "session": session,
             "driving": Countdown(len(frames)),
+            "ticks": range(len(frames)),
             "read_sensors": lambda: next(readings),
             "sensor": frames,
             "act": acted.append,
             "SAFE": None,
+            # A class's own docstring.
+            "AsyncSession": AsyncSession,
+            "PacedSession": PacedSession,
+            "Session": Session,
         }
         code = code.replace(SHOWN_ADDRESS, repr(address))
         # Two of three are away.
         code = code.replace(SHOWN_SERVERS, f"'127.0.0.1:1', {address!r}, '127.0.0.1:2'")
-        exec(code.replace(SHOWN_SECURE_ADDRESS, repr(secure_address)), names)
+        code = code.replace(SHOWN_SECURE_ADDRESS, repr(secure_address))
+        shown = compile(code, "shown", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        # What awaits is a coroutine.
+        if (running := eval(shown, names)) is not None:
+            asyncio.run(running)
     cell = Bundle.load().cell()
     state = cell.initial_state()
     for frame in frames:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import subprocess
 import sysconfig
 
 import pytest
+
+# What `make test` installs, and `make test-fast` does without.
+needs_training = pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow") is None,
+    reason="TensorFlow is not installed: make test, or pip install 'tickcell[train]'",
+)
 
 
 def run(program: str, *arguments: str, package: str, text: str = "") -> None:

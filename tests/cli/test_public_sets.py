@@ -14,6 +14,7 @@ from rosbags import rosbag2
 from rosbags.typesys import Stores, get_typestore
 
 import documents
+import tools
 from tickcell.cli import command_line, comparison, server_process
 from tickcell.model import Bundle
 
@@ -238,6 +239,7 @@ def test_files_as_they_are_go_to_served_outputs(
     assert told(capsys.readouterr().out).tobytes() == expected.tobytes()
 
 
+@tools.needs_training
 def test_wisdm_goes_from_its_file_to_served_outputs(
     here: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +262,7 @@ def test_wisdm_goes_from_its_file_to_served_outputs(
     assert "1 readings dropped out: z 1" in replayed.err
 
 
+@tools.needs_training
 def test_a_robot_s_log_goes_to_served_outputs(
     here: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

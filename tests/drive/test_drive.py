@@ -101,6 +101,7 @@ def three_ways() -> dict[str, tuple[float, float]]:
     return totals
 
 
+@pytest.mark.lengthy
 def test_easing_makes_a_drive_less_harsh(three_ways: dict[str, tuple[float, float]]) -> None:
     (_, never), (_, aggressive), (_, always) = three_ways.values()
 
@@ -109,6 +110,7 @@ def test_easing_makes_a_drive_less_harsh(three_ways: dict[str, tuple[float, floa
     assert always < 0.8 * never
 
 
+@pytest.mark.lengthy
 def test_easing_what_is_aggressive_loses_a_fraction_of_the_time_of_always_easing(
     three_ways: dict[str, tuple[float, float]],
 ) -> None:

@@ -15,6 +15,9 @@ from tickcell import drive
 from tickcell.drive import Drive
 from tickcell.model.recording import Recording
 
+# It draws drives of many minutes.
+pytestmark = pytest.mark.lengthy
+
 Seen = Callable[[Recording], np.ndarray]
 
 TRAINING_SEEDS = range(100, 107)

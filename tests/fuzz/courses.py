@@ -14,7 +14,7 @@ from doubles.raw_peer import RawPeer
 from fuzz import mutation
 from fuzz.requests import Sender
 from fuzz.rpcs import Rpc
-from fuzz.tally import ANSWERS, INFERENCES, STEPS, Tally, code_of
+from fuzz.tally import ANSWERS, INFERENCES, STEPS, TOGETHER, Tally, code_of, codes_within
 from fuzz.targets import Attacker, Target
 from tickcell.conformance import peer
 from tickcell.conformance.caller import PATIENCE_S
@@ -26,7 +26,7 @@ CREATE = "/tickcell.v1.SessionService/CreateSession"
 GET = "/tickcell.v1.SessionService/GetSession"
 LOAD = "/tickcell.v1.ModelService/LoadModel"
 # Of these there are more, since most can go wrong in them.
-_OFTEN = ("/tickcell.v1.SessionService/StepSession", f"/{peer.SERVICE}/ModelInfer")
+_OFTEN = ("/tickcell.v1.SessionService/StepSession", TOGETHER, f"/{peer.SERVICE}/ModelInfer")
 
 # What gRPC's client says where a stream ended while it was writing: it has lost the status.
 _CLIENTS_OWN = "Internal error from Core"
@@ -149,6 +149,8 @@ class Course:
             self._answered(error.code().name, rpc.path, encoded, error.details())
             return None
         self._answered("OK", rpc.path, encoded)
+        for code, told in codes_within(rpc.path, answer):
+            self._answered(code, rpc.path, encoded, told)
         return answer
 
     async def _stream(self) -> None:

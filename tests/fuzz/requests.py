@@ -193,6 +193,17 @@ def _preview(sender: Sender) -> Message:
     )
 
 
+_streamed = _steps(pb.StreamStepsRequest)
+
+
+def _together(sender: Sender) -> Message:
+    message: Any = pb.StepSessionsRequest()
+    for _ in range(sender.chance.choice((1, 2, 2, 3, 8))):
+        message.requests.append(_streamed(sender))
+    together: Message = message
+    return together
+
+
 def _infer(sender: Sender) -> Any:
     chance = sender.chance
     target: Target = sender.sequence
@@ -278,7 +289,8 @@ KINDS: dict[str, Callable[[Sender], Message]] = {
     f"{_SESSIONS}PreviewSteps": _preview,
     f"{_SESSIONS}DeleteSession": _life(pb.DeleteSessionRequest),
     f"{_SESSIONS}StepSession": _steps(pb.StepSessionRequest),
-    f"{_SESSIONS}StreamSteps": _steps(pb.StreamStepsRequest),
+    f"{_SESSIONS}StreamSteps": _streamed,
+    f"{_SESSIONS}StepSessions": _together,
     f"{_MODELS}ListModels": _page(models_pb.ListModelsRequest),
     f"{_MODELS}GetModel": _model(models_pb.GetModelRequest),
     f"{_MODELS}ListModelVersions": _page(models_pb.ListModelVersionsRequest),

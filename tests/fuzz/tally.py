@@ -12,6 +12,7 @@ from tickcell.conformance.caller import CODES
 from tickcell.v1 import session_service_pb2 as pb
 
 STEPS = "/tickcell.v1.SessionService/StreamSteps"
+TOGETHER = "/tickcell.v1.SessionService/StepSessions"
 INFERENCES = f"/{peer.SERVICE}/ModelStreamInfer"
 
 # With what a hostile message may be answered: neither with a fault of the server's, nor with
@@ -39,6 +40,16 @@ class Tally:
         self.by_code: collections.Counter[str] = collections.Counter()
         self.by_rpc: collections.Counter[str] = collections.Counter()
         self.faults: list[str] = []
+
+
+def codes_within(path: str, encoded: bytes) -> list[tuple[str, str]]:
+    """Returns the code of each answer in a unary one, and the text that goes with it."""
+    if path != TOGETHER:
+        return []
+    return [
+        (code_pb2.Code.Name(each.error.code), each.error.message)
+        for each in pb.StepSessionsResponse.FromString(encoded).responses
+    ]
 
 
 def code_of(path: str, encoded: bytes) -> tuple[str, str]:

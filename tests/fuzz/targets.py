@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 from google.protobuf.message import DecodeError
 
 from fuzz.rpcs import Rpc
+from tickcell import wire
 from tickcell.server.oip import identity
+from tickcell.v1 import session_service_pb2 as pb
 
 MODEL = "drive"
 _ID_BITS = 2**64
@@ -69,6 +71,14 @@ class Attacker(NamedTuple):
         """
         if self.owner is None:
             return False
+        if rpc.request_class is pb.StepSessionsRequest:
+            # Each of its requests counts by itself, whatever the others are.
+            one = rpc._replace(request_class=pb.StreamStepsRequest)
+            try:
+                requests = wire.StepSessionsRequest.FromString(encoded).requests
+            except DecodeError:
+                return False
+            return any(self.may_change(target, one, each) for each in requests)
         try:
             message: Any = rpc.request_class.FromString(encoded)
         except DecodeError:

@@ -17,8 +17,9 @@ import pytest
 
 from fuzz import mutation, requests, run, witnesses
 from fuzz.rpcs import Rpc
-from fuzz.tally import INFERENCES, STEPS
+from fuzz.tally import INFERENCES, STEPS, TOGETHER
 from fuzz.targets import MODEL, Attacker, Target
+from tickcell import wire
 from tickcell.conformance import peer
 from tickcell.model import Bundle
 from tickcell.v1 import session_service_pb2 as pb
@@ -73,8 +74,8 @@ def test_a_witness_notices_whoever_advances_it(
 def test_an_rpc_of_which_no_requests_can_be_drawn_is_an_error() -> None:
     known = [Rpc(path, pb.GetSessionRequest, False, False) for path in requests.KINDS]
     requests.require_kinds(known)
-    new = Rpc("/tickcell.v1.SessionService/ForkSession", pb.GetSessionRequest, False, False)
-    with pytest.raises(LookupError, match="ForkSession"):
+    new = Rpc("/tickcell.v1.SessionService/SwapSessions", pb.GetSessionRequest, False, False)
+    with pytest.raises(LookupError, match="SwapSessions"):
         requests.require_kinds([*known, new])
     with pytest.raises(LookupError, match=r"not served: .*LogSettings"):
         requests.require_kinds([each for each in known if "LogSettings" not in each.path])
@@ -115,6 +116,16 @@ class TestMayChange:
         rpc = Rpc(STEPS, pb.StreamStepsRequest, True, True)
         encoded = pb.StreamStepsRequest(**fields).SerializeToString()
         assert attacker.may_change(SESSION, rpc, encoded) is may
+
+    @pytest.mark.parametrize(
+        ("others", "may"), [([], True), ([b""], True), ([b"\xff"], True), (None, False)]
+    )
+    def test_a_step_among_others(self, others: list[bytes] | None, may: bool) -> None:
+        rpc = Rpc(TOGETHER, pb.StepSessionsRequest, False, False)
+        own = pb.StreamStepsRequest(session="robot", generation=7).SerializeToString()
+        message = wire.StepSessionsRequest(requests=[] if others is None else [*others, own])
+        assert ANN.may_change(SESSION, rpc, message.SerializeToString()) is may
+        assert not MALLORY.may_change(SESSION, rpc, message.SerializeToString())
 
     @pytest.mark.parametrize(
         ("attacker", "owner", "may"),

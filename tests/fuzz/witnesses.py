@@ -137,6 +137,20 @@ class StreamedSession(Session):
         return np.asarray(response.outputs, np.float32)
 
 
+class GroupedSession(Session):
+    """Advanced by StepSessions, beside a request that is refused."""
+
+    async def send(self, frame: np.ndarray) -> np.ndarray:
+        requests = [self._request(pb.StreamStepsRequest, frame) for _ in range(2)]
+        requests[0].session = "nobody"
+        message = pb.StepSessionsRequest(requests=requests)
+        encoded = await self._call(f"{_SESSIONS}StepSessions", message)
+        nobodys, response = pb.StepSessionsResponse.FromString(encoded).responses
+        if response.HasField("error") or not nobodys.HasField("error"):
+            raise Moved(f"{self.target}: {response.error.message}; {nobodys.error.message}")
+        return np.asarray(response.outputs, np.float32)
+
+
 class Sequenced(Witness):
     """Advanced by ModelInfer."""
 
@@ -179,7 +193,7 @@ async def begun(
     """Begins a witness of each kind for each owner."""
     witnesses: list[Witness] = []
     for index, owner in enumerate(owners):
-        for kind in (Session, StreamedSession, Sequenced, LifelessSequence):
+        for kind in (Session, StreamedSession, GroupedSession, Sequenced, LifelessSequence):
             # Each on a recording of its own, so that no two could be taken for one another.
             own = np.roll(frames, 50 * len(witnesses), axis=0)
             witness = kind(channel, owner, cell, own)

@@ -170,3 +170,36 @@ def test_vector_of_no_whole_number_of_floats_is_malformed(size: int) -> None:
 def test_text_that_is_not_utf_8_is_malformed() -> None:
     with pytest.raises(wire.DecodeError):
         wire.parse(wire.StepSessionRequest, tag(1, 2) + b"\x02\xc3\x28")
+
+
+requests = fields_of("StreamStepsRequest").map(lambda fields: twin("StreamStepsRequest", fields))
+
+
+@given(st.lists(requests, max_size=5))
+def test_several_requests_are_the_bytes_of_each(several: list[Any]) -> None:
+    each = [request.SerializeToString() for request in several]
+    encoded = wire.StepSessionsRequest(requests=each).SerializeToString()
+    public = pb.StepSessionsRequest.FromString(encoded)
+    assert [request.SerializeToString() for request in public.requests] == each
+    assert public.SerializeToString() == encoded
+    assert [*wire.StepSessionsRequest.FromString(encoded).requests] == each
+
+
+@given(st.lists(requests, min_size=1, max_size=5), st.data())
+def test_request_that_is_malformed_spoils_no_other(several: list[Any], data: st.DataObject) -> None:
+    each = [request.SerializeToString() for request in several]
+    place = data.draw(st.integers(0, len(each)))
+    each.insert(place, b"\xff")
+    encoded = wire.StepSessionsRequest(requests=each).SerializeToString()
+    found = [*wire.StepSessionsRequest.FromString(encoded).requests]
+    with pytest.raises(wire.DecodeError):
+        wire.parse(wire.StreamStepsRequest, found.pop(place))
+    assert [wire.parse(wire.StreamStepsRequest, request) for request in found] == several
+
+
+@given(st.lists(fields_of("StreamStepsResponse"), max_size=5))
+def test_several_responses_are_the_bytes_of_each(several: list[dict[str, Any]]) -> None:
+    each = [twin("StreamStepsResponse", fields).SerializeToString() for fields in several]
+    encoded = wire.StepSessionsResponse(responses=each).SerializeToString()
+    expected = [public("StreamStepsResponse", fields) for fields in several]
+    assert encoded == pb.StepSessionsResponse(responses=expected).SerializeToString()

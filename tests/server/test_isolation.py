@@ -28,8 +28,10 @@ from doubles.known_callers import KnownCallers
 from tickcell.conformance.caller import (
     PATHS,
     Caller,
+    Path,
     Refused,
     StreamPath,
+    TogetherPath,
     UnaryPath,
     refusal,
     refused_for,
@@ -69,7 +71,7 @@ class Scene:
             (output,) = path.send(self.request(path, first_step, **fields)).outputs
         return output
 
-    def request(self, path: UnaryPath | StreamPath, first_step: int, **fields: Any) -> bytes:
+    def request(self, path: Path, first_step: int, **fields: Any) -> bytes:
         request = path.request_class(
             **{
                 "session": self.session.id,
@@ -80,7 +82,8 @@ class Scene:
                 **fields,
             }
         )
-        return request.SerializeToString()
+        encoded: bytes = request.SerializeToString()
+        return encoded
 
     def is_untouched(self, before: pb.Session) -> None:
         """Checks that ann's session is as it was, and goes on."""
@@ -197,6 +200,20 @@ def step_on_a_stream(scene: Scene) -> None:
         for step in (3, 0, 2, 4):
             with refused_for("SESSION_UNKNOWN"):
                 stream.send(scene.request(stream, step))
+
+
+def step_together(scene: Scene) -> None:
+    """Beside a session of bob's own, which steps on."""
+    own = scene.bob.create(session="zed")
+    with TogetherPath(scene.bob) as path:
+        for step, anns in enumerate((3, 0, 2, 4)):
+            requests = [
+                scene.request(path, anns),
+                scene.request(path, step, session=own.id, generation=own.generation),
+            ]
+            refused, answer = path.send_all(requests)
+            assert Refused(refused.error).reason == "SESSION_UNKNOWN"
+            assert answer.step_count == 1
 
 
 def shows_nothing(request: Message, method: str) -> Callable[[Scene], None]:
@@ -327,6 +344,7 @@ CASES: dict[str, Callable[[Scene], None]] = {
     ),
     f"{SESSIONS}StepSession": unknown(lambda scene: scene.step(scene.bob, 3)),
     f"{SESSIONS}StreamSteps": step_on_a_stream,
+    f"{SESSIONS}StepSessions": step_together,
     f"{MODELS}ListModels": shows_nothing(
         model_service_pb2.ListModelsRequest(), f"{MODELS}ListModels"
     ),

@@ -10,7 +10,7 @@ import pytest
 
 from doubles.counting_cell import CountingCell, counting_outputs
 from doubles.in_process_server import InProcessServer, served
-from tickcell.conformance.caller import Caller, Refused, StreamPath, UnaryPath
+from tickcell.conformance.caller import PATHS, Caller, Path, Refused
 from tickcell.model import Sensor
 from tickcell.v1 import session_service_pb2 as pb
 
@@ -33,15 +33,13 @@ def caller() -> Iterator[Caller]:
         yield caller
 
 
-@pytest.fixture(params=[UnaryPath, StreamPath])
-def path(request: pytest.FixtureRequest, caller: Caller) -> Iterator[UnaryPath | StreamPath]:
-    with request.param(caller) as path:
+@pytest.fixture(params=PATHS)
+def path(request: pytest.FixtureRequest, caller: Caller) -> Iterator[Path]:
+    with PATHS[request.param](caller) as path:
         yield path
 
 
-def step(
-    path: UnaryPath | StreamPath, session: pb.Session, first_step: int, frames: np.ndarray
-) -> np.ndarray:
+def step(path: Path, session: pb.Session, first_step: int, frames: np.ndarray) -> np.ndarray:
     """Sends frames `[T, B, 2]`; returns their outputs."""
     answer = path.send(
         path.request_class(
@@ -58,7 +56,7 @@ def step(
 @pytest.mark.parametrize("series_count", [1, 3])
 @pytest.mark.parametrize("count", [1, 4])
 def test_a_masked_frame_is_a_step_whatever_the_ranges_are(
-    path: UnaryPath | StreamPath, caller: Caller, series_count: int, count: int
+    path: Path, caller: Caller, series_count: int, count: int
 ) -> None:
     session = caller.create(series_count=series_count)
     frames = np.full((count, series_count, 2), GOOD, np.float32)
@@ -82,7 +80,7 @@ def test_a_masked_frame_is_a_step_whatever_the_ranges_are(
 )
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_reading_that_no_sensor_gives_is_refused_and_changes_nothing(
-    path: UnaryPath | StreamPath,
+    path: Path,
     caller: Caller,
     frame: tuple[float, float],
     sensor: str,

@@ -10,6 +10,7 @@ import contextlib
 import pathlib
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -210,8 +211,10 @@ class LossyNetwork(RuleBasedStateMachine):
 
 TestLossyNetwork = LossyNetwork.TestCase
 TestLossyNetwork.settings = settings(max_examples=150, stateful_step_count=60)
+pytest.mark.lengthy(TestLossyNetwork)
 
 
+@pytest.mark.lengthy
 def test_so_it_is_on_sqlite(tmp_path: pathlib.Path) -> None:
     with contextlib.closing(SqliteStore.open(tmp_path / "store")) as opened:
         assert_holds_on(opened, examples=40)

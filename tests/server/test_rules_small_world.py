@@ -161,6 +161,7 @@ def key(plain: PlainSession, begun: int, now: int) -> tuple[object, ...]:
     )
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize(
     ("most_lives", "most_steps"),
     [(1, STEPS), (2, 2), *(pytest.param(lives, STEPS, marks=pytest.mark.slow) for lives in (2, 3))],
@@ -171,6 +172,7 @@ def test_every_request_in_every_state_is_answered_as_plain_python_says(
     assert_world_is_right(most_lives, most_steps, None)
 
 
+@pytest.mark.lengthy
 def test_so_it_is_on_sqlite(tmp_path: pathlib.Path) -> None:
     with contextlib.closing(SqliteStore.open(tmp_path / "store")) as store:
         assert_world_is_right(1, 3, store)

@@ -22,7 +22,7 @@ from doubles.counting_cell import CountingCell
 from doubles.in_process_server import InProcessServer, served
 from doubles.moody_cell import RAISES, MoodyCell
 from server.serve_process import PATIENCE_S, ServeProcess, command
-from tickcell.conformance.caller import Caller, StreamPath, UnaryPath, refused_for
+from tickcell.conformance.caller import Caller, StreamPath, TogetherPath, UnaryPath, refused_for
 from tickcell.server.monitoring.spans import Spans
 from tickcell.v1 import session_service_pb2 as pb
 
@@ -117,6 +117,26 @@ class TestUnary:
         (span,) = scene.sent()
         assert attributes(span)["error.type"] == "INTERNAL"
         assert span.status.status_code is StatusCode.ERROR
+
+    def test_message_of_several_requests_has_one_span_with_an_event_for_each_refusal(
+        self, scene: Scene
+    ) -> None:
+        kind = pb.StreamStepsRequest
+        with TogetherPath(scene.caller) as path:
+            path.send_all([scene.request(0, kind), scene.request(1, kind), b"\xff"])
+        (span,) = scene.sent()
+        assert span.name == f"{SESSIONS}/StepSessions"
+        told = attributes(span)
+        assert (told["tickcell.request_count"], told["tickcell.step_count"]) == (1, 1)
+        assert told["rpc.grpc.status_code"] == 0
+        assert "tickcell.session" not in told
+        reasons = [
+            (event.name, dict(event.attributes or {})["error.type"]) for event in span.events
+        ]
+        assert reasons == [
+            ("tickcell.refused", "ARGUMENT_INVALID"),
+            ("tickcell.refused", "MALFORMED"),
+        ]
 
     def test_bytes_that_are_no_message_have_a_span_too(self, scene: Scene) -> None:
         with UnaryPath(scene.caller) as path, refused_for("MALFORMED"):

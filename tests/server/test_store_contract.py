@@ -350,6 +350,7 @@ class StoresAgree(RuleBasedStateMachine):
 
 TestStoresAgree = StoresAgree.TestCase
 TestStoresAgree.settings = settings(max_examples=60, stateful_step_count=30)
+pytest.mark.lengthy(TestStoresAgree)
 
 
 def test_postgresql_agrees_with_the_other_stores(databases: Databases) -> None:

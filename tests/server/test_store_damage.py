@@ -90,6 +90,7 @@ def _outcome(store: SqliteStore, index: int) -> str:
     return "right"
 
 
+@pytest.mark.lengthy
 @pytest.mark.parametrize("flip_count", [60, pytest.param(2000, marks=pytest.mark.slow)])
 def test_flipped_bit_harms_its_page_at_most(
     sound: Sound, tmp_path: pathlib.Path, flip_count: int

@@ -27,7 +27,6 @@ from tickcell.conformance.caller import (
     Path,
     Refused,
     StreamPath,
-    UnaryPath,
 )
 from tickcell.conformance.subject import WINDOW, Subject
 from tickcell.model import Bundle
@@ -88,7 +87,7 @@ def loop(bundle: Bundle, frames: list[NDArray[np.float32]]) -> list[bytes]:
 
 def write_at_once(
     pair: Pair,
-    kind: type[UnaryPath] | type[StreamPath],
+    kind: type[Path],
     session: pb.Session,
     recordings: tuple[NDArray[np.float32], NDArray[np.float32]],
 ) -> list[list[bytes | str]]:
@@ -129,7 +128,7 @@ def write_at_once(
 
 @pytest.mark.parametrize("kind", PATHS.values(), ids=PATHS)
 def test_of_two_writers_with_different_frames_exactly_one_wins_each_step(
-    pair: Pair, bundle: Bundle, kind: type[UnaryPath] | type[StreamPath]
+    pair: Pair, bundle: Bundle, kind: type[Path]
 ) -> None:
     session = pair.callers[0].create()
     golden = bundle.golden.frames[:STEPS]
@@ -150,7 +149,7 @@ def test_of_two_writers_with_different_frames_exactly_one_wins_each_step(
 
 @pytest.mark.parametrize("kind", PATHS.values(), ids=PATHS)
 def test_two_writers_with_the_same_frames_both_get_the_outputs(
-    pair: Pair, bundle: Bundle, kind: type[UnaryPath] | type[StreamPath]
+    pair: Pair, bundle: Bundle, kind: type[Path]
 ) -> None:
     session = pair.callers[1].create()
     golden = bundle.golden.frames[:STEPS]

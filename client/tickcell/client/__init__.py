@@ -1,6 +1,7 @@
 """The client: sessions of a server as Python objects.
 
-Example:
+A robot's loop:
+
     from tickcell.client import Session
 
     with Session.create("localhost:50061") as session:

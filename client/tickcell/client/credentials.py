@@ -37,8 +37,8 @@ class Credentials:
       tls: whether to connect with TLS; always, where one of the next four is given.
       ca: the file of the authorities that the server's certificate may come from, PEM;
         None for those that gRPC trusts.
-      certificate, key: the files of an own certificate and its key, PEM, for a server that
-        asks for one; both or none.
+      certificate: the file of an own certificate, PEM, for a server that asks for one.
+      key: the file of its key, PEM; both or none.
       server_name: the name that the server's certificate must have; "" for the host's.
       token: shown with each call; "" for none. Never over plain text to another machine.
       token_file: holds the token, instead.

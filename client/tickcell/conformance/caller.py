@@ -7,13 +7,14 @@ import contextlib
 import queue
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from tickcell import wire
 from tickcell.conformance import documented
 from tickcell.conformance.expectation import Unmet, hold, shown
 from tickcell.v1 import model_service_pb2_grpc, session_service_pb2_grpc
@@ -90,6 +91,7 @@ _LONGEST_ID = 63
 _STATUS_KEY = "grpc-status-details-bin"
 _STEP = "/tickcell.v1.SessionService/StepSession"
 _STREAM = "/tickcell.v1.SessionService/StreamSteps"
+_TOGETHER = "/tickcell.v1.SessionService/StepSessions"
 
 # A number that stands alone, not one that is part of a name or an id.
 _NUMBER = re.compile(r"(?<![\w.-])[+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w-])")
@@ -416,8 +418,55 @@ class StreamPath:
             yield encoded
 
 
-Path = UnaryPath | StreamPath
-PATHS: dict[str, type[UnaryPath] | type[StreamPath]] = {"unary": UnaryPath, "stream": StreamPath}
+class TogetherPath:
+    """Sends steps by StepSessions: several requests in a message, or one."""
+
+    request_class = pb.StreamStepsRequest
+
+    def __init__(self, caller: Caller) -> None:
+        self._caller = caller
+        self._method: Any = caller.channel.unary_unary(_TOGETHER)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def send(self, encoded: bytes) -> pb.StreamStepsResponse:
+        """Sends a request as bytes, alone; returns the response to it, or raises Refused."""
+        (response,) = self.send_all([encoded])
+        self._caller.sent = read(self.request_class, encoded)
+        if response.HasField("error"):
+            raise Refused(response.error)
+        return response
+
+    def send_all(self, encoded: Sequence[bytes]) -> list[pb.StreamStepsResponse]:
+        """Sends requests as bytes in one message; returns the response to each.
+
+        Raises:
+          Refused: the call is refused.
+        """
+        message = wire.StepSessionsRequest(requests=encoded).SerializeToString()
+        self._caller.sent = read(pb.StepSessionsRequest, message)
+        try:
+            answered = self._method(message, timeout=PATIENCE_S)
+        except grpc.RpcError as error:
+            raise refusal(error) from error
+        responses = [*pb.StepSessionsResponse.FromString(answered).responses]
+        hold(len(responses), len(encoded), "number of responses", 6)
+        for each in responses:
+            if each.HasField("error"):
+                hold((len(each.outputs), each.step_count), (0, 0), "with an error, outputs", 4)
+        return responses
+
+
+Path = UnaryPath | StreamPath | TogetherPath
+PATHS: dict[str, type[Path]] = {
+    "unary": UnaryPath,
+    "stream": StreamPath,
+    "together": TogetherPath,
+}
 
 
 def read(kind: type[Message], encoded: bytes) -> Message | bytes:

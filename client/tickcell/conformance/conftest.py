@@ -38,7 +38,7 @@ def served(course: Course) -> model_service_pb2.Model:
 
 @pytest.fixture(params=PATHS)
 def path(request: pytest.FixtureRequest, caller: Caller) -> Iterator[Path]:
-    """Each of the two ways to step."""
+    """Each of the ways to step."""
     with PATHS[request.param](caller) as opened:
         yield opened
 

@@ -4,7 +4,9 @@ A packed `repeated float` and a `bytes` field of little-endian float32 are the
 same bytes on the wire. The public messages say `repeated float`, which is
 natural in every language; Python decodes it number by number, which is what a
 large chunk costs most. Each class here is a copy of a public message, made from
-its descriptor, whose `repeated float` fields are `bytes`.
+its descriptor, whose `repeated float` fields are `bytes`. Where a message holds several
+others, the twin has the bytes of each: they are parsed and encoded one by one, so that
+one which is malformed spoils no other.
 
 A sender may always use a twin. A receiver uses `parse`, since there are
 encodings of the public message that only the public class reads as meant: an
@@ -35,9 +37,14 @@ def _twins(*originals: type[message.Message]) -> list[Any]:
         twin = file.message_type.add()
         original.DESCRIPTOR.CopyToProto(twin)
         for field in twin.field:
-            if field.type == _Field.TYPE_FLOAT and field.label == _Field.LABEL_REPEATED:
+            if field.label != _Field.LABEL_REPEATED:
+                continue
+            if field.type == _Field.TYPE_FLOAT:
                 field.type = _Field.TYPE_BYTES
                 field.label = _Field.LABEL_OPTIONAL
+            elif field.type == _Field.TYPE_MESSAGE:
+                field.type = _Field.TYPE_BYTES
+                field.ClearField("type_name")
     pool = descriptor_pool.Default()
     pool.Add(file)
     return [
@@ -53,6 +60,8 @@ def _twins(*originals: type[message.Message]) -> list[Any]:
     StepSessionResponse,
     StreamStepsRequest,
     StreamStepsResponse,
+    StepSessionsRequest,
+    StepSessionsResponse,
     GetOutputsResponse,
     PreviewStepsRequest,
     PreviewStepsResponse,
@@ -61,6 +70,8 @@ def _twins(*originals: type[message.Message]) -> list[Any]:
     session_service_pb2.StepSessionResponse,
     session_service_pb2.StreamStepsRequest,
     session_service_pb2.StreamStepsResponse,
+    session_service_pb2.StepSessionsRequest,
+    session_service_pb2.StepSessionsResponse,
     session_service_pb2.GetOutputsResponse,
     session_service_pb2.PreviewStepsRequest,
     session_service_pb2.PreviewStepsResponse,
@@ -78,7 +89,7 @@ _VECTORS = {
 
 
 def parse(twin: Any, encoded: bytes) -> Any:
-    """Parses a message as its twin, whatever way the sender encoded it.
+    """Parses a message with a vector as its twin, whatever way the sender encoded it.
 
     Raises:
       DecodeError: the bytes are not the message.

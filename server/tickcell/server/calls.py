@@ -16,6 +16,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, status_pb2
 
+from tickcell import wire
 from tickcell.server import errors, messages
 
 if TYPE_CHECKING:
@@ -114,6 +115,18 @@ def parse(request_class: type[_Request], encoded: bytes) -> _Request:
         return request_class.FromString(encoded)
     except DecodeError as error:
         raise malformed(request_class.DESCRIPTOR.name, error) from error
+
+
+def parse_twin(twin: Any, encoded: bytes) -> Any:
+    """Returns the step message that the bytes are, as a twin of `tickcell.wire`.
+
+    Raises:
+      Malformed: they are not.
+    """
+    try:
+        return wire.parse(twin, encoded)
+    except DecodeError as error:
+        raise malformed(twin.DESCRIPTOR.name, error) from error
 
 
 def malformed(name: str, error: DecodeError) -> errors.Malformed:

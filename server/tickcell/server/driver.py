@@ -20,7 +20,7 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent import futures
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,6 +29,7 @@ from tickcell.server.clock import Moment
 from tickcell.server.computing import Begun, Call
 from tickcell.server.entries import Entries, Entry
 from tickcell.server.pace import SLICE_S
+from tickcell.server.pieces import cut
 from tickcell.server.rounds import Answer, Computed, Stepped
 from tickcell.server.rules import StepRequest
 from tickcell.server.storage import LATER, EmbeddedStorage, NetworkStorage, Storage
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from tickcell.server.heads import Heads
     from tickcell.server.observer import Observer
     from tickcell.server.policy import Policy
+    from tickcell.server.record import Life
     from tickcell.server.room import Count
     from tickcell.server.rounds import Commit, Load, Request
     from tickcell.server.store import EmbeddedStore
@@ -53,6 +55,8 @@ _LONE_TURNS = 8
 # The most that one round begins with: to decide on so much takes about a slice.
 _ROUND_REQUESTS = 256
 _ROUND_BYTES = 64 * 1024
+# Of one caller at once, that join the ticks of others: many such callers are still one round.
+_FEW_REQUESTS = 16
 # A lone step of so few bytes is a single call of a few rows.
 _TICK_BYTES = 1024
 # What a byte of a record or a request takes: to be copied, checked, encoded and stored.
@@ -129,6 +133,33 @@ class Driver:
                 self._enter_alone(entry)
             self._wake()
         return entry
+
+    def enter_together(self, requests: Sequence[StepRequest]) -> list[Entry]:
+        """Lets requests of different sessions take part in one round.
+
+        Few join what else has arrived. Many are a round of their own, or several, in the
+        long queue: so the ticks of others wait for a slice of it, and not for all of it.
+        """
+        entries = [Entry(request) for request in requests]
+        first = [entry for entry in entries if self._entries.add(entry)]
+        pieces = [*cut(first, _size, _ROUND_REQUESTS, _ROUND_BYTES)]
+        if len(pieces) == 1 and len(first) <= _FEW_REQUESTS:
+            self._arrived.extend(first)
+        else:
+            self._long.extend([_Job(self._whole_round(piece), piece) for piece in pieces])
+        self._wake()
+        return entries
+
+    async def lives(self, requests: Sequence[StepRequest]) -> dict[Key, Life]:
+        """Returns the lives that requests of different sessions mean, as far as they are there."""
+        found, missing = rounds.known(requests, self._heads)
+        for start in range(0, len(missing), _ROUND_REQUESTS):
+            done: asyncio.Future[dict[Key, Life]] = asyncio.get_running_loop().create_future()
+            piece = missing[start : start + _ROUND_REQUESTS]
+            self._long.append(_Job(_ending(rounds.learn(piece, self._heads), done)))
+            self._wake()
+            found |= await done
+        return found
 
     def in_slice(self, work: Callable[[], _Result]) -> asyncio.Future[_Result]:
         """Does in its turn what takes no longer than a slice; it is not done for one who left."""
@@ -227,6 +258,7 @@ class Driver:
         """Returns what is within a slice together, and schedules the rest."""
         groups: list[list[Begun | Computed]] = []
         free_s = 0.0
+        calls: dict[str, int] = {}
         for item in begun:
             if isinstance(item, Begun) and item.model.pace.is_slow:
                 self._slow.append(item)
@@ -234,12 +266,18 @@ class Driver:
             time_s = _time_s(item)
             if time_s > SLICE_S:
                 self._long.append(self._finish_of([item]))
-            elif not groups or time_s > free_s:
+                continue
+            more_s = time_s - _shared_s(item, calls)
+            if groups and more_s <= free_s:
+                groups[-1].append(item)
+                free_s -= more_s
+            else:
                 groups.append([item])
                 free_s = SLICE_S - time_s
-            else:
-                groups[-1].append(item)
-                free_s -= time_s
+                calls = {}
+            if isinstance(item, Begun):
+                model = item.model.fingerprint
+                calls[model] = max(item.new_count, calls.get(model, 0))
         if self._slow and not self._is_slow_busy:
             self._is_slow_busy = True
             self._move(_Job(self._finish_slow()))
@@ -249,6 +287,14 @@ class Driver:
         return groups[0]
 
     # Rounds.
+
+    def _whole_round(self, entries: list[Entry]) -> Moves:
+        """Does a round of what has waited for it; what was left meanwhile is dropped from it."""
+        for entry in [each for each in entries if each.is_left]:
+            entries.remove(entry)
+            self._remove(entry.request.key)
+        if entries:
+            yield from self._round(entries, is_whole=True)
 
     def _finish_of(self, begun: Sequence[Begun | Computed]) -> _Job:
         return _Job(self._finish(begun), [self._entries.first(item.key) for item in begun])
@@ -415,6 +461,32 @@ def _time_s(item: Begun | Computed) -> float:
     life = item.record.life
     size = len(item.request.frames) + len(item.encoded or b"")
     return item.model.pace.time_s(item.new_count, life.series_count) + _BYTE_S * size
+
+
+def _shared_s(item: Begun | Computed, calls: Mapping[str, int]) -> float:
+    """Returns how much of that is saved beside others, whose calls of its model it shares."""
+    if isinstance(item, Computed):
+        return 0.0
+    shared = min(item.new_count, calls.get(item.model.fingerprint, 0))
+    return shared * item.model.pace.call_s
+
+
+def _size(entry: Entry) -> int:
+    return entry.request.size
+
+
+def _ending(moves: Generator[Any, Any, _Result], done: asyncio.Future[_Result]) -> Moves:
+    """Goes through some moves for what they return."""
+    if done.cancelled():
+        return
+    try:
+        result = yield from moves
+    except Exception as error:  # noqa: BLE001 - raised where it is awaited.
+        if not done.done():
+            done.set_exception(error)
+    else:
+        if not done.done():
+            done.set_result(result)
 
 
 def _doing(work: Callable[[], _Result], done: asyncio.Future[_Result]) -> Moves:

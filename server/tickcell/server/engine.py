@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tickcell.server import errors, lives, model_versions, record, rounds, rules
+from tickcell.server import allowance, errors, lives, model_versions, record, rounds, rules
 from tickcell.server.driver import Driver
+from tickcell.server.entries import all_answers
 from tickcell.server.heads import Heads
 from tickcell.server.in_slices import InSlices
 from tickcell.server.life_requests import Begin, Create, Delete, End, Get, Recall, Reset, Touch
@@ -39,7 +40,7 @@ from tickcell.server.sweep import Sweep
 from tickcell.server.upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
     from tickcell.server.caller import Caller
     from tickcell.server.catalogue import Catalogue, ServedModel
@@ -92,6 +93,7 @@ class Engine:
         self.catalogue = catalogue
         self.observer = observer
         observer.serves(catalogue)
+        self._limits = config.limits
         policy = Policy.of(config, catalogue, quotas)
         self._quotas = policy.quotas
         heads = Heads()
@@ -127,6 +129,38 @@ class Engine:
         if self.models.repository is None:
             return self._driver.enter(request)
         return self._with_its_model(request)
+
+    async def step_together(
+        self, requests: Sequence[StepRequest]
+    ) -> list[Stepped | errors.TickcellError]:
+        """Advances different sessions, each as `step` does, in as few rounds as it allows.
+
+        Returns:
+          What became of each request, in their order: what `step` returns or raises.
+
+        Raises:
+          ArgumentInvalid: they are more than one message may hold; see `allowance.check`.
+        """
+        allowance.check(requests, await self._driver.lives(requests), self._limits)
+        if self.observer.spans is not None:
+            self.observer.spans.describe_several(requests)
+        answers: dict[Key, Stepped | errors.TickcellError] = {}
+        taken = requests
+        if self._quotas.have_rates:
+            taken = []
+            for request in requests:
+                try:
+                    self._quotas.take(request)
+                except errors.OwnerRateExceeded as error:
+                    answers[request.key] = error
+                else:
+                    taken.append(request)
+        answers |= await self._answers(taken)
+        if self.models.repository is not None:
+            answers |= await self._answers(
+                [request for request in taken if await self._has_found_model(answers[request.key])]
+            )
+        return [answers[request.key] for request in requests]
 
     async def create(
         self,
@@ -446,6 +480,19 @@ class Engine:
             if not await self.models.search(error.metadata["model_fingerprint"]):
                 raise
         return await self._driver.enter(request)
+
+    async def _has_found_model(self, answer: Stepped | errors.TickcellError) -> bool:
+        """Says whether an answer is that a model is not served, which by now it is."""
+        if not isinstance(answer, errors.ModelNotServed):
+            return False
+        return await self.models.search(answer.metadata["model_fingerprint"])
+
+    async def _answers(
+        self, requests: Sequence[StepRequest]
+    ) -> dict[Key, Stepped | errors.TickcellError]:
+        """Answers requests of different sessions, by session."""
+        answers: list[Any] = await all_answers(self._driver.enter_together(requests))
+        return dict(zip([request.key for request in requests], answers, strict=True))
 
     async def _read(self, reading: Awaitable[_Result]) -> _Result:
         """Awaits what is read from the store; what fails is a refusal."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tickcell.server import errors
@@ -38,9 +38,15 @@ class Entry:
         if not self._answers:
             self._caller = asyncio.get_running_loop().create_future()
             yield from self._caller
-        (answer,) = self._answers
+        answer = self.answer
         if isinstance(answer, errors.TickcellError):
             raise answer
+        return answer
+
+    @property
+    def answer(self) -> Answer:
+        """What it is answered; it must be."""
+        (answer,) = self._answers
         return answer
 
     @property
@@ -58,6 +64,18 @@ class Entry:
         self._answers = (answer,)
         if self._caller is not None and not self._caller.done():
             self._caller.set_result(None)
+
+
+async def all_answers(entries: Sequence[Entry]) -> list[Answer]:
+    """Awaits requests that one caller has made together; if it leaves, it leaves them all."""
+    waiting = [entry for entry in entries if not entry.is_settled]
+    while waiting:
+        caller = asyncio.get_running_loop().create_future()
+        for entry in waiting:
+            entry._caller = caller
+        await caller
+        waiting = [entry for entry in waiting if not entry.is_settled]
+    return [entry.answer for entry in entries]
 
 
 class Entries:

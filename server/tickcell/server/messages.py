@@ -120,6 +120,19 @@ def answer(asked: StepFields, answered: Stepped) -> bytes:
     return encoded
 
 
+def answered_step(asked: StepFields, answered: Stepped) -> bytes:
+    """Returns the encoded response to one of several requests, which was applied."""
+    encoded: bytes = wire.StreamStepsResponse(
+        session=asked.session,
+        generation=answered.generation,
+        first_step=answered.first_step,
+        step_count=asked.step_count,
+        outputs=answered.outputs,
+        history=answered.history,
+    ).SerializeToString()
+    return encoded
+
+
 def outputs(session: str, kept: Stepped, store_id: str) -> bytes:
     """Returns the encoded response to a request for outputs of the window."""
     encoded: bytes = wire.GetOutputsResponse(
@@ -131,6 +144,22 @@ def outputs(session: str, kept: Stepped, store_id: str) -> bytes:
         history=kept.history,
         store_id=store_id,
     ).SerializeToString()
+    return encoded
+
+
+def refused_step(named: Any, error: errors.TickcellError) -> bytes:
+    """Returns the encoded response to a request that was refused, and whose call goes on.
+
+    Args:
+      named: the request's fields, its message, or None if it is none.
+      error: why.
+    """
+    response = wire.StreamStepsResponse(error=status(error))
+    if named is not None:
+        response.session = named.session
+        response.generation = named.generation
+        response.first_step = named.first_step
+    encoded: bytes = response.SerializeToString()
     return encoded
 
 

@@ -155,6 +155,12 @@ class Observer:
         if self.spans is not None:
             self.spans.refuse(error)
 
+    def refused_one(self, error: errors.TickcellError) -> None:
+        """Hears that one of several requests of a call is answered with an error, in its place."""
+        self.refused_counts[error.reason] += 1
+        if self.spans is not None:
+            self.spans.refuse_one(error)
+
     def stepped(self, request: StepRequest, answer: Stepped, taken_ns: int) -> None:
         """Hears that a step request was answered."""
         life, _, _, _, stored = answer

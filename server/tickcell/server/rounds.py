@@ -146,6 +146,43 @@ class Computed(NamedTuple):
 Answers = list[tuple[Key, Answer]]
 
 
+def known(
+    requests: Sequence[StepRequest], heads: Heads
+) -> tuple[dict[Key, Life], list[StepRequest]]:
+    """Looks for the lives that requests of different sessions mean.
+
+    Returns:
+      Those of which there is a head, and the requests of which there is none.
+    """
+    found = {}
+    missing = []
+    for request in requests:
+        head = heads.get(request.key)
+        if head is None or head.record is None or head.record.life.generation != request.generation:
+            missing.append(request)
+        else:
+            found[request.key] = head.record.life
+    return found, missing
+
+
+def learn(requests: Sequence[StepRequest], heads: Heads) -> Generator[Load, Any, dict[Key, Life]]:
+    """Loads the records of requests of different sessions, which are heads from now on.
+
+    Returns:
+      The lives that they mean, but for those that are not there.
+    """
+    found = {}
+    keys = [request.key for request in requests]
+    loaded = yield from _load(keys)
+    for request, key, each in zip(requests, keys, loaded, strict=True):
+        head = _loaded_head(key, each, heads)
+        if isinstance(head, Head) and head.record is not None:
+            life = head.record.life
+            if life.generation == request.generation:
+                found[key] = life
+    return found
+
+
 def begin(
     requests: Sequence[Request], heads: Heads, policy: Policy, now: Moment
 ) -> tuple[list[Begun | Computed], list[Request]]:
@@ -263,7 +300,16 @@ def _from_load(
     request: Request, found: bytes | Exception | None, heads: Heads, policy: Policy, now: Moment
 ) -> Begun | Computed | Answer:
     """Decides on a request by what was loaded, which is the session's head from now on."""
-    key = request.key
+    head = _loaded_head(request.key, found, heads)
+    if isinstance(head, errors.TickcellError):
+        return head
+    return _decide(request, head, policy, now, is_proven=True)
+
+
+def _loaded_head(
+    key: Key, found: bytes | Exception | None, heads: Heads
+) -> Head | errors.TickcellError:
+    """Makes what was loaded the session's head."""
     if isinstance(found, Exception):
         heads.forget(key)
         return refusal(key, found)
@@ -277,7 +323,7 @@ def _from_load(
             heads.forget(key)
             return error
     heads.put(key, head)
-    return _decide(request, head, policy, now, is_proven=True)
+    return head
 
 
 def _decide(

@@ -17,6 +17,7 @@ from tickcell.server.model_servicer import ModelServicer
 from tickcell.server.reflection_servicer import REFLECTION_SERVICE, ReflectionServicer
 from tickcell.server.seal import Seal
 from tickcell.server.session_servicer import SessionServicer
+from tickcell.server.several_servicer import SeveralServicer
 from tickcell.server.state_servicer import StateServicer
 from tickcell.server.step_servicer import StepServicer
 from tickcell.server.streams import Streams
@@ -77,11 +78,17 @@ class Server:
         self._gate = calls.Gate(self._access, engine.observer)
         self._streams = Streams(self._gate, engine.observer, config.limits.max_streams)
         steps = StepServicer(self._gate, self._streams, engine)
+        several = SeveralServicer(self._gate, config, engine)
         seal = Seal.of(config)
         lives = SessionServicer(self._gate, config, engine, seal)
         states = StateServicer(self._gate, config, engine, seal)
         self.services = {
-            SESSION_SERVICE: {**lives.methods(), **states.methods(), **steps.methods()},
+            SESSION_SERVICE: {
+                **lives.methods(),
+                **states.methods(),
+                **steps.methods(),
+                **several.methods(),
+            },
             MODEL_SERVICE: ModelServicer(self._gate, engine).methods(),
             **self._inference(),
         }

@@ -90,7 +90,7 @@ class StepServicer:
                 answered = await self._engine.step(_request(key, asked))
             except errors.TickcellError as error:
                 self._engine.observer.refused(error)
-                await context.write(_refusal(asked or message, error))
+                await context.write(messages.refused_step(asked or message, error))
                 continue
             outputs, last_history = answered.outputs, answered.history
             # Whoever does not read its answer has no more than that in our memory.
@@ -103,27 +103,9 @@ class StepServicer:
     async def _parse(self, twin: Any, encoded: bytes) -> Any:
         """Parses a message, a long one in a slice of its own."""
         if len(encoded) <= _LONG_BYTES:
-            return _parse(twin, encoded)
-        return await self._engine.in_slice(functools.partial(_parse, twin, encoded))
-
-
-def _parse(twin: Any, encoded: bytes) -> Any:
-    try:
-        return wire.parse(twin, encoded)
-    except wire.DecodeError as error:
-        raise calls.malformed(twin.DESCRIPTOR.name, error) from error
+            return calls.parse_twin(twin, encoded)
+        return await self._engine.in_slice(functools.partial(calls.parse_twin, twin, encoded))
 
 
 def _request(key: Key, asked: StepFields) -> StepRequest:
     return StepRequest(key, *asked[1:])
-
-
-def _refusal(refused: Any, error: errors.TickcellError) -> bytes:
-    """Returns the answer to a refused request: its fields, its message, or None if it is none."""
-    response = wire.StreamStepsResponse(error=messages.status(error))
-    if refused is not None:
-        response.session = refused.session
-        response.generation = refused.generation
-        response.first_step = refused.first_step
-    encoded: bytes = response.SerializeToString()
-    return encoded

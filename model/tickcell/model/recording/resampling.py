@@ -122,7 +122,8 @@ class Resampling:
 
     Attributes:
       name: what to call the recording in messages.
-      from_hz, to_hz: the rates.
+      from_hz: the rate before.
+      to_hz: the rate after.
     """
 
     name: str

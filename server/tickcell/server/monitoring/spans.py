@@ -12,7 +12,7 @@ import contextlib
 import importlib.metadata
 import inspect
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -107,6 +107,18 @@ class Spans:
                 span.set_attribute("tickcell.step_count", request.step_count)
                 if request.first_step is not None:
                     span.set_attribute("tickcell.first_step", request.first_step)
+
+    def describe_several(self, requests: Sequence[StepRequest]) -> None:
+        """Notes on the current span how much is asked by one call."""
+        span = trace.get_current_span()
+        if span.is_recording():
+            span.set_attribute("tickcell.request_count", len(requests))
+            span.set_attribute("tickcell.step_count", sum(each.step_count for each in requests))
+
+    def refuse_one(self, error: TickcellError) -> None:
+        """Notes on the current span that one of its requests is answered with an error."""
+        event = {"error.type": error.reason, "exception.message": str(error)}
+        trace.get_current_span().add_event("tickcell.refused", event)
 
     def refuse(self, error: TickcellError) -> None:
         """Notes on the current span that it is answered with an error."""
