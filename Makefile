@@ -45,7 +45,7 @@ $(PLACE): remade
 endif
 endif
 
-.PHONY: help run test test-fast coverage check site prove chaos fuzz cluster cluster-demo serve train bundle bench proto compatible clean remade
+.PHONY: help run test test-fast coverage check site prove chaos fuzz cluster cluster-demo serve train bundle bench pictures proto compatible clean remade
 
 help:  ## List what can be made
 	@echo "tickcell: streaming, stateful inference for recurrent networks"
@@ -110,6 +110,9 @@ bundle: $(DEVELOPED)  ## Make the shipped bundle of build/drive
 
 bench: $(SERVED)  ## Measure a tick against a bare echo
 	$(PY) -m bench
+
+pictures: $(DEVELOPED)  ## Draw the README's picture again
+	$(TICKCELL) agent --seconds 60 --plot docs/agent.png
 
 proto: $(CHECKED)  ## Generate the code of the wire contract and its reference again
 	$(PY) proto/generate.py

@@ -40,14 +40,14 @@ class Session:
         frame: NDArray[np.float32] = self._frames[step % len(self._frames)]
         return frame
 
-    def request(self, step: int) -> bytes:
-        """Returns the encoded request for a step."""
+    def request(self, step: int, count: int = 1) -> bytes:
+        """Returns the encoded request for a step, or for so many from it on."""
         encoded: bytes = wire.StreamStepsRequest(
             session=self._session.id,
             generation=self._session.generation,
             first_step=step,
-            step_count=1,
-            frames=self.frame(step).tobytes(),
+            step_count=count,
+            frames=b"".join([self.frame(each).tobytes() for each in range(step, step + count)]),
         ).SerializeToString()
         return encoded
 

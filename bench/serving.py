@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import pathlib
 import subprocess
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bench import echo
 from tickcell.model import Bundle
-from tickcell.server import process
+from tickcell.model.bundle import SHIPPED
+from tickcell.server import allocation, process
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.config import Config, is_address
 from tickcell.server.engine import Engine
@@ -57,18 +59,21 @@ def served() -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def serving(checkout: pathlib.Path, store: str | None = None) -> Iterator[Serving]:
+def serving(
+    checkout: pathlib.Path, store: str | None = None, bundle: pathlib.Path = SHIPPED
+) -> Iterator[Serving]:
     """Runs the server of a checkout in a process of its own.
 
     Args:
       checkout: whose server to run.
       store: the address of a store in PostgreSQL; None for a new one in a directory.
+      bundle: what to serve.
     """
     roots = [str(checkout / root) for root in _ROOTS]
     with (
         tempfile.TemporaryDirectory(prefix="tickcell-bench-") as directory,
         subprocess.Popen(
-            [sys.executable, "-m", "bench.serving", store or directory],
+            [sys.executable, "-m", "bench.serving", store or directory, str(bundle)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -85,18 +90,21 @@ def serving(checkout: pathlib.Path, store: str | None = None) -> Iterator[Servin
         child.stdin.close()
 
 
-async def _serve(store: str) -> None:
+async def _serve(store: str, bundle: str) -> None:
+    allocation.keep_freed()
     config = Config(listen="localhost:0", store=store if is_address(store) else pathlib.Path(store))
-    catalogue = Catalogue([ServedModel.load(Bundle.load())])
+    catalogue = Catalogue([ServedModel.load(Bundle.load(bundle))])
     health = Health()
     async with process.open_store(config) as opened:
         engine = Engine(config, catalogue, opened, Observer(health))
         server = Server(config, engine, health, [echo.handler()])
-        sys.stdout.write(await server.start() + "\n")
+        address = await server.start()
+        gc.freeze()
+        sys.stdout.write(address + "\n")
         sys.stdout.flush()
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
         await server.stop()
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(sys.argv[1]))
+    asyncio.run(_serve(*sys.argv[1:]))

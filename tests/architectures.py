@@ -95,6 +95,12 @@ def carried_by_hand() -> Any:
     return keras.Model([sequence, hidden, cell], [dense(outputs[0]), *outputs[1:]])
 
 
+def carried_by_hand_without_a_name() -> Any:
+    sequence, start = frames(None), keras.Input((8,))
+    value, following = layers.GRU(8, return_sequences=True, return_state=True)(sequence, start)
+    return keras.Model([sequence, start], [dense(value), following])
+
+
 def carried_by_hand_in_another_order() -> Any:
     first, second, sequence = keras.Input((8,)), keras.Input((4,)), frames(1)
     value, next_first = layers.GRU(8, return_sequences=True, return_state=True)(
@@ -394,6 +400,7 @@ STREAMED: dict[str, Build] = {
         lambda x: list(layers.GRU(8, return_sequences=True, return_state=True)(x))
     ),
     "state by hand": carried_by_hand,
+    "state by hand, without a name": carried_by_hand_without_a_name,
     "state by hand, another order": carried_by_hand_in_another_order,
     "two inputs": side_by_side,
     "two towers": towers,
@@ -537,7 +544,28 @@ REFUSED: dict[str, tuple[Build, str]] = {
     ),
     "start computed": (
         of(lambda x: layers.GRU(8, name="second")(x, initial_state=dense(x[:, -1], 8))),
-        r"layer 'second' \(GRU\) .* initial_state is computed",
+        r"layer 'second' \(GRU\) .* initial_state is computed from the model's inputs, ",
+    ),
+    "start learnt from the first frame": (
+        of(
+            lambda x: each(
+                layers.GRU(8, name="primed", return_sequences=True)(
+                    x, initial_state=dense(x[:, 0], 8)
+                )
+            )
+        ),
+        r"layer 'primed' \(GRU\) .* before it has any; let it start from zeros, ",
+    ),
+    "start learnt from a static input": (
+        lambda: keras.Model(
+            [x := frames(), static := keras.Input((3,))],
+            layers.GRU(8, name="primed")(x, dense(static, 8)),
+        ),
+        r"layer 'primed' \(GRU\) .* initial_state is computed",
+    ),
+    "start constant": (
+        of(lambda x: layers.GRU(8, name="warm")(x, initial_state=ops.ones((1, 8)))),
+        r"layer 'warm' \(GRU\) .* initial_state is a constant of the model; let it start",
     ),
     "start not given back": (
         lambda: keras.Model(

@@ -63,10 +63,14 @@ IMPURE = {
 }
 PURE = (
     "tickcell.client.answered",
+    "tickcell.client.due",
     "tickcell.client.flight",
+    "tickcell.client.needs",
     "tickcell.client.recall",
+    "tickcell.client.turns",
     "tickcell.model.interface",
     "tickcell.server.computing",
+    "tickcell.server.grouping",
     "tickcell.server.heads",
     "tickcell.server.allowance",
     "tickcell.server.lives",

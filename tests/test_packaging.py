@@ -67,7 +67,8 @@ def test_wheel_leaves_the_namespace_open(wheel: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "file", ["interface.json", "card.json", "step.tflite", "golden.npz", "model.keras"]
+    "file",
+    ["interface.json", "card.json", "step.tflite", "steps.tflite", "golden.npz", "model.keras"],
 )
 def test_wheel_has_the_shipped_bundle(file: str, wheel: Path) -> None:
     assert f"tickcell/model/bundles/drive/{file}" in _contents(wheel)

@@ -17,7 +17,15 @@ from doubles.authority import Authority
 from doubles.in_process_server import InProcessServer
 from doubles.known_callers import KnownCallers
 from tickcell.cli import samples, server_process
-from tickcell.client import AsyncSession, PacedSession, Session
+from tickcell.client import (
+    AsyncGateway,
+    AsyncPacedSession,
+    AsyncSession,
+    Gateway,
+    PacedSession,
+    Session,
+    TickcellError,
+)
 from tickcell.model import Bundle, recording
 from tickcell.server.catalogue import ServedModel
 
@@ -133,15 +141,20 @@ def test_shown_python_gives_the_outputs_of_the_plain_loop(
             "recording": frames,
             "session": session,
             "driving": Countdown(len(frames)),
-            "ticks": range(len(frames)),
             "read_sensors": lambda: next(readings),
             "sensor": frames,
             "act": acted.append,
             "SAFE": None,
             # A class's own docstring.
+            "AsyncGateway": AsyncGateway,
+            "AsyncPacedSession": AsyncPacedSession,
             "AsyncSession": AsyncSession,
+            "Gateway": Gateway,
             "PacedSession": PacedSession,
             "Session": Session,
+            "TickcellError": TickcellError,
+            "robots": (robots := ["robot-1", "robot-2"]),
+            "ticks": [dict.fromkeys(robots, frame) for frame in frames],
         }
         code = code.replace(SHOWN_ADDRESS, repr(address))
         # Two of three are away.
@@ -151,6 +164,9 @@ def test_shown_python_gives_the_outputs_of_the_plain_loop(
         # What awaits is a coroutine.
         if (running := eval(shown, names)) is not None:
             asyncio.run(running)
+        if "drive" in names:
+            asyncio.run(names["drive"](frames, acted.append))
+            names["output"] = acted[-1]
     cell = Bundle.load().cell()
     state = cell.initial_state()
     for frame in frames:

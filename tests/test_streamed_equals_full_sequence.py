@@ -102,6 +102,20 @@ def test_in_chunks_of_any_length(
     assert_same_bits(outputs, expected)
 
 
+def test_in_chunks_of_every_length(server: ServerProcess, bundle: Bundle) -> None:
+    """Twice: while the server readies the cell for chunks, and once it is ready."""
+    lengths = range(1, 71)
+    frames = bundle.golden.frames[: sum(lengths)]
+    expected = loop(bundle, frames)
+    for _ in range(2):
+        with Session.create(server.address, window=max(lengths)) as session:
+            outputs = [
+                session.steps(frames[session.next_step : session.next_step + length])
+                for length in lengths
+            ]
+        assert_same_bits(np.concatenate(outputs), expected)
+
+
 def test_several_series_in_one_session(
     server: ServerProcess, bundle: Bundle, recording: np.ndarray
 ) -> None:

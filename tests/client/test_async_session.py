@@ -129,7 +129,7 @@ def test_a_step_whose_time_is_up_may_be_done_again(
     async def main() -> None:
         async with AsyncSession.create(proxy.address) as session:
             await session.step(frames[0])
-            proxy.faults["StepSession"].append(Fault("stall"))
+            proxy.faults["StreamSteps"].append(Fault("stall"))
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.2):
                     await session.step(frames[1])
@@ -139,20 +139,37 @@ def test_a_step_whose_time_is_up_may_be_done_again(
     run(main)
 
 
+def test_two_steps_at_once_are_one_too_many(
+    server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
+    async def main() -> None:
+        async with AsyncSession.create(server.address) as session:
+            first = asyncio.create_task(session.step(frames[0]))
+            await asyncio.sleep(0)
+            with pytest.raises(errors.UsageError, match="a step is under way"):
+                await session.step(frames[1])
+            assert (await first) == expected[0]
+            assert (await session.step(frames[1])) == expected[1]
+
+    run(main)
+
+
+@pytest.mark.parametrize("method", ["StepSession", "StreamSteps"])
 def test_a_step_goes_on_when_a_call_beside_it_gives_the_connection_up(
-    proxy: FaultyProxy, frames: np.ndarray, expected: np.ndarray
+    proxy: FaultyProxy, frames: np.ndarray, expected: np.ndarray, method: str
 ) -> None:
     """No task is cancelled but by whoever cancels it."""
 
     async def main() -> None:
         async with AsyncSession.create(proxy.address, deadline_s=0.5) as session:
-            await session.step(frames[0])
-            proxy.faults["StepSession"].append(Fault("stall"))
-            step = asyncio.create_task(session.step(frames[1]))
+            step_count = 0 if method == "StepSession" else 1
+            await session.steps(frames[:step_count])
+            proxy.faults[method].append(Fault("stall"))
+            step = asyncio.create_task(session.step(frames[step_count]))
             await asyncio.sleep(0.1)
             proxy.faults["TouchSession"].append(Fault("lose reply"))
             await session.touch()
-            assert (await step) == expected[1]
+            assert (await step) == expected[step_count]
 
     run(main)
 

@@ -49,6 +49,32 @@ ENDS = {
     ),
     "end while a draw is open": ("g = session.stream(blocking())\nnext(g)", 0),
     "end with a session": ("session.step(frame)", 0),
+    "end with a session's stream": ("for frame in frames: session.step(frame)", 0),
+    "exception with a session's stream": ("for frame in frames: session.step(frame)\n1 / 0", 1),
+    "end while a thread of the program steps": (
+        "has_begun = threading.Event()\n"
+        "def drive():\n"
+        "    while True:\n        session.step(frame)\n        has_begun.set()\n"
+        "thread = threading.Thread(target=drive, daemon=True)\nthread.start()\nhas_begun.wait()",
+        0,
+    ),
+    "sys.exit in a forked child of a session with a stream": (
+        "for frame in frames: session.step(frame)\n"
+        "child = os.fork()\n"
+        "if child == 0: sys.exit(0)\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+        "session.step(frame)",
+        0,
+    ),
+    "exception in a forked child of a session with a stream": (
+        "with session:\n"
+        "    for frame in frames: session.step(frame)\n"
+        "    child = os.fork()\n"
+        "    if child == 0: raise RuntimeError('mine')\n"
+        "    assert os.waitpid(child, 0)[1] == 256\n"
+        "    session.step(frame)",
+        0,
+    ),
     "end with a pipeline": (
         "pipeline = session.pipeline(backlog=9)\npipeline.push(b'\\0' * 40)",
         0,

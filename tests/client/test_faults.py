@@ -29,6 +29,10 @@ def name(fault: Fault) -> str:
     return f"{fault.kind}-{fault.code.name}"
 
 
+def step_of(request: bytes) -> int:
+    return session_service_pb2.StepSessionRequest.FromString(request).first_step
+
+
 @pytest.mark.parametrize("fault", LOST, ids=name)
 def test_a_step_whose_outcome_is_unknown_is_sent_again(
     sessions: type[Session],
@@ -37,13 +41,31 @@ def test_a_step_whose_outcome_is_unknown_is_sent_again(
     expected: np.ndarray,
     fault: Fault,
 ) -> None:
+    proxy.faults["StepSession"].append(fault)
     with sessions.create(proxy.address, deadline_s=0.3) as session:
-        session.step(frames[0])
-        proxy.faults["StepSession"].append(fault)
-        outputs = [session.step(frame) for frame in frames[1:5]]
-    assert np.stack(outputs).tobytes() == expected[1:5].tobytes()
-    again = proxy.requests["StepSession"]
-    assert (len(again), again[1]) == (6, again[2])
+        outputs = [session.step(frame) for frame in frames[:5]]
+    assert np.stack(outputs).tobytes() == expected[:5].tobytes()
+    first, again, *_ = proxy.requests["StepSession"]
+    assert first == again
+
+
+@pytest.mark.parametrize("fault", LOST, ids=name)
+def test_a_step_by_a_stream_whose_outcome_is_unknown_is_sent_again_by_a_call(
+    sessions: type[Session],
+    proxy: FaultyProxy,
+    frames: np.ndarray,
+    expected: np.ndarray,
+    fault: Fault,
+) -> None:
+    proxy.faults["StreamSteps"].append(Fault(fault.kind, after=2, code=fault.code))
+    with sessions.create(proxy.address, deadline_s=0.3) as session:
+        outputs = [session.step(frame) for frame in frames[:6]]
+    assert np.stack(outputs).tobytes() == expected[:6].tobytes()
+    by_call = [step_of(request) for request in proxy.requests["StepSession"]]
+    # Nothing goes by a stream that owes a reply.
+    lost = 1 if fault.kind == "lose request" else 3
+    assert by_call == [0, lost]
+    assert proxy.calls["StreamSteps"] == 2
 
 
 def test_a_request_says_generation_and_step_each_time(
@@ -54,7 +76,8 @@ def test_a_request_says_generation_and_step_each_time(
         session.step(frames[1])
     sent = [
         session_service_pb2.StepSessionRequest.FromString(request)
-        for request in proxy.requests["StepSession"]
+        for method in ("StepSession", "StreamSteps")
+        for request in proxy.requests[method]
     ]
     assert [request.first_step for request in sent] == [0, 1]
     assert {request.generation for request in sent} == {session.info.generation}
@@ -129,7 +152,7 @@ def test_a_conflict_is_never_healed(
             with pytest.raises(errors.StepConflictError):
                 other.step(frames[1])
         assert other.next_step == 0
-        assert len(proxy.requests["StepSession"]) == 3
+        assert len(proxy.requests["StepSession"]) + len(proxy.requests["StreamSteps"]) == 3
         other.detach()
 
 
@@ -163,11 +186,12 @@ def test_patience_ends_and_the_same_frame_is_still_due(
 ) -> None:
     with sessions.create(proxy.address, retry_for_s=0.1) as session:
         session.step(frames[0])
-        proxy.faults["StepSession"].extend([Fault("lose reply")] * 20)
+        for method in ("StreamSteps", "StepSession"):
+            proxy.faults[method].extend([Fault("lose reply")] * 20)
         with pytest.raises(errors.UnavailableError, match="sending it again is safe"):
             session.step(frames[1])
         assert session.next_step == 1
-        proxy.faults["StepSession"].clear()
+        proxy.faults.clear()
         assert session.step(frames[1]) == expected[1]
 
 

@@ -16,8 +16,9 @@ def test_a_deadline_shorter_than_connecting_takes_is_met_once_there_is_a_connect
     link = SlowLink(f"127.0.0.1:{tcp_server.address.rpartition(':')[2]}", round_trip_s=0.3)
     try:
         with Session.create(link.address, deadline_s=0.45, retry_for_s=20) as session:
-            outputs = [session.step(frames[0]), *session.stream(frames[1:10])]
-        # One for the calls and one for the stream, each made once.
+            outputs = [session.step(frame) for frame in frames[:4]]
+            outputs += session.stream(frames[4:10])
+        # One for the steps and one for the stream, each made once.
         assert link.connections == 2
     finally:
         link.close()

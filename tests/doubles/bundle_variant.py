@@ -27,4 +27,4 @@ def variant(bundle: Bundle, version: str, factor: float = 0.5) -> Bundle:
     longest = np.argmax(ends - starts)
     numbers[starts[longest] : ends[longest]] *= np.float32(factor)
     card = dataclasses.replace(bundle.card, version=version)
-    return dataclasses.replace(bundle, step_graph=bytes(graph), card=card)
+    return dataclasses.replace(bundle, step_graph=bytes(graph), steps_graph=None, card=card)

@@ -31,7 +31,7 @@ class CountingCell(Cell):
     def initial_state(self, series_count: int = 1) -> np.ndarray:
         return np.zeros((series_count, 1), np.float32)
 
-    def step_rows(self, rows: bytes) -> bytes:
+    def step_rows(self, rows: bytes | memoryview) -> bytes:
         width = self._interface.sensor_count + 1
         table = np.frombuffer(rows, "<f4").reshape(-1, width)
         frames, steps = table[:, :-1], table[:, -1:]

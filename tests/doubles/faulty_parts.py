@@ -41,7 +41,7 @@ class FaultyCell(Cell):
     def initial_state(self, series_count: int = 1) -> np.ndarray:
         return self._cell.initial_state(series_count)
 
-    def step_rows(self, rows: bytes) -> bytes:
+    def step_rows(self, rows: bytes | memoryview) -> bytes:
         sensors, outputs = self.interface.sensor_count, self.interface.output_count
         before = np.frombuffer(rows, "<f4").reshape(-1, sensors + self.interface.state_size)
         after = np.frombuffer(self._cell.step_rows(rows), "<f4").reshape(len(before), -1).copy()

@@ -25,7 +25,7 @@ class MoodyCell(CountingCell):
         super().__init__(sensor_count)
         self.row_counts: list[int] = []
 
-    def step_rows(self, rows: bytes) -> bytes:
+    def step_rows(self, rows: bytes | memoryview) -> bytes:
         width = self.interface.sensor_count + 1
         readings = np.frombuffer(rows, "<f4").reshape(-1, width)[:, 0]
         self.row_counts.append(len(readings))

@@ -15,7 +15,7 @@ from doubles.plain_session import Answer, history_of
 from tickcell.server import errors, lives, record, rounds, rules
 from tickcell.server.catalogue import Catalogue
 from tickcell.server.clock import Moment
-from tickcell.server.computing import Call
+from tickcell.server.computing import Call, Stretch
 from tickcell.server.config import Limits
 from tickcell.server.heads import Head, Heads
 from tickcell.server.life_requests import cells_start
@@ -372,8 +372,8 @@ def _given(shelf: Shelf | StoreShelf, need: Any) -> Any:
     match need:
         case rounds.Load():
             return [shelf.load()]
-        case Call(model, rows):
-            return model.cell.step_rows(rows)
+        case Call() | Stretch():
+            return need.compute()
         case rounds.Commit([change]):
             return [shelf.commit(change)]
     raise AssertionError(f"not a need of a step: {need!r}")

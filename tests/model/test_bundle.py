@@ -38,6 +38,7 @@ def test_a_bundle_is_read_as_it_was_written(tmp_path: pathlib.Path) -> None:
     assert again.card == shipped.card
     assert again.fingerprint == shipped.fingerprint
     assert again.step_graph == shipped.step_graph
+    assert again.steps_graph == shipped.steps_graph is not None
     assert again.golden.frames.tobytes() == shipped.golden.frames.tobytes()
     assert again.golden.outputs.tobytes() == shipped.golden.outputs.tobytes()
     assert again.golden.labels is not None
@@ -190,7 +191,8 @@ def test_an_interface_that_is_none_is_refused(encoded: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["card.json", "golden.npz", "interface.json", "step.tflite", "SHA256SUMS"]
+    "name",
+    ["card.json", "golden.npz", "interface.json", "step.tflite", "steps.tflite", "SHA256SUMS"],
 )
 def test_whatever_byte_is_changed_the_bundle_loads_or_says_so_in_a_sentence(
     copy: pathlib.Path, name: str, caplog: pytest.LogCaptureFixture
@@ -207,7 +209,8 @@ def test_whatever_byte_is_changed_the_bundle_loads_or_says_so_in_a_sentence(
 
 
 @pytest.mark.parametrize(
-    "name", ["card.json", "golden.npz", "interface.json", "step.tflite", "SHA256SUMS"]
+    "name",
+    ["card.json", "golden.npz", "interface.json", "step.tflite", "steps.tflite", "SHA256SUMS"],
 )
 @pytest.mark.parametrize("size", [0, 1, 100])
 def test_whatever_file_is_cut_the_bundle_loads_or_says_so_in_a_sentence(
@@ -215,7 +218,7 @@ def test_whatever_file_is_cut_the_bundle_loads_or_says_so_in_a_sentence(
 ) -> None:
     os.truncate(copy / name, size)
     complaint = complaint_of(copy)
-    assert (complaint is None) == (name == "SHA256SUMS")
+    assert (complaint is None) == (name in ("SHA256SUMS", "steps.tflite"))
     assert str(copy) in (complaint or caplog.text)
 
 
@@ -248,13 +251,41 @@ def test_a_changed_text_is_a_warning_and_the_same_fingerprint(
     ]
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_changed_graph_of_several_steps_is_a_warning_and_not_used(
+    copy: pathlib.Path, caplog: pytest.LogCaptureFixture, is_there: bool
+) -> None:
+    content = bytearray((copy / "steps.tflite").read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / "steps.tflite").write_bytes(content)
+    if not is_there:
+        (copy / "steps.tflite").unlink()
+    assert Bundle.load(copy).steps_graph is None
+    assert caplog.messages == [
+        f"{copy / 'steps.tflite'}: is not what SHA256SUMS says; it is not used, so each step is "
+        "a call of its own."
+    ]
+
+
+def test_a_bundle_without_a_graph_of_several_steps_is_whole(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataclasses.replace(Bundle.load(), steps_graph=None).write(tmp_path / "bare")
+    bare = Bundle.load(tmp_path / "bare")
+    assert bare.steps_graph is None
+    assert bare.fingerprint == Bundle.load().fingerprint
+    assert not caplog.messages
+
+
 def test_a_bundle_without_its_sums_is_a_warning(
     copy: pathlib.Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (copy / "SHA256SUMS").unlink()
     Bundle.load(copy)
     assert caplog.messages == [
-        f"{copy}: has no SHA256SUMS, so a change of its text cannot be told."
+        f"{copy}: has no SHA256SUMS, so a change of its text cannot be told.",
+        f"{copy / 'steps.tflite'}: is not what SHA256SUMS says; it is not used, so each step is "
+        "a call of its own.",
     ]
 
 

@@ -83,6 +83,18 @@ def test_each_row_has_the_bits_of_a_batch_of_one(
         assert row_state[0].tobytes() == next_state[row].tobytes(), f"row {row} of {rows}"
 
 
+def test_batches_of_every_size_have_the_bits_of_a_batch_of_one(
+    bundle: Bundle, cell: LiteRTCell
+) -> None:
+    frames = np.resize(bundle.golden.frames[11:], (256, bundle.interface.sensor_count))
+    state = cell.initial_state(256)
+    state[:] = np.random.default_rng(2).uniform(-1, 1, state.shape)
+    rows = np.concatenate((frames, state), axis=1)
+    alone = [cell.step_rows(row.tobytes()) for row in rows]
+    for count in range(1, 257):
+        assert cell.step_rows(rows[:count].tobytes()) == b"".join(alone[:count]), count
+
+
 def test_the_numerics_digest_is_the_same_at_every_load(bundle: Bundle, cell: LiteRTCell) -> None:
     assert bundle.cell().numerics_digest == cell.numerics_digest
 

@@ -150,9 +150,17 @@ def test_a_graph_becomes_a_bundle_that_computes_what_it_was_made_of(
         if index == 0:
             first = outputs.copy()
     alone, right = cell.initial_state(), expected()
+    one_by_one = []
     for index in range(len(FRAMES) - 20):
         output, alone = cell.step(FRAMES[index], alone)
         assert np.abs(output - right[index]).max() <= 1e-5
+        one_by_one.append(output)
+    # Chunks gain, where one series is a call, and have the same bits.
+    assert (bundle.steps_graph is None) == (1 not in cell.batch_shapes)
+    in_a_chunk, last = cell.steps(FRAMES[:-20], cell.initial_state())
+    assert in_a_chunk.tobytes() == np.stack(one_by_one).tobytes()
+    assert last.tobytes() == alone.tobytes()
+    assert (cell.stretch_step_count > 1) == (bundle.steps_graph is not None)
     assert output.tobytes() == outputs[starts == 0][0].tobytes()
     assert len(np.unique(first[:, 0])) == 20
 

@@ -244,7 +244,7 @@ class TwoHeadedCell(Cell):
     def initial_state(self, series_count: int = 1) -> np.ndarray:
         return np.zeros((series_count, 1), np.float32)
 
-    def step_rows(self, rows: bytes) -> bytes:
+    def step_rows(self, rows: bytes | memoryview) -> bytes:
         table = np.frombuffer(rows, "<f4").reshape(-1, 4)
         frames, steps = table[:, :3], table[:, 3:]
         summed = frames.sum(axis=1, keepdims=True)

@@ -56,7 +56,7 @@ HEAVY = Pace(ROW_S, ROW_S, is_slow=False)
 class HeavyCell(CountingCell):
     """Counts, and takes its time for each row."""
 
-    def step_rows(self, rows: bytes) -> bytes:
+    def step_rows(self, rows: bytes | memoryview) -> bytes:
         time.sleep(ROW_S * len(rows) / (8 * self.interface.sensor_count))
         return super().step_rows(rows)
 
@@ -96,7 +96,7 @@ class TestFairness:
         class SlowCell(CountingCell):
             may_end = threading.Event()
 
-            def step_rows(self, rows: bytes) -> bytes:
+            def step_rows(self, rows: bytes | memoryview) -> bytes:
                 time.sleep(0.003)
                 self.may_end.wait(60.0)
                 return super().step_rows(rows)

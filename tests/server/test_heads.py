@@ -251,7 +251,7 @@ def test_ended_session_takes_no_room_among_the_heads() -> None:
 class DeafCell(CountingCell):
     """Counts, and hears nothing: not even a NaN comes out again."""
 
-    def step_rows(self, rows: bytes) -> bytes:
+    def step_rows(self, rows: bytes | memoryview) -> bytes:
         readings = np.nan_to_num(np.frombuffer(rows, "<f4"))
         return super().step_rows(readings.tobytes())
 

@@ -53,9 +53,10 @@ class Answered(NamedTuple):
 
     def within(self, first: int, end: int) -> Answered:
         """Returns the steps that are from one on and before another; there must be one."""
-        first, end = max(first, self.first), min(end, self.end)
-        if (first, end) == (self.first, self.end):
+        own_first, own_end = self.first, self.end
+        if first <= own_first and own_end <= end:
             return self
+        first, end = max(first, own_first), min(end, own_end)
         histories = self.chunk.histories
         if histories is not None:
             histories = _part(histories, self.chunk, first, end)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 import grpc.aio
 
 from tickcell.client import grpc_errors
-from tickcell.client.needs import Call, Close, Wait
+from tickcell.client.async_step_stream import AsyncStepStream
+from tickcell.client.needs import Call, Close, Exchange, OpenTurns, Wait
 from tickcell.client.route import DEADLINE_S, RETRY_FOR_S, Route
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
+    from tickcell.client import errors
+    from tickcell.client.connection import Connection
     from tickcell.client.credentials import Credentials
     from tickcell.client.needs import StreamNeed, StreamOperation
 
@@ -81,13 +85,10 @@ class AsyncLink:
                 try:
                     came = await meet(need)
                 except asyncio.CancelledError as cancelled:
-                    # gRPC's word for a call that was ended here, too, as by another task that
-                    # has given its connection up.
-                    is_ours = isinstance(need, Call) and need.connection.is_closed
-                    if is_ours and task.cancelling() == cancelling:
-                        need = operation.throw(grpc_errors.closed())
-                    else:
-                        need = operation.throw(cancelled)
+                    # gRPC's word, too, for a call that was ended here, such as one that is
+                    # overdue, or whose connection another task has given up.
+                    is_cancelled = task.cancelling() > cancelling
+                    need = operation.throw((None if is_cancelled else _ended(need)) or cancelled)
                 except BaseException as failure:  # noqa: BLE001 - the operation's to judge
                     need = operation.throw(failure)
                 else:
@@ -102,24 +103,45 @@ class AsyncLink:
         """Closes the connections, which ends their calls; another call makes a new one."""
         await self.run(self.route.close())
 
-    @staticmethod
-    async def meet(need: StreamNeed) -> Any:
+    async def meet(self, need: StreamNeed) -> Any:
         """Does what is needed.
 
         Raises:
           TickcellError: a call failed.
         """
         match need:
+            case Exchange():
+                return await need.stream.exchange(need.request)
             case Call(connection, method, request, timeout_s):
-                try:
+                with _closed_as_lost(connection):
                     return await connection.call(method, request, timeout_s)
-                except grpc.RpcError as error:
-                    raise grpc_errors.from_call(error) from None
-                except grpc.aio.UsageError:
-                    if not connection.is_closed:
-                        raise
-                    raise grpc_errors.closed() from None
+            case OpenTurns(connection, session):
+                with _closed_as_lost(connection):
+                    return AsyncStepStream(connection, session, self.route.deadline_s)
             case Wait(delay_s):
                 return await asyncio.sleep(delay_s)
             case Close(connection):
                 return await connection.close()
+
+
+def _ended(need: StreamNeed) -> errors.TickcellError | None:
+    """Returns why a call was ended here; None if it was not."""
+    if isinstance(need, Exchange) and need.stream.is_over:
+        return need.stream.failure()
+    if isinstance(need, Call | Exchange):
+        connection = need.stream.connection if isinstance(need, Exchange) else need.connection
+        return grpc_errors.closed() if connection.is_closed else None
+    return None
+
+
+@contextlib.contextmanager
+def _closed_as_lost(connection: Connection) -> Iterator[None]:
+    """Raises gRPC's failures as ours, that of a connection which another task closes too."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise grpc_errors.from_call(error) from None
+    except grpc.aio.UsageError:
+        if not connection.is_closed:
+            raise
+        raise grpc_errors.closed() from None

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 class AsyncPacedSession(PacedLoop):
     """A session in a paced loop, for asyncio.
 
-        async with AsyncPacedSession(session, rate_hz=50) as paced:
-            while driving:
-                output = await paced.tick(read_sensors())
-                act(SAFE if output is None else output)
+        async with AsyncSession.create("localhost:50061") as session:
+            async with AsyncPacedSession(session, rate_hz=50) as paced:
+                while driving:
+                    output = await paced.tick(read_sensors())
+                    act(SAFE if output is None else output)
 
     Leaving the `async with` block waits for the outputs that are late still, so that every
     frame is applied, unless an exception leaves it, or its task is cancelled.

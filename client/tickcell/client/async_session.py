@@ -69,10 +69,17 @@ class AsyncSession(SessionView):
     what it was, and the same frame is due again.
     """
 
-    def __init__(self, link: AsyncLink, core: SessionCore) -> None:
-        """Wraps a session that exists; see `create` and `attach`."""
+    def __init__(self, link: AsyncLink, core: SessionCore, *, owns_link: bool = True) -> None:
+        """Wraps a session that exists; see `create` and `attach`.
+
+        Args:
+          link: the way to its servers.
+          core: where it stands.
+          owns_link: whether nobody else calls over the link, so that it ends with the session.
+        """
         super().__init__(core)
         self._link = link
+        self._owns_link = owns_link
         self._pipeline: AsyncPipeline | None = None
         # Those that were closed, and of which something may be left.
         self._ending: list[AsyncPipeline] = []
@@ -294,7 +301,8 @@ class AsyncSession(SessionView):
             for pipeline in self._ending:
                 await pipeline.closed()
         finally:
-            await self._link.close()
+            if self._owns_link:
+                await self._link.close()
 
     def _open_pipeline(
         self, drawing: Drawing | KeptFrames | None, *, max_chunk: int | None, backlog: int | None

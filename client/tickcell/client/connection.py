@@ -71,11 +71,21 @@ class Connection:
         self,
         method: Method,
         session: str,
-        requests: Iterator[Message] | AsyncIterator[Message],
+        requests: Iterator[Message] | AsyncIterator[Message] | None,
+        decode: Callable[[bytes], Any] | None = None,
     ) -> Any:
-        """Begins a stream of one session's steps."""
+        """Begins a stream of one session's steps.
+
+        Args:
+          method: of the stream.
+          session: whose steps.
+          requests: in order; None where they are written one by one.
+          decode: what a response is given to as bytes, instead of being decoded.
+        """
         return self._channel.stream_stream(
-            method.path, request_serializer=_encode, response_deserializer=method.decode
+            method.path,
+            request_serializer=_encode,
+            response_deserializer=decode or method.decode,
         )(requests, metadata=self.metadata(session))
 
     def metadata(self, session: str) -> tuple[tuple[str, str], ...]:

@@ -21,6 +21,9 @@ class Frames:
 
     Readings are mended, or checked here, by the sensors' ranges: those of the model that
     `learn` was told.
+
+    Attributes:
+      mends: whether readings are mended here; else the server checks them.
     """
 
     def __init__(self, shapes: Shapes, on_dropout: dropout.Policy) -> None:
@@ -31,7 +34,7 @@ class Frames:
           on_dropout: what to do with a reading that dropped out.
         """
         self._shapes = shapes
-        self._mends = dropout.check_policy(on_dropout) != "raise"
+        self.mends = dropout.check_policy(on_dropout) != "raise"
         self._on_dropout = on_dropout
         # For the text of a wrong shape; None as long as nobody has asked.
         self._sensor_names: list[str] | None = None
@@ -50,13 +53,13 @@ class Frames:
     @property
     def dropout_counts(self) -> dict[str, int]:
         """How many readings were held or clipped, by sensor."""
-        return self._dropouts.counts if self._mends else {}
+        return self._dropouts.counts if self.mends else {}
 
     @property
     def series_dropout_counts(self) -> dict[int, dict[str, int]]:
         """How many readings were held or clipped, by series and sensor."""
         counts: dict[int, dict[str, int]] = {}
-        if self._mends:
+        if self.mends:
             for (series, sensor), count in sorted(self._dropouts.series_counts.items()):
                 counts.setdefault(series, {})[sensor] = count
         return counts
@@ -74,7 +77,7 @@ class Frames:
         return readings
 
     def mended(self, readings: Iterable[NDArray[np.float32]], step: int) -> dropout.Mended:
-        """Returns the first of some frames, up to one that cannot be mended.
+        """Returns the first of some frames, mended, up to one that cannot be.
 
         Args:
           readings: the frames; at least one.
@@ -83,15 +86,11 @@ class Frames:
         Raises:
           FrameError: the first cannot be mended.
         """
-        if self._mends:
-            return self._dropouts.mend(readings, step)
-        # The server checks the readings.
-        return dropout.Mended(list(readings), {})
+        return self._dropouts.mend(readings, step)
 
     def note(self, mended: dropout.Mended) -> None:
         """Counts what dropped out of frames whose outputs the caller has."""
-        if self._mends:
-            self._dropouts.note(mended)
+        self._dropouts.note(mended)
 
     def encode(self, frame: ArrayLike, step: int, *, is_checked: bool) -> bytes:
         """Returns one frame as it is sent, mended, and counts what dropped out.
@@ -107,13 +106,13 @@ class Frames:
           FrameNotFiniteError, FrameOutOfRangeError: a reading cannot be mended.
         """
         readings = self.readings(frame, time_axes=0)
-        if is_checked or self._mends:
+        if is_checked or self.mends:
             readings = self._dropouts.apply(readings, step)
         return readings.tobytes()
 
     def encode_all(self, frames: ArrayLike) -> list[bytes] | None:
         """Returns frames as they are sent; None where that must be done one by one."""
-        if self._mends:
+        if self.mends:
             return None
         try:
             readings = self._shapes.readings(frames, time_axes=1)

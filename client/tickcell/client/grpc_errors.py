@@ -47,6 +47,12 @@ def closed() -> errors.LostError:
     return errors.LostError("CANCELLED: the connection was closed", "CANCELLED")
 
 
+def from_reply(reply: Any) -> errors.TickcellError:
+    """Returns what the error in a reply to one request of several means."""
+    refused = from_status(reply.error)
+    return refused or errors.ReplyError(f"{reply.session}: {reply.error.message}")
+
+
 def from_status(status: status_pb2.Status) -> errors.RefusedError | None:
     """Returns the error of a status with an ErrorInfo of our domain; None without one."""
     info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()

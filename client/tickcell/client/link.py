@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import grpc
 
 from tickcell.client import at_exit, grpc_errors
-from tickcell.client.needs import Call, Close, Wait
+from tickcell.client.needs import Call, Close, Exchange, OpenTurns, Wait
 from tickcell.client.route import DEADLINE_S, RETRY_FOR_S, Route
+from tickcell.client.step_stream import StepStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from google.protobuf.message import Message
+    from collections.abc import Callable, Iterator, Sequence
 
     from tickcell.client.backoff import Backoff
     from tickcell.client.connection import Connection
     from tickcell.client.credentials import Credentials
-    from tickcell.client.methods import Method
     from tickcell.client.needs import Operation, StreamNeed, StreamOperation
 
 _T = TypeVar("_T")
@@ -132,21 +131,28 @@ class Link:
           TickcellError: a call failed.
         """
         match need:
+            case Exchange():
+                return need.stream.exchange(need.request)
             case Call(connection, method, request, timeout_s):
-                return _call(connection, method, request, timeout_s)
+                with _closed_as_lost(connection):
+                    return connection.call(method, request, timeout_s)
+            case OpenTurns(connection, session):
+                with _closed_as_lost(connection):
+                    return StepStream(connection, session, self.deadline_s)
             case Wait(delay_s):
                 return time.sleep(delay_s)
             case Close(connection):
                 return connection.close()
 
 
-def _call(connection: Connection, method: Method, request: Message, timeout_s: float | None) -> Any:
+@contextlib.contextmanager
+def _closed_as_lost(connection: Connection) -> Iterator[None]:
+    """Raises gRPC's failures as ours, that of a connection which another thread closes too."""
     try:
-        return connection.call(method, request, timeout_s)
+        yield
     except grpc.RpcError as error:
         raise grpc_errors.from_call(error) from None
     except ValueError:
         if not connection.is_closed:
             raise
-        # By another thread, such as one that renews the session.
         raise grpc_errors.closed() from None

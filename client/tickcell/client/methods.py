@@ -65,3 +65,6 @@ STREAM_STEPS = Method(
     "/tickcell.v1.SessionService/StreamSteps",
     lambda encoded: wire.parse(wire.StreamStepsResponse, encoded),
 )
+STEP_SESSIONS = Method(
+    "/tickcell.v1.SessionService/StepSessions", wire.StepSessionsResponse.FromString
+)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from tickcell.client.connection import Connection
     from tickcell.client.methods import Method
+    from tickcell.client.turns import TurnStream
 
 _T = TypeVar("_T")
 
@@ -42,6 +43,20 @@ class Close(NamedTuple):
     """Needs a connection to end, and the calls on it."""
 
     connection: Connection
+
+
+class OpenTurns(NamedTuple):
+    """Needs a stream of a session's single steps to be opened: sent the stream."""
+
+    connection: Connection
+    session: str
+
+
+class Exchange(NamedTuple):
+    """Needs a request to go out on a stream: sent the reply to it."""
+
+    stream: TurnStream
+    request: Message
 
 
 class Open(NamedTuple):
@@ -80,7 +95,16 @@ class Look(NamedTuple):
     timeout_s: float | None
 
 
-Need = Call | Wait | Close
+class Entry(NamedTuple):
+    """Needs a request to go out in a gateway's next message: sent the connection and the reply.
+
+    The gateway's own operation does that.
+    """
+
+    request: Message
+
+
+Need = Call | Wait | Close | OpenTurns | Exchange | Entry
 Operation = Generator[Need, Any, _T]
 StreamNeed = Need | Open | Read | Work | Look
 # Of a pipeline, which does what it needs.

@@ -75,12 +75,13 @@ class Recall:
 
     def add(self, answered: Answered) -> None:
         """Takes the next steps; those that are here already are left as they are."""
-        if answered.end <= self.end:
+        end, own_end = answered.end, self.end
+        if end <= own_end:
             return
-        new = answered.within(self.end, answered.end)
-        assert new.first == self.end, (new.first, self.end)
+        new = answered.within(own_end, end)
+        assert new.first == own_end, (new.first, own_end)
         self._kept.append(new)
-        self._empty_at = new.end
+        self._empty_at = end
         while self._kept and (excess := self._excess(answered.at)) > 0:
             oldest = self._kept[0]
             if excess < oldest.chunk.step_count:
@@ -181,12 +182,13 @@ class Recall:
 
     def _excess(self, now: float) -> int:
         """Returns how many of the oldest steps, of those that are kept, are too many."""
-        oldest, count = self._kept[0], self.end - self.first
+        chunk, outputs, at = self._kept[0]
+        count = self._empty_at - chunk.first_step
         # All steps of a session are of one size.
-        size = count * oldest.size // oldest.chunk.step_count + len(self._kept) * _ANSWERED_BYTES
-        if size > KEPT_BYTES:
-            return oldest.chunk.step_count
-        return count - self._window if now - oldest.at > KEPT_S else 0
+        size = count * (len(chunk.frames) + len(outputs)) // chunk.step_count
+        if size + len(self._kept) * _ANSWERED_BYTES > KEPT_BYTES:
+            return chunk.step_count
+        return count - self._window if now - at > KEPT_S else 0
 
 
 def check_same(session: str, before: Answered, again: Answered) -> None:

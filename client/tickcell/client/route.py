@@ -10,7 +10,7 @@ import copy
 import logging
 import math
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tickcell.client import address as addresses
 from tickcell.client import arguments, errors, methods
@@ -47,6 +47,13 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
 ]
+
+
+class Failed(NamedTuple):
+    """A try of a call that failed."""
+
+    connection: Connection
+    error: errors.TickcellError
 
 
 class Route:
@@ -111,6 +118,11 @@ class Route:
         """The deadline as gRPC takes it."""
         return None if self.deadline_s == math.inf else self.deadline_s
 
+    @property
+    def server_count(self) -> int:
+        """How many servers may be asked."""
+        return len(self._servers)
+
     def backoff(self) -> Backoff:
         """Returns what decides about the failures of one call, or of one stream after another."""
         return Backoff(self.address, self.retry_for_s, server_count=len(self._servers))
@@ -133,8 +145,15 @@ class Route:
         route.retry_for_s = retry_for_s
         return route
 
-    def call(self, method: Method, request: Message) -> Operation[Any]:
+    def call(
+        self, method: Method, request: Message, failed: Failed | None = None
+    ) -> Operation[Any]:
         """Calls a unary method until its outcome is known.
+
+        Args:
+          method: to call.
+          request: to send, any number of times.
+          failed: what was tried before in another way, if anything.
 
         Raises:
           RefusedError: the server refused the request.
@@ -143,6 +162,8 @@ class Route:
           StoreDiffersError: the servers that answer have another store.
         """
         backoff = self.backoff()
+        if failed is not None:
+            yield from self._after(backoff, *failed)
         while True:
             connection = self.connection()
             try:
@@ -151,9 +172,7 @@ class Route:
                     store_id, is_proven = method.store_id(response), method.names_life
                     self._servers.check_store(connection.address, store_id, is_proven=is_proven)
             except errors.TickcellError as error:
-                failure = yield from self.judged(connection, error)
-                yield from self.failed(connection, failure)
-                yield Wait(backoff.after(failure))
+                yield from self._after(backoff, connection, error)
             else:
                 connection.has_answered = True
                 backoff.answered()
@@ -219,6 +238,18 @@ class Route:
             self._connections.clear()
         for connection in connections:
             yield Close(connection)
+
+    def _after(
+        self, backoff: Backoff, connection: Connection, error: errors.TickcellError
+    ) -> Operation[None]:
+        """Does what follows a failed try, up to the next one.
+
+        Raises:
+          TickcellError: there is no next one.
+        """
+        failure = yield from self.judged(connection, error)
+        yield from self.failed(connection, failure)
+        yield Wait(backoff.after(failure))
 
     def _store_of(self, connection: Connection, refused: errors.RefusedError) -> Operation[str]:
         """Returns the id of the store of a server that has refused a call about a session.

@@ -45,10 +45,17 @@ class Session(SessionView):
     `touch` excepted.
     """
 
-    def __init__(self, link: Link, core: SessionCore) -> None:
-        """Wraps a session that exists; see `create` and `attach`."""
+    def __init__(self, link: Link, core: SessionCore, *, owns_link: bool = True) -> None:
+        """Wraps a session that exists; see `create` and `attach`.
+
+        Args:
+          link: the way to its servers.
+          core: where it stands.
+          owns_link: whether nobody else calls over the link, so that it ends with the session.
+        """
         super().__init__(core)
         self._link = link
+        self._owns_link = owns_link
         self._pipeline: Pipeline | None = None
         # The generator that steps by the pipeline; None where another loop does.
         self._streaming: weakref.ref[Generator[NDArray[np.float32], None, None]] | None = None
@@ -366,7 +373,8 @@ class Session(SessionView):
             return
         self.end_pipeline()
         self._core.leave()
-        self._link.close()
+        if self._owns_link:
+            self._link.close()
 
     def _ask_ranges(self) -> None:
         """Asks for the sensors' ranges, if they are not known, and not amid a drive."""
@@ -374,11 +382,11 @@ class Session(SessionView):
             self._link.run(self._core.get_model())
 
     def _check_open(self) -> None:
-        stream = None if self._streaming is None else self._streaming()
-        is_dead = stream is None or inspect.getgeneratorstate(stream) == inspect.GEN_CLOSED
-        if self._pipeline is not None and self._streaming is not None and is_dead:
-            # Ctrl-C cut the end of that stream short.
-            self.end_pipeline()
+        if self._pipeline is not None and self._streaming is not None:
+            stream = self._streaming()
+            if stream is None or inspect.getgeneratorstate(stream) == inspect.GEN_CLOSED:
+                # Ctrl-C cut the end of that stream short.
+                self.end_pipeline()
         self._core.check_open()
 
     def _open_pipeline(

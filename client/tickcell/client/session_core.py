@@ -23,6 +23,7 @@ from tickcell.client.life import Chunk, Life, Place
 from tickcell.client.pipeline_core import Cargo
 from tickcell.client.recall import Recall
 from tickcell.client.shapes import Shapes
+from tickcell.client.turns import Turns
 from tickcell.client.unanswered import Unanswered
 
 if TYPE_CHECKING:
@@ -66,6 +67,13 @@ class OpenStream(Protocol):
         """Returns those frames, and lets all before them be recalled."""
 
 
+class Sender(Protocol):
+    """How requests go out."""
+
+    def exchange(self, life: Life, chunk: Chunk) -> Operation[tuple[bytes, bytes]]:
+        """Sends steps until they are answered; returns the outputs, and the history after them."""
+
+
 class Bounds(NamedTuple):
     """What holds for one stream.
 
@@ -91,6 +99,7 @@ class SessionCore:
       frames: takes the caller's.
       place: where the caller is, unless a stream is open.
       recall: the steps before, for a store that is put back.
+      turns: the stream of its single steps.
       unanswered: what streams took and the caller has no output for.
       stream: the one by which the steps go alone; None if none is open.
       is_closed: whether its caller has left it.
@@ -114,7 +123,9 @@ class SessionCore:
         self.route = route
         self._clock = clock
         self.is_closed = False
+        self._is_stepping = False
         self.stream: OpenStream | None = None
+        self.turns = Turns(route, clock)
         self.unanswered = Unanswered(info.id)
         self._model: Model | None = None
         # Of the lives before, and of this one.
@@ -174,12 +185,24 @@ class SessionCore:
             self._model = model
         return self._model
 
-    def step(self, frame: ArrayLike) -> Operation[NDArray[np.float32]]:
-        """Advances the session by one frame; as `Session.step`."""
+    def step(
+        self, frame: ArrayLike, sender: Sender | None = None
+    ) -> Operation[NDArray[np.float32]]:
+        """Advances the session by one frame; as `Session.step`.
+
+        Args:
+          frame: as for `Session.step`.
+          sender: how its request goes out; None for the session's own turns.
+        """
         readings = self.frames.readings(frame, time_axes=0)
-        mended = self.frames.mended([readings], self.place.step)
-        outputs = yield from self._send(mended)
-        return outputs.reshape(self.shapes.output_shape(readings))
+        if self._is_stepping:
+            raise self._not_alone()
+        try:
+            self._is_stepping = True
+            outputs = yield from self._send(readings[np.newaxis], sender or self.turns)
+        finally:
+            self._is_stepping = False
+        return self.shapes.outputs_of(readings, outputs)
 
     def steps(
         self, frames: ArrayLike, out: NDArray[np.float32] | None
@@ -195,21 +218,32 @@ class SessionCore:
             )
         size = self.max_chunk
         start = 0
-        while start < len(readings):
-            # Up to a frame that cannot be mended, which is raised once it is the first.
-            mended = self.frames.mended(readings[start : start + size], self.place.step)
-            end = start + len(mended.frames)
-            outputs = yield from self._send(mended)
-            out[start:end] = outputs.reshape(end - start, *shape[1:])
-            start = end
+        if self._is_stepping:
+            raise self._not_alone()
+        try:
+            self._is_stepping = True
+            while start < len(readings):
+                before = self.place.step
+                sent = readings[start : start + size]
+                outputs = yield from self._send(sent, self.turns)
+                # Up to a frame that cannot be mended, which is raised once it is the first.
+                end = start + self.place.step - before
+                out[start:end] = self.shapes.outputs_of(sent[: end - start], outputs)
+                start = end
+        finally:
+            self._is_stepping = False
         return out
 
     def rewind(self, step: int) -> None:
         """Goes back to an earlier step; as `Session.rewind`."""
         at = arguments.count("step", step, lowest=0, highest=self.place.step)
-        if at < self.place.step:
-            self.place = Place(at, None)
-            self.recall.rewind(at)
+        self.go_back(Place(at, None))
+
+    def go_back(self, place: Place) -> None:
+        """Goes back to a place where the session was, if it is further by now."""
+        if place.step < self.place.step:
+            self.place = place
+            self.recall.rewind(place.step)
 
     def touch(self) -> Operation[None]:
         """Renews the session's time to live."""
@@ -244,6 +278,7 @@ class SessionCore:
     def leave(self) -> None:
         """Takes that the caller leaves the session, for good."""
         self.is_closed = True
+        self.turns.drop()
         counts = self.frames.dropout_counts
         if counts:
             told = ", ".join(f"{name} {count}" for name, count in counts.items())
@@ -264,7 +299,8 @@ class SessionCore:
         Raises:
           UsageError: the session is closed, or a stream is open.
         """
-        self.check_not_closed()
+        if self.is_closed:
+            self.check_not_closed()
         if self.stream is not None:
             raise errors.UsageError(f"{self.id}: a stream is open; finish or close it first.")
 
@@ -292,6 +328,8 @@ class SessionCore:
           drawing: what draws for it; None if its frames come from the caller.
           bounds: what holds for it.
         """
+        # One place of a server is enough.
+        self.turns.drop()
         frames = self.unanswered.begin(drawing)
         return Cargo(
             self.life, self.place, frames, bounds.max_chunk, bounds.max_waiting, self.recall
@@ -320,6 +358,11 @@ class SessionCore:
         """The step of the next frame that is taken."""
         return self.place.step if self.stream is None else self.stream.end
 
+    def _not_alone(self) -> errors.UsageError:
+        return errors.UsageError(
+            f"{self.id}: a step is under way; a session is for one task or thread at a time."
+        )
+
     def _begin(self, info: SessionInfo, ended: tuple[int, ...] = ()) -> None:
         """Takes over a life of the session, after those that were ended here."""
         self.info = info
@@ -342,29 +385,45 @@ class SessionCore:
                 raise
             raise explained from error
 
-    def _send(self, mended: dropout.Mended) -> Operation[NDArray[np.float32]]:
-        """Sends steps by a unary call, which costs less than a turn of a stream in Python."""
-        frames = [frame.tobytes() for frame in mended.frames]
-        chunk = Chunk.of(self.place, len(frames), b"".join(frames))
-        with self._explained():
-            outputs, last_history = yield from self._answer_to(chunk)
+    def _send(self, readings: NDArray[np.float32], sender: Sender) -> Operation[bytes]:
+        """Sends frames, or the first of them up to one that cannot be mended.
+
+        Returns:
+          The outputs of those that were sent, which `place` is behind now.
+        """
+        mended = None
+        if self.frames.mends:
+            mended = self.frames.mended(readings, self.place.step)
+            readings = np.stack(mended.frames)
+        frames = readings.tobytes()
+        chunk = Chunk.of(self.place, len(readings), frames)
+        try:
+            outputs, last_history = yield from self._answer_to(chunk, sender)
+        except errors.RefusedError as error:
+            explained = self.life.explained(error)
+            if explained is not error:
+                raise explained from error
+            raise
         self.recall.add_all(chunk, outputs, self._clock())
         self.place = Place(chunk.first_step + chunk.step_count, last_history)
-        for frame in frames:
-            self.unanswered.answer(frame)
-        self.frames.note(mended)
-        return np.frombuffer(outputs, "<f4").copy()
+        if self.unanswered.has_frames:
+            size = len(frames) // chunk.step_count
+            for start in range(0, len(frames), size):
+                self.unanswered.answer(frames[start : start + size])
+        if mended is not None:
+            self.frames.note(mended)
+        return outputs
 
-    def _answer_to(self, chunk: Chunk) -> Operation[tuple[bytes, bytes]]:
+    def _answer_to(self, chunk: Chunk, sender: Sender) -> Operation[tuple[bytes, bytes]]:
         """Sends steps until the store has all up to them; returns their answer."""
         recall, sent = self.recall, chunk
         while True:
             try:
                 while recall.answered < chunk.first_step:
                     sent = recall.chunk(recall.answered, self.max_chunk)
-                    outputs, _ = yield from unary_calls.step_session(self.route, self.life, sent)
+                    outputs, _ = yield from sender.exchange(self.life, sent)
                     recall.answer(sent, outputs, self._clock())
                 sent = chunk
-                return (yield from unary_calls.step_session(self.route, self.life, sent))
+                return (yield from sender.exchange(self.life, sent))
             except errors.StepGapError as gap:
                 recall.roll_back(gap, sent.first_step)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from tickcell.client.resources import SessionInfo
 
 
+_FLOAT = np.dtype("<f4")
+
+
 class Shapes:
     """The shapes of one session: `[B, F]` frames and `[B, O]` outputs.
 
@@ -26,6 +29,8 @@ class Shapes:
         self._series = info.series_count
         self._width = info.sensor_count
         self._outputs = info.output_count
+        full = (self._series, self._width)
+        self._frames: tuple[tuple[int, ...], ...] = (full, full[1:]) if full[0] == 1 else (full,)
 
     @property
     def output_size(self) -> int:
@@ -37,11 +42,12 @@ class Shapes:
 
         The readings themselves are for the server to check.
         """
-        with np.errstate(over="ignore"):
-            readings = np.ascontiguousarray(frames, "<f4")
-        shape = readings.shape[time_axes:]
-        fits = shape == (self._series, self._width) or (self._series, *shape) == (1, self._width)
-        return readings if fits else None
+        if isinstance(frames, np.ndarray) and frames.dtype == _FLOAT:
+            readings = np.ascontiguousarray(frames)
+        else:
+            with np.errstate(over="ignore"):
+                readings = np.ascontiguousarray(frames, _FLOAT)
+        return readings if readings.shape[time_axes:] in self._frames else None
 
     def refusal(
         self, frames: ArrayLike, *, time_axes: int, sensor_names: list[str] | None
@@ -63,6 +69,11 @@ class Shapes:
         """Returns the shape of the outputs of frames."""
         return (*readings.shape[:-1], self._outputs)
 
+    def outputs_of(self, readings: NDArray[np.float32], data: bytes) -> NDArray[np.float32]:
+        """Returns the outputs of frames, in the shape of these."""
+        # Of a bytearray, the caller may write into them.
+        return np.frombuffer(bytearray(data), _FLOAT).reshape(self.output_shape(readings))
+
     def output(self, data: bytes) -> NDArray[np.float32]:
         """Returns one step's outputs, `[O]` where B = 1, else `[B, O]`."""
         output: NDArray[np.float32] = self.outputs(data)[0]
@@ -71,9 +82,9 @@ class Shapes:
     def outputs(self, data: bytes) -> NDArray[np.float32]:
         """Returns the outputs of several steps, `[T, O]` where B = 1, else `[T, B, O]`."""
         shape = (self._outputs,) if self._series == 1 else (self._series, self._outputs)
-        return np.frombuffer(data, "<f4").reshape(-1, *shape).copy()
+        return np.frombuffer(data, _FLOAT).reshape(-1, *shape).copy()
 
     def frames(self, data: bytes) -> NDArray[np.float32]:
         """Returns frames, `[N, F]` where B = 1, else `[N, B, F]`."""
         shape = (-1, self._width) if self._series == 1 else (-1, self._series, self._width)
-        return np.frombuffer(data, "<f4").reshape(shape).copy()
+        return np.frombuffer(data, _FLOAT).reshape(shape).copy()

@@ -43,6 +43,12 @@ class Unanswered:
         """Whether the thread of a stream, open or left, is inside its source."""
         return any(drawing is not None and drawing.is_open for drawing in (self._open, self._left))
 
+    @property
+    def has_frames(self) -> bool:
+        """Whether a loop that was left has left any."""
+        frames, late_from = self._kept
+        return bool(frames) or late_from < len(self._late)
+
     def read(self, in_loop: Sequence[bytes] | None) -> list[bytes]:
         """Returns the frames, which are the caller's to send from now on.
 

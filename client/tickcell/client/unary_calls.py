@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tickcell.client.methods import Method
     from tickcell.client.needs import Operation
     from tickcell.client.resources import Model, ModelVersion, SessionInfo
-    from tickcell.client.route import Route
+    from tickcell.client.route import Failed, Route
 
 
 def create_session(
@@ -155,8 +155,16 @@ def delete_session(
     yield from route.call(methods.DELETE_SESSION, request)
 
 
-def step_session(route: Route, life: Life, chunk: Chunk) -> Operation[tuple[bytes, bytes]]:
+def step_session(
+    route: Route, life: Life, chunk: Chunk, failed: Failed | None = None
+) -> Operation[tuple[bytes, bytes]]:
     """Advances a session by a chunk.
+
+    Args:
+      route: the way to the server.
+      life: of the session.
+      chunk: the next steps.
+      failed: how they were sent in another way before, if they were.
 
     Returns:
       The outputs, `[T, B, O]` float32, little-endian, and the history after them.
@@ -166,7 +174,7 @@ def step_session(route: Route, life: Life, chunk: Chunk) -> Operation[tuple[byte
       ReplyError: the reply is to something else.
     """
     request = life.request(wire.StepSessionRequest, chunk)
-    reply = yield from route.call(methods.STEP_SESSION, request)
+    reply = yield from route.call(methods.STEP_SESSION, request, failed)
     return life.outputs(reply, chunk), reply.history
 
 

@@ -2,6 +2,7 @@
 
     interface.json   sensors, state tensors and outputs: what a program must agree with
     step.tflite      one time step, raw sensor units in
+    steps.tflite     several steps of one series in one call, to the same bits (optional)
     card.json        name, version, rate, what each output means, how it was trained
     golden.npz       frames and the outputs of the Keras model over the whole sequence
     model.keras      the trained model, to resume from and to cross-check (optional)
@@ -9,7 +10,8 @@
 
 The fingerprint is SHA-256 over `step.tflite` and `interface.json`: what is computed.
 Loading verifies it, and never runs code from the bundle. What else was changed since
-the bundle was written, such as the card's text, is served, and a warning says so.
+the bundle was written, such as the card's text, is served, and a warning says so;
+but for `steps.tflite`, which is not used then, and neither where it has other bits.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ if TYPE_CHECKING:
 
 SHIPPED = pathlib.Path(__file__).parent / "bundles" / "drive"
 
-FILES = ("interface.json", "step.tflite", "card.json", "golden.npz", "model.keras")
+_STEPS = "steps.tflite"
+FILES = ("interface.json", "step.tflite", _STEPS, "card.json", "golden.npz", "model.keras")
 SUMS = "SHA256SUMS"
 _SUM = re.compile(r"([0-9a-f]{64})  (\S+)")
 
@@ -71,6 +74,7 @@ class Bundle:
     step_graph: bytes
     golden: Golden
     path: pathlib.Path | None = None
+    steps_graph: bytes | None = None
 
     def __post_init__(self) -> None:
         self.card.check(self.interface.heads)
@@ -95,7 +99,7 @@ class Bundle:
           MissingExtraError: LiteRT is not installed.
         """
         try:
-            return cell_of(self.step_graph, self.interface)
+            return cell_of(self.step_graph, self.interface, self.steps_graph)
         except CellError as error:
             raise BundleError(f"{self.path or self.card.name}: {error}") from error
 
@@ -128,9 +132,10 @@ class Bundle:
                 "bundle again."
             )
         golden = _read_golden(directory / "golden.npz", interface)
-        _compare_sums(directory)
+        stated = _compare_sums(directory)
+        steps_graph = _read_steps(directory / _STEPS, stated.get(_STEPS))
         try:
-            return cls(interface, card, step_graph, golden, directory)
+            return cls(interface, card, step_graph, golden, directory, steps_graph)
         except BundleError as error:
             raise BundleError(f"{directory / 'card.json'}: {error}") from error
 
@@ -161,6 +166,8 @@ class Bundle:
     def _write_files(self, directory: pathlib.Path, keras_model: bytes | None) -> None:
         (directory / "interface.json").write_bytes(self.interface.to_json())
         (directory / "step.tflite").write_bytes(self.step_graph)
+        if self.steps_graph is not None:
+            (directory / _STEPS).write_bytes(self.steps_graph)
         arrays = {"frames": self.golden.frames, "outputs": self.golden.outputs}
         if self.golden.labels is not None:
             arrays["labels"] = self.golden.labels
@@ -181,15 +188,22 @@ def fingerprint(step_graph: bytes, interface_json: bytes) -> str:
     return digest.hexdigest()
 
 
-def cell_of(step_graph: bytes, interface: Interface) -> LiteRTCell:
+def cell_of(
+    step_graph: bytes, interface: Interface, steps_graph: bytes | None = None
+) -> LiteRTCell:
     """Builds the cell that runs a graph, proven on the frames that follow from both.
+
+    Args:
+      step_graph: the bytes of a `.tflite` file.
+      interface: what it takes and gives.
+      steps_graph: the same of several steps; None for none.
 
     Raises:
       CellError: the graph does not fit the interface.
       MissingExtraError: LiteRT is not installed.
     """
     frames = probe.frames(fingerprint(step_graph, interface.to_json()), interface)
-    return LiteRTCell(step_graph, interface, frames)
+    return LiteRTCell(step_graph, interface, frames, steps_graph)
 
 
 def _read(path: pathlib.Path) -> bytes:
@@ -203,11 +217,11 @@ def _sum(path: pathlib.Path) -> str:
     return hashlib.sha256(_read(path)).hexdigest()
 
 
-def _compare_sums(directory: pathlib.Path) -> None:
-    """Warns of files that are not as they were written."""
+def _compare_sums(directory: pathlib.Path) -> dict[str, str]:
+    """Warns of files that are not as they were written; returns what is stated of each."""
     if not (directory / SUMS).is_file():
         _log.warning("%s: has no %s, so a change of its text cannot be told.", directory, SUMS)
-        return
+        return {}
     try:
         lines = _read(directory / SUMS).decode("ascii").splitlines()
     except UnicodeDecodeError:
@@ -216,13 +230,27 @@ def _compare_sums(directory: pathlib.Path) -> None:
     stated = {match[2]: match[1] for match in matches if match}
     if len(stated) != len(lines):
         _log.warning("%s: is not as it was written.", directory / SUMS)
-    for name in sorted({*stated, *FILES}):
+    for name in sorted({*stated, *FILES} - {_STEPS}):
         path = directory / name
         got = _sum(path) if path.is_file() else None
         if got != stated.get(name):
             _log.warning(
                 "%s: was changed after the bundle was written; what is computed was not.", path
             )
+    return stated
+
+
+def _read_steps(path: pathlib.Path, stated: str | None) -> bytes | None:
+    """Returns the graph of several steps, if it is the one that was written."""
+    if stated is None and not path.exists():
+        return None
+    graph = _read(path) if path.is_file() else b""
+    if hashlib.sha256(graph).hexdigest() == stated:
+        return graph
+    _log.warning(
+        "%s: is not what %s says; it is not used, so each step is a call of its own.", path, SUMS
+    )
+    return None
 
 
 def _read_card(path: pathlib.Path) -> tuple[Card, str]:

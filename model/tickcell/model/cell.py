@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import abc
 import hashlib
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,7 @@ from tickcell.model.kernel import BATCH_SHAPES as BATCH_SHAPES
 from tickcell.model.kernel import CellError as CellError
 from tickcell.model.kernel import Kernel, batches
 from tickcell.model.ranges import Ranges
+from tickcell.model.stretches import Stretches, Trace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,7 +57,7 @@ class Cell(abc.ABC):
         """Returns the state before the first frame, `[B, S]`."""
 
     @abc.abstractmethod
-    def step_rows(self, rows: bytes) -> bytes:
+    def step_rows(self, rows: bytes | memoryview) -> bytes:
         """Advances any number of series, each by one frame.
 
         Bytes on both sides, since that is how rows arrive and how they are kept.
@@ -71,6 +73,77 @@ class Cell(abc.ABC):
           FrameShapeError: the bytes are no whole number of rows, or none.
         """
 
+    def stretch_rows(self, frames: bytes, state: bytes) -> bytes:
+        """Advances one series by some frames, to the bits of a `step_rows` for each.
+
+        Args:
+          frames: `[T, F]` little-endian float32.
+          state: `[S]` little-endian float32, before them.
+
+        Returns:
+          `[T, O + S]` little-endian float32: output and next state of each step.
+
+        Raises:
+          FrameShapeError: the bytes are no whole number of frames, or none, or no state.
+        """
+        size = self._check_stretch(frames, state)
+        state_size = len(state)
+        rows = []
+        for start in range(0, len(frames), size):
+            rows.append(self.step_rows(frames[start : start + size] + state))
+            state = rows[-1][-state_size:]
+        return b"".join(rows)
+
+    @property
+    def stretch_step_count(self) -> int:
+        """The most steps by which one call advances a series, as far as is known now."""
+        return 1
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether `prepare` has nothing more to do."""
+        return True
+
+    def prepare(self) -> None:  # noqa: B027 - most cells have nothing to ready.
+        """Readies what makes stretches quick, which takes some milliseconds, once.
+
+        Until then they are stepped one step at a time, to the same bits.
+        """
+
+    def steps(self, frames: Frames, state: State) -> tuple[Outputs, State]:
+        """Advances by some frames, to the bits of a `step` for each.
+
+        Args:
+          frames: `[T, B, F]`, or `[T, F]` where B = 1; float32, T >= 1.
+          state: `[B, S]`; it is not modified.
+
+        Returns:
+          `(outputs, next_state)`: `[T, B, O]`, or `[T, O]` where the frames were `[T, F]`,
+          and `[B, S]`, after the last of them.
+
+        Raises:
+          FrameShapeError: the shapes do not fit.
+        """
+        series = frames[:, np.newaxis] if frames.ndim == 2 else frames
+        if not len(series):
+            raise FrameShapeError("frames: got no steps, expected at least one.")
+        if series.shape[1:] != (1, self.interface.sensor_count):
+            stepped = []
+            for frame in series:
+                output, state = self.step(frame, state)
+                stepped.append(output)
+            return np.stack(stepped), state
+        self._check_shapes(series[0], state)
+        if len(series) > 1 and not self.is_prepared:
+            self.prepare()
+        encoded = self.stretch_rows(series.tobytes(), state.tobytes())
+        rows = np.frombuffer(encoded, _F4).reshape(len(series), 1, -1)
+        outputs = rows[..., : self.interface.output_count]
+        return (
+            outputs[:, 0] if frames.ndim == 2 else outputs,
+            rows[-1, :, self.interface.output_count :],
+        )
+
     def step(self, frame: Frames, state: State) -> tuple[Outputs, State]:
         """Advances by one frame.
 
@@ -85,8 +158,16 @@ class Cell(abc.ABC):
         Raises:
           FrameShapeError: the shapes do not fit.
         """
-        interface = self.interface
         frames = frame[np.newaxis] if frame.ndim == 1 else frame
+        self._check_shapes(frames, state)
+        encoded = self.step_rows(np.concatenate((frames, state), axis=1).tobytes())
+        rows = np.frombuffer(encoded, _F4).reshape(len(frames), -1)
+        output_count = self.interface.output_count
+        outputs = rows[0, :output_count] if frame.ndim == 1 else rows[:, :output_count]
+        return outputs, rows[:, output_count:]
+
+    def _check_shapes(self, frames: Frames, state: State) -> None:
+        interface = self.interface
         for name, got, width in (
             ("frame", frames, interface.sensor_count),
             ("state", state, interface.state_size),
@@ -96,11 +177,17 @@ class Cell(abc.ABC):
                     f"{name}: got {got.dtype} {list(got.shape)}, expected float32 "
                     f"[{len(frames)}, {width}]."
                 )
-        encoded = self.step_rows(np.concatenate((frames, state), axis=1).tobytes())
-        rows = np.frombuffer(encoded, _F4).reshape(len(frames), -1)
-        output_count = interface.output_count
-        outputs = rows[0, :output_count] if frame.ndim == 1 else rows[:, :output_count]
-        return outputs, rows[:, output_count:]
+
+    def _check_stretch(self, frames: bytes, state: bytes) -> int:
+        """Returns the bytes of one frame."""
+        interface = self.interface
+        size = 4 * interface.sensor_count
+        if not frames or len(frames) % size or len(state) != 4 * interface.state_size:
+            raise FrameShapeError(
+                f"stretch: got {len(frames)} bytes of frames and {len(state)} of state, expected "
+                f"frames of {size} and a state of {4 * interface.state_size}."
+            )
+        return size
 
 
 class LiteRTCell(Cell):
@@ -115,9 +202,18 @@ class LiteRTCell(Cell):
     open, else the one that it was made for; and those B for which it has a signature
     "step_<B>" of its own. Kernels differ by shape, and so may their last bits: each shape
     is probed against the smallest, and dropped if any row at any position differs.
+
+    A stretch of steps of one series goes through a graph of several steps, if there is one
+    (see `unrolling`), as soon as that is prepared: probed likewise, and measured.
     """
 
-    def __init__(self, graph: bytes, interface: Interface, probe: Frames) -> None:
+    def __init__(
+        self,
+        graph: bytes,
+        interface: Interface,
+        probe: Frames,
+        steps_graph: bytes | None = None,
+    ) -> None:
         """Loads the graph and proves its shapes.
 
         Args:
@@ -125,6 +221,7 @@ class LiteRTCell(Cell):
           interface: what the graph takes and gives.
           probe: `[N, F]` frames, N >= 1, on which the shapes are compared and the
             numerics digest is computed.
+          steps_graph: the bytes of a graph of several steps; None for none.
 
         Raises:
           CellError: the graph cannot be loaded, or does not fit the interface.
@@ -143,14 +240,19 @@ class LiteRTCell(Cell):
                 if not self._kernels or sizes[size] != "step":
                     raise
         self._smallest = self._kernels[0]
-        rows, next_rows = self._trace(probe)
-        self._numerics_digest = hashlib.sha256(next_rows.tobytes()).hexdigest()[:16]
-        self._kernels = [kernel for kernel in self._kernels if _agrees(kernel, rows, next_rows)]
+        trace = Trace.of(self._smallest, interface, probe, BATCH_SHAPES[-1])
+        self._numerics_digest = hashlib.sha256(trace.next_rows.tobytes()).hexdigest()[:16]
+        self._kernels = [kernel for kernel in self._kernels if _agrees(kernel, trace)]
         if self._smallest not in self._kernels:
             raise CellError(
                 f"graph: a row of its batch of {self._smallest.size} depends on the others, or on "
                 "its place among them."
             )
+        # Kept until the graph of several steps is held to the probe, when it is first wanted.
+        self._steps_graph = steps_graph
+        self._probe = None if steps_graph is None else probe
+        self._stretches: Stretches | None = None
+        self._preparing = threading.Lock()
 
     @property
     def interface(self) -> Interface:
@@ -180,7 +282,53 @@ class LiteRTCell(Cell):
             self._ranges.check_whole(frame)
         return super().step(frame, state)
 
-    def step_rows(self, rows: bytes) -> bytes:
+    def steps(self, frames: Frames, state: State) -> tuple[Outputs, State]:
+        """Advances by some frames; see `Cell.steps`.
+
+        Raises:
+          FrameShapeError: the shapes do not fit.
+          ReadingError: as for `step`.
+        """
+        if self._ranges.has_whole:
+            self._ranges.check_whole(frames)
+        return super().steps(frames, state)
+
+    @property
+    def is_prepared(self) -> bool:
+        return self._steps_graph is None
+
+    @property
+    def stretch_step_count(self) -> int:
+        return 1 if self._stretches is None else self._stretches.kernel.step_count
+
+    def prepare(self) -> None:
+        with self._preparing:
+            if self._steps_graph is None or self._probe is None:
+                return
+            one, interface = self._smallest, self._interface
+            trace = Trace.of(one, interface, self._probe, BATCH_SHAPES[-1])
+            self._stretches = Stretches.proven(self._steps_graph, interface, one, trace)
+            self._steps_graph = self._probe = None
+
+    def stretch_rows(self, frames: bytes, state: bytes) -> bytes:
+        size = self._check_stretch(frames, state)
+        stretches, state_size, end = self._stretches, len(state), len(frames)
+        most = least = end + 1
+        if stretches is not None:
+            most, least = size * stretches.kernel.step_count, size * stretches.least
+        parts = []
+        start = 0
+        while start < end:
+            if stretches is not None and end - start >= least:
+                parts.append(stretches.kernel.run(frames[start : start + most], state))
+                start += most
+            else:
+                parts.append(self._smallest.step(frames[start : start + size] + state))
+                start += size
+            state = parts[-1][-state_size:]
+        return b"".join(parts)
+
+    def step_rows(self, rows: bytes | memoryview) -> bytes:
         size = self._row_size
         if len(rows) == size:
             return self._smallest.step(rows)
@@ -189,6 +337,8 @@ class LiteRTCell(Cell):
             raise FrameShapeError(f"rows: got {len(rows)} bytes, expected rows of {size}.")
         parts = []
         start = 0
+        # Rows that are passed on without being copied.
+        rows = memoryview(rows)
         while start < count:
             kernel = self._kernel_for(count - start)
             parts.append(kernel.step(rows[start * size : (start + kernel.size) * size]))
@@ -202,27 +352,15 @@ class LiteRTCell(Cell):
                 return kernel
         return self._kernels[-1]
 
-    def _trace(self, probe: Frames) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Runs the probe through the smallest batch; returns each step's row in and row out."""
-        sensor_count, output_count = self._interface.sensor_count, self._interface.output_count
-        rows = np.empty((BATCH_SHAPES[-1], sensor_count + self._interface.state_size), np.float32)
-        rows[:, :sensor_count] = np.resize(probe, (len(rows), sensor_count))
-        next_rows = np.empty((len(rows), output_count + self._interface.state_size), np.float32)
-        state = self.initial_state()[0]
-        for row, next_row in zip(rows, next_rows, strict=True):
-            row[sensor_count:] = state
-            next_row[:] = np.frombuffer(self._smallest.step(row.tobytes()), _F4)
-            state = next_row[output_count:]
-        return rows, next_rows
 
-
-def _agrees(kernel: Kernel, rows: NDArray[np.float32], next_rows: NDArray[np.float32]) -> bool:
+def _agrees(kernel: Kernel, trace: Trace) -> bool:
     """Says whether the kernel gives, at each of its rows, the bits of a row that is alone."""
     if kernel.size == 1:
         return True
     # An odd stride puts different rows next to each other, and each position to
     # several of them.
     stride = max(1, kernel.size // 2 - 1)
+    rows, next_rows = trace
     for start in range(0, len(rows), stride):
         chosen = np.arange(start, start + kernel.size) % len(rows)
         if kernel.step(rows[chosen].tobytes()) != next_rows[chosen].tobytes():

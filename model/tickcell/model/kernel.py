@@ -1,4 +1,4 @@
-"""A LiteRT graph, allocated for one batch shape."""
+"""LiteRT graphs, each allocated for one shape: of one step, and of several."""
 
 from __future__ import annotations
 
@@ -19,52 +19,127 @@ if TYPE_CHECKING:
 # as much as 20 rows, so powers of two lose little and few shapes must be proven.
 BATCH_SHAPES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
-# A signature of one step: of any batch or of one, or of B series by its name.
+# A signature of one step: of any batch or of one, or of B series by its name; and what
+# it takes and gives.
 _STEP = re.compile(r"step(_[1-9][0-9]*)?")
+_FRAME_AND_STATE, _OUTPUT_AND_STATE = "frame_and_state", "output_and_state"
+
+# The signature of several steps of one series, and what it takes and gives.
+STEPS = "steps"
+FRAMES_AND_STATE, ROWS = "frames_and_state", "rows"
 
 
 class CellError(ValueError):
     """A graph is not a step of the interface it comes with."""
 
 
-class Kernel:
-    """One signature of the graph, allocated for one batch shape."""
+class _Allocated:
+    """One signature of a graph, allocated for one shape, and what it is given.
 
-    def __init__(self, graph: bytes, interface: Interface, key: str, size: int) -> None:
-        self.size = size
-        shape = (size, interface.sensor_count + interface.state_size)
+    Attributes:
+      given: its input, as bytes.
+      running: held by whoever fills the input and runs it. The graph runs without
+        Python's lock, and its tensors and the input are the same for every caller.
+    """
+
+    def __init__(
+        self, graph: bytes, key: str, given: tuple[int, int], expected: tuple[int, int, int]
+    ) -> None:
         # Filled anew at each step; what is left there of other rows is computed in vain,
         # and changes no bit of these.
-        self._rows = np.zeros(shape, np.float32)
-        self._bytes = self._rows.data.cast("B")
+        self._rows = np.zeros(given, np.float32)
+        self.given = self._rows.data.cast("B")
         interpreter = _interpreter(graph)
         try:
-            self._run = _runner(interpreter, key, shape)
+            self._run = _runner(interpreter, key, given)
             # An output whose size is only known once it is computed has it then; of whatever
             # lies in the memory, a graph may not be able to compute one.
             got = self._run(self._rows).shape
         except (RuntimeError, ValueError) as error:
             raise CellError(f"the graph does not take the interface's shapes: {error}") from error
-        if got != (size, interface.output_count + interface.state_size):
+        rows, outputs, states = expected
+        if got != (rows, outputs + states):
             raise CellError(
-                f"graph output: got shape {list(got)}, expected "
-                f"[{size}, {interface.output_count} + {interface.state_size}]."
+                f"graph output: got shape {list(got)}, expected [{rows}, {outputs} + {states}]."
             )
-        # The graph runs without Python's lock, and its tensors and the rows above are the
-        # same for every caller.
-        self._running = threading.Lock()
+        self.running = threading.Lock()
 
-    def step(self, rows: bytes) -> bytes:
+    def run(self) -> NDArray[np.float32]:
+        """Runs the graph on what it is given.
+
+        A graph may move its tensors when it runs, and only the interpreter knows where they
+        are: what is returned holds until whoever is `running` lets go.
+        """
+        made: NDArray[np.float32] = self._run(self._rows)
+        return made
+
+
+class Kernel:
+    """A step, allocated for one batch shape."""
+
+    def __init__(self, graph: bytes, interface: Interface, key: str, size: int) -> None:
+        self.size = size
+        state_size = interface.state_size
+        self._allocated = _Allocated(
+            graph,
+            key,
+            (size, interface.sensor_count + state_size),
+            (size, interface.output_count, state_size),
+        )
+
+    def step(self, rows: bytes | memoryview) -> bytes:
         """Steps up to `size` rows; the rest of the batch is padding."""
-        size = len(rows)
-        with self._running:
-            self._bytes[:size] = rows
-            # A graph may move its tensors when it runs, and only the interpreter knows
-            # where they are: no view of them outlives this block.
-            stepped: bytes = self._run(self._rows).tobytes()
-        if size == len(self._bytes):
+        allocated, size = self._allocated, len(rows)
+        with allocated.running:
+            allocated.given[:size] = rows
+            stepped = allocated.run().tobytes()
+        if size == len(allocated.given):
             return stepped
-        return stepped[: size * len(stepped) // len(self._bytes)]
+        return stepped[: size * len(stepped) // len(allocated.given)]
+
+
+class StepsKernel:
+    """Several steps of one series, of a graph as `unrolling` makes it.
+
+    Attributes:
+      step_count: how many.
+    """
+
+    def __init__(self, graph: bytes, interface: Interface) -> None:
+        """Allocates it.
+
+        Raises:
+          CellError: it is not a graph of several steps of the interface.
+        """
+        frame_and_state = _width(graph)
+        self._frame_size = 4 * interface.sensor_count
+        self.step_count, rest = divmod(
+            frame_and_state - interface.state_size, interface.sensor_count
+        )
+        if rest or self.step_count < 2:
+            raise CellError(
+                f"graph of several steps: takes {frame_and_state} numbers, expected "
+                f"T x {interface.sensor_count} + {interface.state_size}."
+            )
+        output_count, state_size = interface.output_count, interface.state_size
+        self._row_size = 4 * (output_count + state_size)
+        self._state_start = self.step_count * self._frame_size
+        made = (1, self.step_count * output_count, self.step_count * state_size)
+        self._allocated = _Allocated(graph, STEPS, (1, frame_and_state), made)
+
+    def run(self, frames: bytes, state: bytes) -> bytes:
+        """Advances a series by up to `step_count` frames, `[T, F]`; returns `[T, O + S]`.
+
+        Frames that are missing at the end are computed in vain.
+        """
+        allocated, size = self._allocated, len(frames)
+        with allocated.running:
+            allocated.given[:size] = frames
+            allocated.given[self._state_start :] = state
+            rows = allocated.run().tobytes()
+        if size == self._state_start:
+            return rows
+        return rows[: size // self._frame_size * self._row_size]
 
 
 def batches(graph: bytes) -> dict[int, str]:
@@ -90,7 +165,7 @@ def _runner(
     if interpreter.get_input_details()[0]["name"] != details["name"]:
         # Only a signature's own runner reaches other subgraphs than the first.
         runner = interpreter.get_signature_runner(key)
-        return lambda rows: runner(frame_and_state=rows)["output_and_state"]
+        return lambda rows: runner(frame_and_state=rows)[_OUTPUT_AND_STATE]
     given, output = int(details["index"]), int(made["index"])
     interpreter.resize_tensor_input(given, shape)
     interpreter.allocate_tensors()
@@ -105,15 +180,27 @@ def _runner(
     return run
 
 
+def _width(graph: bytes) -> int:
+    """Returns how many numbers a graph of several steps takes."""
+    details, _ = _details(_interpreter(graph), STEPS)
+    return int(details["shape"][1])
+
+
 def _details(interpreter: Any, key: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns what the interpreter knows of a signature's input and output."""
-    if not _STEP.fullmatch(key):
-        raise CellError(f"graph: got the signature {key!r}, expected 'step' or 'step_<B>'.")
-    runner = interpreter.get_signature_runner(key)
+    names = FRAMES_AND_STATE, ROWS
+    if key != STEPS:
+        if not _STEP.fullmatch(key):
+            raise CellError(f"graph: got the signature {key!r}, expected 'step' or 'step_<B>'.")
+        names = _FRAME_AND_STATE, _OUTPUT_AND_STATE
+    try:
+        runner = interpreter.get_signature_runner(key)
+    except ValueError as error:
+        raise CellError(f"graph: {error}") from error
     found = []
     for kind, details, name in (
-        ("input", runner.get_input_details(), "frame_and_state"),
-        ("output", runner.get_output_details(), "output_and_state"),
+        ("input", runner.get_input_details(), names[0]),
+        ("output", runner.get_output_details(), names[1]),
     ):
         if list(details) != [name]:
             raise CellError(f"graph {kind}: got {sorted(details)}, expected {name!r} alone.")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from tickcell.model import extras
 from tickcell.model.cell import CellError
 from tickcell.model.interface import TensorSpec
-from tickcell.model.subgraph import Subgraph
+from tickcell.model.subgraph import Subgraph, encoded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,7 +98,7 @@ def pack(graph: bytes, wiring: Wiring) -> Packed:
     model.signatureDefs = [step.packed() for step in steps]
     states = zip(wiring.states, input_sizes[1:], strict=True)
     return Packed(
-        graph=_encoded(model),
+        graph=encoded(model),
         sensor_count=input_sizes[0],
         state_tensors=tuple(TensorSpec(name, (size,)) for name, size in states),
         head_sizes=dict(zip(wiring.outputs, output_sizes, strict=False)),
@@ -124,14 +124,6 @@ def _common_sizes(steps: Sequence[_Step], wiring: Wiring) -> tuple[list[int], li
                 "each state with the output that is its next value."
             )
     return inputs, outputs
-
-
-def _encoded(model: Any) -> bytes:
-    import flatbuffers
-
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
 
 
 class _Step:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tickcell.model import agreement, packing, walks
+from tickcell.model import agreement, packing, steps_graph, walks
 from tickcell.model import outputs as outputs_of
-from tickcell.model.bundle import Bundle, BundleError, Card, Golden, cell_of
+from tickcell.model.bundle import Bundle, BundleError, Card, Golden, cell_of, fingerprint
 from tickcell.model.cell import CellError
 from tickcell.model.interface import Head, Interface, Sensor, unnamed_sensors
 from tickcell.model.outputs import Described
@@ -62,7 +62,13 @@ def bundle(
     if not np.isfinite(streamed).all():
         at = int((~np.isfinite(streamed)).any(axis=1).argmax())
         raise BundleError(f"{card.name}: the graph's output is not finite at step {at}.")
-    metrics = {**card.metrics, "batch_shapes": list(cell.batch_shapes)}
+    identity = fingerprint(packed.graph, interface.to_json())
+    several = steps_graph.choose(packed.graph, interface, identity)
+    metrics = {
+        **card.metrics,
+        "batch_shapes": list(cell.batch_shapes),
+        "steps_in_a_call": several.summary,
+    }
     if unused := sorted({*packed.batches} - {*cell.batch_shapes}):
         metrics["unused_signatures"] = [f"step_{batch}" for batch in unused]
     if outputs is None:
@@ -72,7 +78,7 @@ def bundle(
     warm_up = agreement.forgetting_steps(cell, frames)
     card = dataclasses.replace(card, outputs=said, metrics=metrics, warm_up_steps=warm_up)
     golden = Golden(frames, streamed if outputs is None else outputs)
-    return Bundle(interface, card, packed.graph, golden)
+    return Bundle(interface, card, packed.graph, golden, steps_graph=several.graph)
 
 
 def _interface(

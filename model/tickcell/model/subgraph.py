@@ -59,8 +59,8 @@ class Subgraph:
             operators += self._from_columns(column, tensor, axis)
         options = self._schema.SplitVOptionsT()
         options.numSplits = len(parts)
-        given = [row, self._constant(sizes), self._constant(1)]
-        split = self._operator("SPLIT_V", given, columns, options)
+        given = [row, self.constant(sizes), self.constant(1)]
+        split = self.operator("SPLIT_V", given, columns, options)
         self._graph.operators = [split, *operators, *self._graph.operators]
         self._graph.inputs = np.array([row], np.int32)
         return row
@@ -75,7 +75,7 @@ class Subgraph:
             operators += self._to_columns(tensor, axis, column)
         options = self._schema.ConcatenationOptionsT()
         options.axis = 1
-        operators.append(self._operator("CONCATENATION", columns, [row], options))
+        operators.append(self.operator("CONCATENATION", columns, [row], options))
         self._graph.operators = [*self._graph.operators, *operators]
         self._graph.outputs = np.array([row], np.int32)
         return row
@@ -84,15 +84,15 @@ class Subgraph:
         """Adds a row and its columns, each `[B, N]`."""
         front = -1 if batch is None else batch
         columns = [
-            self._tensor(f"{name}_{number}", (front, size)) for number, size in enumerate(sizes)
+            self.tensor(f"{name}_{number}", (front, size)) for number, size in enumerate(sizes)
         ]
-        return self._tensor(name, (front, sum(sizes))), columns
+        return self.tensor(name, (front, sum(sizes))), columns
 
     def _from_columns(self, column: int, tensor: int, axis: int | None) -> list[Any]:
         shape = self.shape(tensor)
         if not axis:
             return [self._reshape(column, tensor, shape)]
-        front = self._tensor(f"series_of_{tensor}", (shape[axis], *_without(shape, axis)))
+        front = self.tensor(f"series_of_{tensor}", (shape[axis], *_without(shape, axis)))
         order = [*range(1, axis + 1), 0, *range(axis + 1, len(shape))]
         turned = self._turned(front, tensor, order)
         return [self._reshape(column, front, self.shape(front)), turned]
@@ -101,7 +101,7 @@ class Subgraph:
         shape = self.shape(tensor)
         if not axis:
             return [self._reshape(tensor, column, self.shape(column))]
-        front = self._tensor(f"series_of_{tensor}", (shape[axis], *_without(shape, axis)))
+        front = self.tensor(f"series_of_{tensor}", (shape[axis], *_without(shape, axis)))
         order = [axis, *range(axis), *range(axis + 1, len(shape))]
         return [
             self._turned(tensor, front, order),
@@ -110,20 +110,22 @@ class Subgraph:
 
     def _reshape(self, given: int, made: int, shape: Sequence[int]) -> Any:
         options = self._schema.ReshapeOptionsT()
-        return self._operator("RESHAPE", [given, self._constant(shape)], [made], options)
+        return self.operator("RESHAPE", [given, self.constant(shape)], [made], options)
 
     def _turned(self, given: int, made: int, order: Sequence[int]) -> Any:
         options = self._schema.TransposeOptionsT()
-        return self._operator("TRANSPOSE", [given, self._constant(order)], [made], options)
+        return self.operator("TRANSPOSE", [given, self.constant(order)], [made], options)
 
-    def _tensor(self, name: str, shape: Sequence[int]) -> int:
+    def tensor(self, name: str, shape: Sequence[int]) -> int:
+        """Adds a tensor of float32, whose sizes are open where they are -1."""
         tensor = self._schema.TensorT()
         tensor.name, tensor.type = name, self._schema.TensorType.FLOAT32
         tensor.shape = np.abs(np.array(shape, np.int32))
         tensor.shapeSignature = np.array(shape, np.int32)
         return self._add(tensor)
 
-    def _constant(self, values: Any) -> int:
+    def constant(self, values: Any) -> int:
+        """Adds a tensor of whole numbers that are known."""
         array = np.asarray(values, np.int32)
         buffer = self._schema.BufferT()
         buffer.data = np.frombuffer(array.tobytes(), np.uint8)
@@ -137,7 +139,8 @@ class Subgraph:
         self._graph.tensors.append(tensor)
         return len(self._graph.tensors) - 1
 
-    def _operator(self, kind: str, inputs: list[int], outputs: list[int], options: Any) -> Any:
+    def operator(self, kind: str, inputs: list[int], outputs: list[int], options: Any) -> Any:
+        """Makes an operator, which the caller puts in its place."""
         code = getattr(self._schema.BuiltinOperator, kind)
         codes = self._model.operatorCodes
         found = [index for index, each in enumerate(codes) if each.builtinCode == code]
@@ -153,6 +156,15 @@ class Subgraph:
             self._schema.BuiltinOptions, type(options).__name__.removesuffix("T")
         )
         return operator
+
+
+def encoded(model: Any) -> bytes:
+    """Returns a model's bytes."""
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
 
 
 def _without(shape: tuple[int, ...], axis: int | None) -> tuple[int, ...]:

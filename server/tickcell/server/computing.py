@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from tickcell.server.record import is_finite
+
 if TYPE_CHECKING:
     from tickcell.server.catalogue import ServedModel
     from tickcell.server.clock import Moment
@@ -65,27 +67,57 @@ class Call(NamedTuple):
     """Needs one call of a model's cell: sent `[R, O + S]` rows for these `[R, F + S]`."""
 
     model: ServedModel
-    rows: bytes
+    rows: bytes | memoryview
+
+    def compute(self) -> bytes:
+        """Returns what it is sent."""
+        return self.model.cell.step_rows(self.rows)
 
 
-def compute(begun: Sequence[Begun]) -> Generator[Call, bytes, list[tuple[bytes, bytes]]]:
-    """Computes all new steps: per model and time step, one call for all sessions.
+class Stretch(NamedTuple):
+    """Needs several steps of one series: sent the `[T, O + S]` rows of these frames."""
+
+    model: ServedModel
+    frames: bytes
+    state: bytes
+
+    def compute(self) -> bytes:
+        """Returns what it is sent."""
+        return self.model.cell.stretch_rows(self.frames, self.state)
+
+
+class Result(NamedTuple):
+    """What the new steps of a request give.
+
+    Attributes:
+      outputs: `[T, B, O]` float32.
+      state: `[B, S]` float32, after them.
+      is_finite: whether the outputs and the state of every step are.
+    """
+
+    outputs: bytes
+    state: bytes
+    is_finite: bool
+
+
+Computing = Generator[Call | Stretch, bytes, list[Result]]
+
+
+def compute(begun: Sequence[Begun]) -> Computing:
+    """Computes all new steps of some requests.
+
+    One series alone goes through stretches of steps; several, of one session or of many,
+    go in lockstep, one call for each model and time step. However steps are cut, each has
+    the same bits, and is finite or not.
 
     Returns:
-      Of each request the outputs of its new steps, `[T, B, O]` float32, and the state
-      after them, `[B, S]`.
+      What comes of each request.
     """
-    if len(begun) == 1 and begun[0].record.life.series_count == 1:
-        # One agent's tick: a row is a frame and a state, end to end.
-        ((request, _, record, _, _, model, _, stored, _, _),) = begun
-        size, output_size = record.life.frame_size, record.life.output_size
-        state, outputs = record.state, b""
-        for start in range(stored * size, len(request.frames), size):
-            row = yield Call(model, request.frames[start : start + size] + state)
-            outputs += row[:output_size]
-            state = row[output_size:]
-        return [(outputs, state)]
-    results: dict[Key, tuple[bytes, bytes]] = {}
+    if len(begun) == 1:
+        (item,) = begun
+        alone = _one_series if item.record.life.series_count == 1 else _several_series
+        return [(yield from alone(item))]
+    results: dict[Key, Result] = {}
     by_model: dict[str, list[Begun]] = {}
     for item in begun:
         by_model.setdefault(item.model.fingerprint, []).append(item)
@@ -95,30 +127,80 @@ def compute(begun: Sequence[Begun]) -> Generator[Call, bytes, list[tuple[bytes, 
     return [results[item.key] for item in begun]
 
 
-def _compute_together(
-    group: Sequence[Begun],
-) -> Generator[Call, bytes, list[tuple[bytes, bytes]]]:
+def _one_series(begun: Begun) -> Generator[Call | Stretch, bytes, Result]:
+    """Steps a session of one series: a row is a frame and a state, end to end."""
+    request, _, record, _, _, model, _, stored, _, _ = begun
+    life, state = record.life, record.state
+    size, output_size = life.frame_size, life.output_size
+    frames = request.frames
+    if len(frames) == size:
+        row = yield Call(model, frames + state)
+        return Result(row[:output_size], row[output_size:], is_finite(row))
+    most = size * model.pace.stretch_steps
+    outputs = []
+    for start in range(stored * size, len(frames), most):
+        rows = yield Stretch(model, frames[start : start + most], state)
+        if not is_finite(rows):
+            return Result(b"", state, is_finite=False)
+        table = np.frombuffer(rows, _F4).reshape(-1, life.output_count + life.state_size)
+        outputs.append(table[:, : life.output_count].tobytes())
+        state = rows[-len(state) :]
+    return Result(b"".join(outputs), state, is_finite=True)
+
+
+def _several_series(begun: Begun) -> Generator[Call | Stretch, bytes, Result]:
+    """Steps a session of several series, whose rows are filled in place."""
+    life = begun.record.life
+    series_count, sensor_count, output_count = (
+        life.series_count,
+        life.sensor_count,
+        life.output_count,
+    )
+    start = begun.stored * life.frame_size
+    frames = np.frombuffer(begun.request.frames[start:] if start else begun.request.frames, _F4)
+    frames = frames.reshape(-1, series_count, sensor_count)
+    rows = np.empty((series_count, sensor_count + life.state_size), _F4)
+    rows[:, sensor_count:] = np.frombuffer(begun.record.state, _F4).reshape(series_count, -1)
+    outputs = np.empty((len(frames), series_count, output_count), _F4)
+    for frame, output in zip(frames, outputs, strict=True):
+        rows[:, :sensor_count] = frame
+        stepped = yield from _call(begun.model, rows.data.cast("B"))
+        if not is_finite(stepped):
+            return Result(b"", begun.record.state, is_finite=False)
+        table = np.frombuffer(stepped, _F4).reshape(series_count, -1)
+        output[:] = table[:, :output_count]
+        rows[:, sensor_count:] = table[:, output_count:]
+    return Result(outputs.tobytes(), rows[:, sensor_count:].tobytes(), is_finite=True)
+
+
+def _compute_together(group: Sequence[Begun]) -> Computing:
     """Steps sessions of one model in lockstep, each as long as it has frames."""
     model = group[0].model
     interface = model.cell.interface
     row_size = 4 * (interface.output_count + interface.state_size)
     states = [item.record.state for item in group]
     outputs: list[list[bytes]] = [[] for _ in group]
+    are_finite = [True] * len(group)
     for step in range(max(item.new_count for item in group)):
         stepping = [at for at, item in enumerate(group) if step < item.new_count]
         rows = b"".join([_rows(group[at], step, states[at]) for at in stepping])
         stepped = yield from _call(model, rows)
+        are_all_finite = is_finite(stepped)
         start = 0
         for at in stepping:
             life = group[at].record.life
             end = start + row_size * life.series_count
-            output, states[at] = _parts(life, stepped[start:end])
+            own = stepped[start:end]
+            output, states[at] = _parts(life, own)
             outputs[at].append(output)
+            if not are_all_finite:
+                are_finite[at] &= is_finite(own)
             start = end
-    return [(b"".join(own), state) for own, state in zip(outputs, states, strict=True)]
+    joined = [b"".join(own) for own in outputs]
+    return [Result(*parts) for parts in zip(joined, states, are_finite, strict=True)]
 
 
-def _call(model: ServedModel, rows: bytes) -> Generator[Call, bytes, bytes]:
+def _call(model: ServedModel, rows: bytes | memoryview) -> Generator[Call, bytes, bytes]:
     """Steps rows, in several calls if one would be longer than a slice."""
     interface = model.cell.interface
     size = 4 * (interface.sensor_count + interface.state_size) * model.pace.slice_rows

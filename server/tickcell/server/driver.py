@@ -20,14 +20,16 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Generator, Sequence
 from concurrent import futures
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tickcell.server import errors, rounds
 from tickcell.server.clock import Moment
-from tickcell.server.computing import Begun, Call
+from tickcell.server.computing import Begun, Call, Stretch
 from tickcell.server.entries import Entries, Entry
+from tickcell.server.grouping import Group, shares_calls
 from tickcell.server.pace import SLICE_S
 from tickcell.server.pieces import cut
 from tickcell.server.rounds import Answer, Computed, Stepped
@@ -36,6 +38,7 @@ from tickcell.server.storage import LATER, EmbeddedStorage, NetworkStorage, Stor
 from tickcell.server.store.contract import NetworkStore
 
 if TYPE_CHECKING:
+    from tickcell.model import Cell
     from tickcell.server.heads import Heads
     from tickcell.server.observer import Observer
     from tickcell.server.policy import Policy
@@ -59,8 +62,6 @@ _ROUND_BYTES = 64 * 1024
 _FEW_REQUESTS = 16
 # A lone step of so few bytes is a single call of a few rows.
 _TICK_BYTES = 1024
-# What a byte of a record or a request takes: to be copied, checked, encoded and stored.
-_BYTE_S = 5e-9
 
 _log = logging.getLogger(__name__)
 
@@ -113,6 +114,8 @@ class Driver:
         )
         self._sync = self._storage.sync
         self._cells = futures.ThreadPoolExecutor(1, "cell")
+        # Cells that are readied for stretches, or were.
+        self._preparing: weakref.WeakSet[Cell] = weakref.WeakSet()
         self._is_due = self._has_run = False
         self._lone_turns = 0
 
@@ -256,35 +259,31 @@ class Driver:
 
     def _parted(self, begun: Sequence[Begun | Computed]) -> Sequence[Begun | Computed]:
         """Returns what is within a slice together, and schedules the rest."""
-        groups: list[list[Begun | Computed]] = []
-        free_s = 0.0
-        calls: dict[str, int] = {}
+        groups: list[Group] = []
+        bulk: dict[str, list[Begun]] = {}
         for item in begun:
             if isinstance(item, Begun) and item.model.pace.is_slow:
                 self._slow.append(item)
                 continue
-            time_s = _time_s(item)
-            if time_s > SLICE_S:
-                self._long.append(self._finish_of([item]))
+            if groups and groups[-1].takes(item):
                 continue
-            more_s = time_s - _shared_s(item, calls)
-            if groups and more_s <= free_s:
-                groups[-1].append(item)
-                free_s -= more_s
+            group = Group(item)
+            is_long = group.time_s > SLICE_S
+            if isinstance(item, Begun) and shares_calls(item) and (groups or is_long):
+                # Longer than a slice together, and much less long than one by one.
+                bulk.setdefault(item.model.fingerprint, []).append(item)
+            elif is_long:
+                self._long.append(self._finish_of([item]))
             else:
-                groups.append([item])
-                free_s = SLICE_S - time_s
-                calls = {}
-            if isinstance(item, Begun):
-                model = item.model.fingerprint
-                calls[model] = max(item.new_count, calls.get(model, 0))
+                groups.append(group)
+        self._long.extend([self._finish_of(together) for together in bulk.values()])
         if self._slow and not self._is_slow_busy:
             self._is_slow_busy = True
             self._move(_Job(self._finish_slow()))
         if not groups:
             return ()
-        self._short.extend([self._finish_of(group) for group in groups[1:]])
-        return groups[0]
+        self._short.extend([self._finish_of(group.items) for group in groups[1:]])
+        return groups[0].items
 
     # Rounds.
 
@@ -426,19 +425,34 @@ class Driver:
         self._move(job)
         self._wake()
 
-    def _perform(self, job: _Job, need: Load | Count | Call | Commit) -> Any:
+    def _perform(self, job: _Job, need: Load | Count | Call | Stretch | Commit) -> Any:
         """Does what a job needs, and returns what came of it or `LATER`."""
-        if isinstance(need, Call):
+        if isinstance(need, Call | Stretch):
+            if isinstance(need, Stretch) and not need.model.cell.is_prepared:
+                self._prepare(need.model.cell)
             if not need.model.pace.is_slow:
                 start_ns = time.perf_counter_ns()
-                rows = need.model.cell.step_rows(need.rows)
+                rows = need.compute()
                 taken_ns = time.perf_counter_ns() - start_ns
                 self._untold.append((self._observer.computed, need.model, taken_ns))
                 return rows
             return self._call_in_thread(job, need)
         return self._storage.meet(job, need)
 
-    def _call_in_thread(self, job: _Job, call: Call) -> object:
+    def _prepare(self, cell: Cell) -> None:
+        """Has a cell readied for stretches, once; steps go on meanwhile as they do without."""
+        if cell in self._preparing:
+            return
+        self._preparing.add(cell)
+        prepared = self._cells.submit(cell.prepare)
+
+        def done(_: object) -> None:
+            if not prepared.cancelled() and (error := prepared.exception()) is not None:
+                _log.error("a cell was not readied for stretches", exc_info=error)
+
+        prepared.add_done_callback(done)
+
+    def _call_in_thread(self, job: _Job, call: Call | Stretch) -> object:
         start_ns = time.perf_counter_ns()
 
         def resume(done: asyncio.Future[bytes]) -> None:
@@ -447,28 +461,9 @@ class Driver:
                 self._observer.computed(call.model, time.perf_counter_ns() - start_ns)
             self._resume(job, error or done.result())
 
-        called = asyncio.get_running_loop().run_in_executor(
-            self._cells, call.model.cell.step_rows, call.rows
-        )
+        called = asyncio.get_running_loop().run_in_executor(self._cells, call.compute)
         called.add_done_callback(resume)
         return LATER
-
-
-def _time_s(item: Begun | Computed) -> float:
-    """Returns about how long it takes to finish this."""
-    if isinstance(item, Computed):
-        return _BYTE_S * len(item.change.replacement or b"")
-    life = item.record.life
-    size = len(item.request.frames) + len(item.encoded or b"")
-    return item.model.pace.time_s(item.new_count, life.series_count) + _BYTE_S * size
-
-
-def _shared_s(item: Begun | Computed, calls: Mapping[str, int]) -> float:
-    """Returns how much of that is saved beside others, whose calls of its model it shares."""
-    if isinstance(item, Computed):
-        return 0.0
-    shared = min(item.new_count, calls.get(item.model.fingerprint, 0))
-    return shared * item.model.pace.call_s
 
 
 def _size(entry: Entry) -> int:

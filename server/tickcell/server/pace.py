@@ -11,6 +11,13 @@ if TYPE_CHECKING:
 # The most that anybody computes in one piece while others wait.
 SLICE_S = 0.002
 
+# A call that leaves no room for several of its like in a slice costs more than to have it
+# made by a thread, some 0.1 ms.
+_LONG_CALL_S = SLICE_S / 4
+
+# A slice ends after the piece in which its time is up.
+_PIECES = 4
+
 _MANY_ROWS = 256
 _TRIES = 3
 # Of a quick cell more, since a model that is loaded while others are served waits for the
@@ -25,7 +32,7 @@ class Pace(NamedTuple):
     Attributes:
       call_s: seconds for a call with one row.
       row_s: seconds for each further row.
-      is_slow: whether even the smallest call is longer than a slice.
+      is_slow: whether even the smallest call is so long that others must not wait for it.
     """
 
     call_s: float
@@ -37,18 +44,28 @@ class Pace(NamedTuple):
         """Measures a cell: the shortest of a few tries, since others may disturb them."""
         row = bytes(4 * (cell.interface.sensor_count + cell.interface.state_size))
         one, many = _time_s(cell, row), _time_s(cell, _MANY_ROWS * row)
-        return cls(one, max(0.0, many - one) / (_MANY_ROWS - 1), one > SLICE_S)
+        return cls(one, max(0.0, many - one) / (_MANY_ROWS - 1), one > _LONG_CALL_S)
 
     @property
     def slice_rows(self) -> int:
-        """The most rows of a call that is no longer than a slice; 1 at least."""
-        if self.row_s == 0.0:
+        """The most rows of a call that is no longer than a slice; 1 at least.
+
+        Nobody waits for a slow cell, which gains most by many rows.
+        """
+        if self.row_s == 0.0 or self.is_slow:
             return _MANY_ROWS
         return max(1, int((SLICE_S - self.call_s) / self.row_s))
 
-    def time_s(self, calls: int, rows: int) -> float:
-        """Returns how long some calls take that have so many rows each."""
-        return calls * (self.call_s + rows * self.row_s)
+    @property
+    def stretch_steps(self) -> int:
+        """The most steps of one series in one piece, so that a slice ends about when it should.
+
+        Nobody waits for a slow cell, and each piece costs it a way to its thread and back.
+        """
+        if self.call_s == 0.0:
+            return _MANY_ROWS
+        piece_s = SLICE_S * _PIECES if self.is_slow else SLICE_S / _PIECES
+        return max(1, int(piece_s / self.call_s))
 
 
 def _time_s(cell: Cell, rows: bytes) -> float:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from tickcell.model import Bundle, extras
 from tickcell.model.bundle import SHIPPED
 from tickcell.model.extras import MissingExtraError
+from tickcell.server import allocation, listening, store
 from tickcell.server import config as config_module
-from tickcell.server import listening, store
 from tickcell.server.access import Access
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.engine import Engine
@@ -47,6 +47,7 @@ def run(config: Config, link: Link | None = None) -> None:
       FileError: a certificate, or the file of tokens or callers, cannot be used.
       MissingExtraError: the extra "server" is not installed, or "trace" where it is needed.
     """
+    allocation.keep_freed()
     bundles = config.bundles or (() if config.models else (SHIPPED,))
     # Imported before anybody is served, since to import it while the loop runs would hold it up.
     extras.load("ai_edge_litert.interpreter", extra="server")

@@ -350,7 +350,7 @@ def _newer(key: tuple[str, str], version: int) -> errors.RecordNewer:
     )
 
 
-def is_finite(encoded: bytes) -> bool:
+def is_finite(encoded: bytes | memoryview) -> bool:
     """Says whether all numbers of little-endian float32 are finite."""
     if len(encoded) <= _FEW_BYTES:
         # What is not finite has every bit of its exponent set, seven of them here.

@@ -5,7 +5,7 @@
 `begin` says which records it needs, and tells by the rules what is answered already
 from what is to be computed. `finish` steps the cells, hands the changes over, and answers
 what the store has taken. Both are generators: each yields what it needs next as a value
-(`Load`, `Count`, `Call`, `Commit`), and is sent what came of it. Whoever moves them (see
+(`Load`, `Count`, `Call`, `Stretch`, `Commit`), and is sent what came of it. Whoever moves them (see
 `driver`) may do that at once, in a thread, or later; a round cannot tell.
 
 A request begins from its session's head, or else from what was loaded. Only two things
@@ -20,7 +20,7 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from tickcell.server import computing, errors, lives, preview, record, rules
-from tickcell.server.computing import Begun, Call
+from tickcell.server.computing import Begun, Call, Result, Stretch
 from tickcell.server.heads import NOTHING, Head
 from tickcell.server.preview import Previewed, PreviewRequest
 from tickcell.server.record import Record
@@ -230,7 +230,7 @@ def begin_loaded(
 
 def finish(
     begun: Sequence[Begun | Computed], heads: Heads
-) -> Generator[Call | Commit, Any, tuple[Answers, list[Key]]]:
+) -> Generator[Call | Stretch | Commit, Any, tuple[Answers, list[Key]]]:
     """Computes and commits what was begun.
 
     Returns:
@@ -248,8 +248,8 @@ def finish(
     outcomes: list[Computed | Previewed | errors.TickcellError] = []
     try:
         results = yield from computing.compute(steps)
-        for step, (outputs, state) in zip(steps, results, strict=True):
-            outcomes.append(_advance(step, outputs, state))
+        for step, result in zip(steps, results, strict=True):
+            outcomes.append(_advance(step, result))
     except Exception as error:  # noqa: BLE001 - the edge: answered to those whom it concerns.
         outcomes = yield from _compute_each(steps, error)
     for step, outcome in zip(steps, outcomes, strict=True):
@@ -398,7 +398,7 @@ def _decide_life(
 
 def _compute_each(
     steps: Sequence[Begun], failed: Exception
-) -> Generator[Call, bytes, list[Computed | Previewed | errors.TickcellError]]:
+) -> Generator[Call | Stretch, bytes, list[Computed | Previewed | errors.TickcellError]]:
     """Steps the cells for each alone, after they failed together."""
     if len(steps) == 1:
         return [refusal(steps[0].key, failed)]
@@ -408,21 +408,20 @@ def _compute_each(
     outcomes: list[Computed | Previewed | errors.TickcellError] = []
     for step in steps:
         try:
-            ((outputs, state),) = yield from computing.compute([step])
-            outcomes.append(_advance(step, outputs, state))
+            (result,) = yield from computing.compute([step])
+            outcomes.append(_advance(step, result))
         except Exception as error:  # noqa: BLE001 - the edge: answered.
             outcomes.append(refusal(step.key, error))
     return outcomes
 
 
-def _advance(
-    begun: Begun, new_outputs: bytes, state: bytes
-) -> Computed | Previewed | errors.OutputNotFinite:
+def _advance(begun: Begun, result: Result) -> Computed | Previewed | errors.OutputNotFinite:
     """Makes the record that follows, and the answer that holds once it is committed."""
     request, encoded, found, is_proven, now, model, first_step, stored, histories, asked = begun
+    new_outputs, state, is_finite = result
     # A state that is not finite would make every later output so, and is no state
     # from which a session could go on.
-    if not record.is_finite(new_outputs + state):
+    if not is_finite:
         return rules.output_not_finite(found, request.key.session)
     if asked is not None:
         return Previewed(found.life.generation, preview.by_branch(asked, new_outputs))

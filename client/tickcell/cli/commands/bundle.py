@@ -97,6 +97,7 @@ def bundle(graph: pathlib.Path, out: pathlib.Path, **options: Any) -> None:
         click.echo(
             f"max |delta| to the golden: {agreed['max_delta']:.2g} over {len(outputs)} steps"
         )
+    click.echo(f"For chunks: {made.card.metrics['steps_in_a_call']}.")
     shapes = made.card.metrics["batch_shapes"]
     if shapes == [1]:
         click.echo("The graph takes one series at a time, so sessions do not share its calls.")

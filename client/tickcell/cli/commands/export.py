@@ -230,6 +230,7 @@ def _say(bundle: Bundle, out: pathlib.Path) -> None:
         f"max |delta| to Keras over the whole sequence: {card.keras_max_delta:.2g} "
         f"over {card.keras_max_delta_steps} steps"
     )
+    click.echo(f"For chunks: {card.metrics['steps_in_a_call']}.")
     if "delta_to_own_precision" in card.metrics:
         click.echo(
             "The model computes in another precision and is served in float32: |delta| to its own "

@@ -88,6 +88,8 @@ def _verify(
         f"{len(whole)} steps of {whole.name}, {model.name} {model.version}, fingerprint "
         f"{model.fingerprint[:12]}"
     )
+    run.cell.prepare()
+    click.echo(f"  up to {run.cell.stretch_step_count} steps of a chunk in one call of the cell")
     if not run.has_own_numerics:
         click.echo(
             f"  the server computes other last bits (numerics {model.numerics_digest}, here "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from typing import Any
 
 import keras
@@ -16,6 +17,7 @@ from tickcell.model.keras.rules.rule import (
     Value,
     naming,
     refusal,
+    refused,
     takes,
 )
 
@@ -56,6 +58,8 @@ class Binder:
         self._states = {FRAME_COUNT}
         self._values: dict[int, Value] = {}
         self._kept: list[Any] = []  # A tensor's id is only its own while the tensor lives.
+        # First of all, since what computes a start may be refused itself, and is not the reason.
+        _refuse_computed_starts(flat)
         self._outputs = self._follow(flat)
 
     def heads(self) -> tuple[list[Head], list[bool]]:
@@ -152,6 +156,8 @@ class Binder:
             result = operation(*arguments, **keywords)
         if isinstance(operation, keras.layers.InputLayer):
             return result
+        if isinstance(operation, keras.layers.RNN):
+            arguments, keywords = _named(arguments, keywords)
 
         def valued(leaf: Any) -> Any:
             return self._values.get(id(leaf), leaf)
@@ -199,6 +205,43 @@ class Binder:
             unique = f"{name}_call{number}"
         self._names.add(unique)
         return unique
+
+
+def _refuse_computed_starts(flat: Any) -> None:
+    """Refuses recurrent layers that start from anything but zeros or inputs of the model."""
+    given = {id(tensor) for tensor in flat.inputs}
+    for node in itertools.chain.from_iterable(flat._nodes_by_depth.values()):
+        if not isinstance(node.operation, keras.layers.RNN):
+            continue
+        _, keywords = _named(node.arguments.args, node.arguments.kwargs)
+        starts = keras.tree.flatten(keywords.get("initial_state"))
+        if any(isinstance(each, keras.KerasTensor) and id(each) not in given for each in starts):
+            reason = (
+                "its initial_state is computed from the model's inputs, and a stream begins before "
+                "it has any"
+            )
+        elif any(not isinstance(each, keras.KerasTensor) and _is_set(each) for each in starts):
+            reason = "its initial_state is a constant of the model"
+        else:
+            continue
+        raise refused(
+            node.operation,
+            reason,
+            "let it start from zeros, from what its cell's get_initial_state gives, or from an "
+            "input that the model gives back as the next state",
+        )
+
+
+def _is_set(constant: Any) -> bool:
+    return constant is not None and bool(keras.ops.any(keras.ops.not_equal(constant, 0)))
+
+
+def _named(
+    arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Gives what a recurrent layer is called with beside its sequence its names."""
+    named = dict(zip(("initial_state", "mask"), arguments[1:], strict=False))
+    return arguments[:1], {**keywords, **named}
 
 
 def _timing(flat: Any, tensor: Any) -> Timing:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tickcell.model import agreement, outputs
+from tickcell.model import agreement, outputs, steps_graph
 from tickcell.model.agreement import AgreementError
-from tickcell.model.bundle import Bundle, Card, Golden, cell_of
+from tickcell.model.bundle import Bundle, Card, Golden, cell_of, fingerprint
 from tickcell.model.interface import Interface
 from tickcell.model.keras import checks, conversion, graph, heads, whole
 from tickcell.model.keras import frames as frames_of
@@ -78,8 +78,11 @@ def export(
 
     step_graph = conversion.convert(step)
     cell = cell_of(step_graph, interface)
+    identity = fingerprint(step_graph, interface.to_json())
+    several = steps_graph.choose(step_graph, interface, identity)
     streamed = agreement.stream(cell, golden_frames[np.newaxis])
     measured = _measured(model, cell, (frames, expected), (streamed, golden_outputs))
+    measured["steps_in_a_call"] = several.summary
     if rebuilt is not model:
         delta = checks.delta_in_own_precision(model, step, frames, expected)
         measured["delta_to_own_precision"] = delta
@@ -88,7 +91,7 @@ def export(
     # Before the model's first output there is the cell's.
     golden_outputs = np.where(np.isnan(golden_outputs), streamed, golden_outputs)
     golden = Golden(golden_frames, golden_outputs[0], golden_labels)
-    return Bundle(interface, card, step_graph, golden)
+    return Bundle(interface, card, step_graph, golden, steps_graph=several.graph)
 
 
 def _golden_frames(

@@ -119,13 +119,6 @@ class Recurrent(Rule):
             raise refusal(
                 call, "it reads the sequence from its end (go_backwards)", "train it forwards"
             )
-        for value in call.inputs[1:]:
-            if value is not call.keywords.get("mask"):
-                raise refusal(
-                    call,
-                    "its initial_state is computed from the frames",
-                    "let it start from zeros, or from an input that the model gives back",
-                )
         sizes = keras.tree.flatten(layer.cell.state_size)
         if not all(isinstance(size, int) for size in sizes):
             raise refusal(

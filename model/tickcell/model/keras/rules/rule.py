@@ -141,8 +141,17 @@ class Rule:
 
 
 def refusal(call: Call, reason: str, way_out: str) -> UnstreamableError:
-    """Names the layer, the reason and the way out in one sentence."""
-    return _refused(call.operation, reason, way_out)
+    """Refuses a call; see `refused`."""
+    return refused(call.operation, reason, way_out)
+
+
+def refused(operation: Any, reason: str, way_out: str) -> UnstreamableError:
+    """Names the layer or operation, the reason and the way out in one sentence."""
+    kind = "layer" if isinstance(operation, keras.layers.Layer) else "operation"
+    return UnstreamableError(
+        f"{kind} {operation.name!r} ({type(operation).__name__}) cannot be streamed: {reason}; "
+        f"{way_out}."
+    )
 
 
 @contextlib.contextmanager
@@ -157,19 +166,11 @@ def naming(operation: Any) -> Iterator[None]:
     except UnstreamableError:
         raise
     except Exception as error:  # A layer of somebody's own can raise anything.
-        raise _refused(
+        raise refused(
             operation,
             f"its code raises {reasons.of(error)}",
             "let it take any number of series, and of frames",
         ) from error
-
-
-def _refused(operation: Any, reason: str, way_out: str) -> UnstreamableError:
-    kind = "layer" if isinstance(operation, keras.layers.Layer) else "operation"
-    return UnstreamableError(
-        f"{kind} {operation.name!r} ({type(operation).__name__}) cannot be streamed: {reason}; "
-        f"{way_out}."
-    )
 
 
 def common(call: Call, inputs: Sequence[Value] | None = None) -> tuple[Timing, int]:

@@ -1,0 +1,82 @@
+"""A stream of single steps with asyncio: a request goes out, and its reply is awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+
+from tickcell.client import grpc_errors, methods
+from tickcell.client.due import Due, ended
+
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+    from tickcell.client import errors
+    from tickcell.client.connection import Connection
+
+
+class AsyncStepStream:
+    """An open stream; see `TurnStream`. For one task at a time.
+
+    Attributes:
+      connection: the one that it is on.
+    """
+
+    def __init__(self, connection: Connection, session: str, deadline_s: float) -> None:
+        """Opens it; nothing is sent yet."""
+        self.connection = connection
+        self._loop = asyncio.get_running_loop()
+        now = self._loop.time()
+        self._due = Due(deadline_s, now)
+        self._call: Any = connection.stream(methods.STREAM_STEPS, session, None)
+        # Armed anew only when it goes off, or for an earlier time.
+        self._timer = self._loop.call_at(self._due.at, self._look)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was given up."""
+        return self._due.is_over
+
+    async def exchange(self, request: Message) -> Any:
+        """Sends a request, and returns the reply to it.
+
+        Raises:
+          LostError: there was none in time, or the stream broke off.
+          RefusedError: the server ended the stream for this.
+          CancelledError: the task was cancelled; or the stream, which `is_over` then.
+        """
+        due = self._due
+        due.begin(self._loop.time())
+        if due.at < self._timer.when():
+            self._timer.cancel()
+            self._timer = self._loop.call_at(due.at, self._look)
+        try:
+            # One that the server has ended by now takes nothing, and tells why.
+            if not self._call.done():
+                await self._call.write(request)
+            reply = await self._call.read()
+        except grpc.RpcError as error:
+            raise grpc_errors.from_call(error) from None
+        if reply is grpc.aio.EOF:
+            raise ended()
+        due.end(self._loop.time())
+        return reply
+
+    def failure(self) -> errors.LostError:
+        """Returns the failure of a request that waited when the stream was given up."""
+        return self._due.failure()
+
+    def drop(self) -> None:
+        """Ends it, and waits for nothing; once more is nothing."""
+        self._due.is_over = True
+        self._timer.cancel()
+        self._call.cancel()
+
+    def _look(self) -> None:
+        if self._due.look(self._loop.time()):
+            self._call.cancel()
+        else:
+            self._timer = self._loop.call_at(self._due.at, self._look)
