@@ -108,7 +108,7 @@ bundle: $(DEVELOPED)  ## Make the shipped bundle of build/drive
 	$(TICKCELL) export $(TRAINED)/model.keras --golden drive --gate drive --replace \
 	  --out model/tickcell/model/bundles/drive
 
-bench: $(SERVED)  ## Measure a tick against a bare echo
+bench: $(DEVELOPED)  ## Measure each aim of docs/performance.md, in minutes
 	$(PY) -m bench
 
 pictures: $(DEVELOPED)  ## Draw the README's picture again

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pathlib
+import tempfile
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,17 +12,42 @@ import grpc
 import numpy as np
 
 from bench import caller, health, serving
-from tickcell.model import Bundle
+from bench.row import Row, at_least, at_most
+from tickcell.model import Bundle, MissingExtraError, extras
 from tickcell.model.bundle import SHIPPED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
+    from bench.row import Effort
+
 _UNITS = 512
 _SENSORS = 10
 _SESSIONS = 32
 _ROUNDS = 30
+
+
+def rows(_: Bundle, effort: Effort) -> list[Row]:
+    """Measures row 10, with a bundle of its own, for which it needs TensorFlow."""
+    together = f"LSTM 2 x {_UNITS}: {_SESSIONS} sessions together over one by one"
+    longest = "the longest answer to health meanwhile"
+    with tempfile.TemporaryDirectory(prefix="tickcell-bench-") as directory:
+        try:
+            big = make(pathlib.Path(directory) / "bundle")
+        except MissingExtraError as error:
+            lack = str(error)
+            return [
+                Row(10, together, None, at_least(4), beside=lack),
+                Row(10, longest, None, at_most(20), "ms", lack),
+            ]
+        with served(big) as server:
+            measured = asyncio.run(measure(server.address, big, rounds=2 * effort.rounds))
+    rates = f"{measured.together:,.0f} steps/s, one by one {measured.one_by_one:,.0f}"
+    return [
+        Row(10, together, measured.ratio, at_least(4), beside=rates),
+        Row(10, longest, measured.longest_health_ms, at_most(20), "ms"),
+    ]
 
 
 class BigCell(NamedTuple):
@@ -47,8 +73,7 @@ class BigCell(NamedTuple):
 
 def make(directory: pathlib.Path) -> Bundle:
     """Makes a bundle of the cell, which is not trained; needs TensorFlow."""
-    import keras
-
+    keras = extras.load("keras", extra="train")
     from tickcell.model.interface import unnamed_sensors
     from tickcell.model.keras import export
     from tickcell.model.keras.description import Description
@@ -129,5 +154,4 @@ def _hold(sessions: Sequence[_Stepped], bundle: Bundle) -> None:
 
 def served(bundle: Bundle) -> AbstractContextManager[serving.Serving]:
     """Serves a bundle in a process of its own."""
-    checkout = pathlib.Path(__file__).resolve().parents[1]
-    return serving.serving(checkout, bundle=bundle.path or SHIPPED)
+    return serving.serving(bundle=bundle.path or SHIPPED)

@@ -5,6 +5,7 @@ The bare call sends the same bytes to the same server, and does nothing with the
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import time
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import numpy as np
 
-from bench import caller
+from bench import caller, serving
 from bench.pairs import Pairs
+from bench.row import Row, at_most
 from tickcell import wire
 from tickcell.client import AsyncSession, Session
 from tickcell.wire import history
@@ -23,11 +25,33 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from bench.row import Effort
     from tickcell.client import SessionInfo
     from tickcell.model import Bundle
 
 # So that nothing is still cold for the first time.
 _WARM_UP = 200
+_AIM = at_most(1.15)
+
+
+def session_rows(bundle: Bundle, effort: Effort) -> list[Row]:
+    """Measures row 1."""
+    with serving.served() as address:
+        measured = session_steps(address, bundle, effort.pairs)
+    return [_row(1, "Session.step over a bare grpc stream call, p50", measured)]
+
+
+def async_session_rows(bundle: Bundle, effort: Effort) -> list[Row]:
+    """Measures row 2."""
+    with serving.served() as address:
+        measured = asyncio.run(async_session_steps(address, bundle, effort.pairs))
+    return [_row(2, "AsyncSession.step over a bare grpc.aio stream call, p50", measured)]
+
+
+def _row(number: int, measure: str, measured: Pairs) -> Row:
+    bare_us, step_us = measured.percentile(50)
+    beside = f"{step_us:.0f} us, bare {bare_us:.0f} us"
+    return Row(number, measure, step_us / bare_us, _AIM, beside=beside)
 
 
 def session_steps(address: str, bundle: Bundle, count: int) -> Pairs:

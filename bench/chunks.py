@@ -8,19 +8,49 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from bench import serving
+from bench.row import Row, at_least
 from tickcell.client import Session
-from tickcell.model import Bundle
+from tickcell.model import Bundle, MissingExtraError, extras
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
+    from bench.row import Effort
     from tickcell.model import Cell
 
 _WINDOW = 1024
 _STEPS = 8 * _WINDOW
 _ROUNDS = 15
+
+
+def rows(bundle: Bundle, effort: Effort) -> list[Row]:
+    """Measures row 4; without TensorFlow, what needs none."""
+    try:
+        measured = measure(bundle, rounds=effort.rounds)
+        lack = ""
+    except MissingExtraError as error:
+        measured = measure(bundle, with_keras=False, rounds=effort.rounds)
+        lack = str(error)
+    served = f"{measured.served:,.0f} steps/s"
+    steps = f"Session.steps, window {_WINDOW}"
+    return [
+        Row(
+            4,
+            f"{steps}, over keras.Model.predict on all",
+            measured.over_keras,
+            at_least(10),
+            beside=lack or f"{served}, Keras {measured.keras:,.0f}",
+        ),
+        Row(
+            4,
+            f"{steps}, over the plain loop in process",
+            measured.over_loop,
+            at_least(2),
+            beside=f"{served}, the loop {measured.looped:,.0f}",
+        ),
+    ]
 
 
 class Chunks(NamedTuple):
@@ -96,6 +126,7 @@ def _loop(cell: Cell, frames: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _keras(bundle: Bundle, frames: NDArray[np.float32]) -> Callable[[], Any]:
     """Returns what runs the bundle's own Keras model, which is compiled by then."""
+    extras.load("keras", extra="train")
     from tickcell.model.keras import archive
 
     model = archive.load(bundle.keras_path or "")

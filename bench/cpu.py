@@ -12,17 +12,44 @@ import asyncio
 import contextlib
 import pathlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 import grpc
 import numpy as np
 
 from bench import caller, echo, machine, serving
+from bench.row import Row, at_most
 from tickcell.model import Bundle
 
-_HERE = pathlib.Path(__file__).resolve().parents[1]
+if TYPE_CHECKING:
+    from bench.row import Effort
+
 # So that nothing is still cold for the first time.
 _WARM_UP = 50
+# In a block of one side, of all streams together.
+_BLOCK_TICKS = 1536
+
+
+def rows(_: Bundle, effort: Effort) -> list[Row]:
+    """Measures row 7."""
+    found = []
+    for stream_count in (32, 256):
+        count = max(1, _BLOCK_TICKS // stream_count)
+        with serving.serving() as server:
+            sides = ((server, caller.TICKS), (server, echo.METHOD))
+            times = asyncio.run(measure(sides, stream_count, effort.blocks, count))
+        tick_us, echo_us = np.median(times, axis=0)
+        found.append(
+            Row(
+                7,
+                f"server's CPU a tick over an echo's, {stream_count} streams",
+                float(np.median(times[:, 0] / times[:, 1])),
+                at_most(1.35),
+                beside=f"{tick_us:.0f} us, echo {echo_us:.0f} us",
+            )
+        )
+    return found
 
 
 class _Load:
@@ -98,7 +125,7 @@ async def measure(
 @click.option(
     "--beside",
     type=click.Path(exists=True, file_okay=False, path_type=pathlib.Path),
-    default=_HERE,
+    default=serving.HERE,
     help="The other checkout. [default: this one, which shows how exact the ratio is]",
 )
 @click.option("--echo", "is_echo", is_flag=True, help="Beside the echo of this checkout instead.")
@@ -109,7 +136,7 @@ def main(beside: pathlib.Path, is_echo: bool, streams: int, blocks: int, ticks: 
     """Measures what a tick costs the server in processor time, beside another checkout."""
     click.echo(f"{machine.describe()}\nload before: {machine.load()}\n")
     with contextlib.ExitStack() as stack:
-        here = stack.enter_context(serving.serving(_HERE))
+        here = stack.enter_context(serving.serving())
         if is_echo:
             other = (here, echo.METHOD)
         else:

@@ -1,7 +1,5 @@
 """Ticks a second of a gateway with many robots: by single ticks on one stream, and by StepSessions.
 
-    python -m bench.many [SESSIONS]
-
 A gateway that waits for each answer before it sends the next frame is `one by one`; one that
 sends the frames of a tick first, and then reads the answers, is `at once`.
 """
@@ -9,35 +7,49 @@ sends the frames of a tick first, and then reads the answers, is `at once`.
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 
 from bench import caller, serving
+from bench.row import Row, at_least
 from tickcell import wire
-from tickcell.model import Bundle
+
+if TYPE_CHECKING:
+    from bench.row import Effort
+    from tickcell.model import Bundle
 
 _TOGETHER = "/tickcell.v1.SessionService/StepSessions"
-_BLOCKS = 8
-_BLOCK_S = 0.5
+_SESSIONS = 256
+
+
+def rows(bundle: Bundle, effort: Effort) -> list[Row]:
+    """Measures row 6."""
+    with serving.served() as address:
+        measured = asyncio.run(measure(address, bundle, _SESSIONS, effort))
+    together = f"{measured.together:,.0f} ticks/s"
+    return [
+        Row(
+            6,
+            f"StepSessions of {_SESSIONS}, over ticks {how} on a stream",
+            measured.together / rate,
+            aim,
+            beside=f"{together}, {how} {rate:,.0f}",
+        )
+        for how, rate, aim in (
+            ("one by one", measured.one_by_one, at_least(10)),
+            ("sent at once", measured.at_once, None),
+        )
+    ]
 
 
 class Many(NamedTuple):
     """Ticks a second of so many sessions."""
 
-    session_count: int
     one_by_one: float
     at_once: float
     together: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.session_count} sessions: one by one {self.one_by_one:,.0f}/s, at once "
-            f"{self.at_once:,.0f}/s, together {self.together:,.0f}/s: "
-            f"{self.together / self.one_by_one:.1f} and {self.together / self.at_once:.1f} times"
-        )
 
 
 class _Gateway:
@@ -83,7 +95,7 @@ class _Gateway:
         await self._stream.read()
 
 
-async def measure(address: str, bundle: Bundle, session_count: int) -> Many:
+async def measure(address: str, bundle: Bundle, session_count: int, effort: Effort) -> Many:
     """Ticks so many sessions in each way, in alternating blocks."""
     async with grpc.aio.insecure_channel(address) as channel:
         sessions = [
@@ -92,20 +104,14 @@ async def measure(address: str, bundle: Bundle, session_count: int) -> Many:
         gateway = _Gateway(channel, sessions)
         ways = (gateway.one_by_one, gateway.at_once, gateway.together)
         counts, seconds = [0] * len(ways), [0.0] * len(ways)
-        for _ in range(_BLOCKS):
+        for _ in range(effort.blocks):
             for place, tick in enumerate(ways):
                 begin = time.perf_counter()
-                while time.perf_counter() < begin + _BLOCK_S:
+                while time.perf_counter() < begin + effort.block_s:
                     responses = await tick()
                     counts[place] += len(responses)
                 seconds[place] += time.perf_counter() - begin
                 for response in responses:
                     caller.output(response)
         await gateway.close()
-    return Many(session_count, *(count / each for count, each in zip(counts, seconds, strict=True)))
-
-
-if __name__ == "__main__":
-    with serving.served() as served:
-        count = int(sys.argv[1]) if len(sys.argv) > 1 else 256
-        print(asyncio.run(measure(served, Bundle.load(), count)))
+    return Many(*(count / each for count, each in zip(counts, seconds, strict=True)))

@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from bench import caller, echo
+from bench import caller, echo, serving
+from bench.row import Row
 from tickcell.model import Bundle
+
+if TYPE_CHECKING:
+    from bench.row import Effort
 
 # So that nothing is still cold for the first time.
 _WARM_UP = 200
+
+
+def rows(bundle: Bundle, effort: Effort) -> list[Row]:
+    """Measures row 8."""
+    found = []
+    for how, idle_streams, durability in (
+        ("alone", 0, None),
+        ("a second stream open", 1, None),
+        ("--durability power-loss", 0, "power-loss"),
+    ):
+        with serving.serving(durability=durability) as server:
+            measuring = measure(server.address, bundle, effort.pairs, idle_streams=idle_streams)
+            measured = asyncio.run(measuring)
+        for percent in (50, 99):
+            echo_us, tick_us = measured.percentile(percent)
+            beside = f"{tick_us:.0f} us, echo {echo_us:.0f} us"
+            name = f"a tick over an echo, {how}, p{percent}"
+            found.append(Row(8, name, tick_us / echo_us, beside=beside))
+    return found
 
 
 class Pairs(NamedTuple):
@@ -25,20 +49,6 @@ class Pairs(NamedTuple):
     def percentile(self, percent: float) -> tuple[float, float]:
         """Returns that of the echoes and that of the ticks."""
         return float(np.percentile(self.echoes, percent)), float(np.percentile(self.ticks, percent))
-
-    def ratio(self, percent: float) -> float:
-        """Returns that of the ticks over that of the echoes."""
-        echoes, ticks = self.percentile(percent)
-        return ticks / echoes
-
-    def ratios(self, parts: int) -> list[float]:
-        """Returns the ratios at p50 of as many parts of the run, which tell how steady it was."""
-        return [
-            float(np.median(ticks) / np.median(echoes))
-            for echoes, ticks in zip(
-                np.array_split(self.echoes, parts), np.array_split(self.ticks, parts), strict=True
-            )
-        ]
 
 
 async def measure(address: str, bundle: Bundle, count: int, *, idle_streams: int = 0) -> Pairs:

@@ -1,4 +1,7 @@
-"""Store, cell and observer, each alone, over and over: what they cost when warm."""
+"""Store, cell and observer, each alone, over and over: what they cost when warm.
+
+python -m bench.parts
+"""
 
 from __future__ import annotations
 
@@ -129,3 +132,8 @@ def _time_us(run: Callable[[], object]) -> float:
     count, took = timer.autorange()
     number = max(1, round(count * _REPEAT_S / took))
     return 1e6 * float(np.median(timer.repeat(_REPEATS, number))) / number
+
+
+if __name__ == "__main__":
+    for part in measure(Bundle.load()):
+        print(f"{part.name:14}{part.time_us:10.1f} us")

@@ -20,7 +20,7 @@ from tickcell.model import Bundle
 from tickcell.model.bundle import SHIPPED
 from tickcell.server import allocation, process
 from tickcell.server.catalogue import Catalogue, ServedModel
-from tickcell.server.config import Config, is_address
+from tickcell.server.config import Config, Durability, is_address
 from tickcell.server.engine import Engine
 from tickcell.server.health import Health
 from tickcell.server.observer import Observer
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 # The source roots of the namespace, in a checkout.
 _ROOTS = ("proto", "server", "client", "model")
+
+# This checkout.
+HERE = pathlib.Path(__file__).resolve().parents[1]
 
 
 class Serving(NamedTuple):
@@ -55,13 +58,16 @@ class Serving(NamedTuple):
 @contextlib.contextmanager
 def served() -> Iterator[str]:
     """Runs this checkout's server on a new store; yields its address."""
-    with serving(pathlib.Path(__file__).resolve().parents[1]) as server:
+    with serving() as server:
         yield server.address
 
 
 @contextlib.contextmanager
 def serving(
-    checkout: pathlib.Path, store: str | None = None, bundle: pathlib.Path = SHIPPED
+    checkout: pathlib.Path = HERE,
+    store: str | None = None,
+    bundle: pathlib.Path = SHIPPED,
+    durability: str | None = None,
 ) -> Iterator[Serving]:
     """Runs the server of a checkout in a process of its own.
 
@@ -69,12 +75,16 @@ def serving(
       checkout: whose server to run.
       store: the address of a store in PostgreSQL; None for a new one in a directory.
       bundle: what to serve.
+      durability: what an acknowledged step survives; None for the default.
     """
     roots = [str(checkout / root) for root in _ROOTS]
     with (
         tempfile.TemporaryDirectory(prefix="tickcell-bench-") as directory,
         subprocess.Popen(
-            [sys.executable, "-m", "bench.serving", store or directory, str(bundle)],
+            [
+                *(sys.executable, "-m", "bench.serving", store or directory, str(bundle)),
+                *([durability] if durability else []),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -91,9 +101,13 @@ def serving(
         child.stdin.close()
 
 
-async def _serve(store: str, bundle: str) -> None:
+async def _serve(store: str, bundle: str, durability: Durability | None = None) -> None:
     allocation.keep_freed()
-    config = Config(listen="localhost:0", store=store if is_address(store) else pathlib.Path(store))
+    config = Config(
+        listen="localhost:0",
+        store=store if is_address(store) else pathlib.Path(store),
+        durability=durability,
+    )
     catalogue = Catalogue([ServedModel.load(Bundle.load(bundle))])
     health = Health()
     async with process.open_store(config) as opened:
@@ -108,4 +122,4 @@ async def _serve(store: str, bundle: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(*sys.argv[1:]))
+    asyncio.run(_serve(*sys.argv[1:]))  # type: ignore[arg-type]  # `Config` looks.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 import numpy as np
@@ -20,7 +19,6 @@ from tickcell.model import Bundle
 from tickcell.server.store.postgres import administration
 from tickcell.server.store.postgres.levels import Level
 
-_HERE = Path(__file__).resolve().parents[1]
 _STREAMS = 32
 _ROUNDS = 6
 _TICKS = 50
@@ -33,14 +31,12 @@ Servers = dict[str, serving.Serving]
 def _servers() -> Iterator[Servers]:
     """Runs a server on a store of each kind."""
     with contextlib.ExitStack() as stack:
-        found = {"SQLite, process-crash": stack.enter_context(serving.serving(_HERE))}
+        found = {"SQLite, process-crash": stack.enter_context(serving.serving())}
         for level in _LEVELS:
             # One each, since the store's durability is all servers'.
             database = stack.enter_context(postgres.temporary())
             administration.init(database.url, level)
-            found[f"PostgreSQL, {level}"] = stack.enter_context(
-                serving.serving(_HERE, database.url)
-            )
+            found[f"PostgreSQL, {level}"] = stack.enter_context(serving.serving(store=database.url))
         yield found
 
 

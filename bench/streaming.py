@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from bench import serving
+from bench.row import Row, at_least
 from tickcell.cli import comparison
 from tickcell.client import Session
 
@@ -15,10 +17,36 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from bench.row import Effort
     from tickcell.model import Bundle
 
 # Rounds that are run before any is counted.
 _WARM_UP = 1
+_WINDOW = 32
+_STEPS = 4096
+
+
+def rows(bundle: Bundle, effort: Effort) -> list[Row]:
+    """Measures row 3."""
+    with serving.served() as address:
+        rates = measure(
+            address, bundle, window=_WINDOW, step_count=_STEPS, round_count=effort.rounds
+        )
+    steps = float(np.median(rates.steps))
+    return [
+        Row(
+            3,
+            f"Session.stream of {frames} over Session.steps, window {_WINDOW}",
+            ratio,
+            aim,
+            beside=f"{np.median(rate):,.0f} steps/s, steps() {steps:,.0f}",
+        )
+        for frames, ratio, rate, aim in (
+            ("an array", rates.array_ratio, rates.array, at_least(0.7)),
+            # Of which nobody knows whether they are all there.
+            ("an iterator", rates.iterator_ratio, rates.iterator, None),
+        )
+    ]
 
 
 class Rates(NamedTuple):

@@ -11,6 +11,7 @@ import grpc
 import numpy as np
 
 from bench import caller, serving
+from bench.row import Row, at_least
 from tickcell import wire
 from tickcell.model import Bundle
 from tickcell.v1 import session_service_pb2
@@ -20,11 +21,26 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from bench.row import Effort
     from tickcell.model import Cell
 
 _SERIES = 1024
 _STEPS = 64
 _ROUNDS = 15
+
+
+def rows(bundle: Bundle, effort: Effort) -> list[Row]:
+    """Measures row 5; one step a message has no aim, for each commits all of the record."""
+    return [
+        Row(
+            5,
+            f"B = {_SERIES}, T = {each.chunk}, {each.in_flight} in flight, over the bare cell",
+            each.ratio,
+            at_least(0.5) if each.chunk > 1 else None,
+            beside=f"{each.served:,.0f} series-steps/s, bare {each.bare:,.0f}",
+        )
+        for each in measure(bundle, rounds=effort.rounds)
+    ]
 
 
 class Wide(NamedTuple):
