@@ -17,7 +17,7 @@ from tickcell.cli.server_process import ServerProcess
 from tickcell.client import AsyncSession, errors
 
 # Far longer than any of these takes, and far shorter than for ever.
-_LIMIT_S = 60
+_LIMIT_S = 120
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -13,6 +13,8 @@ import math
 import struct
 
 Answer = tuple[object, ...]
+# So many generations are known by how they ended; what is older ended before the oldest of them.
+REMEMBERED = 8
 # A reading; in a tuple of its own, the series begins anew before it.
 Frame = float | tuple[float]
 
@@ -240,7 +242,9 @@ class PlainSession:
 
     def superseded(self, generation: int) -> str:
         """The answer to who means a generation that is not this one."""
-        return "claimed" if (generation, "claimed") in self.ends else "restarted"
+        known = self.ends[-REMEMBERED:]
+        how = dict(known).get(generation, known[0][1] if len(known) == REMEMBERED else "")
+        return "claimed" if how == "claimed" else "restarted"
 
     def _anew(self, request: str, generation: int, now: int, follows: str) -> PlainSession:
         return dataclasses.replace(

@@ -299,8 +299,11 @@ class PipelineCore(abc.ABC):
             if self._is_given_up:
                 failure = self._delivery.overdue()
             self._wake_all()
+            is_closed = self._is_closed
         call.cancel()
-        yield from self._route.failed(connection, failure)
+        if not is_closed:
+            # A stream that was ended here says nothing about its connection.
+            yield from self._route.failed(connection, failure)
         return failure
 
     def _ended(self) -> Any:

@@ -62,6 +62,15 @@ class TestClaim:
             caller.reset(advanced.id, old, str(uuid.uuid4()))
         assert advanced.now == now
 
+    def test_generation_of_however_many_claims_before_is_told_of_claims(
+        self, subject: Subject, caller: Caller
+    ) -> None:
+        old = generation = subject.generation
+        for _ in range(12):
+            generation = caller.claim(subject.id, generation).generation
+            with refused_for("SESSION_CLAIMED"):
+                caller.touch(subject.id, old)
+
     def test_of_two_claims_of_one_generation_the_second_is_refused(
         self, subject: Subject, caller: Caller
     ) -> None:

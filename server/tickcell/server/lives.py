@@ -659,15 +659,20 @@ def superseded(
         "next_step": record.next_step,
     }
     now = f"is now {record.life.generation}, at step {record.next_step}"
-    if Generation(generation, "claimed") in record.life.past:
+    ends = {each.id: each.end for each in record.life.past}
+    end = ends.get(generation)
+    if end is None and len(ends) == _PAST:
+        # So old that it is forgotten, it was over before the oldest that is not, and what
+        # ended that has come between its caller and the session as well.
+        end = record.life.past[0].end
+    if end == "claimed":
         return errors.SessionClaimed(
             f"{session}: got generation {generation}, but another caller has claimed the session, "
             f"which {now}; claim it anew to go on with it.",
             **numbers,
         )
-    is_migrated = Generation(generation, "migrated") in record.life.past
     return errors.SessionRestarted(
         f"{session}: got generation {generation}, but the session was "
-        f"{'migrated' if is_migrated else 'restarted'} and {now}; attach to it anew.",
+        f"{'migrated' if end == 'migrated' else 'restarted'} and {now}; attach to it anew.",
         **numbers,
     )
