@@ -3,7 +3,8 @@
     python -m bench.flames DIRECTORY
 
 Both processes are sampled by py-spy, one after the other, while one agent calls
-`Session.step` over and over. Only what runs is drawn: a thread that waits is not.
+`Session.step` over and over. Only what holds the interpreter's lock is drawn: neither a thread
+that waits, nor gRPC's own threads, nor the kernel.
 """
 
 from __future__ import annotations
@@ -27,8 +28,7 @@ _RATE_HZ = 500
 @click.option("--seconds", type=click.IntRange(min=1), default=10, show_default=True)
 def main(directory: pathlib.Path, seconds: int) -> None:
     """Writes server.svg and client.svg to DIRECTORY."""
-    spy = shutil.which("py-spy")
-    if spy is None:
+    if shutil.which("py-spy") is None:
         raise click.ClickException("py-spy is not installed; run: pip install py-spy")
     directory.mkdir(parents=True, exist_ok=True)
     with (
@@ -48,8 +48,8 @@ def main(directory: pathlib.Path, seconds: int) -> None:
             path = directory / f"{name}.svg"
             subprocess.run(
                 [
-                    *(spy, "record", "--pid", str(pid), "--duration", str(seconds)),
-                    *("--rate", str(_RATE_HZ), "--nonblocking", "--output", str(path)),
+                    *("py-spy", "record", "--pid", str(pid), "--duration", str(seconds)),
+                    *("--rate", str(_RATE_HZ), "--gil", "--nonblocking", "--output", str(path)),
                 ],
                 check=True,
             )

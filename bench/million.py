@@ -213,8 +213,11 @@ def rows(served: Served, few_bytes: int, many_bytes: int, session_count: int) ->
       session_count: of the many.
     """
     is_all = session_count >= _MILLION
-    # What a store takes however many there are, room kept for a full disk among it, is not in it.
-    more = (many_bytes - few_bytes) / max(1, session_count - _FEW) / 1e3
+    taken = f"{many_bytes / 1e6:,.0f} MB"
+    if session_count > _FEW:
+        # Without what a store takes however many there are, as the room kept for a full disk.
+        more = (many_bytes - few_bytes) / (session_count - _FEW) / 1e3
+        taken += f"; each beyond {_FEW:,} takes {more:.2f} KB"
     few_us, many_us = np.median(served.times_us, axis=1)
     named = f"{session_count:,} sessions"
     return [
@@ -231,7 +234,7 @@ def rows(served: Served, few_bytes: int, many_bytes: int, session_count: int) ->
             many_bytes / session_count / 1e3,
             at_most(1.8) if is_all else None,
             "KB",
-            f"{many_bytes / 1e6:,.0f} MB; each beyond {_FEW:,} takes {more:.2f} KB",
+            taken,
         ),
         Row(
             9,
