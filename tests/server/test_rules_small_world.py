@@ -211,12 +211,14 @@ def test_every_request_in_every_state_is_answered_as_plain_python_says(
 @pytest.mark.lengthy
 def test_so_it_is_on_sqlite(tmp_path: pathlib.Path) -> None:
     with contextlib.closing(SqliteStore.open(tmp_path / "store")) as store:
-        assert_world_is_right(1, 3, store)
+        assert_world_is_right(1, 3, store, WRITERS, TIMELESS)
+        assert_world_is_right(1, 3, store, EPISODES, TIMED)
 
 
 def test_so_it_is_on_postgresql(databases: Databases) -> None:
     with contextlib.closing(databases.store()) as store:
-        assert_world_is_right(1, 1, store)
+        assert_world_is_right(1, 1, store, WRITERS, TIMELESS)
+        assert_world_is_right(1, 1, store, EPISODES, TIMED)
 
 
 def assert_world_is_right(

@@ -34,6 +34,7 @@ class AsyncStepStream:
         self._call: Any = connection.stream(methods.STREAM_STEPS, session, None)
         # Armed anew only when it goes off, or for an earlier time.
         self._timer = self._loop.call_at(self._due.at, self._look)
+        self._is_connected = False
 
     @property
     def is_over(self) -> bool:
@@ -56,7 +57,7 @@ class AsyncStepStream:
         try:
             # One that the server has ended by now takes nothing, and tells why.
             if not self._call.done():
-                await self._call.write(request)
+                await self._write(request)
             reply = await self._call.read()
         except grpc.RpcError as error:
             raise grpc_errors.from_call(error) from None
@@ -74,6 +75,28 @@ class AsyncStepStream:
         self._due.is_over = True
         self._timer.cancel()
         self._call.cancel()
+
+    async def _write(self, request: Message) -> None:
+        """Hands a request over, or finds that the stream has ended.
+
+        gRPC lets the first one wait for a connection, and would let it wait for ever if the
+        stream were cancelled meanwhile.
+        """
+        if self._is_connected:
+            await self._call.write(request)
+            return
+        has_ended = asyncio.Event()
+        self._call.add_done_callback(lambda _: has_ended.set())
+        ending = asyncio.ensure_future(has_ended.wait())
+        writing = asyncio.ensure_future(self._call.write(request))
+        try:
+            await asyncio.wait({writing, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if writing.done():
+                writing.result()
+                self._is_connected = True
+        finally:
+            writing.cancel()
+            ending.cancel()
 
     def _look(self) -> None:
         if self._due.look(self._loop.time()):
