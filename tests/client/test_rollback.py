@@ -13,12 +13,12 @@ import pytest
 from doubles.awaited_session import paced_loop
 from doubles.counted_source import wait_until
 from doubles.restorable_server import RestorableServer
-from tickcell.client import PacedSession, Session, errors, unary_calls
+from tickcell.client import PacedSession, Session, errors
 from tickcell.client.delivery import Delivery
 from tickcell.client.life import Chunk, Life
 from tickcell.client.needs import Operation
 from tickcell.client.pipeline import Pipeline
-from tickcell.client.route import Route
+from tickcell.client.turns import Turns
 
 
 @pytest.fixture
@@ -260,10 +260,10 @@ def test_a_step_that_is_interrupted_amid_healing_is_healed_by_a_stream(
         server.back_up()
         outputs.extend(session.steps(frames[10:40]))
         server.put_back()
-        step_session, sent = unary_calls.step_session, []
+        exchange, sent = Turns.exchange, []
 
-        def interrupted(route: Route, life: Life, chunk: Chunk) -> Operation[tuple[bytes, bytes]]:
-            answer = yield from step_session(route, life, chunk)
+        def interrupted(turns: Turns, life: Life, chunk: Chunk) -> Operation[tuple[bytes, bytes]]:
+            answer = yield from exchange(turns, life, chunk)
             sent.append(chunk.first_step)
             if len(sent) == 3:
                 # It was applied, and nobody here knows.
@@ -271,7 +271,7 @@ def test_a_step_that_is_interrupted_amid_healing_is_healed_by_a_stream(
             return answer
 
         with monkeypatch.context() as patch:
-            patch.setattr(unary_calls, "step_session", interrupted)
+            patch.setattr(Turns, "exchange", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 session.step(frames[40])
         assert sent == [10, 14, 18]
