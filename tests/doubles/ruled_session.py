@@ -13,7 +13,7 @@ from doubles.counting_cell import CountingCell
 from doubles.in_process_server import served
 from doubles.plain_session import ADDS, OTHER, Answer, Frame, counted, history_of, reading_of
 from tickcell.model import TensorSpec
-from tickcell.server import errors, lives, record, rounds, rules
+from tickcell.server import beginnings, errors, handovers, lives, record, rounds, rules
 from tickcell.server.catalogue import Catalogue
 from tickcell.server.clock import Moment
 from tickcell.server.computing import Call, Stretch
@@ -101,19 +101,19 @@ class RuledSession:
 
     def create(self, request: str, generation: int, now: int) -> tuple[RuledSession, Answer]:
         wanted = self._wanted(request, generation)
-        return self._change(lambda old: lives.create(old, wanted, moment(now), self.retention))
+        return self._change(lambda old: beginnings.create(old, wanted, moment(now), self.retention))
 
     def begin(self, request: str, generation: int, now: int) -> tuple[RuledSession, Answer]:
         wanted = self._wanted(request, generation)
-        return self._change(lambda old: lives.begin(old, wanted, moment(now), self.retention))
+        return self._change(lambda old: beginnings.begin(old, wanted, moment(now), self.retention))
 
     def fork(
         self, request: str, source: tuple[Frame, ...], generation: int, now: int
     ) -> tuple[RuledSession, Answer]:
         state = np.float32(counted(source, 0)[1]).tobytes()
-        start = lives.Start(START.numerics, state, len(source), history_of(source))
+        start = beginnings.Start(START.numerics, state, len(source), history_of(source))
         wanted = self._wanted(request, generation)._replace(start=start, origin=start)
-        return self._change(lambda old: lives.create(old, wanted, moment(now), self.retention))
+        return self._change(lambda old: beginnings.create(old, wanted, moment(now), self.retention))
 
     def brought(
         self, request: str, source: tuple[Frame, ...], kept: int, generation: int, now: int
@@ -129,11 +129,11 @@ class RuledSession:
             outputs=np.array(outputs, "<f4").tobytes(),
         )
         wanted = self._wanted(request, generation)._replace(start=start)
-        return self._change(lambda old: lives.create(old, wanted, moment(now), self.retention))
+        return self._change(lambda old: beginnings.create(old, wanted, moment(now), self.retention))
 
     def move(self, generation: int, request: str, now: int) -> tuple[RuledSession, Answer]:
         new, answer = self._change(
-            lambda old: lives.move(old, "s", generation, request, moment(now), self.retention)
+            lambda old: handovers.move(old, "s", generation, request, moment(now), self.retention)
         )
         if answer[0] != "ok":
             return new, answer
@@ -144,7 +144,7 @@ class RuledSession:
     def forked(self, generation: int, step: int | None, now: int) -> tuple[RuledSession, Answer]:
         try:
             found = lives.live(self.record, "s", now, self.retention)
-            start = lives.fork(found, "s", generation, step)
+            start = handovers.fork(found, "s", generation, step)
         except errors.TickcellError as error:
             return self, _answer(error)
         (state,) = np.frombuffer(start.state, "<f4").tolist()
@@ -163,8 +163,8 @@ class RuledSession:
             return self, _answer(answer)
         return self, ("ok", tuple(np.frombuffer(answer.outputs, "<f4").tolist()))
 
-    def _wanted(self, request: str, generation: int) -> lives.CreateRequest:
-        return lives.CreateRequest(
+    def _wanted(self, request: str, generation: int) -> beginnings.CreateRequest:
+        return beginnings.CreateRequest(
             session="s",
             request_id=request,
             generation=generation,
@@ -232,7 +232,7 @@ class RuledSession:
         self, generation: int, request: str, new_generation: int, now: int
     ) -> tuple[RuledSession, Answer]:
         return self._change(
-            lambda old: lives.reset(
+            lambda old: beginnings.reset(
                 lives.live(old, "s", now, self.retention),
                 "s",
                 generation,
@@ -247,7 +247,7 @@ class RuledSession:
         self, generation: int | None, request: str, new_generation: int, now: int
     ) -> tuple[RuledSession, Answer]:
         return self._change(
-            lambda old: lives.claim(
+            lambda old: handovers.claim(
                 lives.live(old, "s", now, self.retention),
                 "s",
                 generation,
@@ -272,7 +272,7 @@ class RuledSession:
             wanted = self._wanted("another", 1)._replace(
                 start=cells_start(model, 1)._replace(state=np.float32(burnt_in).tobytes())
             )
-            other = lives.create(None, wanted, moment(now), self.retention)
+            other = beginnings.create(None, wanted, moment(now), self.retention)
         migrate = Migrate(KEY, generation, request, model, other)
 
         def change(old: Record | None) -> Record:

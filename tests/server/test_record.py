@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickcell.server import errors, lives, record
+from tickcell.server import beginnings, errors, handovers, lives, record
 from tickcell.server.clock import Moment
 from tickcell.server.record import Generation, Life, Record
 from tickcell.wire import history
@@ -378,16 +378,16 @@ class TestGrowth:
         [
             lambda found: advanced(found, 2),
             lambda found: lives.touch(found, "session", 7, Moment(2, 2)),
-            lambda found: lives.reset(
+            lambda found: beginnings.reset(
                 found,
                 "session",
                 7,
                 "again",
                 8,
-                lambda _: lives.Start(b"numerics", bytes(16)),
+                lambda _: beginnings.Start(b"numerics", bytes(16)),
                 Moment(2, 2),
             ),
-            lambda found: lives.claim(found, "session", 7, "mine", 8, Moment(2, 2)),
+            lambda found: handovers.claim(found, "session", 7, "mine", 8, Moment(2, 2)),
             lambda found: lives.delete(found, "session", 7, Moment(2, 2), 10),
         ],
         ids=["step", "touch", "reset", "claim", "delete"],

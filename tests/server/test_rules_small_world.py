@@ -20,7 +20,7 @@ import pytest
 from databases import Databases
 from doubles.plain_session import ADDS, Frame, PlainSession, history_of
 from doubles.ruled_session import RuledSession, moment
-from tickcell.server import lives
+from tickcell.server import beginnings
 from tickcell.server.store import EmbeddedStore, SqliteStore
 
 # A request may have fewer steps than the window, as where its rows are bounded.
@@ -169,7 +169,7 @@ def assert_holds(ruled: RuledSession, plain: PlainSession) -> None:
     assert life.move_request_id == plain.moved_by
     is_buried = life.is_deleted and not plain.moved_by
     assert record.state == (b"" if is_buried else struct.pack("<f", count))
-    origin = lives.origin_of(record)
+    origin = beginnings.origin_of(record)
     assert (life.origin_step, life.has_origin) == (len(plain.origin), plain.is_fork)
     if origin is not None and not is_buried:
         assert origin.state == struct.pack("<f", start)

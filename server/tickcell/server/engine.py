@@ -15,7 +15,17 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tickcell.server import allowance, errors, lives, model_versions, record, rounds, rules
+from tickcell.server import (
+    allowance,
+    beginnings,
+    errors,
+    handovers,
+    lives,
+    model_versions,
+    record,
+    rounds,
+    rules,
+)
 from tickcell.server.driver import Driver
 from tickcell.server.entries import all_answers
 from tickcell.server.heads import Heads
@@ -168,8 +178,8 @@ class Engine:
         caller: Caller,
         model: ServedModel,
         wanted: Creation,
-        start: lives.Start | None = None,
-        origin: lives.Start | None = None,
+        start: beginnings.Start | None = None,
+        origin: beginnings.Start | None = None,
     ) -> Record:
         """Creates a session, or returns the one that the same request created.
 
@@ -181,7 +191,7 @@ class Engine:
           origin: to what a reset returns, likewise.
 
         Raises:
-          SessionExists, SessionClaimed, SessionDeleted, SessionExpired: see `lives.create`.
+          SessionExists, SessionClaimed, SessionDeleted, SessionExpired: see `beginnings.create`.
           ArgumentInvalid: see `life_requests.Create`.
           SessionsFull, OwnerSessionsFull: as many are alive as there may be, or of its owner.
         """
@@ -208,7 +218,7 @@ class Engine:
           The record with which the life began, or as it is now; and the steps' answer.
 
         Raises:
-          SessionDeleted, SessionExpired, SessionClaimed, SessionRestarted: see `lives.begin`.
+          SessionDeleted, SessionExpired, SessionClaimed, SessionRestarted: see `beginnings.begin`.
           ArgumentInvalid, FrameShape, FrameNotFinite, FrameOutOfRange: see
             `life_requests.Begin`; nothing has begun.
           SessionsFull, OwnerSessionsFull: as many are alive as there may be, or of its owner.
@@ -327,9 +337,10 @@ class Engine:
           wanted: what it is made of; of its source it has model, series and window.
 
         Raises:
-          SessionExists, SessionClaimed, SessionDeleted, SessionExpired: see `lives.create`.
+          SessionExists, SessionClaimed, SessionDeleted, SessionExpired: see `beginnings.create`.
           SessionUnknown, SessionDeleted, SessionExpired: the source is not alive.
-          SessionClaimed, SessionRestarted, ArgumentInvalid, StepStale, StepGap: see `lives.fork`.
+          SessionClaimed, SessionRestarted, ArgumentInvalid, StepStale, StepGap: see
+            `handovers.fork`.
           SessionsFull, OwnerSessionsFull: as many are alive as there may be, or of its owner.
         """
         # First of all: the source of a fork that is asked for again may have gone on, or be gone.
@@ -338,7 +349,7 @@ class Engine:
         if created is not None and earlier.is_by_it(created):
             return created
         found: Record = await self._driver.enter(Get(source))
-        start = lives.fork(found, source.session, generation, step)
+        start = handovers.fork(found, source.session, generation, step)
         life = found.life
         sized = wanted._replace(series_count=life.series_count, window=life.window)
         forked: Record = await self._driver.enter(CreateFrom(earlier.key, sized, life, start))

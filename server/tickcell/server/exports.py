@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from tickcell.server import errors, lives
+from tickcell.server import beginnings, errors
 from tickcell.server.record import is_finite
 from tickcell.v1 import session_service_pb2 as pb
 from tickcell.wire import history
 
 if TYPE_CHECKING:
     from tickcell.model import Interface
-    from tickcell.server.lives import Start
+    from tickcell.server.beginnings import Start
     from tickcell.server.record import Record
     from tickcell.server.seal import Seal
 
@@ -65,7 +65,7 @@ def export(
         state_tensors=tensors(found.state, interface, life.series_count),
         labels=life.labels,
     )
-    origin = lives.origin_of(found)
+    origin = beginnings.origin_of(found)
     if origin is not None:
         content.origin.CopyFrom(
             pb.SessionOrigin(
@@ -130,7 +130,7 @@ def copy(content: pb.SessionContent, interface: Interface, window: int) -> Copy:
         raise refused(f"it has {series} series at step {content.step}")
     try:
         state = packed(content.state_tensors, interface, series)
-        start = lives.Start(_numerics(content), state, content.step, _history(content))
+        start = beginnings.Start(_numerics(content), state, content.step, _history(content))
         start = _with_window(content, start, 4 * series * interface.output_count, window)
         if not content.HasField("origin"):
             return Copy(start, None)
@@ -138,7 +138,7 @@ def copy(content: pb.SessionContent, interface: Interface, window: int) -> Copy:
         state = packed(own.state_tensors, interface, series)
         if not 0 <= own.step <= content.step:
             raise StateError(f"step {own.step} of the origin", f"0 to {content.step}")
-        return Copy(start, lives.Start(_numerics(own), state, own.step, _history(own)))
+        return Copy(start, beginnings.Start(_numerics(own), state, own.step, _history(own)))
     except StateError as error:
         raise refused(str(error), got=error.got, expected=error.expected) from error
 

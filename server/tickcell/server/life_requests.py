@@ -9,7 +9,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING, NamedTuple
 
-from tickcell.server import errors, lives, rules
+from tickcell.server import beginnings, errors, lives, rules
 
 if TYPE_CHECKING:
     from tickcell.server.catalogue import ServedModel
@@ -36,7 +36,7 @@ class Create(NamedTuple):
     """Creates a session, or returns the one that the same request created.
 
     Raises, of a change:
-      SessionExists, SessionClaimed, SessionDeleted, SessionExpired: see `lives.create`.
+      SessionExists, SessionClaimed, SessionDeleted, SessionExpired: see `beginnings.create`.
       ArgumentInvalid: its series and window together are too many, or a single step would
         not fit into a request or its answer.
 
@@ -48,8 +48,8 @@ class Create(NamedTuple):
     key: Key
     model: ServedModel
     wanted: Creation
-    start: lives.Start | None = None
-    origin: lives.Start | None = None
+    start: beginnings.Start | None = None
+    origin: beginnings.Start | None = None
 
     @property
     def size(self) -> int:
@@ -59,15 +59,15 @@ class Create(NamedTuple):
     def change(self, old: Record | None, policy: Policy, now: Moment) -> Record:
         """Returns the session's record."""
         request = self.request(policy.limits, draw_generation())
-        new = lives.create(old, request, now, policy.retention_ns)
+        new = beginnings.create(old, request, now, policy.retention_ns)
         if new is not old:
             check_fits(self.key.session, new.life, policy.limits)
         return new
 
-    def request(self, limits: Limits, generation: int) -> lives.CreateRequest:
+    def request(self, limits: Limits, generation: int) -> beginnings.CreateRequest:
         """Returns what the record is made of, under these limits."""
         card, interface, wanted = self.model.card, self.model.cell.interface, self.wanted
-        return lives.CreateRequest(
+        return beginnings.CreateRequest(
             session=self.key.session,
             request_id=wanted.request_id,
             generation=generation,
@@ -99,7 +99,7 @@ class Begin:
     Its first steps are checked before, so that a life begins with steps that it takes.
 
     Raises, of a change:
-      SessionDeleted, SessionExpired, SessionClaimed, SessionRestarted: see `lives.begin`.
+      SessionDeleted, SessionExpired, SessionClaimed, SessionRestarted: see `beginnings.begin`.
       ArgumentInvalid: see `Create`.
       FrameShape, FrameNotFinite, FrameOutOfRange: the first steps do not fit the model.
 
@@ -130,7 +130,7 @@ class Begin:
         session, model, first = self.key.session, self._create.model, self._first
         assert first.generation is not None
         request = self._create.request(policy.limits, first.generation)
-        new = lives.begin(old, request, now, policy.retention_ns)
+        new = beginnings.begin(old, request, now, policy.retention_ns)
         if new is not old:
             check_fits(session, new.life, policy.limits)
             rules.decide(new, first, lambda _, sensor: model.cell.interface.sensors[sensor].name)
@@ -177,13 +177,13 @@ class Reset(NamedTuple):
         """Returns the record of the new life."""
         session = self.key.session
 
-        def start(found: Record) -> lives.Start:
+        def start(found: Record) -> beginnings.Start:
             model = policy.catalogue.pinned_to(found, session)
             return cells_start(model, found.life.series_count)
 
         found = lives.live(old, session, now.store_ns, policy.retention_ns)
         new_generation = draw_generation()
-        return lives.reset(
+        return beginnings.reset(
             found, session, self.generation, self.request_id, new_generation, start, now
         )
 
@@ -250,9 +250,9 @@ def draw_generation() -> int:
     return 1 + secrets.randbelow(2**53 - 1)
 
 
-def cells_start(model: ServedModel, series_count: int) -> lives.Start:
+def cells_start(model: ServedModel, series_count: int) -> beginnings.Start:
     """Returns a cell's own beginning."""
-    return lives.Start(model.numerics, model.cell.initial_state(series_count).tobytes())
+    return beginnings.Start(model.numerics, model.cell.initial_state(series_count).tobytes())
 
 
 def check_fits(session: str, life: Life, limits: Limits) -> None:

@@ -12,7 +12,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from tickcell import wire
 from tickcell.model import ids
-from tickcell.server import errors, exports, lives, owners
+from tickcell.server import beginnings, errors, exports, owners
 from tickcell.server.catalogue import MAX_ORDER
 from tickcell.server.config import NANOSECONDS
 from tickcell.server.life_requests import Creation
@@ -297,7 +297,7 @@ def creation(message: session_service_pb2.CreateSessionRequest, config: Config) 
 
 def initial_state(
     message: session_service_pb2.CreateSessionRequest, model: ServedModel
-) -> lives.Start | None:
+) -> beginnings.Start | None:
     """Returns what a session is to begin with; None for the cell's own beginning.
 
     The series that the tensors have are the session's, where it names none.
@@ -319,7 +319,7 @@ def initial_state(
             got=error.got,
             expected=error.expected,
         ) from error
-    return lives.Start(model.numerics, state)
+    return beginnings.Start(model.numerics, state)
 
 
 def fill_from_export(

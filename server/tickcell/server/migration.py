@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from tickcell.server import errors, lives
+from tickcell.server import errors, handovers, lives
 from tickcell.server.life_requests import check_fits, draw_generation
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class BurnIn(NamedTuple):
           MigrationRefused: it is of another version than the one to migrate to.
         """
         lives.check_generation(found, self.session, self.generation)
-        lives.check_step(found, self.session, self.step)
+        handovers.check_step(found, self.session, self.step)
         if found.life.fingerprint != model.fingerprint:
             raise _refused(
                 self.session,
@@ -99,7 +99,7 @@ class Migrate(NamedTuple):
         lives.check_generation(found, session, self.generation)
         old_interface = policy.catalogue.pinned_to(found, session).cell.interface
         keeps_tensors = self._check(found, old_interface)
-        new = lives.migrate(
+        new = handovers.migrate(
             found, self._version(found.life, keeps_tensors, policy.limits), self.request_id, now
         )
         check_fits(session, new.life, policy.limits)
@@ -134,9 +134,9 @@ class Migrate(NamedTuple):
             )
         return got == expected
 
-    def _version(self, life: Life, keeps_tensors: bool, limits: Limits) -> lives.Version:
+    def _version(self, life: Life, keeps_tensors: bool, limits: Limits) -> handovers.Version:
         interface, burnt_in = self.model.cell.interface, self.burnt_in
-        return lives.Version(
+        return handovers.Version(
             generation=draw_generation(),
             model=self.model.card.name,
             model_version=self.model.card.version,

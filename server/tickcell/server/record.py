@@ -87,7 +87,7 @@ class Life:
       reset_request_id: of the call that began this generation, if that was a reset.
       labels: the caller's own notes.
       follows: the call that began the life before, if this one was begun in its place; see
-        `lives.begin`.
+        `beginnings.begin`.
       past: the last generations before this one, oldest first.
       claim_request_id: of the call that began this generation, if that was a claim.
       is_claimed: whether it was claimed since it was created, reset or begun; then a step

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from tickcell.server import lives, rules
+from tickcell.server import beginnings, handovers, lives, rules
 from tickcell.server.life_requests import check_fits, draw_generation
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ class Claim(NamedTuple):
         session = self.key.session
         found = lives.live(old, session, now.store_ns, policy.retention_ns)
         new_generation = draw_generation()
-        return lives.claim(found, session, self.generation, self.request_id, new_generation, now)
+        return handovers.claim(
+            found, session, self.generation, self.request_id, new_generation, now
+        )
 
 
 class ReadOutputs(NamedTuple):
@@ -69,7 +71,7 @@ class FindCreated(NamedTuple):
 
     def change(self, old: Record | None, policy: Policy, now: Moment) -> Record | None:
         """Returns the record as it is."""
-        lives.created_by(old, self.key.session, self.request_id, now, policy.retention_ns)
+        beginnings.created_by(old, self.key.session, self.request_id, now, policy.retention_ns)
         return old
 
     def is_by_it(self, found: Record | None) -> bool:
@@ -88,7 +90,7 @@ class CreateFrom(NamedTuple):
     key: Key
     wanted: Creation
     of: Life
-    start: lives.Start
+    start: beginnings.Start
 
     @property
     def size(self) -> int:
@@ -97,15 +99,15 @@ class CreateFrom(NamedTuple):
 
     def change(self, old: Record | None, policy: Policy, now: Moment) -> Record:
         """Returns the session's record."""
-        new = lives.create(old, self.request(policy.limits), now, policy.retention_ns)
+        new = beginnings.create(old, self.request(policy.limits), now, policy.retention_ns)
         if new is not old:
             check_fits(self.key.session, new.life, policy.limits)
         return new
 
-    def request(self, limits: Limits) -> lives.CreateRequest:
+    def request(self, limits: Limits) -> beginnings.CreateRequest:
         """Returns what the record is made of, under these limits."""
         of, wanted = self.of, self.wanted
-        return lives.CreateRequest(
+        return beginnings.CreateRequest(
             session=self.key.session,
             request_id=wanted.request_id,
             generation=draw_generation(),
@@ -156,7 +158,7 @@ class Move(NamedTuple):
 
     def change(self, old: Record | None, policy: Policy, now: Moment) -> Record:
         """Returns the session's tombstone, with all that the session had."""
-        new = lives.move(
+        new = handovers.move(
             old, self.key.session, self.generation, self.request_id, now, policy.retention_ns
         )
         policy.catalogue.pinned_to(new, self.key.session)
