@@ -111,20 +111,16 @@ def _expected_history(message: Any) -> bytes | None:
 
 def answer(asked: StepFields, answered: Stepped) -> bytes:
     """Returns the encoded response to a unary request that was applied."""
-    encoded: bytes = wire.StepSessionResponse(
-        session=asked.session,
-        generation=answered.generation,
-        first_step=answered.first_step,
-        step_count=asked.step_count,
-        outputs=answered.outputs,
-        history=answered.history,
-    ).SerializeToString()
-    return encoded
+    return _applied(wire.StepSessionResponse, asked, answered)
 
 
 def answered_step(asked: StepFields, answered: Stepped) -> bytes:
     """Returns the encoded response to one of several requests, which was applied."""
-    encoded: bytes = wire.StreamStepsResponse(
+    return _applied(wire.StreamStepsResponse, asked, answered)
+
+
+def _applied(kind: Any, asked: StepFields, answered: Stepped) -> bytes:
+    encoded: bytes = kind(
         session=asked.session,
         generation=answered.generation,
         first_step=answered.first_step,
