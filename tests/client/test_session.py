@@ -422,7 +422,7 @@ def test_the_model_names_its_sensors(
         ("window", 1.5),
         ("series_count", 0),
         ("series_count", 2**31),
-        ("series_count", None),
+        ("series_count", "2"),
         ("session", 7),
         ("session", "\ud800"),
         ("model", None),

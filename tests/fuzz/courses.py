@@ -103,7 +103,9 @@ class Course:
             rpc = rpcs[number % len(rpcs)]
             if rpc.gives_many and not rpc.takes_many:
                 await self._watch(rpc)
-            elif not rpc.takes_many:
+            elif rpc.takes_many:
+                await self._send_all(rpc, [self._message(rpc)])
+            else:
                 await self._send(rpc, self._message(rpc))
         # Where the models are anybody's to unload, somebody may just have done it.
         await self._send(self._rpcs[LOAD], b"\x0a\x05drive")
@@ -156,7 +158,7 @@ class Course:
         return answer
 
     async def _stream(self) -> None:
-        """Sends messages on a stream, all at once, and reads what is answered to its end."""
+        """Sends some messages on a stream."""
         drawn = self._chance.random()
         path = STEPS if drawn < 0.5 else INFERENCES
         rpc = self._rpcs[path] if drawn < 0.95 else self._chance.choice(self._many)
@@ -165,8 +167,11 @@ class Course:
             return
         await self._look()
         count = self._chance.choice((0, 1, 2, 5, 20, 50))
-        messages = [self._message(rpc) for _ in range(count)]
-        self._count(rpc.path, count)
+        await self._send_all(rpc, [self._message(rpc) for _ in range(count)])
+
+    async def _send_all(self, rpc: Rpc, messages: list[bytes]) -> None:
+        """Sends messages on a stream, all at once, and reads what is answered to its end."""
+        self._count(rpc.path, len(messages))
         metadata = self._metadata()
         method: Any = self._channel.stream_stream(rpc.path)
         call = method(_each(messages), metadata=metadata, timeout=PATIENCE_S)
@@ -174,18 +179,18 @@ class Course:
         try:
             async for encoded in call:
                 code, told = code_of(rpc.path, encoded)
-                message = messages[answered] if answered < count else b""
+                message = messages[answered] if answered < len(messages) else b""
                 self._answered(code, rpc.path, message, told)
                 answered += 1
         except grpc.aio.AioRpcError as error:
             if error.details() == _CLIENTS_OWN:
                 await asyncio.to_thread(self._stream_again, rpc.path, messages, metadata)
                 return
-            message = messages[answered] if answered < count else b""
+            message = messages[answered] if answered < len(messages) else b""
             self._answered(error.code().name, rpc.path, message, error.details())
         else:
-            if answered != count:
-                self._fault(rpc.path, b"", f"{answered} answers to {count} messages")
+            if answered != len(messages):
+                self._fault(rpc.path, b"", f"{answered} answers to {len(messages)} messages")
 
     def _stream_again(self, path: str, messages: Sequence[bytes], metadata: Any) -> None:
         """Sends messages on a stream anew, by the client that keeps its status."""
