@@ -76,6 +76,21 @@ def test_agents_of_asyncio_drive_side_by_side(server: ServerProcess) -> None:
     assert all(int(ticks) >= 99 for _, _, ticks, *_ in rows)
 
 
+def test_gateway_drives_all_its_cars_to_their_ends(server: ServerProcess) -> None:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "gateway.py", server.address, "2", "20"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    cars, _, steps, *_ = done.stdout.replace(",", "").split()
+    assert int(cars) == 20
+    assert int(steps) >= 20 * 99
+
+
 def test_agent_has_thirty_lines() -> None:
     _, _, code = (EXAMPLES / "agent.py").read_text(encoding="utf-8").split('"""', 2)
     assert len([line for line in code.splitlines() if line.strip()]) <= 30

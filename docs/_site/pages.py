@@ -26,7 +26,7 @@ BESIDE = {
     "examples/README.md": "examples.md",
 }
 # What the page of the examples shows after its text.
-EXAMPLES = ("agent.py", "async_agent.py", "imu_node.py", "node/replay.js")
+EXAMPLES = ("agent.py", "async_agent.py", "gateway.py", "imu_node.py", "node/replay.js")
 # The public packages and their pages.
 PACKAGES = {
     "tickcell.client": "api/client.md",
