@@ -106,7 +106,7 @@ class AsyncSession(SessionView):
 
         Raises:
           SessionExistsError: a live session has this id.
-          UsageError: an argument cannot be meant.
+          UsageError: an argument is invalid.
           TickcellError: any other reason.
         """
 
@@ -147,7 +147,7 @@ class AsyncSession(SessionView):
 
         Raises:
           SessionClaimedError: somebody else has claimed it at the same time.
-          UsageError: it lives, and is not what is wanted; or an argument cannot be meant.
+          UsageError: it lives, and is not what is wanted; or an argument is invalid.
           TickcellError: any other reason.
         """
 
@@ -177,7 +177,7 @@ class AsyncSession(SessionView):
 
         Raises:
           SessionEndedError: no session of this id is alive.
-          UsageError: an argument cannot be meant.
+          UsageError: an argument is invalid.
           TickcellError: any other reason.
         """
         named = arguments.text("session", session)

@@ -34,7 +34,7 @@
     ├─ ExportFileError              a file is no export of a session, or damaged
     │  └─ ExportFileNewerError      a newer tickcell wrote it
     ├─ CredentialsError             a certificate, key or token cannot be used
-    └─ UsageError                   a call that cannot be meant, such as a step of a closed session
+    └─ UsageError                   a call that makes no sense, such as a step of a closed session
 
 Each class below `RefusedError` that has a reason has one of
 `proto/tickcell/v1/error_reason.proto`, whose comments say what it means.
@@ -435,7 +435,7 @@ class CredentialsError(TickcellError, ValueError):
 
 
 class UsageError(TickcellError, ValueError):
-    """A call that cannot be meant, such as a step of a closed session."""
+    """A call that makes no sense, such as a step of a closed session."""
 
 
 def _leaves(tree: type[RefusedError]) -> Iterator[type[RefusedError]]:

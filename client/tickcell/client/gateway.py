@@ -58,7 +58,7 @@ class Gateway:
           deadline_s: how long one try of a message may take; `math.inf` for no deadline.
 
         Raises:
-          UsageError: an argument cannot be meant.
+          UsageError: an argument is invalid.
           TickcellError: an address or the credentials cannot be used.
         """
         self._link = Link(

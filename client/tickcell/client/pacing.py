@@ -170,7 +170,7 @@ class Pace(NamedTuple):
         """Returns what the arguments of a paced session mean.
 
         Raises:
-          UsageError: one cannot be meant.
+          UsageError: one is invalid.
         """
         rate_hz = arguments.hertz("rate_hz", rate_hz)
         if budget_s is not None:
@@ -250,7 +250,7 @@ class PacedSession(PacedLoop):
           clock: to wait by.
 
         Raises:
-          UsageError: an argument cannot be meant, or frames of an earlier loop have no
+          UsageError: an argument is invalid, or frames of an earlier loop have no
             output and nobody has read them.
           ModelUnknownError: the sensors' ranges, which each tick is checked by, are not known.
         """

@@ -30,7 +30,7 @@ class SessionInfo:
       max_step_count: the most steps in one request.
       history: before the next step: 8 bytes that stand for all frames until then.
       store_id: identifies the store that keeps it.
-      owner: whose it is; "" where it was created while callers were not told apart.
+      owner: whose it is; "" where it was created while callers were not identified.
       origin_step: to which a reset returns; above 0 for a fork.
     """
 

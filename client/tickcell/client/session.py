@@ -108,7 +108,7 @@ class Session(SessionView):
 
         Raises:
           SessionExistsError: a live session has this id.
-          UsageError: an argument cannot be meant.
+          UsageError: an argument is invalid.
           TickcellError: any other reason.
         """
         session = arguments.text("session", session) or str(uuid.uuid4())
@@ -170,7 +170,7 @@ class Session(SessionView):
 
         Raises:
           SessionClaimedError: somebody else has claimed it at the same time.
-          UsageError: it lives, and is not what is wanted; or an argument cannot be meant.
+          UsageError: it lives, and is not what is wanted; or an argument is invalid.
           TickcellError: any other reason.
         """
         link = Link(
@@ -215,7 +215,7 @@ class Session(SessionView):
 
         Raises:
           SessionEndedError: no session of this id is alive.
-          UsageError: an argument cannot be meant.
+          UsageError: an argument is invalid.
           TickcellError: any other reason.
         """
         link = Link(

@@ -274,7 +274,7 @@ class SessionCore(Stepping):
         """Returns what holds for a stream; the arguments are those of `Session.stream`.
 
         Raises:
-          UsageError: one cannot be meant.
+          UsageError: one is invalid.
         """
         window = self.life.window
         chunk = max(1, min(window // 2, self.max_chunk))

@@ -43,7 +43,7 @@ def create_session(
     """Creates a session; the arguments are those of `Session.create`.
 
     Raises:
-      UsageError: an argument cannot be meant.
+      UsageError: an argument is invalid.
       ExportFileError: the export is none, or damaged.
       ExportRefusedError: it is of a model that is not served, or not signed by the server's key.
       SessionExistsError: a live session has this id.

@@ -3,7 +3,7 @@
 Two implementations differ in their last bits. A recurrence that forgets keeps that
 difference small for ever; one that amplifies it (a chaotic one) cannot agree with any
 other implementation for long, however right both are. So the growth is measured, and
-told apart from a wrong conversion by what the cell itself does with a tiny push.
+distinguished from a wrong conversion by what the cell itself does with a tiny push.
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ class Caller(NamedTuple):
     """Who asks.
 
     Attributes:
-      owner: whose sessions these are; "" where callers are not told apart.
+      owner: whose sessions these are; "" where callers are not identified.
       name: `cert:` and the name in its certificate, or `token:` and the name of its token;
-        "" where callers are not told apart.
+        "" where callers are not identified.
       role: an operator may see and end the sessions of all owners.
     """
 

@@ -251,5 +251,5 @@ class Config:
             )
         if self.callers is not None and self.tls_client_ca is None and self.tokens is None:
             raise ConfigError(
-                "callers", "needs --tokens or --tls-client-ca, by which callers are told apart."
+                "callers", "needs --tokens or --tls-client-ca, by which callers are identified."
             )

@@ -17,7 +17,7 @@ A record grows at the end of its header and in its life. Fields that a newer ser
 there are carried along unchanged, and those that are missing have their default. What an
 older server must not carry along without knowing it raises the version, of the records
 that have it alone; magic, version and checksum stay where they are in every version, so
-that newer and damaged are told apart.
+that newer and damaged are distinguished.
 """
 
 from __future__ import annotations

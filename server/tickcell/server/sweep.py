@@ -27,7 +27,7 @@ _SLICES = 2
 _SLICES_WHEN_FULL = 32
 _PAUSE_S = 0.01
 
-# How exactly ends are told apart by their time.
+# How exactly ends are distinguished by their time.
 _GRAIN_NS = 1_000_000
 
 

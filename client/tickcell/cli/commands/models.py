@@ -28,7 +28,7 @@ def models() -> None:
 def list_models(server: str, credentials: Credentials) -> None:
     r"""Lists every version of every model, and how many sessions are pinned to it.
 
-    Below them stands what is wrong with any of them. Where callers are told apart, only
+    Below them stands what is wrong with any of them. Where callers are identified, only
     operators see more than what new sessions may get.
 
     \b

@@ -48,7 +48,7 @@ def find(
       labelled: whether there must be labels.
 
     Raises:
-      RecordingError: a column is not there, not the only one of its name, or not told apart.
+      RecordingError: a column is not there, not the only one of its name, or not distinct.
     """
     sensors = [layout.source(name) for name in sensor_names]
     label, parting = table.label_column or layout.label, layout.recording_column

@@ -1,4 +1,4 @@
-"""How the cells of a text are told apart, judged by its first lines."""
+"""How the cells of a text are separated, judged by its first lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TERMINATOR = ";"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Dialect:
-    """How the cells of a text are told apart, and what its columns are called.
+    """How the cells of a text are separated, and what its columns are called.
 
     Attributes:
       delimiter: between cells; a space stands for runs of spaces and tabs.

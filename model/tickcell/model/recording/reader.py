@@ -73,7 +73,7 @@ class Reader:
           labelling: what the labels are; 0 and 1 without it.
 
         Raises:
-          RecordingError: the table has no rate, or its columns are not all told apart.
+          RecordingError: the table has no rate, or its columns are not all distinct.
         """
         self._table = table
         self._dropouts = dropouts

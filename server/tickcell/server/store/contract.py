@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Key(NamedTuple):
-    """Where a record lies. The owner is "" where callers are not told apart."""
+    """Where a record lies. The owner is "" where callers are not identified."""
 
     owner: str
     session: str
