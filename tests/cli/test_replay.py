@@ -379,7 +379,7 @@ def test_a_resampled_recording_has_the_model_s_rate(run: Run, tmp_path: Path) ->
     np.savez(path, frames=samples.shipped().frames[:200], times=np.arange(200) / 100)
     status, out, err = run("replay", path, "--fast", "--resample")
     assert status == 0
-    assert "fast.npz: brought from 100 Hz to 50 Hz" in err
+    assert "fast.npz: resampled from 100 Hz to 50 Hz" in err
     assert out.splitlines()[2].startswith("1,0.02,")
 
 

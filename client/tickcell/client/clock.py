@@ -34,7 +34,7 @@ class Clock:
 def paced(items: Iterable[tuple[float, _Item]], clock: Clock) -> Iterator[tuple[float, _Item]]:
     """Yields each item at its time; the first at once.
 
-    Who is late gets the items that are past one after another, so that the clock as a
+    Whoever is late gets the overdue items one after another, so that the clock as a
     whole does not slip.
 
     Args:

@@ -348,7 +348,7 @@ class PipelineCore(abc.ABC):
         self._is_given_up = True
         return self._call
 
-    # Who is woken has waited for something that may have come. The lock is held.
+    # Whoever is woken has waited for something that may have come. The lock is held.
 
     def _wake_all(self) -> None:
         """Lets everybody look."""

@@ -46,7 +46,7 @@ def evaluate(
 ) -> None:
     r"""Streams labelled RECORDINGS through a bundle, frame by frame, and scores the outputs.
 
-    Recordings of another rate are brought to the bundle's, which is that of a file without
+    Recordings of another rate are resampled to the bundle's, which is that of a file without
     times. Where a sequence has one label, the output at its last frame is scored. What the
     labels are, the bundle says: 0 and 1, against which each output is scored, one of its
     classes, or numbers; an empty label is not scored. Of a bundle with outputs of several

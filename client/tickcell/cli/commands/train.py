@@ -32,7 +32,7 @@ _Directory = click.Path(path_type=pathlib.Path, file_okay=False)
 @click.option(
     "--rate-hz",
     type=float,
-    help="Recordings are brought to this rate; a file without times has it.  [a phone's: 10]",
+    help="Recordings are resampled to this rate; a file without times has it.  [a phone's: 10]",
 )
 @click.option("--drive-count", type=click.IntRange(1), help="Simulated drives to learn from.")
 @click.option("--drive-s", type=click.FloatRange(1), help="Seconds of each of them.")

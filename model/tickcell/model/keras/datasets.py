@@ -36,7 +36,7 @@ class Source:
       validation: paths of recordings to validate on.
       validation_share: without such paths, the last share of each recording, or of the
         sequences of each file that holds sequences.
-      rate_hz: recordings are brought to this rate, anti-aliased, and those of a file without
+      rate_hz: recordings are resampled to this rate, anti-aliased, and those of a file without
         times have it; None keeps theirs.
       layout: what is known of the files.
       labels: where the labels come from, and what they are.

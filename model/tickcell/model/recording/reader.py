@@ -105,7 +105,7 @@ class Reader:
         """Yields the frames, once.
 
         Args:
-          mend: replaces what dropped out of the frames, before they are brought to another
+          mend: replaces what dropped out of the frames, before they are resampled to another
             rate.
 
         Raises:
@@ -168,7 +168,7 @@ class Reader:
         return float("nan") if rate_hz is None else rate_hz
 
     def _of_no_rate(self, blocks: Iterator[Block]) -> Iterator[Block]:
-        """Refuses frames that cannot be brought to a rate; their rows may say better why."""
+        """Refuses frames that cannot be resampled to a rate; their rows may say better why."""
         for _ in blocks:
             yield from ()
         raise RecordingError(
@@ -176,7 +176,7 @@ class Reader:
         )
 
     def _resample(self, to_hz: float | None) -> Resampling | None:
-        """Returns how the frames are brought to another rate, if they are."""
+        """Returns how the frames are resampled to another rate, if they are."""
         if to_hz is None or np.isnan(self.file_rate_hz):
             return None
         is_unit_known = self._time is None or not self._time.is_guessed

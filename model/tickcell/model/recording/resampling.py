@@ -1,6 +1,6 @@
 """Changing the rate of frames, one by one as they arrive.
 
-Frames are brought to an even grid by linear interpolation, m points for each output period,
+Frames are resampled to an even grid by linear interpolation, m points for each output period,
 m being the least whole number for which the grid is no coarser than the input. Where m > 1,
 a low-pass then keeps what the new rate cannot carry from folding into what it can: a windowed
 sinc (A. V. Oppenheim and R. W. Schafer, "Discrete-Time Signal Processing", 3rd edition, 2010,
@@ -117,7 +117,7 @@ def _low_pass(points: int) -> NDArray[np.float64]:
 class Resampling:
     """Brings blocks from one rate to another, as `Resampler` does frame by frame.
 
-    Each recording in them is brought there by itself. A label is that of the frame at or
+    Each recording in them is resampled by itself. A label is that of the frame at or
     before it.
 
     Attributes:
@@ -157,7 +157,7 @@ class Resampling:
 
     def note(self) -> str:
         """Says what is done."""
-        return f"brought from {self.from_hz:g} Hz to {self.to_hz:g} Hz"
+        return f"resampled from {self.from_hz:g} Hz to {self.to_hz:g} Hz"
 
     def blocks(self, blocks: Iterator[Block]) -> Iterator[Block]:
         """Yields the frames at the other rate.
