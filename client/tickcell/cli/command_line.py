@@ -1,6 +1,6 @@
-"""The command `tickcell`: which commands there are, and how they end.
+"""The command `tickcell`: its subcommands, and its exit status.
 
-Commands are imported when they are called, so that `tickcell --help` is quick and
+Commands are imported when they are called, so that `tickcell --help` is fast and
 works with any set of extras.
 """
 
@@ -32,8 +32,8 @@ class Command:
     """Where a command is.
 
     Attributes:
-      module: has it under its own name.
-      extra: the one that it needs; "" for none but the command line's own.
+      module: the module that defines it, under its own name.
+      extra: the extra that it needs; "" if it needs none.
       summary: what it does.
     """
 
@@ -42,10 +42,10 @@ class Command:
     summary: str
 
     def start_libraries(self, options: Mapping[str, Any]) -> None:
-        """Starts the native libraries that the extra brings for the command to use.
+        """Starts the native libraries of the extra that the command uses.
 
         Args:
-          options: that the command is called with.
+          options: the options of the call.
 
         Raises:
           MissingExtraError: one of them is not installed.
@@ -62,20 +62,24 @@ _OURS = "tickcell.cli.commands"
 _SERVER = "tickcell.server"
 
 COMMANDS = {
-    "demo": Command(f"{_OURS}.demo", "server", "Kills a server in mid-replay; nothing shows."),
+    "demo": Command(
+        f"{_OURS}.demo", "server", "Kills a server during a replay: no output changes."
+    ),
     "replay": Command(f"{_OURS}.replay", "", "Replays a recording through a session."),
-    "verify": Command(f"{_OURS}.verify", "server", "Checks the one promise on a recording."),
+    "verify": Command(f"{_OURS}.verify", "server", "Checks the promise on a recording."),
     "agent": Command(f"{_OURS}.agent", "", "Drives the simulated car in closed loop."),
     "sample": Command(f"{_OURS}.sample", "", "Writes the sample recording as CSV."),
     "sessions": Command(f"{_OURS}.sessions", "", "Shows, resets and deletes sessions."),
     "models": Command(f"{_OURS}.models", "", "Shows, loads and unloads what a server serves."),
     "serve": Command(f"{_SERVER}.commands", "server", "Serves recurrent cells over gRPC."),
     "conform": Command(f"{_OURS}.conform", "conform", "Tests a server against the contract."),
-    "token": Command(f"{_OURS}.token", "", "Draws a token for a caller."),
+    "token": Command(f"{_OURS}.token", "", "Makes a token for a caller."),
     "store": Command(f"{_SERVER}.store.commands", "server", "Inspects, checks and copies a store."),
     "train": Command(f"{_OURS}.train", "train", "Trains a model on recordings."),
     "export": Command(f"{_OURS}.export", "train", "Turns a Keras model into a bundle."),
-    "bundle": Command(f"{_OURS}.bundle", "server", "Makes a bundle of a LiteRT graph of one step."),
+    "bundle": Command(
+        f"{_OURS}.bundle", "server", "Turns a LiteRT graph of one step into a bundle."
+    ),
     "evaluate": Command(f"{_OURS}.evaluate", "server", "Measures a bundle on recordings."),
 }
 
@@ -108,7 +112,7 @@ def tickcell() -> None:
     r"""Streaming, stateful inference for recurrent networks.
 
     \b
-    tickcell demo                    see it work, crash and go on
+    tickcell demo                    see it work, crash and continue
     tickcell serve                   serve the shipped model on localhost:50061
     tickcell replay drive.csv        one frame per tick, one output per frame
 
@@ -119,8 +123,8 @@ def tickcell() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit status.
 
-    Trouble that is to be expected is one sentence on standard error: status 1, or 2
-    where the command line itself is wrong, or 130 after Ctrl-C.
+    An expected error is one sentence on standard error: status 1, or 2
+    if the command line itself is wrong, or 130 after Ctrl-C.
     """
     _keep_lines(tickcell)
     log, notes = logging.getLogger("tickcell.client"), _Notes()
@@ -134,8 +138,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Abort:
         return 130
     except BrokenPipeError:
-        # Whoever read our output has gone; nothing of it can be written any more,
-        # at the interpreter's end either.
+        # The reader of our output has gone; nothing more can be written, not even
+        # at the interpreter's end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except click.ClickException as error:
@@ -171,7 +175,7 @@ def _load(name: str) -> click.Command:
             raise
         raise extras.missing(package, known.extra) from error
     _keep_lines(command)
-    # A group only looks things up, and does without them.
+    # A group only looks up its commands, and needs no libraries.
     if command.callback is None or isinstance(command, click.Group):
         return command
     started = copy.copy(command)
@@ -191,7 +195,7 @@ def _after(
 
 
 def _keep_lines(command: click.Command) -> None:
-    """Turns the mark before lines that are not to be wrapped into what click looks for.
+    """Turns the mark before lines that must not be wrapped into the one of click.
 
     A raw docstring has it as two characters.
     """
@@ -202,7 +206,7 @@ def _keep_lines(command: click.Command) -> None:
 
 
 class _Notes(logging.Handler):
-    """Says on standard error what the client logs, without breaking a progress bar."""
+    """Writes the client's log to standard error, without breaking a progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
         import tqdm

@@ -1,8 +1,8 @@
-"""Where a session stands, and what moves it by a step: no I/O.
+"""A session's position, and how a step moves it: no I/O.
 
-The session's place in the sequence is `next_step`: the first step whose output
-the caller does not have. It moves when the caller gets an output, and by nothing
-else; whatever goes wrong in between, doing the same step again is right.
+The session's position is `next_step`: the first step whose output the caller does
+not have. It moves only when the caller gets an output; whatever goes wrong in
+between, doing the same step again is right.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A bundle: a directory with all that is needed to serve one version of a model.
+"""A bundle: a directory with everything needed to serve one version of a model.
 
-    interface.json   sensors, state tensors and outputs: what a program must agree with
-    step.tflite      one time step, raw sensor units in
+    interface.json   sensors, state tensors and outputs: what a program must match
+    step.tflite      one step, raw sensor units in
     steps.tflite     several steps of one series in one call, to the same bits (optional)
     card.json        name, version, rate, what each output means, how it was trained
     golden.npz       frames and the outputs of the Keras model over the whole sequence
@@ -9,9 +9,9 @@
     SHA256SUMS       of the other files, as `sha256sum --check` reads them
 
 The fingerprint is SHA-256 over `step.tflite` and `interface.json`: what is computed.
-Loading verifies it, and never runs code from the bundle. What else was changed since
-the bundle was written, such as the card's text, is served, and a warning says so;
-but for `steps.tflite`, which is not used then, and neither where it has other bits.
+Loading verifies it, and never runs code from the bundle. Other files that have changed
+since the bundle was written, such as the card, are used, with a warning; but a changed
+`steps.tflite`, or one with different bits, is not used.
 """
 
 from __future__ import annotations

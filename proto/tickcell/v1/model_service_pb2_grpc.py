@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ModelServiceStub:
-    """Tells which models are served and how to talk to them.
+    """Lists the models that are served, with their sensors and outputs.
     """
 
     def __init__(self, channel):
@@ -63,7 +63,7 @@ class ModelServiceStub:
 
 
 class ModelServiceServicer:
-    """Tells which models are served and how to talk to them.
+    """Lists the models that are served, with their sensors and outputs.
     """
 
     def ListModels(self, request, context):
@@ -75,37 +75,38 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetModel(self, request, context):
-        """Gets one model; also one that takes no new sessions, if its version is
-        named. MODEL_UNKNOWN where it is not served. Changes nothing.
+        """Gets one model; also one that new sessions cannot get, if its version is
+        named. MODEL_UNKNOWN if it is not served. Changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListModelVersions(self, request, context):
-        """Lists every version that this server knows of, by name, then version, then
-        fingerprint: served, on its way in or out, broken, or missing. It counts
-        the sessions of all owners, so it is for operators. Changes nothing.
+        """Lists every version that this server knows, by name, then version, then
+        fingerprint: those that are served, being loaded or unloaded, broken, or
+        missing. It counts the sessions of all owners, so it is for operators.
+        Changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LoadModel(self, request, context):
-        """Loads a version of the repository and gives it to new sessions, as it lies
-        there now. Idempotent, and for operators. MODELS_UNCONTROLLED where the
-        server does not run with explicit model control, MODEL_UNKNOWN where the
-        repository has no such version, MODEL_BROKEN where that cannot be served.
+        """Loads a version, as it is now in the repository, and gives it to new
+        sessions. Idempotent, and for operators. MODELS_UNCONTROLLED if the server
+        does not run with explicit model control, MODEL_UNKNOWN if the repository
+        has no such version, MODEL_BROKEN if that version cannot be served.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnloadModel(self, request, context):
-        """Gives a version to no new session any more; for operators. It goes on for
-        the sessions that are pinned to it, and its memory is given back once they
-        have ended. MODELS_UNCONTROLLED where the server does not run with explicit
-        model control, MODEL_UNKNOWN where no such version is given to new ones.
+        """Stops giving a version to new sessions; for operators. It still serves the
+        sessions that are pinned to it, and its memory is released once they have
+        ended. MODELS_UNCONTROLLED if the server does not run with explicit model
+        control, MODEL_UNKNOWN if new sessions get no such version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -148,7 +149,7 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService:
-    """Tells which models are served and how to talk to them.
+    """Lists the models that are served, with their sensors and outputs.
     """
 
     @staticmethod

@@ -27,7 +27,7 @@ if _version_not_supported:
 
 class SessionServiceStub:
     """Keeps sessions and advances them. Every answer that is not about steps names
-    the store: a refusal has its store_id in the metadata.
+    the store; a refusal has its store_id in the metadata.
     """
 
     def __init__(self, channel):
@@ -115,17 +115,17 @@ class SessionServiceStub:
 
 class SessionServiceServicer:
     """Keeps sessions and advances them. Every answer that is not about steps names
-    the store: a refusal has its store_id in the metadata.
+    the store; a refusal has its store_id in the metadata.
     """
 
     def CreateSession(self, request, context):
         """Creates a session, pinned to a model. Idempotent by request_id: the same
-        request_id returns the session it created, and SESSION_EXPIRED or
-        SESSION_DELETED once that has ended, or SESSION_CLAIMED once another caller
-        has claimed it. Another request for a live session's id is SESSION_EXISTS;
-        the id of an ended session may be used anew. The session begins with the
-        cell's initial state, with one that the caller gives, or where an export
-        is.
+        request_id returns the session that it created, or SESSION_EXPIRED or
+        SESSION_DELETED once that session has ended, or SESSION_CLAIMED once
+        another caller has claimed it. Another request for a live session's id is
+        SESSION_EXISTS; the id of an ended session may be reused. The session
+        begins with the cell's initial state, with a state from the caller, or at
+        the step of an export.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -153,10 +153,10 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResetSession(self, request, context):
-        """Starts a session again from its origin, the state and the step with which
-        it was created: the cell's initial state and step 0, but for a fork and a
-        session that was given a state. An imported session has the origin that it
-        had before. It gets a new generation, and keeps its model. Idempotent by
+        """Restarts a session from its origin, the state and step that it was created
+        with: the cell's initial state and step 0, except for a fork and for a
+        session that was given a state. An imported session keeps its origin. The
+        session gets a new generation, and keeps its model. Idempotent by
         request_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -164,51 +164,50 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ClaimSession(self, request, context):
-        """Hands a session over to the caller: its state, its steps and its window go
-        on under a new generation, so that whoever had it before can do nothing
-        more with it, however late its requests arrive: they are SESSION_CLAIMED.
-        That is so for requests without a generation, too, until the session is
-        reset or begun anew. A claim names the generation that its caller saw, so
-        that of two only one succeeds, and a late one takes the session from
-        nobody. Renews the session. Idempotent by request_id.
+        """Hands a session over to the caller: its state, its steps and its window
+        continue under a new generation, so that the previous caller can no longer
+        use it: its requests, however late they arrive, are SESSION_CLAIMED. So are
+        requests without a generation, until the session is reset or begun anew. A
+        claim names the generation that its caller saw, so that only one of two
+        claims succeeds, and a late one takes the session from nobody. Renews the
+        session. Idempotent by request_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ForkSession(self, request, context):
-        """Creates a session that goes on from another one's state: with its model,
-        its series and window, at its step, and with no outputs in the window yet.
-        The other session is not changed, and not renewed. May demand a step at
-        which the source must stand: beyond it is STEP_STALE, before it STEP_GAP.
-        The fork belongs to its caller, and a reset of it returns to where it
-        began. Idempotent by request_id, as CreateSession is, whatever has become
-        of the source since.
+        """Creates a session that continues from another session's state: with its
+        model, series and window, at its step, and with no outputs in the window
+        yet. The source is not changed, and not renewed. The request may require
+        the source's next step: STEP_STALE if the source is beyond it, STEP_GAP if
+        it is before it. The fork belongs to its caller, and a reset returns it to
+        where it began. Idempotent by request_id, as CreateSession is, whatever has
+        happened to the source since.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportSession(self, request, context):
-        """Exports a session: all that it is, as a message that CreateSession takes,
-        here or elsewhere. Changes nothing, and does not renew it. Or it exports
-        and ends the session in one commit, so that a move never leaves two
-        sessions that go on; from then on it is SESSION_MOVED, and the same
-        request_id returns the export again until the end is forgotten.
+        """Exports a whole session as a message that CreateSession accepts, here or
+        elsewhere. Changes nothing, and does not renew it. With end, it exports and
+        ends the session in one commit, so that a move never leaves two live
+        sessions; from then on it is SESSION_MOVED, and the same request_id returns
+        the export again until the end is forgotten.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def MigrateSession(self, request, context):
-        """Lets a session go on with another version of its model, under a new
-        generation: its steps and its history go on, and its window stays if the
-        outputs are as wide as before. The versions must have the same sensors. The
-        state is kept where they have the same state tensors, too. Else it is taken
-        from another session, which was created with the new version and has burnt
-        in: has been given, as steps of its own, the frames that lead up to here.
-        MIGRATION_REFUSED says what does not fit. Renews the session. Idempotent by
-        request_id.
+        """Moves a session to another version of its model, under a new generation:
+        its steps and its history continue, and its window stays if the outputs
+        have the same width. The versions must have the same sensors. The state is
+        kept if they also have the same state tensors. Otherwise it is taken from
+        another session, which was created with the new version and has been burnt
+        in: stepped with the frames that lead up to this step. MIGRATION_REFUSED
+        states what does not match. Renews the session. Idempotent by request_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -223,21 +222,21 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetOutputs(self, request, context):
-        """Gets the outputs of a session's last steps again, as far as its window has
-        them; no frames are needed. A step that has left the window is STEP_STALE,
-        one that is not applied yet STEP_GAP. Changes nothing, and does not renew
-        the session.
+        """Gets the outputs of a session's last steps again, those in its window; no
+        frames are needed. A step that has left the window is STEP_STALE, one that
+        is not applied yet STEP_GAP. Changes nothing, and does not renew the
+        session.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PreviewSteps(self, request, context):
-        """Tells what a session would answer to frames, in several branches at once,
-        each of which goes on from the session's state by itself. Nothing is
-        applied, and the session is not renewed. The request names the step at
-        which the session must stand; elsewhere it is STEP_GAP. For an owner's rate
-        each step of each branch counts.
+        """Returns the outputs that a session would have for frames, in several
+        independent branches, each from the session's state. Nothing is applied,
+        and the session is not renewed. The request names the session's next step;
+        another one is STEP_GAP. Each step of each branch counts for an owner's
+        rate.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -245,8 +244,8 @@ class SessionServiceServicer:
 
     def StepSession(self, request, context):
         """Advances a session by one step or a chunk of steps, all or nothing. Steps
-        that have been applied already are answered from the window with the
-        outputs they had; the same step with another frame, or after other frames
+        that have already been applied are answered from the window with their
+        stored outputs; the same step with another frame, or after other frames
         than the caller expects, is STEP_CONFLICT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -256,7 +255,7 @@ class SessionServiceServicer:
     def StreamSteps(self, request_iterator, context):
         """Advances sessions over a stream: what StepSession does, without the cost of
         a call per tick. One response per request, in the order of the requests; a
-        slow one holds those behind it. Any number of sessions may share a stream.
+        slow one delays those after it. Any number of sessions may share a stream.
         A refused request is answered in the stream and neither ends it nor touches
         other sessions. The server reads a bounded number of unanswered requests
         and leaves the rest to the transport's flow control. The stream ends when
@@ -272,10 +271,10 @@ class SessionServiceServicer:
         StepSession does, without the cost of a message per session, for a gateway
         that has the frames of many robots at each tick. One response per request,
         in the order of the requests. The requests are independent: each is applied
-        whole or not at all, and a refused one is answered in its place and touches
-        no other. The message may be sent again, whole or in part, alone or beside
+        whole or not at all, and a refused one is answered in its place and affects
+        no other. The message may be sent again, whole or in part, alone or with
         other requests. The call itself is refused, and nothing of it applied, if
-        there is no request in it, or more than one message may hold.
+        it has no request, or more than one message may hold.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -369,7 +368,7 @@ def add_SessionServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class SessionService:
     """Keeps sessions and advances them. Every answer that is not about steps names
-    the store: a refusal has its store_id in the metadata.
+    the store; a refusal has its store_id in the metadata.
     """
 
     @staticmethod

@@ -1,1 +1,1 @@
-"""Sessions over gRPC: a durable recurrent state each, advanced one time step per frame."""
+"""Sessions over gRPC: a durable recurrent state each, advanced one step per frame."""

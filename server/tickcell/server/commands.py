@@ -37,7 +37,7 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
     "bundles",
     multiple=True,
     type=click.Path(path_type=pathlib.Path),
-    help="A bundle to serve; may be given again. [default: the one that ships with tickcell]",
+    help="A bundle to serve; may be repeated. [default: the one that ships with tickcell]",
 )
 @_option(
     "--models",
@@ -49,35 +49,35 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
     "control",
     type=click.Choice(get_args(config_module.Control)),
     default=_CONFIG.control,
-    help="What is done about changes in that directory. none: nothing; watch: what comes is "
-    "served, what goes is withdrawn; explicit: what 'tickcell models load' and 'unload' say.",
+    help="What to do when that directory changes. none: nothing; watch: load new versions, "
+    "withdraw removed ones; explicit: wait for 'tickcell models load' and 'unload'.",
 )
 @_option(
     "--load-model",
     "loads",
     multiple=True,
     metavar="NAME[:VERSION]",
-    help="A model to load at the start under explicit; '*' for all. May be given again.",
+    help="A model to load at the start with explicit; '*' for all. May be repeated.",
 )
 @_option("--listen", default=_CONFIG.listen, help="HOST:PORT (port 0: any free one) or unix:PATH.")
 @_option(
     "--store",
     type=StorePlace(),
-    help="The directory that keeps the sessions, or the address of a PostgreSQL, "
+    help="The directory for the sessions, or the address of a PostgreSQL, "
     "postgresql://USER@HOST/DATABASE. [default: $XDG_STATE_HOME/tickcell]",
 )
 @_option(
     "--durability",
     type=click.Choice(get_args(config_module.Durability)),
-    help="What an acknowledged step survives. Robots: power-loss. In a directory: process-crash "
-    "or power-loss; in PostgreSQL: replicated, power-loss or bounded-loss. "
-    "[default: what the store keeps; process-crash for a new directory]",
+    help="What an acknowledged step survives; for robots, power-loss. In a directory: "
+    "process-crash or power-loss; in PostgreSQL: replicated, power-loss or bounded-loss. "
+    "[default: the store's own; process-crash for a new directory]",
 )
 @_option(
     "--numerics",
     type=click.Choice(get_args(config_module.Numerics)),
     default=_CONFIG.numerics,
-    help="Whether to go on with sessions from a machine that computes other last bits.",
+    help="Whether to serve sessions from a machine that computes different last bits.",
 )
 @_option(
     "--idle-ttl", type=float, default=_CONFIG.idle_ttl_s, help="Seconds that a session may be idle."
@@ -86,7 +86,7 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
     "--retention",
     type=float,
     default=_CONFIG.retention_s,
-    help="Seconds for which the end of a session is remembered.",
+    help="Seconds that the end of a session is remembered.",
 )
 @_option(
     "--grace",
@@ -98,77 +98,78 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
     "--max-sessions",
     type=int,
     default=_LIMITS.max_sessions,
-    help="Sessions that may be alive.",
+    help="The most sessions that may be alive.",
 )
 @_option(
     "--max-ended",
     type=int,
     default=_LIMITS.max_ended,
-    help="Ended sessions that are remembered. Beyond, the oldest are forgotten early.",
+    help="The most ended sessions to remember; beyond that, the oldest are forgotten early.",
 )
 @_option("--max-window", type=int, default=_LIMITS.max_window, help="The longest window, in steps.")
 @_option(
     "--max-request-rows",
     type=int,
     default=_LIMITS.max_request_rows,
-    help="Steps times series in one request.",
+    help="The most steps times series in one request.",
 )
 @_option(
     "--max-record-bytes",
     type=int,
     default=_LIMITS.max_record_bytes,
-    help="State and window of one session.",
+    help="The largest state and window of one session.",
 )
 @_option(
     "--max-message-bytes",
     type=int,
     default=_LIMITS.max_message_bytes,
-    help="The longest request, and the longest answer to a step.",
+    help="The largest request, and the largest answer to a step.",
 )
-@_option("--max-streams", type=int, default=_LIMITS.max_streams, help="Streams open at once.")
+@_option("--max-streams", type=int, default=_LIMITS.max_streams, help="The most open streams.")
 @_option(
     "--metrics",
-    help="HOST:PORT for metrics and probes over HTTP, such as localhost:9464. [default: none]",
+    help="HOST:PORT for metrics and probes by HTTP, such as localhost:9464. [default: none]",
 )
 @_option(
     "--trace",
     is_flag=True,
-    help="Trace each request with OpenTelemetry, set by its OTEL_... variables.",
+    help="Trace each request with OpenTelemetry, configured by its OTEL_... variables.",
 )
 @_option(
     "--allow-network-filesystem",
     is_flag=True,
-    help="Keep the store on a network file system all the same.",
+    help="Allow the store on a network file system, for one machine alone.",
 )
 @_option(
     "--tls-certificate",
     type=_FILE,
-    help="The server's certificate and those above it, as PEM. Read anew when it changes.",
+    help="The server's certificate and those above it, PEM. Reloaded when it changes.",
 )
-@_option("--tls-key", type=_FILE, help="The certificate's key, as PEM.")
+@_option("--tls-key", type=_FILE, help="The certificate's key, PEM.")
 @_option(
     "--tls-client-ca",
     type=_FILE,
-    help="Who signs the certificates of callers, as PEM; each must show one then.",
+    help="The authorities of callers' certificates, PEM; every caller must then present one.",
 )
 @_option(
     "--connection-age",
     type=float,
     default=_CONFIG.connection_age_s,
-    help="Seconds until a caller must show its certificate again, on a new connection.",
+    help="Seconds until a caller must reconnect and present its certificate again.",
 )
 @_option("--tokens", type=_FILE, help="The tokens of callers, hashed: see 'tickcell token'.")
 @_option("--callers", type=_FILE, help="Owners, roles and limits of callers.")
 @_option(
     "--export-key",
     type=_FILE,
-    help="A key, of 16 bytes or more, by which exports of sessions are signed. Only those that "
-    "it has signed are taken then.",
+    help="A key of 16 bytes or more to sign exports of sessions; only exports that it signed "
+    "are then accepted.",
 )
 @_option(
     "--insecure",
     is_flag=True,
-    help="Listen in plain text where other machines reach it: they can read and change all of it.",
+    help="Listen in plain text on an address that other machines can reach: they can read and "
+    "change everything.",
 )
 @_option(
     "--oip",
@@ -189,7 +190,7 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
     default=_CONFIG.workers,
     help="Processes that serve on the address; each uses one core.",
 )
-# From the parent of workers alone: the number of a socket.
+# Set only by the parent of workers: the number of a socket.
 @click.option("--worker-link", type=int, hidden=True)
 @_option(
     "--log-format",
@@ -217,7 +218,7 @@ def serve(
     worker_link: int | None,
     **rest: Any,
 ) -> None:
-    r"""Serves recurrent cells over gRPC, one time step per frame.
+    r"""Serves recurrent cells over gRPC, one step per frame.
 
     Every acknowledged step is in the store: the server may be killed at any moment
     and started again, and several servers may serve one store.

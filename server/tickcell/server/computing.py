@@ -107,12 +107,12 @@ Computing = Generator[Call | Stretch, bytes, list[Result]]
 def compute(begun: Sequence[Begun]) -> Computing:
     """Computes all new steps of some requests.
 
-    One series alone goes through stretches of steps; several, of one session or of many,
-    go in lockstep, one call for each model and time step. However steps are cut, each has
-    the same bits, and is finite or not.
+    A single series goes through stretches of steps; several, of one session or of many,
+    go in lockstep, one call for each model and step index. Each step has the same bits,
+    and is finite or not, however steps are divided.
 
     Returns:
-      What comes of each request.
+      The result of each request.
     """
     if len(begun) == 1:
         (item,) = begun

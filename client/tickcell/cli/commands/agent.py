@@ -26,14 +26,27 @@ if TYPE_CHECKING:
 @options.own_server
 @options.credentials
 @options.model
-@click.option("--seconds", type=click.FloatRange(min=1), default=60.0, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=1),
+    default=60.0,
+    show_default=True,
+    help="The length of the drive.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="The seed of the first car's drive.",
+)
 @click.option(
     "--cars",
     type=click.IntRange(min=1),
     default=1,
     show_default=True,
-    help="Cars that tick together, as series of one session; their seeds follow --seed.",
+    help="The number of cars that tick together, as series of one session, with the seeds after "
+    "--seed.",
 )
 @click.option("--realtime", is_flag=True, help="Drive by the clock, and count late ticks.")
 @click.option(
@@ -57,8 +70,8 @@ def agent(
 ) -> None:
     r"""Drives the simulated car in closed loop: high outputs ease pedals and steering.
 
-    Prints how harsh the drive was, what easing cost, and how late outputs were,
-    beside the same drive never and always eased; of several cars, their means. Ctrl-C
+    Prints how harsh the drive was, what easing cost, and how late outputs were, and the
+    same for that drive never and always eased; for several cars, the means. Ctrl-C
     deletes the session.
 
     \b
@@ -78,14 +91,14 @@ def agent(
             served = connection.model(link, model)
         if _names(served.sensors) != _names(drive.SENSORS):
             raise click.ClickException(
-                f"{served.name} {served.version} has other sensors than the simulated car; name "
-                "a model by --model."
+                f"{served.name} {served.version} does not have the simulated car's sensors; name "
+                "another model by --model."
             )
         threshold = served.outputs[0].threshold
         if threshold is None:
             raise click.ClickException(
-                f"{served.name} {served.version}: its first output is no probability, so nothing "
-                "says when to ease the car; name a model by --model."
+                f"{served.name} {served.version}: its first output is not a probability, so it "
+                "does not show when to ease the car; name another model by --model."
             )
         created = Session.create(
             server,
@@ -151,7 +164,7 @@ def _drives(traces: dict[str, list[Trace]]) -> str:
 
 
 def _latencies(trace: Trace, rate_hz: float | None) -> str:
-    """Says how long outputs took; a late one longer than all others."""
+    """Returns how long outputs took; a late one counts as longer than all others."""
     shown = [
         f"{name} {'late' if np.isinf(value) else f'{1e3 * value:.2f} ms'}"
         for name, value in zip(

@@ -23,28 +23,37 @@ _File = click.Path(path_type=pathlib.Path, exists=True, dir_okay=False)
 
 @click.command("bundle")
 @click.argument("graph", type=_File)
-@click.option("--out", required=True, type=click.Path(path_type=pathlib.Path, file_okay=False))
-@click.option("--frame", required=True, help="The graph's input that takes the readings.")
-@click.option("--state", "states", multiple=True, help="NAME=INPUT:OUTPUT; once for each state.")
-@click.option("--output", "outputs", multiple=True, required=True, help="NAME=OUTPUT; for each.")
 @click.option(
-    "--batch", type=click.IntRange(1), help="Series that a graph of fixed sizes takes at once."
+    "--out",
+    required=True,
+    type=click.Path(path_type=pathlib.Path, file_okay=False),
+    help="The directory for the bundle.",
 )
-@click.option("--rate-hz", required=True, type=float, help="Rate of frames it was trained at.")
-@click.option("--sensors", type=_File, help="JSON list of sensors.")
-@click.option("--golden", type=_File, help="NPZ with frames [T, F] and, better, outputs [T, O].")
-@click.option("--name", help="Names the model.")
-@click.option("--version", default="1", help="Tells versions of one name apart.")
+@click.option("--frame", required=True, help="The graph's input that takes the readings.")
+@click.option("--state", "states", multiple=True, help="NAME=INPUT:OUTPUT, once for each state.")
+@click.option(
+    "--output", "outputs", multiple=True, required=True, help="NAME=OUTPUT, once for each output."
+)
+@click.option(
+    "--batch", type=click.IntRange(1), help="The number of series that a graph of fixed size takes."
+)
+@click.option("--rate-hz", required=True, type=float, help="The frame rate of the training data.")
+@click.option("--sensors", type=_File, help="A JSON file with the list of sensors.")
+@click.option(
+    "--golden", type=_File, help="An NPZ with frames [T, F] and, preferably, outputs [T, O]."
+)
+@click.option("--name", help="The model's name.  [default: GRAPH's]")
+@click.option("--version", default="1", show_default=True, help="The model's version.")
 @outputs_of.described
-@click.option("--replace", is_flag=True, help="Replaces the bundle that is there.")
+@click.option("--replace", is_flag=True, help="Replace an existing bundle.")
 def bundle(graph: pathlib.Path, out: pathlib.Path, **options: Any) -> None:
-    r"""Makes a bundle of a LiteRT graph of one step, from PyTorch, JAX or anything else.
+    r"""Turns a LiteRT graph of one step into a bundle, from PyTorch, JAX or anything else.
 
-    GRAPH is a .tflite file of float32 tensors. Which next state belongs to which state is
-    said, never guessed. With the golden's outputs the graph is compared with the model
-    that it was made of; without them they are the graph's own, and the card says so. An
-    output is a number, if --kind and --class say nothing else. Signatures called step_B
-    are used for B series at once.
+    GRAPH is a .tflite file of float32 tensors. Name which next state belongs to which
+    state: it is never guessed. If the golden has outputs, the graph is compared with them;
+    otherwise its own outputs are stored, and the card says so. An output is a number,
+    unless --kind or --class says otherwise. Signatures called step_B are used for B series
+    at once.
 
     \b
     tickcell bundle step.tflite --out bundle --rate-hz 50 \
@@ -89,8 +98,8 @@ def bundle(graph: pathlib.Path, out: pathlib.Path, **options: Any) -> None:
         click.echo(line)
     if outputs is None:
         click.echo(
-            "The golden's outputs are the graph's own, so nothing says that the graph computes "
-            "what it was made of; bring them with --golden."
+            "The golden's outputs are the graph's own, so the graph was not compared with the "
+            "model that it was made from; give that model's outputs with --golden."
         )
     else:
         agreed = made.card.metrics["golden_agreement"]
@@ -103,11 +112,10 @@ def bundle(graph: pathlib.Path, out: pathlib.Path, **options: Any) -> None:
         click.echo("The graph takes one series at a time, so sessions do not share its calls.")
     elif len(shapes) == 1:
         click.echo(
-            f"The graph takes {shapes[0]} series at a time; where there are fewer, the rest "
-            "is padding."
+            f"The graph takes {shapes[0]} series at a time; with fewer, the rest is padding."
         )
     if unused := made.card.metrics.get("unused_signatures"):
-        click.echo(f"Not used, since their last bits differ: {', '.join(unused)}.")
+        click.echo(f"Not used, because their last bits differ: {', '.join(unused)}.")
 
 
 def _named(option: str) -> tuple[str, str]:
@@ -134,7 +142,7 @@ def _golden(
             frames = np.ascontiguousarray(arrays["frames"], np.float32)
             outputs = arrays.get("outputs")
     except Exception as error:
-        # zip, zlib, tokenize: of bytes that are no NPZ, each raises its own.
+        # zip, zlib, tokenize: each raises its own error for bytes that are not an NPZ.
         raise BundleError(
             f"{path}: cannot be read ({type(error).__name__}: {error}); expected an NPZ with "
             "frames [T, F] and outputs [T, O]."

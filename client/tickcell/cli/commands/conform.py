@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class _CannotTell(click.ClickException):
-    """Whether the server conforms cannot be told."""
+    """The server could not be tested."""
 
     exit_code = 2
 
@@ -40,7 +40,8 @@ class _CannotTell(click.ClickException):
 @click.option(
     "--bundle",
     type=click.Path(exists=True, file_okay=False, path_type=pathlib.Path),
-    help="What is served, to run the plain loop here.  [default: compare the server with itself]",
+    help="The served bundle, to compare with the plain loop.  [default: compare the server with "
+    "itself]",
 )
 @click.option(
     "--area",
@@ -61,11 +62,11 @@ def conform(
     r"""Tests whether a server keeps the contract.
 
     It steps sessions of its own, with frames drawn within the ranges of the model's sensors, and
-    deletes them at the end. Their outputs must be, bit for bit, those of a session to which
-    nothing happens; with --bundle, those of the plain loop, run here.
+    deletes them at the end. Their outputs must be, bit for bit, those of an undisturbed session;
+    with --bundle, those of the plain loop in this process.
 
-    It ends with 0 if all that was tested is as it must be, 1 if something is not, and 2 if that
-    cannot be told.
+    It exits with 0 if everything that was tested conforms, 1 if something does not, and 2 if the
+    server could not be tested.
 
     \b
     tickcell conform localhost:50061
@@ -91,7 +92,7 @@ def _tested(
     """Tests a server; returns the exit status."""
     # One server is tested, not several of a store.
     where = addresses.parse(address)
-    # It says in one sentence what keeps a caller out.
+    # Fails with one sentence if the caller is not admitted.
     with connection.link(address, credentials) as link:
         named = connection.model(link, model)
     proxy = [("grpc.enable_http_proxy", 0)] if where.is_local else []
@@ -112,10 +113,10 @@ def _tested(
             raise _CannotTell(f"{address}: the tests cannot begin: {reason}.") from reason
         except Unmet as unmet:
             sent = shown(caller.sent)
-            click.echo(f"failed: a session to which nothing happens: sent {sent}; {unmet}.")
+            click.echo(f"failed: an undisturbed session: sent {sent}; {unmet}.")
             return 1
-        what = "a session to which nothing happens" if bundle is None else f"the loop over {bundle}"
-        click.echo(f"{named.name} {named.version} at {address}; outputs are held to {what}.")
+        what = "an undisturbed session" if bundle is None else f"the loop over {bundle}"
+        click.echo(f"{named.name} {named.version} at {address}; outputs are compared with {what}.")
         return _status(run(Target(caller, course), areas, click.echo))
 
 
@@ -129,8 +130,8 @@ def _loop(served: Model, address: str, directory: pathlib.Path) -> Loop:
         raise _CannotTell(
             f"{address} serves {served.fingerprint[:12]} with the numerics "
             f"{served.numerics_digest}, and the bundle is {here[0][:12]} with {here[1]} on this "
-            "machine, so its outputs cannot be told: leave out --bundle, or name the one that is "
-            "served."
+            "machine, so their outputs cannot be compared: omit --bundle, or name the bundle that "
+            "is served."
         )
 
     def outputs(frames: np.ndarray) -> np.ndarray:
@@ -140,7 +141,7 @@ def _loop(served: Model, address: str, directory: pathlib.Path) -> Loop:
 
 
 def _status(findings: Findings) -> int:
-    """Says how a run ended; returns the exit status."""
+    """Prints how a run ended; returns the exit status."""
     counts, left = findings.counts, findings.left
     click.echo(
         f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped; "

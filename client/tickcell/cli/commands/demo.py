@@ -29,16 +29,15 @@ _ROWS = 10
 
 
 class DemoError(TickcellError):
-    """The demonstration did not come to what it should show."""
+    """The demonstration could not show what it should."""
 
 
 @click.command("demo")
 @options.bundle
 def demo(bundle: pathlib.Path) -> int:
-    r"""Starts a server, replays the sample, kills the server in the middle, and goes on.
+    r"""Starts a server, replays the sample, kills the server in the middle, and continues.
 
-    Compares every output with a loop that never saw a server. Exits with 1 if any
-    differs.
+    Compares every output with a loop that uses no server. Exits with 1 if any differs.
 
     \b
     tickcell demo
@@ -51,8 +50,8 @@ class _Demo:
     """Streams a bundle's golden frames past a crash.
 
     Attributes:
-      path: of the bundle.
-      say: tells the viewer a line.
+      path: the bundle's directory.
+      say: shows the viewer a line.
     """
 
     path: pathlib.Path
@@ -60,7 +59,7 @@ class _Demo:
     _killed_at: int | None = None
 
     def run(self) -> bool:
-        """Runs the demonstration; whether the outputs are what they should be."""
+        """Runs the demonstration; returns whether the outputs are what they should be."""
         bundle = Bundle.load(self.path)
         card, frames = bundle.card, bundle.golden.frames
         with server_process.temporary("--bundle", str(self.path)) as server:

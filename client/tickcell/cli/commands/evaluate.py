@@ -29,9 +29,9 @@ _MOST_DRAWN = 20
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=pathlib.Path, file_okay=False))
 @click.argument("recordings", nargs=-1, required=True)
-@click.option("--output", help="The output to score.  [default: all, where one label is of all]")
-@click.option("--plot", type=_File, help="Draws output over label to a PNG.")
-@click.option("--json", "report", type=_File, help="Writes all numbers to a JSON file.")
+@click.option("--output", help="The output to score.  [default: all, if one label is for all]")
+@click.option("--plot", type=_File, help="Draw output over label as a PNG.")
+@click.option("--json", "report", type=_File, help="Write all numbers to a JSON file.")
 @layouts.layout()
 @layouts.labels(kinds=False)
 def evaluate(
@@ -46,12 +46,12 @@ def evaluate(
 ) -> None:
     r"""Streams labelled RECORDINGS through a bundle, frame by frame, and scores the outputs.
 
-    Recordings of another rate are resampled to the bundle's, which is that of a file without
-    times. Where a sequence has one label, the output at its last frame is scored. What the
-    labels are, the bundle says: 0 and 1, against which each output is scored, one of its
-    classes, or numbers; an empty label is not scored. Of a bundle with outputs of several
-    kinds, --output says which the labels are of. 'drive' is eight simulated drives that
-    the shipped model was not trained on.
+    Recordings are resampled to the bundle's rate, which a file without times is assumed to
+    have. If a sequence has one label, the output at its last frame is scored. The bundle
+    determines the kind of the labels: 0 and 1, its classes, or numbers; frames with an
+    empty label are not scored. If the outputs are of several kinds, --output names the one
+    that the labels are for. 'drive' is eight simulated drives that the shipped model was
+    not trained on.
 
     \b
     tickcell evaluate bundle trip17.csv trip20.csv --plot outputs.png
@@ -105,7 +105,7 @@ def evaluate(
         for note in mending.notes() if mending else ():
             click.echo(f"tickcell: {note}", err=True)
         if any(part.one_label for part in streamed):
-            click.echo("of a recording with one label, the output at its last frame is scored")
+            click.echo("for a recording with one label, the output at its last frame is scored")
         for line in score_tables.lines(measured, chosen):
             click.echo(line)
         if plot is not None:
@@ -127,13 +127,13 @@ def _plot(
     written = []
     labelling = chosen.labelling
     if labelling.kind == "classes" and len(chosen.parts) > 1:
-        raise click.UsageError("--plot draws one output of classes; name it with --output.")
+        raise click.UsageError("--plot draws a single output of classes; name it with --output.")
     if len(streamed) <= _MOST_DRAWN:
         plots.outputs(streamed, chosen, path)
         written.append(path)
     elif labelling.kind == "probability":
         raise click.UsageError(
-            f"the files hold {len(streamed)} recordings; --plot draws {_MOST_DRAWN} at most."
+            f"the files have {len(streamed)} recordings; --plot draws {_MOST_DRAWN} at most."
         )
     if isinstance(overall := measured.first.overall, ClassScores):
         written.append(path.with_name(f"{path.stem}-confusion{path.suffix}"))

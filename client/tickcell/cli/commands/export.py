@@ -35,42 +35,51 @@ _DESCRIBED = ("name", "version", "rate_hz")
 
 @click.command()
 @click.argument("model", type=_Model)
-@click.option("--out", required=True, type=click.Path(path_type=pathlib.Path, file_okay=False))
-@click.option("--description", type=_File, help="JSON; else description.json beside the model.")
 @click.option(
-    "--golden", help="A recording for the golden, or 'drive'; frames are drawn without it."
+    "--out",
+    required=True,
+    type=click.Path(path_type=pathlib.Path, file_okay=False),
+    help="The directory for the bundle.",
 )
-@click.option("--sensors", type=_File, help="JSON list of sensors.")
-@click.option("--name", help="Names the model.")
-@click.option("--version", help="Tells versions of one name apart.")
-@click.option("--rate-hz", type=float, help="Rate of frames that the model was trained at.")
+@click.option(
+    "--description",
+    type=_File,
+    help="A JSON file that describes the model.  [default: description.json beside MODEL]",
+)
+@click.option(
+    "--golden", help="A recording for the golden, or 'drive'.  [default: frames are drawn]"
+)
+@click.option("--sensors", type=_File, help="A JSON file with the list of sensors.")
+@click.option("--name", help="The model's name.")
+@click.option("--version", help="The model's version.")
+@click.option("--rate-hz", type=float, help="The frame rate of the training data.")
 @click.option(
     "--output",
     "outputs",
     multiple=True,
     metavar="NAME",
-    help="Names an output, or one of their numbers; once for each, in the model's order.",
+    help="The name of an output, or of one of their numbers; repeat in the model's order.",
 )
 @outputs_of.described
 @click.option(
     "--custom",
     multiple=True,
     metavar="MODULE",
-    help="A module or .py file with layers or cells of your own; this runs its code.",
+    help="A module or .py file with layers or cells of your own; its code is run.",
 )
-@click.option("--gate", type=click.Choice(["drive"]), help="A mark that it must reach; see below.")
-@click.option("--replace", is_flag=True, help="Replaces the bundle that is there.")
+@click.option("--gate", type=click.Choice(["drive"]), help="A test that it must pass: see above.")
+@click.option("--replace", is_flag=True, help="Replace an existing bundle.")
 @layouts.layout(on_gap=("raise", "keep"))
 def export(model: pathlib.Path, out: pathlib.Path, replace: bool, **options: Any) -> None:
-    r"""Turns a Keras model that remembers into a bundle, and checks it.
+    r"""Turns a recurrent Keras model into a bundle, and checks it.
 
     MODEL is a .keras file, an .h5 file of Keras 2 or 3, or a SavedModel of Keras 2. No
-    code in it is run; its own layers come from --custom. What cannot be streamed is
-    refused, with the layer, the reason and the way out. What an output is shows in its
-    last activation (sigmoid: a probability, softmax: classes, else a number), if --kind
-    and --class say nothing else. The gate 'drive' is for a model trained on simulated
-    drives: it must tell aggressive driving on drives that it has not seen, and better than
-    a network that sees one frame at a time.
+    code in it is run; custom layers come from --custom. A model that cannot be streamed is
+    refused, with the layer, the reason and the way out. The kind of an output follows from
+    its last activation (sigmoid: a probability, softmax: classes, otherwise a number),
+    unless --kind or --class says otherwise. The gate 'drive' is for a model trained on
+    simulated drives: it must recognise aggressive driving on drives that it has not seen,
+    and better than a network that sees one frame at a time.
 
     \b
     tickcell export run/model.keras --out bundle
@@ -120,12 +129,12 @@ def _export(model: pathlib.Path, out: pathlib.Path, replace: bool, options: dict
 
 
 def _told(path: pathlib.Path, options: dict[str, Any]) -> Description:
-    """Joins the description beside the model, if there is one, with what the flags say.
+    """Merges the description beside the model, if there is one, with the flags.
 
-    Sensors that nobody names are none; the model is not read for it.
+    Without named sensors there are none yet; the model is not read here.
 
     Raises:
-      UsageError: a flag says what no model can be, or the rate is not known.
+      UsageError: a flag is invalid, or the rate is unknown.
     """
     from tickcell.drive.keras.datasets import DRIVE
     from tickcell.model.keras import description as descriptions
@@ -152,12 +161,12 @@ def _told(path: pathlib.Path, options: dict[str, Any]) -> Description:
     outputs_of.check(known, options)
     golden = options["golden"]
     if golden not in (None, DRIVE) and not pathlib.Path(golden).exists():
-        raise click.UsageError(f"--golden: {golden}: is not there.")
+        raise click.UsageError(f"--golden: {golden}: does not exist.")
     return described
 
 
 def _describe(model: Any, described: Description, options: dict[str, Any]) -> Description:
-    """Adds to what is known of the model what it says itself."""
+    """Completes a description from the model itself."""
     from tickcell.model.keras import description as descriptions
     from tickcell.model.keras import graph, heads, plan, whole
 
@@ -174,10 +183,10 @@ def _describe(model: Any, described: Description, options: dict[str, Any]) -> De
 def _outputs(
     described: tuple[Described, ...], own: Sequence[str], options: dict[str, Any]
 ) -> tuple[Described, ...]:
-    """Joins what is known of the outputs with what the flags say."""
+    """Merges the description of the outputs with the flags."""
     named = [Described(name) for name in options["outputs"]]
     if len(named) == len(described):
-        # What the description says of an output stays, under its new name.
+        # The description of each output stays, under its new name.
         named = [
             dataclasses.replace(one, name=new.name)
             for one, new in zip(described, named, strict=True)
@@ -200,7 +209,7 @@ def _golden(golden: str | None, description: Description, layout: Layout) -> Rec
     sensors, rate_hz = description.sensors, description.rate_hz
     bare = dataclasses.replace(layout, label=None)
     if label not in open_recording(golden, sensors, bare, rate_hz=rate_hz).ignored:
-        label = None  # Outputs are compared with those of Keras; labels may stand beside them.
+        label = None  # Outputs are compared with those of Keras; labels are optional.
     layout = dataclasses.replace(layout, label=label)
     source = description.training.get("source", {})
     on_dropout = source.get("on_dropout")
@@ -216,7 +225,7 @@ def _golden(golden: str | None, description: Description, layout: Layout) -> Rec
     for note in found[0].notes:
         click.echo(f"tickcell: {found[0].name}: {note}", err=True)
     if len(found) > 1:
-        raise RecordingError(f"{golden}: is {len(found)} recordings, expected one.")
+        raise RecordingError(f"{golden}: got {len(found)} recordings, expected one.")
     return found[0]
 
 

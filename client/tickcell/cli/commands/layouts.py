@@ -1,4 +1,4 @@
-"""The options of commands that read recordings: what is known of a file."""
+"""The options of commands that read recordings: the layout of a file, and its labels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tickcell.model.recording.mending import Policy
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-_LABEL = "The column of labels; the only further one without it."
+_LABEL = "The column of labels.  [default: the only remaining column]"
 _TABS = {"tab": "\t", "\\t": "\t", "space": " "}
 
 
@@ -26,40 +26,46 @@ def layout(
     """Adds the options to a command, which gets them as one argument, `layout`.
 
     Args:
-      label: what to say of the option --label; empty for a command that reads no labels.
-      on_gap: what it may do with a gap; one that takes several recordings may split.
+      label: the help of the option --label; empty for a command that reads no labels.
+      on_gap: what it may do with a gap; a command for several recordings may split.
     """
     labels = [click.option("--label", metavar="COLUMN", help=label)]
     parts = [
         click.option(
-            "--recording-column", metavar="COLUMN", help="Parts a file into recordings by it."
+            "--recording-column",
+            metavar="COLUMN",
+            help="The column that splits a file into recordings.",
         )
     ]
     options = [
         *(labels if label else []),
         click.option("--time", metavar="COLUMN", help="The column of times; 'none' ignores them."),
-        click.option("--time-unit", type=click.Choice(get_args(TimeUnit)), help="Of the times."),
+        click.option(
+            "--time-unit", type=click.Choice(get_args(TimeUnit)), help="The unit of the times."
+        ),
         *(parts if "split" in on_gap else []),
         click.option(
-            "--delimiter", metavar="MARK", help="Between cells; or 'tab', or 'space' for runs."
+            "--delimiter",
+            metavar="MARK",
+            help="The separator of cells; or 'tab', or 'space' for runs of spaces.",
         ),
-        click.option(
-            "--decimal", type=click.Choice([".", ","]), help="The mark before a fraction."
-        ),
+        click.option("--decimal", type=click.Choice([".", ","]), help="The decimal mark."),
         click.option(
             "--columns",
             metavar="NAMES|@FILE",
-            help="Names, parted by commas or one a line, where the file has none.",
+            help="Column names for a file without any: separated by commas, or one per line.",
         ),
         click.option(
             "--source",
             "sources",
             multiple=True,
             metavar="SENSOR=COLUMN",
-            help="Where a sensor is read from; may be given again.",
+            help="The column of a sensor; may be repeated.",
         ),
         click.option(
-            "--clock-topic", metavar="TOPIC", help="The topic of a bag that gives the ticks."
+            "--clock-topic",
+            metavar="TOPIC",
+            help="The topic of a bag whose messages are the ticks.",
         ),
         click.option(
             "--max-gap",
@@ -67,12 +73,12 @@ def layout(
             default=Layout().max_gap,
             show_default=True,
             metavar="PERIODS",
-            help="The longest gap between two frames.",
+            help="The longest gap between two frames, in periods.",
         ),
         click.option(
             "--on-gap",
             type=click.Choice(on_gap),
-            help="What is done with a longer gap.  [default: raise; keep on standard input]",
+            help="What to do with a longer gap.  [default: raise; keep on standard input]",
         ),
     ]
 
@@ -104,12 +110,12 @@ _LAYOUT = (
     "on_gap",
 )
 _LABELS = ("label_kind", "null_class", "label_countdown", "label_file")
-# The parameters that commands of recordings have by the two functions here.
+# The parameters that the two functions here add to commands.
 NAMES = (*_LAYOUT, *_LABELS, "on_dropout")
 
 
 def _names(given: str) -> tuple[str, ...]:
-    """Returns names of columns: those given, or those in a file that is named after an @."""
+    """Returns names of columns: those given, or those in the file named after an @."""
     if given.startswith("@"):
         path = pathlib.Path(given[1:])
         try:
@@ -148,33 +154,33 @@ def labels(*, kinds: bool = True) -> Callable[[_Command], _Command]:
     """Adds options for labels and dropouts; the command gets `labels` and `on_dropout`.
 
     Args:
-      kinds: whether the command is told what labels are; a bundle says it itself.
+      kinds: whether the command takes the kind of labels; a bundle has it itself.
     """
     of_kind = click.option(
         "--labels",
         "label_kind",
         type=click.Choice([*_LABEL_KINDS]),
-        help="What labels are; judged, and said, without it.",
+        help="The kind of the labels.  [default: inferred, and printed]",
     )
     options = [
         *([of_kind] if kinds else []),
-        click.option("--null-class", metavar="LABEL", help="A label that says that there is none."),
+        click.option("--null-class", metavar="LABEL", help="The label that means no label."),
         click.option(
             "--label-countdown",
             is_flag=False,
             flag_value="",
             metavar="[CAP]",
-            help="Labels are what remains of each recording, in its times' unit, CAP at most.",
+            help="Use the time that remains of each recording as labels, CAP at most.",
         ),
         click.option(
             "--label-file",
             type=click.Path(dir_okay=False, exists=True),
-            help="A text with a label per recording, a line each.",
+            help="A text file with one label per recording, one per line.",
         ),
         click.option(
             "--on-dropout",
             type=click.Choice(["raise", *get_args(Policy)]),
-            help="What is done with readings that drop out.  [default: raise]",
+            help="What to do with missing readings.  [default: raise]",
         ),
     ]
 
@@ -206,5 +212,5 @@ def _labels(
             file=file or "",
         )
     except ValueError as error:
-        # A cap that is no number, or what does not go together.
+        # A cap that is not a number, or options that exclude each other.
         raise click.UsageError(f"--label-countdown, --label-file: {error}") from error

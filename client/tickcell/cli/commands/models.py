@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def models() -> None:
-    """Shows what a server serves, and has models loaded and unloaded."""
+    """Shows the models of a server, and loads and unloads them."""
 
 
 @models.command("list")
@@ -28,16 +28,16 @@ def models() -> None:
 def list_models(server: str, credentials: Credentials) -> None:
     r"""Lists every version of every model, and how many sessions are pinned to it.
 
-    Below them stands what is wrong with any of them. Where callers are identified, only
-    operators see more than what new sessions may get.
+    Problems are listed below the table. If callers are identified, only operators see
+    versions that new sessions cannot get.
 
     \b
-    ready      new sessions get it, the default one if they name no version
-    retired    it goes on for the sessions that are pinned to it
-    available  it lies in the repository, not loaded
-    loading    it has come to the repository, and is served once it has settled
-    broken     it lies there and cannot be served
-    missing    sessions are pinned to it, and it is not there
+    ready      new sessions get it; the default is for those that name no version
+    retired    only sessions that are pinned to it still use it
+    available  it is in the repository, but not loaded
+    loading    it is new in the repository, and is served once it stops changing
+    broken     it is in the repository, but cannot be served
+    missing    sessions are pinned to it, but it is not in the repository
 
     \b
     tickcell models list
@@ -87,9 +87,9 @@ def _facts(model: Model) -> tuple[str, str, str, str, str]:
 @options.server
 @options.credentials
 def show_model(name: str, version: str, server: str, credentials: Credentials) -> None:
-    r"""Shows one model: what it expects, and what it answers.
+    r"""Shows one model: its sensors, its outputs and its state.
 
-    NAME may be left out where only one is served, and VERSION for the newest.
+    NAME may be omitted if only one model is served, and VERSION for the newest.
 
     \b
     tickcell models show
@@ -106,7 +106,7 @@ def show_model(name: str, version: str, server: str, credentials: Credentials) -
         ("state", ", ".join(f"{each.name} {list(each.shape)}" for each in model.state_tensors)),
     ]
     if model.mask_value is not None:
-        facts.append(("mask", f"a frame of which all readings are {model.mask_value:g}"))
+        facts.append(("mask", f"a frame in which all readings are {model.mask_value:g}"))
     tables = (facts, _outputs(model.outputs), _sensors(model.sensors))
     click.echo("\n\n".join(columns(table) for table in tables))
 
@@ -148,9 +148,9 @@ def _sensors(sensors: Sequence[Sensor]) -> Sequence[Sequence[str]]:
 @options.server
 @options.credentials
 def load_model(name: str, version: str, server: str, credentials: Credentials) -> None:
-    r"""Loads a version of the server's repository and gives it to new sessions.
+    r"""Loads a version from the server's repository and gives it to new sessions.
 
-    Without VERSION it is the newest that lies there. The server must run with
+    VERSION is by default the newest in the repository. The server must run with
     --model-control explicit.
 
     \b
@@ -168,10 +168,10 @@ def load_model(name: str, version: str, server: str, credentials: Credentials) -
 @options.server
 @options.credentials
 def unload_model(name: str, version: str, server: str, credentials: Credentials) -> None:
-    r"""Gives a version to no new session any more; without VERSION, none of the model.
+    r"""Stops giving a version to new sessions; without VERSION, every version of the model.
 
-    The sessions that are pinned to it go on, and it is unloaded once they have
-    ended. The server must run with --model-control explicit.
+    Sessions that are pinned to it continue, and it is unloaded once they have ended.
+    The server must run with --model-control explicit.
 
     \b
     tickcell models unload drive 1
@@ -180,8 +180,8 @@ def unload_model(name: str, version: str, server: str, credentials: Credentials)
         unloaded = link.do(unary_calls.unload_model, name, version)
     for each in unloaded:
         click.echo(
-            f"{each.name} {each.version}: takes no new sessions; live ones that go on: "
-            f"{each.session_count}"
+            f"{each.name} {each.version}: no new sessions get it; live sessions that still use "
+            f"it: {each.session_count}"
         )
 
 

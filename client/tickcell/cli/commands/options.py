@@ -18,7 +18,7 @@ from tickcell.model.bundle import SHIPPED
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
-# The parameters that say how a server is reached, on whatever command.
+# The parameters for the connection to a server, on any command.
 OF_CONNECTIONS = ("server", "tls", "ca", "certificate", "key", "server_name", "token_file")
 
 _FILE = click.Path(dir_okay=False, path_type=pathlib.Path)
@@ -30,7 +30,7 @@ server = click.option(
     show_default=True,
     show_envvar=True,
     metavar="ADDRESS",
-    help="The server, HOST:PORT or unix:PATH; several of one store with commas between them.",
+    help="The server, HOST:PORT or unix:PATH; or several of one store, separated by commas.",
 )
 
 own_server = click.option(
@@ -38,18 +38,21 @@ own_server = click.option(
     envvar="TICKCELL_SERVER",
     show_envvar=True,
     metavar="ADDRESS",
-    help="The server, HOST:PORT or unix:PATH.  [default: one of its own, on a temporary store]",
+    help="The server, HOST:PORT or unix:PATH.  [default: a new one, on a temporary store]",
 )
 
 owner = click.option(
-    "--owner", default="", metavar="NAME", help="Whose session, for operators.  [default: yours]"
+    "--owner",
+    default="",
+    metavar="NAME",
+    help="The session's owner, for operators.  [default: you]",
 )
 
 _CREDENTIALS: dict[str, dict[str, Any]] = {
-    "--tls": {"is_flag": True, "help": "Connect with TLS, as with each of the next four."},
+    "--tls": {"is_flag": True, "help": "Connect with TLS; --ca to --server-name imply it."},
     "--ca": {
         "type": _FILE,
-        "help": "Whom the server's certificate may come from, PEM.  [default: the usual ones]",
+        "help": "The authorities of the server's certificate, PEM.  [default: those of gRPC]",
     },
     "--certificate": {"type": _FILE, "help": "A certificate of your own, PEM."},
     "--key": {"type": _FILE, "help": "The key of your certificate, PEM."},
@@ -60,7 +63,7 @@ _CREDENTIALS: dict[str, dict[str, Any]] = {
     },
     "--token-file": {
         "type": _FILE,
-        "help": "A file with your token; or set TICKCELL_TOKEN to the token itself.",
+        "help": "A file with your token. Or set TICKCELL_TOKEN to the token itself.",
     },
 }
 
@@ -71,7 +74,7 @@ def credentials(command: _Command) -> _Command:
     @functools.wraps(command)
     def gathered(*args: Any, **given: Any) -> Any:
         told = {name: given.pop(name) for name in OF_CONNECTIONS[1:]}
-        # No flag: what is on a command line, any user of the machine can read.
+        # No flag: any user of the machine can read a command line.
         token = os.environ.get("TICKCELL_TOKEN", "")
         source = click.get_current_context().get_parameter_source("token_file")
         if source is ParameterSource.COMMANDLINE:
@@ -92,7 +95,7 @@ retry_for = click.option(
     default=RETRY_FOR_S,
     show_default=True,
     metavar="SECONDS",
-    help="How long a server may be away; by the clock, 600 at least.",
+    help="How long to retry while a server is away; at least 600 in a replay by the clock.",
 )
 
 bundle = click.option(
@@ -103,5 +106,5 @@ bundle = click.option(
 )
 
 model = click.option(
-    "--model", default="", metavar="NAME[:VERSION]", help="The model, where several are served."
+    "--model", default="", metavar="NAME[:VERSION]", help="The model, if several are served."
 )

@@ -1,4 +1,4 @@
-"""The options by which `export` and `bundle` are told what outputs are."""
+"""The options of `export` and `bundle` that describe outputs."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _OPTIONS = (
-    ("kind", "kinds", "What it is: probability, classes or number."),
-    ("class", "classes", "The name of a class; once for each, in the order of its numbers."),
+    ("kind", "kinds", "The kind of the output: probability, classes or number."),
+    ("class", "classes", "The name of a class; repeat in the order of the class numbers."),
     ("unit", "units", "The unit of a number."),
-    ("meaning", "meanings", "What it means, as a sentence."),
-    ("threshold", "thresholds", "From which number on a probability is taken to hold."),
+    ("meaning", "meanings", "The meaning of the output, as a sentence."),
+    ("threshold", "thresholds", "The value from which on a probability is taken to hold."),
 )
 
 
 def described(command: _Command) -> _Command:
-    """Adds the options; the command is given them as `kinds`, `classes` and so on."""
+    """Adds the options; the command gets them as `kinds`, `classes` and so on."""
     for name, parameter, text in reversed(_OPTIONS):
         option = click.option(
             f"--{name}",
@@ -41,16 +41,16 @@ def described(command: _Command) -> _Command:
 
 
 def told(outputs: Sequence[Described], options: dict[str, Any]) -> tuple[Described, ...]:
-    """Adds what the options say to what is known of outputs.
+    """Adds the values of the options to outputs.
 
-    Of a value, OUTPUT= says which output it is of; where there is one, it may be left out.
+    OUTPUT= names the output of a value, and may be omitted if there is only one.
 
     Args:
       outputs: with their names.
-      options: as the command is given them; others are not looked at.
+      options: as the command gets them; others are ignored.
 
     Raises:
-      UsageError: a value is of no output, is no such value, or is there twice.
+      UsageError: a value names no output, is invalid, or is given twice.
     """
     names = [output.name for output in outputs]
     given: dict[str, dict[str, Any]] = {name: {} for name in names}
@@ -61,17 +61,17 @@ def told(outputs: Sequence[Described], options: dict[str, Any]) -> tuple[Describ
             if option == "class":
                 fields["classes"] = (*fields.get("classes", ()), value)
             elif option in fields:
-                raise click.UsageError(f"--{option}: output {name!r} has two.")
+                raise click.UsageError(f"--{option}: got two for output {name!r}, expected one.")
             else:
                 fields[option] = _checked(option, value)
     return tuple(dataclasses.replace(output, **given[output.name]) for output in outputs)
 
 
 def check(names: Sequence[str], options: dict[str, Any]) -> None:
-    """Refuses what the options say and cannot be meant, whatever the model is.
+    """Refuses options that are invalid for any model.
 
     Args:
-      names: of the outputs, where they are known already.
+      names: of the outputs, if they are known already.
       options: as for `told`.
 
     Raises:
@@ -85,14 +85,14 @@ def check(names: Sequence[str], options: dict[str, Any]) -> None:
         for output in told([Described(name) for name in names], options):
             _check_kind(output)
         return
-    # Without names nobody knows yet which text begins with one; neither value has a "=" in it.
+    # Without names it is unknown which text begins with one; neither value has a "=" in it.
     for option, parameter in (("kind", "kinds"), ("threshold", "thresholds")):
         for text in options[parameter]:
             _checked(option, text.rpartition("=")[2])
 
 
 def _check_kind(output: Described) -> None:
-    """Refuses what is said of an output of one kind and is only of another."""
+    """Refuses an option for an output of one kind that is only for another."""
     said = {
         "probability": ("threshold", output.threshold is not None),
         "classes": ("class", bool(output.classes)),
@@ -101,17 +101,17 @@ def _check_kind(output: Described) -> None:
     for kind, (option, is_said) in said.items():
         if is_said and output.kind not in (None, kind):
             raise click.UsageError(
-                f"--{option}: output {output.name!r} is of the kind {output.kind!r} (--kind), and "
-                f"only {kind} has one."
+                f"--{option}: output {output.name!r} has the kind {output.kind!r} (--kind); "
+                f"only the kind {kind!r} takes this option."
             )
     if len({*output.classes}) < len(output.classes):
         raise click.UsageError(
-            f"--class: output {output.name!r} has {', '.join(output.classes)}, expected each once."
+            f"--class: output {output.name!r} got {', '.join(output.classes)}, expected each once."
         )
 
 
 def lines(bundle: Bundle) -> Iterator[str]:
-    """Yields what each output of a bundle is, a line each."""
+    """Yields a line for each output of a bundle that describes it."""
     for head in bundle.interface.heads:
         said = bundle.card.outputs[head.name]
         kind = {

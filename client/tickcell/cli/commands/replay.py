@@ -45,42 +45,42 @@ _PATH = click.Path(path_type=pathlib.Path, dir_okay=False)
     metavar="HZ",
     help="Frames per second; also the rate of a RECORDING without times.",
 )
-@click.option("--fast", is_flag=True, help="As fast as possible, not by the recording's clock.")
+@click.option("--fast", is_flag=True, help="Replay as fast as possible, ignoring times.")
 @click.option("--resample", is_flag=True, help="Resample the recording to the model's rate.")
 @click.option(
     "--on-dropout",
     type=click.Choice(get_args(dropout.Policy)),
     default="raise",
     show_default=True,
-    help="What to do with a reading that is not finite or out of its sensor's range.",
+    help="What to do with a reading that is not finite or outside its sensor's range.",
 )
 @click.option(
     "--window",
     type=click.IntRange(min=0),
     default=0,
     metavar="STEPS",
-    help="Steps of which the server keeps the outputs.  [default: the server's]",
+    help="The number of last steps whose outputs the server keeps.  [default: the server's]",
 )
 @click.option("--out", type=_PATH, help="The file for the rows.  [default: standard output]")
 @click.option("--plot", type=_PATH, help="Draw sensors, output and label as a PNG.")
-@click.option("--output", metavar="NAME", help="The output that labels are of, if not of all.")
-@click.option("--null-class", metavar="LABEL", help="A label that says that there is none.")
-@click.option("--resume", is_flag=True, help="Go on where --session and --out stand.")
+@click.option("--output", metavar="NAME", help="The output that labels are for.  [default: all]")
+@click.option("--null-class", metavar="LABEL", help="The label that means no label.")
+@click.option("--resume", is_flag=True, help="Continue where --session and --out ended.")
 @click.option("--keep", is_flag=True, help="Keep the session at the end.")
 @options.retry_for
 @click.pass_context
 @layouts.layout(
-    label="Labels to stand beside the outputs: 0 and 1, classes or numbers, as the outputs are.",
+    label="The column of labels to write beside the outputs.",
     on_gap=("raise", "keep"),
 )
 def replay(context: click.Context, /, layout: Layout, **given: Any) -> int:
     r"""Replays a recording: one frame per tick, one row per output.
 
     RECORDING is a file of delimited text, JSON lines, Parquet, NPY or NPZ, a ROS bag or
-    MCAP; or - for text or JSON lines on standard input, row by row as they come. Without
-    it, the sample is replayed. What is assumed of it is said on standard error.
+    MCAP; or - for text or JSON lines on standard input, row by row as they arrive. Without
+    it, the sample is replayed. Assumptions about the file are printed to standard error.
 
-    Ctrl-C keeps the session, and says how to go on.
+    Ctrl-C keeps the session, and prints how to continue.
 
     \b
     tickcell replay --fast > outputs.csv
@@ -114,7 +114,7 @@ def replay(context: click.Context, /, layout: Layout, **given: Any) -> int:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Options:
-    """What was asked for; the fields are the command's parameters."""
+    """The options of the call; the fields are the command's parameters."""
 
     recording: str | None
     server: str
@@ -139,9 +139,9 @@ class _Options:
         if self.fast and self.hz:
             raise click.UsageError("--fast and --hz exclude each other.")
         if self.resume and not (self.session and self.out):
-            raise click.UsageError("--resume needs the --session and the --out to go on with.")
+            raise click.UsageError("--resume needs --session and --out, to continue both.")
         if (self.output or self.null_class) and not self.layout.label:
-            raise click.UsageError("--output and --null-class go with --label, the labels' column.")
+            raise click.UsageError("--output and --null-class need --label, the column of labels.")
         if self.is_live and self.plot:
             raise click.UsageError("--plot needs a recording in a file.")
         if self.is_live and self.resample:

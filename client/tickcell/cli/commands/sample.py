@@ -15,7 +15,7 @@ def sample() -> None:
     r"""Writes the sample recording to standard output, as CSV.
 
     It is the golden recording of the shipped model, a simulated drive: a column t in
-    seconds, one column per sensor, and the label of each frame in a column named as the
+    seconds, one column per sensor, and the label of each frame in a column named after the
     model's output.
 
     \b

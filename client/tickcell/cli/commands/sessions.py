@@ -25,14 +25,17 @@ _FILE = click.Path(dir_okay=False, path_type=pathlib.Path)
 
 @click.group()
 def sessions() -> None:
-    """Shows sessions, and takes over, copies, moves, resets and deletes them."""
+    """Shows, claims, copies, moves, resets and deletes sessions."""
 
 
 @sessions.command("list")
 @options.server
 @options.credentials
 @click.option(
-    "--owner", default="", metavar="NAME", help="Whose, for operators.  [default: all you may see]"
+    "--owner",
+    default="",
+    metavar="NAME",
+    help="List only this owner's sessions, for operators.  [default: all that you may see]",
 )
 def list_sessions(server: str, credentials: Credentials, owner: str) -> None:
     r"""Lists the live sessions, by owner and id.
@@ -78,7 +81,7 @@ def show_session(session: str, server: str, credentials: Credentials, owner: str
 @options.credentials
 @options.owner
 def reset_session(session: str, server: str, credentials: Credentials, owner: str) -> None:
-    r"""Starts a session again from step 0; whoever is stepping it is told.
+    r"""Resets a session to its beginning; a program that is stepping it gets an error.
 
     \b
     tickcell sessions reset car-7
@@ -90,14 +93,14 @@ def reset_session(session: str, server: str, credentials: Credentials, owner: st
 
 @sessions.command("claim")
 @click.argument("session")
-@click.option("--force", is_flag=True, help="Whatever generation lives when the call arrives.")
+@click.option("--force", is_flag=True, help="Claim whichever generation is alive by then.")
 @options.server
 @options.credentials
 @options.owner
 def claim_session(
     session: str, force: bool, server: str, credentials: Credentials, owner: str
 ) -> None:
-    r"""Takes a session over: whoever is stepping it can do nothing more with it.
+    r"""Claims a session: a program that is stepping it can no longer do so.
 
     \b
     tickcell sessions claim car-7
@@ -112,14 +115,14 @@ def claim_session(
 @sessions.command("fork")
 @click.argument("source")
 @click.argument("session", default="")
-@click.option("--step", type=int, help="The step at which the source must stand.")
+@click.option("--step", type=int, help="Fork only if this is the source's next step.")
 @options.server
 @options.credentials
 @options.owner
 def fork_session(
     source: str, session: str, step: int | None, server: str, credentials: Credentials, owner: str
 ) -> None:
-    r"""Makes a session of your own that goes on from another one's state.
+    r"""Copies a session to one of your own, which continues from the same state.
 
     \b
     tickcell sessions fork car-7 what-if
@@ -136,7 +139,7 @@ def fork_session(
 @options.credentials
 @options.owner
 def show_outputs(session: str, server: str, credentials: Credentials, owner: str) -> None:
-    r"""Shows the outputs of a session's last steps, as far as its window has them.
+    r"""Shows the outputs of a session's last steps, those in its window.
 
     \b
     tickcell sessions outputs car-7
@@ -157,24 +160,24 @@ def show_outputs(session: str, server: str, credentials: Credentials, owner: str
 @sessions.command("export")
 @click.argument("session")
 @click.argument("file", type=_FILE)
-@click.option("--end", is_flag=True, help="End the session by it, so that it goes on only there.")
+@click.option("--end", is_flag=True, help="Also end the session, so that it continues only there.")
 @options.server
 @options.credentials
 @options.owner
 def export_session(
     session: str, file: pathlib.Path, end: bool, server: str, credentials: Credentials, owner: str
 ) -> None:
-    r"""Writes all that a session is to a file, from which another server goes on.
+    r"""Writes a whole session to a file, from which another server can continue.
 
     \b
     tickcell sessions export car-7 car-7.session --end
     """
     if file.exists():
-        raise click.ClickException(f"{file}: is there already; name another file.")
+        raise click.ClickException(f"{file}: already exists; name another file.")
     with connection.link(server, credentials) as link:
         before = link.do(unary_calls.get_session, session, owner=owner)
         export = functools.partial(state_calls.export_session, owner=owner)
-        # A session that ends by it goes into a file that has room for it already.
+        # The session ends only once the file is known to have room for it.
         for ends in (False, True) if end else (False,):
             _write(file, link.do(export, session, before.generation, end=ends))
     how = "exported and ended" if end else "exported"
@@ -187,7 +190,7 @@ def export_session(
 @options.server
 @options.credentials
 def import_session(file: pathlib.Path, session: str, server: str, credentials: Credentials) -> None:
-    r"""Creates a session that goes on from a file of 'tickcell sessions export'.
+    r"""Creates a session from a file of 'tickcell sessions export'.
 
     \b
     tickcell sessions import car-7.session car-7
@@ -209,7 +212,7 @@ def import_session(file: pathlib.Path, session: str, server: str, credentials: C
 def migrate_session(
     session: str, version: str, server: str, credentials: Credentials, owner: str
 ) -> None:
-    r"""Lets a session go on with another version of its model, the newest by default.
+    r"""Moves a session to another version of its model, by default the newest.
 
     \b
     tickcell sessions migrate car-7 2
@@ -279,5 +282,5 @@ def _echo(session: SessionInfo) -> None:
 
 
 def _moment(time: datetime.datetime | None) -> str:
-    """Says a time to the second, in the caller's own zone."""
+    """Returns a time to the second, in the caller's own zone."""
     return "never" if time is None else time.astimezone().strftime("%Y-%m-%d %H:%M:%S %z")

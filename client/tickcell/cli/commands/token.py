@@ -18,11 +18,11 @@ from tickcell.server import tokens
     help="The file for the token, which must not exist.  [default: standard error]",
 )
 def token(name: str, out: pathlib.Path | None) -> None:
-    r"""Draws a token for the caller NAME, and prints the line by which a server knows it.
+    r"""Makes a token for the caller NAME, and prints the line for the server's file.
 
     The line has the token's hash and goes into the file of 'tickcell serve --tokens'. The token
-    itself goes to the caller, and is kept nowhere else. A second token under the same name
-    replaces the first one without a gap: give it to the caller, then remove the first line.
+    itself goes to the caller, and is stored nowhere else. To replace a token without a gap, add
+    a second one with the same name, give it to the caller, then remove the first line.
 
     \b
     tickcell token robot-7 --out robot-7.token >> tokens

@@ -24,59 +24,100 @@ _Path = click.Path(path_type=pathlib.Path)
 _Directory = click.Path(path_type=pathlib.Path, file_okay=False)
 
 
-@click.command(epilog="Flags that are left out have a default for each kind of data.")
-@click.option("--data", multiple=True, help="'noise', 'drive', or a file; repeatable.")
-@click.option("--validation", multiple=True, help="A file to validate on; repeatable.")
-@click.option("--validation-share", type=click.FloatRange(0, 0.9), help="Else, each file's end.")
-@click.option("--sensors", type=_Path, help="JSON list of sensors; the phone's ten without it.")
+@click.command(epilog="Other defaults depend on the kind of data.")
+@click.option("--data", multiple=True, help="'noise', 'drive', or a file; may be repeated.")
+@click.option("--validation", multiple=True, help="A file to validate on; may be repeated.")
+@click.option(
+    "--validation-share",
+    type=click.FloatRange(0, 0.9),
+    help="The share at the end of each file to validate on, without --validation.",
+)
+@click.option(
+    "--sensors",
+    type=_Path,
+    help="A JSON file with the list of sensors.  [default: the ten of a phone]",
+)
 @click.option(
     "--rate-hz",
     type=float,
-    help="Recordings are resampled to this rate; a file without times has it.  [a phone's: 10]",
+    help="Resample recordings to this rate; files without times are assumed to have it.  "
+    "[default for a phone: 10]",
 )
-@click.option("--drive-count", type=click.IntRange(1), help="Simulated drives to learn from.")
-@click.option("--drive-s", type=click.FloatRange(1), help="Seconds of each of them.")
+@click.option("--drive-count", type=click.IntRange(1), help="The number of simulated drives.")
+@click.option("--drive-s", type=click.FloatRange(1), help="The length of a simulated drive.")
 @click.option("--each-step/--last-step", default=None, help="An output per frame, or at the end.")
-@click.option("--steps", "step_count", type=int, help="Frames in a window.")
-@click.option("--stride", type=int, help="Frames between the starts of two windows.")
-@click.option("--burn-in", type=int, help="First frames of a window that count for nothing.")
-@click.option("--batch", "batch_size", type=int, help="Windows in a batch.")
-@click.option("--batches", "batch_count", type=int, help="Batches in an epoch; all without it.")
-@click.option("--balanced/--as-it-is", default=None, help="Weighs the rarer label up.")
-@click.option("--turn/--no-turn", default=None, help="Turns each window's horizontal axes.")
-@click.option("--gain", type=float, help="Scales each window by up to this factor.")
-@click.option("--gyro-dropout", type=float, help="Share of windows without a gyroscope.")
-@click.option("--noise", type=float, help="Noise on readings, in deviations of each.")
-@click.option("--units", "units", type=int, nargs=2, help="Widths of the two layers.  [24 48]")
-@click.option("--projection-scale", type=float, help="Starts smaller to remember longer.")
-@click.option("--learning-rate", type=float, help="Of Adam, at the beginning.")
-@click.option("--halving-epochs", type=float, help="Epochs in which the learning rate halves.")
-@click.option("--dropout", type=float, help="Share of the recurrent output hidden.")
-@click.option("--averaging", type=float, help="Momentum of the weights' running average; 0: none.")
-@click.option("--patience", type=click.IntRange(1), help="Epochs without gain before stopping.")
-@click.option("--checkpoint-epochs", type=click.IntRange(1), help="Between kept checkpoints.")
+@click.option("--steps", "step_count", type=int, help="The number of frames in a window.")
+@click.option("--stride", type=int, help="The number of frames between the starts of two windows.")
+@click.option("--burn-in", type=int, help="The first frames of a window, which the loss ignores.")
+@click.option("--batch", "batch_size", type=int, help="The number of windows in a batch.")
 @click.option(
-    "--members", type=click.IntRange(1), help="Networks whose outputs are averaged.  [a phone's: 5]"
+    "--batches", "batch_count", type=int, help="The number of batches in an epoch.  [default: all]"
 )
-@click.option("--seed", type=click.IntRange(0), help="Of all that is random.  [0]")
-@click.option("--epochs", type=click.IntRange(1), help="Epochs in all.")
-@click.option("--out", type=_Directory, help="Directory for model, history and curves.")
-@click.option("--resume", type=_Directory, help="Goes on with the run in this directory.")
-@click.option("--leave-one-out", is_flag=True, help="Leaves each recording out in turn.")
-@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Of these.")
-@click.option("--name", help="Names the model.  [the data's kind]")
-@click.option("--logs", type=_Directory, default="logs", show_default=True, help="TensorBoard's.")
-@click.option("--no-logs", is_flag=True, help="Writes no logs for TensorBoard.")
+@click.option("--balanced/--as-it-is", default=None, help="Give rarer labels more weight.")
+@click.option("--turn/--no-turn", default=None, help="Rotate each window's horizontal axes.")
+@click.option("--gain", type=float, help="Scale each window by up to this factor.")
+@click.option("--gyro-dropout", type=float, help="The share of windows without a gyroscope.")
+@click.option("--noise", type=float, help="Noise on readings, in each sensor's deviations.")
+@click.option(
+    "--units", "units", type=int, nargs=2, help="The widths of the two layers.  [default: 24 48]"
+)
+@click.option(
+    "--projection-scale",
+    type=float,
+    help="The initial scale of projections; smaller remembers longer.",
+)
+@click.option("--learning-rate", type=float, help="The initial learning rate, of Adam.")
+@click.option(
+    "--halving-epochs", type=float, help="The number of epochs in which the learning rate halves."
+)
+@click.option("--dropout", type=float, help="The dropout rate of the recurrent output.")
+@click.option(
+    "--averaging", type=float, help="The momentum of the weights' running average; 0 for none."
+)
+@click.option(
+    "--patience", type=click.IntRange(1), help="Stop after this many epochs without improvement."
+)
+@click.option(
+    "--checkpoint-epochs",
+    type=click.IntRange(1),
+    help="The number of epochs between kept checkpoints.",
+)
+@click.option(
+    "--members",
+    type=click.IntRange(1),
+    help="The number of networks whose outputs are averaged.  [default for a phone: 5]",
+)
+@click.option("--seed", type=click.IntRange(0), help="The seed of everything random.  [default: 0]")
+@click.option("--epochs", type=click.IntRange(1), help="The number of epochs in all.")
+@click.option("--out", type=_Directory, help="The directory for model, history and curves.")
+@click.option("--resume", type=_Directory, help="Continue the run in this directory.")
+@click.option("--leave-one-out", is_flag=True, help="Leave each recording out in turn.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="The number of seeds for --leave-one-out.",
+)
+@click.option("--name", help="The model's name.  [default: the kind of data]")
+@click.option(
+    "--logs",
+    type=_Directory,
+    default="logs",
+    show_default=True,
+    help="The directory for TensorBoard's logs.",
+)
+@click.option("--no-logs", is_flag=True, help="Write no logs for TensorBoard.")
 @layouts.layout()
 @layouts.labels()
 def train(**options: Any) -> None:
-    r"""Trains the recurrent network of two layers.
+    r"""Trains a recurrent network of two layers.
 
     Writes model.keras, description.json, history.csv and curves.png to a directory;
-    `tickcell export` makes a bundle of it. Sequences with one label each are trained on
-    whole (--last-step, --steps their length) and as they are, if no flag says otherwise.
-    Labels are 0 and 1, classes (words, or whole numbers) or numbers; of a frame with an
-    empty label nothing is learnt.
+    `tickcell export` turns the model into a bundle. By default, sequences with one label
+    each are trained on whole and unchanged (--last-step, and --steps their length). Labels
+    are 0 and 1, classes (words, or whole numbers) or numbers; frames with an empty label
+    are ignored.
 
     \b
     tickcell train --data noise --out run
@@ -103,7 +144,7 @@ def _train(options: dict[str, Any]) -> None:
     from tickcell.model.keras.recipe import Recipe
 
     if "seeds" in training_flags.given():
-        raise click.UsageError("--seeds goes with --leave-one-out only; --seed names the one.")
+        raise click.UsageError("--seeds needs --leave-one-out; --seed sets the seed of one run.")
     directory = options["resume"] or options["out"]
     if options["resume"]:
         training_flags.refuse_with_resume()
@@ -119,7 +160,7 @@ def _train(options: dict[str, Any]) -> None:
     click.echo(f"reading {', '.join(source.data)}", err=True)
     dataset = _load(source, sensors)
     _tell(dataset)
-    per = "frame a cycle, taken for 1 Hz" if source.is_in_cycles else "Hz"
+    per = "frame per cycle, taken for 1 Hz" if source.is_in_cycles else "Hz"
     click.echo(
         f"{len(dataset.training)} recordings to train on and {len(dataset.validation)} to "
         f"validate on, at {dataset.rate_hz:g} {per}",
@@ -180,7 +221,7 @@ def _leave_one_out(options: dict[str, Any]) -> None:
 
 
 def _tell(dataset: Dataset) -> None:
-    """Says once of each file what was assumed of it, and what was ignored."""
+    """Prints once for each file what was assumed and what was ignored."""
     notes = (
         f"tickcell: {recording.name}: {note}"
         for recording in (*dataset.training, *dataset.validation)
@@ -191,24 +232,24 @@ def _tell(dataset: Dataset) -> None:
     click.echo(f"tickcell: labels: {dataset.labelling}", err=True)
     if dataset.unlabelled_count:
         click.echo(
-            f"tickcell: without a label, not learnt: {dataset.unlabelled_count} frames", err=True
+            f"tickcell: ignored, without a label: {dataset.unlabelled_count} frames", err=True
         )
 
 
 def _claim(directory: pathlib.Path | None) -> None:
     if directory is None:
-        raise click.UsageError("name a new directory with --out, or one to go on with: --resume.")
+        raise click.UsageError("name a new directory with --out, or one to continue: --resume.")
     from tickcell.model.keras import training
 
-    # What failed before its first epoch was done is none.
+    # A run that failed before its first epoch ended does not count.
     if training.is_run(directory):
         raise click.ClickException(
-            f"{directory}: holds a run; go on with it (--resume {directory}) or name a new one."
+            f"{directory}: holds a run; continue it (--resume {directory}) or name a new directory."
         )
 
 
 def _source_of(fields: dict[str, Any]) -> Source | Drives:
-    """Makes a source of what its `to_dict` gave to the description of a run."""
+    """Makes a source from what its `to_dict` wrote to the description of a run."""
     from tickcell.drive.keras.datasets import DRIVE, Drives
     from tickcell.model.keras.datasets import Source
 

@@ -43,12 +43,12 @@ def verify(
     with_keras: bool | None,
     layout: Layout,
 ) -> int:
-    r"""Checks the one promise on a recording: streamed outputs are those of the plain loop.
+    r"""Checks the promise on a recording: streamed outputs are those of the plain loop.
 
     Streams RECORDING tick by tick, in chunks, and as several series with different
-    starts, compares each to the bit with a loop in this process, and with Keras over
-    the whole recording. Without RECORDING, the bundle's golden frames are streamed,
-    for which it has the outputs of Keras. Exits with 1 if anything differs.
+    starts, and compares each, bit for bit, with a loop in this process, and with Keras
+    over the whole recording. Without RECORDING, it streams the bundle's golden frames,
+    whose outputs by Keras the bundle has. Exits with 1 if anything differs.
 
     \b
     tickcell verify

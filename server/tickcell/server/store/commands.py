@@ -38,19 +38,19 @@ _place_option = click.option(
     show_envvar=True,
     default=config.default_store,
     show_default="$XDG_STATE_HOME/tickcell",
-    help="The directory that keeps the sessions, or the address of their PostgreSQL.",
+    help="The directory of the sessions, or the address of their PostgreSQL.",
 )
 
 
 @click.group()
 def store() -> None:
-    """Looks after the store of sessions: a directory, or a PostgreSQL."""
+    """Inspects, checks and copies the store of sessions, a directory or a PostgreSQL."""
 
 
 @store.command()
 @_place_option
 def inspect(place: pathlib.Path | str) -> None:
-    """Shows what a store holds and who has it open; changes nothing."""
+    """Shows what a store holds and which processes have it open; changes nothing."""
     if isinstance(place, str):
         with _one_sentence():
             shown = _postgres().inspect(place)
@@ -84,9 +84,9 @@ def inspect(place: pathlib.Path | str) -> None:
 @store.command()
 @_place_option
 def check(place: pathlib.Path | str) -> None:
-    """Checks every page and record, also beside live servers; changes nothing.
+    """Checks every page and record, even while servers run; changes nothing.
 
-    What does not check out is shown, and gives exit code 1.
+    Shows what is damaged, and then exits with 1.
     """
     with _one_sentence():
         if isinstance(place, str):
@@ -101,9 +101,9 @@ def check(place: pathlib.Path | str) -> None:
 @_place_option
 @click.argument("destination", type=click.Path(path_type=pathlib.Path))
 def backup(place: pathlib.Path | str, destination: pathlib.Path) -> None:
-    """Copies a store to the file DESTINATION as it is at one moment, also beside live servers.
+    """Copies a store, as of one moment, to the file DESTINATION, even while servers run.
 
-    'tickcell store restore' puts it back.
+    'tickcell store restore' restores it.
     """
     directory = _directory(place, "pg_basebackup, or pg_dump --format custom")
     with _one_sentence():
@@ -118,10 +118,10 @@ def backup(place: pathlib.Path | str, destination: pathlib.Path) -> None:
 def restore(
     place: pathlib.Path | str, source: pathlib.Path, allow_network_filesystem: bool
 ) -> None:
-    """Puts the file BACKUP in the place of a store, which is moved aside with all its files.
+    """Replaces a store by the file BACKUP, and moves the old store aside with all its files.
 
-    Needs all servers on the store to be stopped. Clients that are further on than the
-    backup are told so (STEP_GAP).
+    All servers of the store must be stopped. Clients that are ahead of the backup get
+    STEP_GAP.
     """
     directory = _directory(place, "pg_restore")
     with _one_sentence():
@@ -137,9 +137,9 @@ def restore(
 @_place_option
 @click.argument("level", type=click.Choice([*get_args(Durability), *_LEVELS]))
 def durability(place: pathlib.Path | str, level: str) -> None:
-    """Changes what an acknowledged step survives, for all servers on a store.
+    """Changes what an acknowledged step survives, for all servers of a store.
 
-    Of a directory, it needs all of them to be stopped; in PostgreSQL they follow at once.
+    All servers on a directory must be stopped; those on PostgreSQL follow by themselves.
     """
     levels = _LEVELS if isinstance(place, str) else get_args(Durability)
     if level not in levels:
@@ -167,8 +167,8 @@ def durability(place: pathlib.Path | str, level: str) -> None:
 def init(address: pathlib.Path | str, level: str | None) -> None:
     """Creates a store in a database of PostgreSQL, or migrates it to this release.
 
-    A store in a directory needs no such command. Of servers of two releases, those of the
-    older one refuse a migrated store: stop them first.
+    A store in a directory needs no such command. Servers of an older release refuse a
+    migrated store: stop them first.
     """
     if not isinstance(address, str):
         raise click.UsageError(
