@@ -165,8 +165,10 @@ def test_a_step_goes_on_when_a_call_beside_it_gives_the_connection_up(
             step_count = 0 if method == "StepSession" else 1
             await session.steps(frames[:step_count])
             proxy.faults[method].append(Fault("stall"))
+            call_count = proxy.calls[method]
             step = asyncio.create_task(session.step(frames[step_count]))
-            await asyncio.sleep(0.1)
+            while proxy.calls[method] == call_count:
+                await asyncio.sleep(0.001)
             proxy.faults["TouchSession"].append(Fault("lose reply"))
             await session.touch()
             assert (await step) == expected[step_count]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 import numpy as np
@@ -258,25 +258,27 @@ def test_an_event_loop_goes_on_while_a_plain_source_blocks(
     server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:
     async def main() -> None:
-        def source() -> Any:
+        is_inside, may_go_on = threading.Event(), threading.Event()
+
+        def source() -> Iterator[np.ndarray]:
             for frame in frames[:5]:
-                time.sleep(0.05)
+                is_inside.set()
+                assert may_go_on.wait(_LIMIT_S)
+                may_go_on.clear()
                 yield frame
 
-        turns = 0
-
-        async def count() -> None:
-            nonlocal turns
+        async def let_go_on() -> None:
             while True:
                 await asyncio.sleep(0.001)
-                turns += 1
+                if is_inside.is_set():
+                    is_inside.clear()
+                    may_go_on.set()
 
         async with AsyncSession.create(server.address) as session:
-            counting = asyncio.create_task(count())
+            letting = asyncio.create_task(let_go_on())
             outputs = [output async for output in session.stream(source())]
-            counting.cancel()
+            letting.cancel()
         assert np.stack(outputs).tobytes() == expected[:5].tobytes()
-        assert turns > 20
 
     run(main)
 

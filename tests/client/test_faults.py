@@ -246,7 +246,7 @@ def test_a_paced_loop_gives_up_a_connection_that_stalls(
 ) -> None:
     proxy.faults["StreamSteps"].append(Fault("stall", 5))
     outputs = []
-    with Session.create(proxy.address, deadline_s=0.2) as session:
+    with Session.create(proxy.address, deadline_s=1.0) as session:
         with PacedSession(session, rate_hz=100, budget_s=0.05) as loop:
             for due, frame in paced(((i / 100, frame) for i, frame in enumerate(frames)), Clock()):
                 outputs.append(loop.tick(frame, due))

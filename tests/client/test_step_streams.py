@@ -83,11 +83,11 @@ def test_a_stream_that_stalls_is_given_up_after_the_deadline_and_no_sooner(
     sessions: type[Session], proxy: FaultyProxy, frames: np.ndarray, expected: np.ndarray
 ) -> None:
     proxy.faults["StreamSteps"].append(Fault("stall", after=1))
-    with sessions.create(proxy.address, deadline_s=0.6) as session:
+    with sessions.create(proxy.address, deadline_s=1.0) as session:
         outputs = [session.step(frame) for frame in frames[:2]]
         began = time.monotonic()
         outputs.append(session.step(frames[2]))
-        assert 0.6 <= time.monotonic() - began < 10
+        assert 1.0 <= time.monotonic() - began < 10
         outputs += [session.step(frame) for frame in frames[3:6]]
     assert np.stack(outputs).tobytes() == expected[:6].tobytes()
     assert proxy.calls["StreamSteps"] == 2
