@@ -556,7 +556,7 @@ class Session(SessionView):
         self, drawing: Drawing | KeptFrames | None, *, max_chunk: int | None, backlog: int | None
     ) -> Pipeline:
         core = self._core
-        bounds = core.bounds(max_chunk=max_chunk, backlog=backlog)
+        bounds = core.bounds(drawing, max_chunk=max_chunk, backlog=backlog)
         link = self._link.beside(retry_for_s=bounds.retry_for_s)
         self._pipeline = core.stream = Pipeline(link, core.cargo(drawing, bounds))
         self._pipeline.start()
