@@ -50,6 +50,7 @@ class GatewayTurns:
         Raises:
           TickcellError: the steps were refused, or the message has no answer.
         """
+        del following
         request = life.request(wire.StreamStepsRequest, chunk)
         for _ in range(self._route.server_count):
             connection, reply = yield Entry(request)

@@ -277,7 +277,8 @@ class SessionCore(Stepping):
 
         Args:
           drawing: what draws for it; None if its frames come from the caller.
-          max_chunk, backlog: as for `Session.stream`.
+          max_chunk: as for `Session.stream`.
+          backlog: as for `Session.stream`.
 
         Raises:
           UsageError: one is invalid.
