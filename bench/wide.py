@@ -13,6 +13,7 @@ import numpy as np
 from bench import caller, serving
 from bench.row import Row, at_least
 from tickcell import wire
+from tickcell.client import Session
 from tickcell.model import Bundle
 from tickcell.v1 import session_service_pb2
 
@@ -34,9 +35,9 @@ def rows(bundle: Bundle, effort: Effort) -> list[Row]:
     return [
         Row(
             5,
-            f"B = {_SERIES}, T = {each.chunk}, {each.in_flight} in flight, over the bare cell",
+            f"B = {_SERIES}, {each.way}, over the bare cell",
             each.ratio,
-            at_least(0.5) if each.chunk > 1 else None,
+            None if each.way.startswith("T = 1,") else at_least(0.5),
             beside=f"{each.served:,.0f} series-steps/s, bare {each.bare:,.0f}",
         )
         for each in measure(bundle, rounds=effort.rounds)
@@ -47,14 +48,12 @@ class Wide(NamedTuple):
     """Steps times series a second, the median of several rounds in which both took turns.
 
     Attributes:
-      chunk: steps in one message.
-      in_flight: messages that are sent before the first of them is answered.
+      way: by which the frames go, in words.
       served: through a stream.
       bare: by `Cell.step` in this process.
     """
 
-    chunk: int
-    in_flight: int
+    way: str
     served: float
     bare: float
 
@@ -70,11 +69,13 @@ def measure(
     *,
     rounds: int = _ROUNDS,
 ) -> list[Wide]:
-    """Takes the same frames every way in turn; holds the outputs to the bare cell's.
+    """Takes the same frames every way in turn, `Session.steps` among them.
+
+    All outputs are held to the bare cell's.
 
     Args:
       bundle: the model.
-      ways: steps in a message, and messages in flight.
+      ways: of raw messages, the steps in one, and how many are in flight.
       rounds: how often each is taken.
 
     Raises:
@@ -83,25 +84,33 @@ def measure(
     drawn = np.random.default_rng(0).integers(0, len(bundle.golden.frames), (_STEPS, _SERIES))
     frames = bundle.golden.frames[drawn].astype("<f4")
     cell = bundle.cell()
-    times: dict[tuple[int, int], list[float]] = collections.defaultdict(list)
+    times: dict[str, list[float]] = collections.defaultdict(list)
     bare = []
-    with serving.served() as address, grpc.insecure_channel(address) as channel:
-        sessions = {way: _Session(channel, *way) for way in ways}
+    with (
+        serving.served() as address,
+        grpc.insecure_channel(address) as channel,
+        Session.create(address, series_count=_SERIES) as own,
+    ):
+        runs: dict[str, Callable[[NDArray[np.float32]], bytes]] = {
+            f"T = {chunk}, {in_flight} in flight": _Session(channel, chunk, in_flight).run
+            for chunk, in_flight in ways
+        }
+        runs["by Session.steps"] = lambda each: own.steps(each).tobytes()
         expected, state = _bare(cell, frames, cell.initial_state(_SERIES))
-        for session in sessions.values():
-            if session.run(frames) != expected.tobytes():
+        for run in runs.values():
+            if run(frames) != expected.tobytes():
                 raise RuntimeError("the session has other outputs than the bare cell.")
         for _ in range(rounds):
             begin = time.perf_counter()
             _, state = _bare(cell, frames, state)
             bare.append(time.perf_counter() - begin)
-            for way, session in sessions.items():
+            for way, run in runs.items():
                 begin = time.perf_counter()
-                session.run(frames)
+                run(frames)
                 times[way].append(time.perf_counter() - begin)
     count = _STEPS * _SERIES
     rate = count / float(np.median(bare))
-    return [Wide(*way, count / float(np.median(taken)), rate) for way, taken in times.items()]
+    return [Wide(way, count / float(np.median(taken)), rate) for way, taken in times.items()]
 
 
 class _Session:

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from doubles.faulty_proxy import Fault, FaultyProxy, Kind
+from tickcell.cli import comparison
 from tickcell.client import PacedSession, Session, errors, unary_calls
 from tickcell.client.clock import Clock, paced
 from tickcell.client.link import Link
+from tickcell.model import LiteRTCell
 from tickcell.v1 import session_service_pb2
 
 LOST = [
@@ -100,6 +102,71 @@ def test_a_broken_stream_goes_on_from_the_first_unanswered_step(
         outputs = np.stack(list(session.stream(frames, max_chunk=2)))
     assert outputs.tobytes() == expected.tobytes()
     assert proxy.calls["StreamSteps"] == 4
+
+
+@pytest.fixture(scope="module")
+def wide(cell: LiteRTCell, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Frames of many series and their outputs, `[T, B, ...]`, of which chunks go ahead."""
+    series = np.stack([np.roll(frames, -at, axis=0)[:40] for at in range(128)], axis=1)
+    loops = [comparison.loop(cell, series[:, each]) for each in range(series.shape[1])]
+    return series, np.stack(loops, axis=1)
+
+
+@pytest.mark.parametrize("fault", LOST, ids=name)
+def test_steps_with_two_chunks_on_their_way_go_on_from_the_first_unanswered(
+    sessions: type[Session],
+    proxy: FaultyProxy,
+    wide: tuple[np.ndarray, np.ndarray],
+    fault: Fault,
+) -> None:
+    series, expected = wide
+    for after in (0, 3, 1):
+        proxy.faults["StreamSteps"].append(Fault(fault.kind, after, fault.code))
+    deadline_s = 1.0 if fault.kind == "stall" else 30.0
+    with sessions.create(
+        proxy.address, window=4, series_count=series.shape[1], deadline_s=deadline_s
+    ) as session:
+        assert session.steps(series).tobytes() == expected.tobytes()
+        assert session.step(series[0]).shape == expected[0].shape
+
+
+def test_of_what_is_sent_ahead_no_more_than_a_window_is_on_its_way(
+    sessions: type[Session], proxy: FaultyProxy, wide: tuple[np.ndarray, np.ndarray]
+) -> None:
+    series, expected = wide
+    proxy.faults["StreamSteps"].append(Fault("stall", after=2))
+    with sessions.create(
+        proxy.address, window=4, series_count=series.shape[1], deadline_s=0.5
+    ) as session:
+        assert session.steps(series).tobytes() == expected.tobytes()
+    sent = [
+        session_service_pb2.StreamStepsRequest.FromString(request)
+        for request in proxy.requests["StreamSteps"]
+    ]
+    spans = [(request.first_step, request.step_count) for request in sent]
+    # The first goes by a call; of the stream, the third has no reply, and goes by a call then.
+    assert spans[:4] == [(2, 2), (4, 2), (6, 2), (8, 2)]
+    assert spans[4:6] == [(8, 2), (10, 2)]
+
+
+@pytest.mark.parametrize("wrong", [5, 6, 7])
+def test_a_frame_that_is_refused_with_two_chunks_on_their_way_changes_nothing(
+    sessions: type[Session],
+    proxy: FaultyProxy,
+    wide: tuple[np.ndarray, np.ndarray],
+    wrong: int,
+) -> None:
+    series, expected = wide
+    broken = series.copy()
+    broken[wrong, 3, 2] = np.nan
+    out = np.zeros_like(expected)
+    with sessions.create(proxy.address, window=4, series_count=series.shape[1]) as session:
+        with pytest.raises(errors.FrameNotFiniteError, match=f"step {wrong}, series 3"):
+            session.steps(broken, out)
+        at = session.next_step
+        assert at == wrong - wrong % 2
+        out[at:] = session.steps(series[at:])
+    assert out.tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -22,6 +22,8 @@ from tickcell.wire import history
 
 OUTPUT = b"\0\1\2\3"
 Event = Callable[[Any], Any]
+# Steps that may have no reply, from the one on that is done: it, the one behind it, or both.
+OWED = [0], [0, 1], [1]
 
 
 class Channel:
@@ -45,7 +47,9 @@ class Stream:
         self.connection = connection
         self.is_over = False
         self.is_dropped = False
-        self.owes = False
+        self.is_broken = False
+        # The requests that have no reply, oldest first.
+        self.owed: list[Any] = []
 
     def failure(self) -> errors.LostError:
         raise AssertionError("a driver asks for this")
@@ -114,13 +118,22 @@ class World:
         self.waits: list[float] = []
         self.events: list[Event] = []
         self._place = Place(0, history.START)
+        self._ahead: Chunk | None = None
         self._life = Life("car", 7, 4, len(OUTPUT))
         self.turns = Turns(Route(TRANSPORT, "car:1", retry_for_s=retry_for_s), lambda: self.now)
 
-    def step(self, *events: Event) -> None:
-        """Does the next step; each request meets an event, and those after them a reply."""
+    def step(self, *events: Event, is_followed: bool = False) -> None:
+        """Does the next step; each request meets an event, and those after them a reply.
+
+        Args:
+          *events: what its requests meet.
+          is_followed: whether the step after it is known already.
+        """
         self.events.extend(events)
-        operation = self.turns.exchange(self._life, chunk := Chunk.of(self._place, 1, b"read"))
+        chunk, self._ahead = self._ahead or Chunk.of(self._place, 1, b"read"), None
+        after = Place(self._place.step + 1, chunk.last_history)
+        following = Chunk.of(after, 1, b"read") if is_followed else None
+        operation = self.turns.exchange(self._life, chunk, following)
         try:
             need = next(operation)
             while True:
@@ -133,7 +146,11 @@ class World:
         except StopIteration as over:
             outputs, last_history = over.value
         assert (outputs, last_history) == (OUTPUT, chunk.last_history)
-        self._place = Place(self._place.step + 1, last_history)
+        self._place, self._ahead = after, following
+
+    def forget(self) -> None:
+        """Lets the next step be another one than was sent ahead, if one was."""
+        self._ahead = None
 
     def _meet(self, need: Any) -> Any:
         match need:
@@ -141,16 +158,19 @@ class World:
                 assert all(stream.is_dropped for stream in self.streams)
                 self.streams.append(Stream(connection))
                 return self.streams[-1]
-            case Exchange(stream, request):
+            case Exchange(stream, requests):
                 assert isinstance(stream, Stream)
-                # Whatever came before, no reply is owed on it.
                 assert not stream.is_dropped
                 assert not stream.is_over
-                assert not stream.owes
-                self.asked.append("stream")
-                stream.owes = True
-                came = self._event()(request)
-                stream.owes = False
+                assert not stream.is_broken
+                self.asked += ["stream"] * len(requests)
+                stream.owed += requests
+                # No reply is owed to anything else than this step and the one behind it.
+                steps = [request.first_step for request in stream.owed]
+                assert steps in ([self._place.step + each for each in at] for at in OWED)
+                stream.is_broken = True
+                came = self._event()(stream.owed.pop(0))
+                stream.is_broken = False
                 return came
             case Call(_, _, request, _):
                 self.asked.append("call")
@@ -257,6 +277,49 @@ def test_a_refusal_in_a_stream_leaves_it_open() -> None:
     assert not world.streams[0].is_dropped
 
 
+def test_what_follows_is_sent_ahead_and_once() -> None:
+    world = World()
+    world.step(is_followed=True)
+    assert world.asked == ["call"]
+    for is_followed in (True, True, False):
+        world.step(is_followed=is_followed)
+    assert world.asked == ["call", *["stream"] * 3]
+    world.step()
+    assert len(world.streams) == 1
+
+
+@pytest.mark.parametrize("end", [LOST, DRAINING])
+def test_a_stream_that_ends_with_two_on_their_way_is_followed_by_both_again(end: Event) -> None:
+    world = World(retry_for_s=0.0)
+    world.step()
+    world.step(is_followed=True)
+    world.step(end, is_followed=True)
+    world.step()
+    # The step after the first goes ahead, and so does the one after that.
+    assert world.asked == ["call", *["stream"] * 3, "call", "stream"]
+    assert [stream.is_dropped for stream in world.streams] == [True, False]
+
+
+def test_a_refusal_waits_for_that_of_what_was_sent_ahead() -> None:
+    world = World()
+    world.step()
+    with pytest.raises(errors.ReplyError, match="no error of ours"):
+        world.step(refused, refused, is_followed=True)
+    assert world.streams[0].owed == []
+    world.step()
+    assert world.asked == ["call", *["stream"] * 3]
+    assert len(world.streams) == 1
+
+
+def test_what_was_sent_ahead_and_is_not_asked_for_ends_the_stream() -> None:
+    world = World()
+    world.step()
+    world.step(is_followed=True)
+    world.forget()
+    world.step()
+    assert [stream.is_dropped for stream in world.streams] == [True, False]
+
+
 EVENTS = st.lists(
     st.tuples(
         st.sampled_from([0.0, 0.1, IDLE_S]),
@@ -265,6 +328,8 @@ EVENTS = st.lists(
             max_size=3,
         ),
         st.booleans(),
+        st.booleans(),
+        st.booleans(),
     ),
     max_size=12,
 )
@@ -272,17 +337,19 @@ EVENTS = st.lists(
 
 @given(EVENTS)
 def test_whatever_happens_no_stream_is_used_that_may_owe_a_reply(
-    events: list[tuple[float, list[Event], bool]],
+    events: list[tuple[float, list[Event], bool, bool, bool]],
 ) -> None:
     """`World` holds each request to it, and each answer to its step."""
     world = World(retry_for_s=1.0)
-    for pause_s, happens, is_given_up in events:
+    for pause_s, happens, is_given_up, is_forgotten, is_followed in events:
         world.now += pause_s
         if is_given_up and world.streams:
             world.streams[-1].is_over = True
         with contextlib.suppress(errors.TickcellError, KeyboardInterrupt):
-            world.step(*happens)
+            world.step(*happens, is_followed=is_followed)
         world.events.clear()
+        if is_forgotten:
+            world.forget()
     world.turns.drop()
     assert all(stream.is_dropped for stream in world.streams)
     world.step()

@@ -111,7 +111,7 @@ class AsyncLink:
         """
         match need:
             case Exchange():
-                return await need.stream.exchange(need.request)
+                return await need.stream.exchange(need.requests)
             case Call(connection, method, request, timeout_s):
                 with _closed_as_lost(connection):
                     return await connection.call(method, request, timeout_s)

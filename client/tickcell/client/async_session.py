@@ -394,7 +394,7 @@ class AsyncSession(SessionView):
         self, drawing: Drawing | KeptFrames | None, *, max_chunk: int | None, backlog: int | None
     ) -> AsyncPipeline:
         core = self._core
-        bounds = core.bounds(max_chunk=max_chunk, backlog=backlog)
+        bounds = core.bounds(drawing, max_chunk=max_chunk, backlog=backlog)
         link = self._link.with_patience(bounds.retry_for_s)
         self._pipeline = core.stream = AsyncPipeline(link, core.cargo(drawing, bounds))
         self._pipeline.start()

@@ -1,4 +1,4 @@
-"""A stream of single steps with asyncio: a request goes out, and its reply is awaited."""
+"""A stream of turns with asyncio: requests go out, and the reply to the oldest is awaited."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from tickcell.client import grpc_errors, methods
 from tickcell.client.due import Due, ended
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from google.protobuf.message import Message
 
     from tickcell.client import errors
@@ -41,8 +43,8 @@ class AsyncStepStream:
         """Whether it was given up."""
         return self._due.is_over
 
-    async def exchange(self, request: Message) -> Any:
-        """Sends a request, and returns the reply to it.
+    async def exchange(self, requests: Sequence[Message]) -> Any:
+        """Sends requests, and returns the reply to the oldest that has none.
 
         Raises:
           LostError: there was none in time, or the stream broke off.
@@ -57,7 +59,8 @@ class AsyncStepStream:
         try:
             # One that the server has ended by now takes nothing, and tells why.
             if not self._call.done():
-                await self._write(request)
+                for request in requests:
+                    await self._write(request)
             reply = await self._call.read()
         except grpc.RpcError as error:
             raise grpc_errors.from_call(error) from None

@@ -127,7 +127,8 @@ class Delivery:
     def outputs(self) -> Outputs | None:
         """Returns the outputs of the first step that the caller lacks, and of those behind it.
 
-        Of these, as many as were answered together; None if that of the first is not there.
+        Of these, as many as were answered together, up to half a window; None if that of the
+        first is not there.
 
         Raises:
           TickcellError: the step was refused, or cannot be sent any more.

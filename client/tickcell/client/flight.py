@@ -199,11 +199,13 @@ class Flight:
     def outputs(self) -> bytes | None:
         """Returns the outputs of the step `first` and of those that were answered with it.
 
-        None if they are not there yet.
+        None if they are not there yet. Half a window of them at most: what the caller has
+        makes room, and a caller that takes its time is to find the next ones there.
         """
+        first, half = self.first, max(1, self._window // 2)
         for answered in self._outputs:
-            if self.first < answered.end:
-                return answered.outputs_of(self.first, answered.end)
+            if first < answered.end:
+                return answered.outputs_of(first, min(answered.end, first + half))
         return None
 
     def drop(self) -> None:

@@ -39,8 +39,10 @@ class GatewayTurns:
     def __init__(self, route: Route) -> None:
         self._route = route
 
-    def exchange(self, life: Life, chunk: Chunk) -> Operation[tuple[bytes, bytes]]:
-        """Sends steps until they are answered.
+    def exchange(
+        self, life: Life, chunk: Chunk, following: Chunk | None = None
+    ) -> Operation[tuple[bytes, bytes]]:
+        """Sends steps until they are answered, and nothing ahead.
 
         A refusal is an answer, which the others need not wait for: only where another server
         may have a better one, each is asked once.
@@ -48,6 +50,7 @@ class GatewayTurns:
         Raises:
           TickcellError: the steps were refused, or the message has no answer.
         """
+        del following
         request = life.request(wire.StreamStepsRequest, chunk)
         for _ in range(self._route.server_count):
             connection, reply = yield Entry(request)

@@ -7,7 +7,7 @@ next as one of the values below, and is sent what came of it, or has the failure
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
@@ -53,10 +53,10 @@ class OpenTurns(NamedTuple):
 
 
 class Exchange(NamedTuple):
-    """Needs a request to go out on a stream: sent the reply to it."""
+    """Needs requests to go out on a stream, or none: sent the reply to the oldest without one."""
 
     stream: TurnStream
-    request: Message
+    requests: Sequence[Message]
 
 
 class Open(NamedTuple):

@@ -282,7 +282,7 @@ class Session(SessionView):
         *,
         resets: ArrayLike | None = None,
     ) -> NDArray[np.float32]:
-        """Advances the session by any number of frames, a chunk at a time.
+        """Advances the session by any number of frames, in chunks, one of them ahead.
 
         Args:
           frames: `[T, F]` where B = 1, else `[T, B, F]`.
@@ -295,7 +295,7 @@ class Session(SessionView):
 
         Raises:
           FrameShapeError: the shape does not fit; nothing was sent.
-          TickcellError: as for `step`, for the chunk from `next_step` on.
+          TickcellError: as for `step`, for up to W steps from `next_step` on.
         """
         self._check_open()
         return self._link.run(self._core.steps(frames, out, resets))
@@ -406,7 +406,7 @@ class Session(SessionView):
         Args:
           frames: frames as for `step`; each is sent as soon as it is there.
           max_chunk: the most frames in one request; by default what has arrived, up to
-            half of W.
+            half of W, or as `steps` does where all are there.
           backlog: for a source that cannot wait, such as a sensor: how many frames may
             wait while the server does not answer. It may be away for 10 minutes then, or
             for `retry_for_s` if that is longer. A list or an array waits.
@@ -556,7 +556,7 @@ class Session(SessionView):
         self, drawing: Drawing | KeptFrames | None, *, max_chunk: int | None, backlog: int | None
     ) -> Pipeline:
         core = self._core
-        bounds = core.bounds(max_chunk=max_chunk, backlog=backlog)
+        bounds = core.bounds(drawing, max_chunk=max_chunk, backlog=backlog)
         link = self._link.beside(retry_for_s=bounds.retry_for_s)
         self._pipeline = core.stream = Pipeline(link, core.cargo(drawing, bounds))
         self._pipeline.start()

@@ -270,14 +270,22 @@ class SessionCore(Stepping):
         if self.stream is not None:
             raise errors.UsageError(f"{self.id}: a stream is open; finish or close it first.")
 
-    def bounds(self, *, max_chunk: int | None, backlog: int | None) -> Bounds:
+    def bounds(
+        self, drawing: Drawing | KeptFrames | None, *, max_chunk: int | None, backlog: int | None
+    ) -> Bounds:
         """Returns what holds for a stream; the arguments are those of `Session.stream`.
+
+        Args:
+          drawing: what draws for it; None if its frames come from the caller.
+          max_chunk: as for `Session.stream`.
+          backlog: as for `Session.stream`.
 
         Raises:
           UsageError: one is invalid.
         """
         window = self.life.window
-        chunk = max(1, min(window // 2, self.max_chunk))
+        are_there = drawing is not None and drawing.keeps_frames
+        chunk = self.chunk_of_many if are_there else self.max_half_chunk
         if max_chunk is not None:
             most = min(window, self.info.max_step_count)
             chunk = min(arguments.count("max_chunk", max_chunk, lowest=1), most)

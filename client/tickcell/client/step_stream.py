@@ -1,4 +1,4 @@
-"""A stream of single steps with threads: a request goes out, and its reply is waited for.
+"""A stream of turns with threads: requests go out, and the reply to the oldest is waited for.
 
 The caller's thread runs nothing of gRPC's: Ctrl-C strikes there, and amid gRPC's code it
 would leave a lock behind for which all calls of the channel wait for ever. So gRPC hands
@@ -19,6 +19,8 @@ from tickcell.client import at_exit, errors, grpc_errors, methods, watchdog
 from tickcell.client.due import Due, ended
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from google.protobuf.message import Message
 
     from tickcell.client.connection import Connection
@@ -57,8 +59,8 @@ class StepStream:
         """Whether it was given up."""
         return self._due.is_over
 
-    def exchange(self, request: Message) -> Any:
-        """Sends a request, and returns the reply to it.
+    def exchange(self, requests: Sequence[Message]) -> Any:
+        """Sends requests, and returns the reply to the oldest that has none.
 
         Raises:
           LostError: there was none in time, or the stream broke off.
@@ -69,7 +71,8 @@ class StepStream:
             if due.is_over:
                 raise ended()
             due.begin(time.monotonic())
-        self._requests.put(request)
+        for request in requests:
+            self._requests.put(request)
         try:
             reply = self._replies.get(timeout=self._timeout_s)
         except queue.Empty:

@@ -7,7 +7,7 @@ between, doing the same step again is right.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
@@ -29,14 +29,49 @@ if TYPE_CHECKING:
     from tickcell.client.turns import Turns
 
 # Rows (steps times series) in one request. More gain nothing.
-_CHUNK_ROWS = 1024
+_CHUNK_ROWS = 8192
+# Rows that take about as long to compute as a request takes on its way. Of two halves of a
+# window with more than that, one is computed while the other is on its way; of fewer, a
+# second request costs more than that saves.
+_HALF_ROWS = 256
 
 
 class Sender(Protocol):
     """How requests go out."""
 
-    def exchange(self, life: Life, chunk: Chunk) -> Operation[tuple[bytes, bytes]]:
-        """Sends steps until they are answered; returns the outputs, and the history after them."""
+    def exchange(
+        self, life: Life, chunk: Chunk, following: Chunk | None = None
+    ) -> Operation[tuple[bytes, bytes]]:
+        """Sends steps until they are answered; returns the outputs, and the history after them.
+
+        Those that follow may go out ahead meanwhile; they are what it is asked for next.
+        """
+
+
+class _Taken(NamedTuple):
+    """Frames of the caller's that make a request.
+
+    Attributes:
+      chunk: as they are sent.
+      mended: what dropped out of them; None where that is for the server to refuse.
+    """
+
+    chunk: Chunk
+    mended: dropout.Mended | None
+
+    @property
+    def end(self) -> Place:
+        """Where the session stands behind them."""
+        return Place(self.chunk.first_step + self.chunk.step_count, self.chunk.last_history)
+
+    @property
+    def can_be_followed(self) -> bool:
+        """Whether what comes next can be known before they are answered.
+
+        What is mended depends on the frames that were taken before it. And what goes out ahead
+        must name the history before it: it must never be applied behind other frames.
+        """
+        return self.mended is None and self.chunk.last_history is not None
 
 
 class Stepping:
@@ -86,9 +121,20 @@ class Stepping:
 
     @property
     def max_chunk(self) -> int:
-        """The most steps in one request that is not a stream's."""
+        """The most steps in one request that goes by itself."""
         rows = max(1, _CHUNK_ROWS // self.info.series_count)
         return min(rows, self.life.window, self.info.max_step_count)
+
+    @property
+    def max_half_chunk(self) -> int:
+        """The most steps in one request of two that are on their way, or more."""
+        return max(1, min(self.life.window // 2, self.max_chunk))
+
+    @property
+    def chunk_of_many(self) -> int:
+        """How many steps go in one request, of more than fit into one and are all there."""
+        half = self.max_half_chunk
+        return half if half * self.info.series_count >= _HALF_ROWS else self.max_chunk
 
     @property
     def rollback_count(self) -> int:
@@ -126,7 +172,8 @@ class Stepping:
             raise self._not_alone()
         try:
             self._is_stepping = True
-            outputs = yield from self._send(readings[np.newaxis], sender or self.turns, begins)
+            taken = self._take(readings[np.newaxis], begins, self.place)
+            outputs = yield from self._send(taken, sender or self.turns)
         finally:
             self._is_stepping = False
         return self.shapes.outputs_of(readings, outputs)
@@ -137,7 +184,10 @@ class Stepping:
         out: NDArray[np.float32] | None,
         resets: ArrayLike | None = None,
     ) -> Operation[NDArray[np.float32]]:
-        """Advances the session by any number of frames, a chunk at a time; as `Session.steps`."""
+        """Advances the session by any number of frames, in chunks; as `Session.steps`.
+
+        While a chunk is answered, the one behind it is on its way: both are within the window.
+        """
         readings = self.frames.readings(frames, time_axes=1)
         shape = self.shapes.output_shape(readings)
         if out is None:
@@ -148,19 +198,22 @@ class Stepping:
             )
         begins = None if resets is None else self._begins(resets, len(readings))
         size = self.max_chunk
-        start = 0
+        if len(readings) > size:
+            size = self.chunk_of_many
         if self._is_stepping:
             raise self._not_alone()
         try:
             self._is_stepping = True
+            start, ahead = 0, None
             while start < len(readings):
-                before = self.place.step
-                sent = readings[start : start + size]
-                own = None if begins is None else begins[start : start + size]
-                outputs = yield from self._send(sent, self.turns, own)
+                taken = ahead or self._take(readings, begins, self.place, start, size)
                 # Up to a frame that cannot be mended, which is raised once it is the first.
-                end = start + self.place.step - before
-                out[start:end] = self.shapes.outputs_of(sent[: end - start], outputs)
+                end = start + taken.chunk.step_count
+                ahead = None
+                if end < len(readings) and 2 * size <= self.life.window and taken.can_be_followed:
+                    ahead = self._take(readings, begins, taken.end, end, size)
+                outputs = yield from self._send(taken, self.turns, ahead)
+                out[start:end] = self.shapes.outputs_of(readings[start:end], outputs)
                 start = end
         finally:
             self._is_stepping = False
@@ -197,45 +250,62 @@ class Stepping:
             )
         return begins.reshape(steps, series)
 
-    def _send(
+    def _take(
         self,
         readings: NDArray[np.float32],
-        sender: Sender,
-        begins: NDArray[np.bool_] | None = None,
-    ) -> Operation[bytes]:
-        """Sends frames, or the first of them up to one that cannot be mended.
+        begins: NDArray[np.bool_] | None,
+        place: Place,
+        start: int = 0,
+        size: int = 1,
+    ) -> _Taken:
+        """Takes so many frames from one on, or the first of them up to one that cannot be mended.
+
+        Args:
+          readings: `[T, ...]`.
+          begins: `[T, B]`, which series begin anew before which; None for none.
+          place: where the session stands then.
+          start: the first to take.
+          size: how many at most.
+        """
+        readings = readings[start : start + size]
+        mended = None
+        if self.frames.mends:
+            mended = self.frames.mended(readings, place.step)
+            readings = np.stack(mended.frames)
+        frames, count = readings.tobytes(), len(readings)
+        if begins is None:
+            return _Taken(Chunk.of(place, count, frames), mended)
+        resets = tuple(np.flatnonzero(begins[start : start + count]).tolist())
+        return _Taken(Chunk.of(place, count, frames, resets, self.info.series_count), mended)
+
+    def _send(self, taken: _Taken, sender: Sender, ahead: _Taken | None = None) -> Operation[bytes]:
+        """Sends frames, and those that follow them ahead.
 
         Returns:
           The outputs of those that were sent, which `place` is behind now.
         """
-        mended = None
-        if self.frames.mends:
-            mended = self.frames.mended(readings, self.place.step)
-            readings = np.stack(mended.frames)
-        frames = readings.tobytes()
-        if begins is None:
-            chunk = Chunk.of(self.place, len(readings), frames)
-        else:
-            resets = tuple(np.flatnonzero(begins[: len(readings)]).tolist())
-            chunk = Chunk.of(self.place, len(readings), frames, resets, self.info.series_count)
+        chunk, mended = taken
         try:
-            outputs, last_history = yield from self._answer_to(chunk, sender)
+            following = None if ahead is None else ahead.chunk
+            outputs, last_history = yield from self._answer_to(chunk, sender, following)
         except errors.RefusedError as error:
             explained = self.life.explained(error)
             if explained is not error:
                 raise explained from error
             raise
         self.recall.add_all(chunk, outputs, self._clock())
-        self.place = Place(chunk.first_step + chunk.step_count, last_history)
+        self.place = taken.end._replace(history=last_history)
         if self.unanswered.has_frames:
-            size = len(frames) // chunk.step_count
-            for start in range(0, len(frames), size):
-                self.unanswered.answer(frames[start : start + size])
+            size = len(chunk.frames) // chunk.step_count
+            for start in range(0, len(chunk.frames), size):
+                self.unanswered.answer(chunk.frames[start : start + size])
         if mended is not None:
             self.frames.note(mended)
         return outputs
 
-    def _answer_to(self, chunk: Chunk, sender: Sender) -> Operation[tuple[bytes, bytes]]:
+    def _answer_to(
+        self, chunk: Chunk, sender: Sender, following: Chunk | None
+    ) -> Operation[tuple[bytes, bytes]]:
         """Sends steps until the store has all up to them; returns their answer."""
         recall, sent = self.recall, chunk
         while True:
@@ -245,6 +315,6 @@ class Stepping:
                     outputs, _ = yield from sender.exchange(self.life, sent)
                     recall.answer(sent, outputs, self._clock())
                 sent = chunk
-                return (yield from sender.exchange(self.life, sent))
+                return (yield from sender.exchange(self.life, sent, following))
             except errors.StepGapError as gap:
                 recall.roll_back(gap, sent.first_step)

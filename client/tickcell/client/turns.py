@@ -1,4 +1,4 @@
-"""How a session's single steps go out: by a stream of its own, or by unary calls.
+"""How a session's steps go out chunk by chunk: by a stream of its own, or by unary calls.
 
 A turn of a stream costs less, but a stream holds one of the server's places. So a session
 has one while it steps on and on: from its second step until it has been idle for a while.
@@ -6,6 +6,8 @@ Where the server has no place left, unary calls it is, which need none.
 
 Each request goes by the stream once. Where that ends, a unary call follows, and it is that
 whose failure counts: a stream that ended while nobody asked for anything is no news.
+
+By a stream, one request may go out ahead, while the reply to the one before is awaited.
 
 No I/O (see `needs`). Ctrl-C may strike anywhere: a stream that owes a reply, or may owe
 one, is never used again.
@@ -23,7 +25,7 @@ from tickcell.client.needs import Exchange, OpenTurns
 from tickcell.client.route import Failed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from google.protobuf.message import Message
 
@@ -37,7 +39,7 @@ FULL_S = 30.0
 
 
 class TurnStream(Protocol):
-    """An open stream on which each request waits for the reply to the one before.
+    """An open stream, on which replies come in the order of the requests.
 
     Attributes:
       connection: the one that it is on.
@@ -49,8 +51,8 @@ class TurnStream(Protocol):
     def is_over(self) -> bool:
         """Whether it was given up."""
 
-    def exchange(self, request: Message) -> Any:
-        """Sends a request; gives the reply to it, or what is awaited for that.
+    def exchange(self, requests: Sequence[Message]) -> Any:
+        """Sends requests; gives the reply to the oldest without one, or what is awaited for it.
 
         Raises:
           LostError: there was none in time, or the stream broke off.
@@ -65,7 +67,7 @@ class TurnStream(Protocol):
 
 
 class Turns:
-    """Sends the steps of one session, one request after the other."""
+    """Sends the steps of one session, one request after the other, and one ahead."""
 
     def __init__(self, route: Route, clock: Callable[[], float]) -> None:
         """Begins without a stream.
@@ -78,10 +80,20 @@ class Turns:
         self._clock = clock
         self._stream: TurnStream | None = None
         self._may_owe = False
+        # What was sent ahead on the stream, and is the next to be asked for.
+        self._ahead: Chunk | None = None
         self._asked_at = self._full_until = -math.inf
 
-    def exchange(self, life: Life, chunk: Chunk) -> Operation[tuple[bytes, bytes]]:
+    def exchange(
+        self, life: Life, chunk: Chunk, following: Chunk | None = None
+    ) -> Operation[tuple[bytes, bytes]]:
         """Sends steps until they are answered.
+
+        Args:
+          life: of the session.
+          chunk: the steps; what was `following` the time before is on its way already.
+          following: what is sent ahead, if that can be; it names the history before it, so
+            that it is never applied behind other steps. None for nothing.
 
         Returns:
           The outputs, `[T, B, O]` float32, little-endian, and the history after them.
@@ -92,9 +104,9 @@ class Turns:
           TickcellError: as `Route.call`.
         """
         now = self._clock()
-        is_brisk = now - self._asked_at < IDLE_S
+        is_brisk = chunk is self._ahead or now - self._asked_at < IDLE_S
         self._asked_at = now
-        stream = self._usable(is_brisk=is_brisk)
+        stream = self._usable(chunk, is_brisk=is_brisk)
         failed = None
         try:
             if stream is None and is_brisk and now >= self._full_until:
@@ -103,13 +115,20 @@ class Turns:
                 if connection.has_answered:
                     stream = self._stream = yield OpenTurns(connection, life.session)
             if stream is not None:
-                self._may_owe = True
-                reply = yield Exchange(stream, life.request(wire.StreamStepsRequest, chunk))
+                due = [] if chunk is self._ahead else [chunk]
+                if following is not None:
+                    due.append(following)
+                self._may_owe, self._ahead = True, following
+                kind = wire.StreamStepsRequest
+                reply = yield Exchange(stream, [life.request(kind, each) for each in due])
                 if not reply.HasField("error"):
                     outputs = life.outputs(reply, chunk)
-                    self._may_owe = False
+                    self._may_owe = following is not None
                     return outputs, reply.history
-                self._may_owe = False
+                if following is not None:
+                    # It is refused likewise, and none of it is on its way after that.
+                    yield Exchange(stream, ())
+                self._may_owe, self._ahead = False, None
                 failed = Failed(stream.connection, grpc_errors.from_reply(reply))
         except errors.ReplyError:
             self.drop()
@@ -122,11 +141,12 @@ class Turns:
             raise
         return (yield from unary_calls.step_session(self._route, life, chunk, failed))
 
-    def _usable(self, *, is_brisk: bool) -> TurnStream | None:
-        """Returns the stream that was opened before, if a request may go by it."""
+    def _usable(self, chunk: Chunk, *, is_brisk: bool) -> TurnStream | None:
+        """Returns the stream that was opened before, if a chunk may go by it, or has gone."""
         stream = self._stream
+        may_owe_another = self._may_owe and chunk is not self._ahead
         if stream is not None and (
-            self._may_owe or not is_brisk or stream.is_over or stream.connection.is_closed
+            may_owe_another or not is_brisk or stream.is_over or stream.connection.is_closed
         ):
             self.drop()
             return None
@@ -135,6 +155,7 @@ class Turns:
     def drop(self) -> None:
         """Ends the stream, if there is one."""
         stream, self._stream, self._may_owe = self._stream, None, False
+        self._ahead = None
         if stream is not None:
             stream.drop()
 
