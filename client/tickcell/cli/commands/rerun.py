@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tickcell.model import Cell
     from tickcell.server.flight.segments import Ended, Segment
-    from tickcell.server.flight.timeline import Missing, Repeated, Timeline
+    from tickcell.server.flight.timeline import Missing, Repeated, Timeline, Unknown
 
 _PLACE = click.Path(exists=True, path_type=pathlib.Path)
 
@@ -114,6 +114,9 @@ def _rows(line: Timeline, shows_all: bool) -> Iterator[tuple[str, ...]]:
         if segment.problem or (shows_all and segment.step_count):
             steps = _steps(segment.start.step, segment.end.step)
             yield _name(segment), steps, verdict, segment.path.name, segment.problem
+    for unknown in line.unknown:
+        why = "its beginning is in none of these files"
+        yield _name(unknown), f"before {unknown.next_step}", "unknown", "", why
     for gap in line.gaps:
         steps = _steps(gap.first_step, gap.next_step)
         why = f"{gap.dropped} of them were dropped and counted" if gap.dropped else ""
@@ -123,7 +126,7 @@ def _rows(line: Timeline, shows_all: bool) -> Iterator[tuple[str, ...]]:
         yield _name(repeat), steps, "twice", "", "the store was put back in between"
 
 
-def _name(part: Segment | Missing | Repeated) -> str:
+def _name(part: Segment | Missing | Repeated | Unknown) -> str:
     """Returns session and generation, as a person compares them."""
     return f"{'/'.join(filter(None, part.key))} {part.generation:014x}"
 

@@ -1,7 +1,7 @@
 """The files of a recorder: written by the library of MCAP, one after the other, and bounded.
 
-A file that is being written is locked, as far as its reader or a person need not care. Chunks
-are compressed and written each second, so an unfinished file keeps all but the last.
+A file that is being written is locked, so that nobody removes it. Chunks are compressed and
+written several times a second, and an unfinished file keeps all but the last.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ EXTRA = "record"
 # Of one file, at most. The directory's limit is kept by whole files.
 _FILE_BYTES = 256 * 1024 * 1024
 _FILES_WITHIN_LIMIT = 8
+# Before compression.
+_CHUNK_BYTES = 64 * 1024
 # Two channels each; a file has 65,535 at most.
 _FILE_SESSIONS = 30_000
 
@@ -51,18 +53,21 @@ class FlightFile:
       size: its bytes by now.
     """
 
-    def __init__(self, directory: pathlib.Path, about: dict[str, str]) -> None:
+    def __init__(
+        self, directory: pathlib.Path, about: dict[str, str], most_bytes: int = _FILE_BYTES
+    ) -> None:
         writer = extras.load("mcap.writer", extra=EXTRA)
         now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         self.path = directory / f"tickcell-{now}-{secrets.token_hex(3)}.mcap"
         self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._most_bytes = most_bytes
         self._channels: dict[Key, tuple[int, int]] = {}
         # All of a file up to here is whole: what comes after is cut off where writing fails.
         self._whole_size = self.size = 0
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             library = f"tickcell {importlib.metadata.version('tickcell')}"
-            self._writer: Writer = writer.Writer(self)
+            self._writer: Writer = writer.Writer(self, chunk_size=_CHUNK_BYTES)
             self._writer.start(library=library)
             self._writer.add_metadata(METADATA, {"format_version": str(FORMAT_VERSION), **about})
             self._schemas = [self._schema(each) for each in (pb.FlightSteps, pb.FlightEvent)]
@@ -73,8 +78,8 @@ class FlightFile:
 
     @property
     def is_full(self) -> bool:
-        """Whether it takes no more sessions."""
-        return len(self._channels) >= _FILE_SESSIONS
+        """Whether another one should be begun."""
+        return self.size >= self._most_bytes or len(self._channels) >= _FILE_SESSIONS
 
     def steps(self, key: Key, wall_ns: int, message: bytes) -> None:
         """Writes a FlightSteps of a session."""
@@ -165,7 +170,7 @@ class FlightFiles:
         self.directory = directory
         self._limit_bytes = limit_bytes
         self._about = about
-        self.file_bytes = min(_FILE_BYTES, limit_bytes // _FILES_WITHIN_LIMIT)
+        self._file_bytes = min(_FILE_BYTES, limit_bytes // _FILES_WITHIN_LIMIT)
 
     def begin(self) -> FlightFile:
         """Begins a file, once there is room for one.
@@ -175,7 +180,7 @@ class FlightFiles:
         """
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._make_room()
-        return FlightFile(self.directory, self._about)
+        return FlightFile(self.directory, self._about, self._file_bytes)
 
     def _make_room(self) -> None:
         """Removes the oldest files, until another one fits within the limit."""
@@ -184,7 +189,7 @@ class FlightFiles:
             # One of another server may go meanwhile.
             with contextlib.suppress(FileNotFoundError):
                 sizes[path] = path.stat().st_size
-        surplus = sum(sizes.values()) + self.file_bytes - self._limit_bytes
+        surplus = sum(sizes.values()) + self._file_bytes - self._limit_bytes
         for path, size in sizes.items():
             if surplus <= 0:
                 return

@@ -18,7 +18,7 @@ from tickcell.wire import history
 if TYPE_CHECKING:
     from tickcell.server.computing import Begun
     from tickcell.server.record import Life, Record
-    from tickcell.server.rounds import Computed, Request, Stepped
+    from tickcell.server.rounds import Computed, Request
     from tickcell.server.store.contract import Key
 
 FlightSteps, FlightEvent = wire.twins(pb.FlightSteps, pb.FlightEvent)
@@ -160,12 +160,12 @@ class Changed(NamedTuple):
 
 def changed(request: Request, computed: Computed, wall_ns: int) -> Changed | None:
     """Returns what is written of a change of a life; None for nothing, as where it is renewed."""
-    kind = _kind(request)
-    if kind is None or computed.record is None:
+    why = kind(request)
+    if why is None or computed.record is None:
         return None
     burnt_in = request.burnt_in_session if isinstance(request, Migrate) else ""
     change = computed.change
-    return Changed(change.key, kind, change.expected, computed.record, wall_ns, burnt_in)
+    return Changed(change.key, why, change.expected, computed.record, wall_ns, burnt_in)
 
 
 def found(record: Record, dropped_step_count: int) -> bytes:
@@ -174,7 +174,8 @@ def found(record: Record, dropped_step_count: int) -> bytes:
     return said
 
 
-def _kind(request: Request) -> int | None:
+def kind(request: Request) -> int | None:
+    """Returns the FlightEventKind of a request for a life; None of one that leaves no trace."""
     match request:
         case Create(start=start):
             is_copy = start is not None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tickcell.server.store.contract import Key
 
 # How often what was written is handed to the operating system, which keeps it through a kill.
-_SYNC_S = 1.0
+_SYNC_S = 0.2
 # After files could not be written.
 _RETRY_S = 1.0
 # Of so many sessions it is known how many steps were dropped of each.
@@ -100,13 +100,11 @@ class Tape:
             self._note_dropped(key, count)
 
     def keep_up(self) -> None:
-        """Hands over to the operating system what is due, and ends a file that is long enough."""
+        """Hands over to the operating system what is due."""
         if self._file is None or self._clock_s() < self._due_s:
             return
         try:
             self._sync(self._file)
-            if self._file.size >= self._files.file_bytes:
-                self._finish(self._file)
         except OSError as error:
             self._fail(error)
 

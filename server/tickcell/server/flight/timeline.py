@@ -46,6 +46,21 @@ class Missing:
 
 
 @dataclasses.dataclass(frozen=True)
+class Unknown:
+    """The steps of a generation before the first that a file has; nothing says how many.
+
+    Attributes:
+      key: the session's.
+      generation: of the session.
+      next_step: the first that a file has.
+    """
+
+    key: Key
+    generation: int
+    next_step: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Repeated:
     """Steps that were applied twice in a generation: the store was put back in between.
 
@@ -66,11 +81,13 @@ class Timeline:
 
     Attributes:
       segments: in order: those of a generation by their steps.
+      unknown: of which generations the beginning is in no file.
       gaps: what is missing between.
       repeats: what is there twice.
     """
 
     def __init__(self, key: Key, segments: Iterable[Segment], ends: Iterable[Ended]) -> None:
+        self.unknown: list[Unknown] = []
         self.gaps: list[Missing] = []
         self.repeats: list[Repeated] = []
         self._key = key
@@ -91,6 +108,8 @@ class Timeline:
     def _join(self, segments: list[Segment]) -> None:
         """Goes through the segments of one generation."""
         generation, reached = segments[0].generation, segments[0].start.step
+        if segments[0].kind == pb.FLIGHT_EVENT_KIND_FOUND and reached > 0:
+            self.unknown.append(Unknown(self._key, generation, reached))
         for segment in segments:
             first, following = segment.start.step, segment.end.step
             if first > reached:
