@@ -10,7 +10,7 @@ from tickcell.model import Bundle, Cell
 from tickcell.server.flight import reading, segments, timeline
 from tickcell.server.flight.files import FlightFiles
 from tickcell.server.flight.reading import FlightReader, Said
-from tickcell.server.flight.segments import Segment
+from tickcell.server.flight.segments import Ended, Segment
 from tickcell.server.flight.timeline import Timeline
 
 
@@ -54,7 +54,7 @@ class Rerun(NamedTuple):
 def rerun(*places: pathlib.Path, cell: Cell | None = None) -> Rerun:
     """Runs all files in some places again, with the shipped model or another cell for all."""
     cell = cell or Bundle.load().cell()
-    found = []
+    found: list[Segment | Ended] = []
     problems = {}
     for path in reading.found(places):
         reader = FlightReader(path)
