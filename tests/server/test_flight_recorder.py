@@ -142,7 +142,9 @@ def test_restarted_server_begins_with_the_state_that_the_files_end_with(
 
     def change(each: Said) -> None:
         if each.is_event and each.message.kind == pb.FLIGHT_EVENT_KIND_FOUND:
-            each.message.state = bytes([each.message.state[0] ^ 1]) + each.message.state[1:]
+            each.message.state_values = (
+                bytes([each.message.state_values[0] ^ 1]) + each.message.state_values[1:]
+            )
 
     (first, second) = sorted(flights.iterdir())
     changed = rewritten(second, tmp_path / "changed", change)

@@ -33,25 +33,25 @@ FLIGHT_EVENT_KIND_EXPIRED: FlightEventKind
 FLIGHT_EVENT_KIND_MOVED: FlightEventKind
 
 class FlightSteps(_message.Message):
-    __slots__ = ("generation", "first_step", "step_count", "frames", "outputs", "resets", "history")
+    __slots__ = ("generation", "first_step", "step_count", "frames", "outputs", "history", "resets")
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
     STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
     FRAMES_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
-    RESETS_FIELD_NUMBER: _ClassVar[int]
     HISTORY_FIELD_NUMBER: _ClassVar[int]
+    RESETS_FIELD_NUMBER: _ClassVar[int]
     generation: int
     first_step: int
     step_count: int
     frames: _containers.RepeatedScalarFieldContainer[float]
     outputs: _containers.RepeatedScalarFieldContainer[float]
-    resets: _containers.RepeatedScalarFieldContainer[int]
     history: bytes
-    def __init__(self, generation: _Optional[int] = ..., first_step: _Optional[int] = ..., step_count: _Optional[int] = ..., frames: _Optional[_Iterable[float]] = ..., outputs: _Optional[_Iterable[float]] = ..., resets: _Optional[_Iterable[int]] = ..., history: _Optional[bytes] = ...) -> None: ...
+    resets: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, generation: _Optional[int] = ..., first_step: _Optional[int] = ..., step_count: _Optional[int] = ..., frames: _Optional[_Iterable[float]] = ..., outputs: _Optional[_Iterable[float]] = ..., history: _Optional[bytes] = ..., resets: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class FlightEvent(_message.Message):
-    __slots__ = ("kind", "generation", "next_step", "history", "previous_generation", "previous_next_step", "model", "model_version", "model_fingerprint", "numerics_digest", "series_count", "state", "origin", "burnt_in_session", "dropped_step_count")
+    __slots__ = ("kind", "generation", "next_step", "history", "previous_generation", "previous_next_step", "model", "model_version", "model_fingerprint", "numerics_digest", "series_count", "state_values", "origin_values", "source_session", "dropped_step_count")
     KIND_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     NEXT_STEP_FIELD_NUMBER: _ClassVar[int]
@@ -63,9 +63,9 @@ class FlightEvent(_message.Message):
     MODEL_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     NUMERICS_DIGEST_FIELD_NUMBER: _ClassVar[int]
     SERIES_COUNT_FIELD_NUMBER: _ClassVar[int]
-    STATE_FIELD_NUMBER: _ClassVar[int]
-    ORIGIN_FIELD_NUMBER: _ClassVar[int]
-    BURNT_IN_SESSION_FIELD_NUMBER: _ClassVar[int]
+    STATE_VALUES_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_VALUES_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_SESSION_FIELD_NUMBER: _ClassVar[int]
     DROPPED_STEP_COUNT_FIELD_NUMBER: _ClassVar[int]
     kind: FlightEventKind
     generation: int
@@ -78,8 +78,8 @@ class FlightEvent(_message.Message):
     model_fingerprint: str
     numerics_digest: str
     series_count: int
-    state: _containers.RepeatedScalarFieldContainer[float]
-    origin: _containers.RepeatedScalarFieldContainer[float]
-    burnt_in_session: str
+    state_values: _containers.RepeatedScalarFieldContainer[float]
+    origin_values: _containers.RepeatedScalarFieldContainer[float]
+    source_session: str
     dropped_step_count: int
-    def __init__(self, kind: _Optional[_Union[FlightEventKind, str]] = ..., generation: _Optional[int] = ..., next_step: _Optional[int] = ..., history: _Optional[bytes] = ..., previous_generation: _Optional[int] = ..., previous_next_step: _Optional[int] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., model_fingerprint: _Optional[str] = ..., numerics_digest: _Optional[str] = ..., series_count: _Optional[int] = ..., state: _Optional[_Iterable[float]] = ..., origin: _Optional[_Iterable[float]] = ..., burnt_in_session: _Optional[str] = ..., dropped_step_count: _Optional[int] = ...) -> None: ...
+    def __init__(self, kind: _Optional[_Union[FlightEventKind, str]] = ..., generation: _Optional[int] = ..., next_step: _Optional[int] = ..., history: _Optional[bytes] = ..., previous_generation: _Optional[int] = ..., previous_next_step: _Optional[int] = ..., model: _Optional[str] = ..., model_version: _Optional[str] = ..., model_fingerprint: _Optional[str] = ..., numerics_digest: _Optional[str] = ..., series_count: _Optional[int] = ..., state_values: _Optional[_Iterable[float]] = ..., origin_values: _Optional[_Iterable[float]] = ..., source_session: _Optional[str] = ..., dropped_step_count: _Optional[int] = ...) -> None: ...

@@ -148,12 +148,12 @@ class Changed(NamedTuple):
         previous = None if self.before is None else record.decode(self.key, self.before)
         said = _event(self.kind, self.record, dropped_step_count)
         if self.has_ended:
-            said.ClearField("state")
-            said.ClearField("origin")
+            said.ClearField("state_values")
+            said.ClearField("origin_values")
         elif previous is not None and not previous.life.is_over:
             said.previous_generation = previous.life.generation
             said.previous_next_step = previous.next_step
-        said.burnt_in_session = self.burnt_in_session
+        said.source_session = self.burnt_in_session
         encoded: bytes = said.SerializeToString()
         return encoded
 
@@ -211,8 +211,8 @@ def _event(kind: int, found: Record, dropped_step_count: int) -> pb.FlightEvent:
         model_fingerprint=life.fingerprint,
         numerics_digest=found.numerics.hex(),
         series_count=life.series_count,
-        state=found.state,
-        origin=found.origin,
+        state_values=found.state,
+        origin_values=found.origin,
         dropped_step_count=dropped_step_count,
     )
     return said

@@ -109,8 +109,10 @@ class _Run:
         self._numerics = event.numerics_digest
         self._series = event.series_count
         shape = (self._series, -1)
-        self._state = np.frombuffer(event.state, _F4).reshape(shape)
-        self._origin = np.frombuffer(event.origin, _F4).reshape(shape) if event.origin else None
+        self._state = np.frombuffer(event.state_values, _F4).reshape(shape)
+        self._origin = (
+            np.frombuffer(event.origin_values, _F4).reshape(shape) if event.origin_values else None
+        )
         self._pending: list[Any] = []
         self._pending_steps = 0
 
@@ -242,7 +244,7 @@ def digest(state: bytes) -> bytes:
 
 
 def _segment(key: Key, path: pathlib.Path, event: Any) -> Segment:
-    start = Standing(event.next_step, event.history, digest(event.state))
+    start = Standing(event.next_step, event.history, digest(event.state_values))
     return Segment(
         key=key,
         path=path,
