@@ -20,8 +20,9 @@ from tickcell.model import Bundle
 from tickcell.model.bundle import SHIPPED
 from tickcell.server import allocation, process
 from tickcell.server.catalogue import Catalogue, ServedModel
-from tickcell.server.config import Config, Durability, is_address
+from tickcell.server.config import Config, is_address
 from tickcell.server.engine import Engine
+from tickcell.server.flight.recorder import Recorder
 from tickcell.server.health import Health
 from tickcell.server.observer import Observer
 from tickcell.server.server import Server
@@ -68,6 +69,7 @@ def serving(
     store: str | None = None,
     bundle: pathlib.Path = SHIPPED,
     durability: str | None = None,
+    record: str = "",
 ) -> Iterator[Serving]:
     """Runs the server of a checkout in a process of its own.
 
@@ -76,6 +78,7 @@ def serving(
       store: the address of a store in PostgreSQL; None for a new one in a directory.
       bundle: what to serve.
       durability: what an acknowledged step survives; None for the default.
+      record: the directory of its flight recordings; "" for none.
     """
     roots = [str(checkout / root) for root in _ROOTS]
     with (
@@ -83,7 +86,7 @@ def serving(
         subprocess.Popen(
             [
                 *(sys.executable, "-m", "bench.serving", store or directory, str(bundle)),
-                *([durability] if durability else []),
+                *(durability or "", record),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -101,17 +104,20 @@ def serving(
         child.stdin.close()
 
 
-async def _serve(store: str, bundle: str, durability: Durability | None = None) -> None:
+async def _serve(store: str, bundle: str, durability: str, record: str) -> None:
     allocation.keep_freed()
     config = Config(
         listen="localhost:0",
         store=store if is_address(store) else pathlib.Path(store),
-        durability=durability,
+        durability=durability or None,  # type: ignore[arg-type]  # `Config` looks.
+        record=pathlib.Path(record) if record else None,
     )
     catalogue = Catalogue([ServedModel.load(Bundle.load(bundle))])
     health = Health()
     async with process.open_store(config) as opened:
-        engine = Engine(config, catalogue, opened, Observer(health))
+        observer = Observer(health)
+        observer.flight = Recorder.of(config, opened.id)
+        engine = Engine(config, catalogue, opened, observer)
         server = Server(config, engine, health, [echo.handler()])
         address = await server.start()
         process.collect_seldom()
@@ -119,7 +125,9 @@ async def _serve(store: str, bundle: str, durability: Durability | None = None) 
         sys.stdout.flush()
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
         await server.stop()
+        if observer.flight is not None:
+            observer.flight.close()
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(*sys.argv[1:]))  # type: ignore[arg-type]  # `Config` looks.
+    asyncio.run(_serve(*sys.argv[1:]))

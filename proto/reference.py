@@ -26,6 +26,7 @@ PACKAGE = "tickcell.v1"
 _FILES = {
     "session_service": "Sessions",
     "model_service": "Models",
+    "flight_recording": "Flight recordings",
     "error_reason": "Reasons",
 }
 # From descriptor.proto: where the parts of a file are in its source information.

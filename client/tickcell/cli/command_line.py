@@ -73,6 +73,7 @@ COMMANDS = {
     "models": Command(f"{_OURS}.models", "", "Shows, loads and unloads what a server serves."),
     "serve": Command(f"{_SERVER}.commands", "server", "Serves recurrent cells over gRPC."),
     "conform": Command(f"{_OURS}.conform", "conform", "Tests a server against the contract."),
+    "rerun": Command(f"{_OURS}.rerun", "server", "Computes flight recordings again."),
     "token": Command(f"{_OURS}.token", "", "Makes a token for a caller."),
     "store": Command(f"{_SERVER}.store.commands", "server", "Inspects, checks and copies a store."),
     "train": Command(f"{_OURS}.train", "train", "Trains a model on recordings."),

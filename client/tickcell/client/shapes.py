@@ -55,7 +55,7 @@ class Shapes:
         """Returns the error of frames whose shape does not fit."""
         got = list(np.shape(frames))
         series = [self._series] if self._series > 1 else []
-        expected = [*["T"] * time_axes, *series, self._width]
+        expected = [*("M", "T")[2 - time_axes :], *series, self._width]
         named = "session.model names the sensors"
         if sensor_names is not None:
             named = f"the sensors are {', '.join(sensor_names)}"

@@ -24,15 +24,17 @@ from tickcell.v1 import session_service_pb2
 
 DecodeError = message.DecodeError
 
-_FILE = "tickcell/wire/twin.proto"
 _PACKAGE = "tickcell.wire"
 _Field = descriptor_pb2.FieldDescriptorProto
 
 
-def _twins(*originals: type[message.Message]) -> list[Any]:
-    """Returns a twin of each message class."""
-    file = descriptor_pb2.FileDescriptorProto(name=_FILE, package=_PACKAGE, syntax="proto3")
-    file.dependency.append("google/rpc/status.proto")
+def twins(*originals: type[message.Message]) -> list[Any]:
+    """Returns a twin of each of some message classes, which are of one file."""
+    (of,) = {original.DESCRIPTOR.file for original in originals}
+    file = descriptor_pb2.FileDescriptorProto(
+        name=of.name.replace("v1", "wire"), package=_PACKAGE, syntax="proto3"
+    )
+    file.dependency.extend([of.name, *(each.name for each in of.dependencies)])
     for original in originals:
         twin = file.message_type.add()
         original.DESCRIPTOR.CopyToProto(twin)
@@ -65,7 +67,7 @@ def _twins(*originals: type[message.Message]) -> list[Any]:
     GetOutputsResponse,
     PreviewStepsRequest,
     PreviewStepsResponse,
-) = _twins(
+) = twins(
     session_service_pb2.StepSessionRequest,
     session_service_pb2.StepSessionResponse,
     session_service_pb2.StreamStepsRequest,

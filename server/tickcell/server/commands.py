@@ -136,6 +136,18 @@ def _option(flag: str, *names: str, **settings: Any) -> Callable[[_Command], _Co
     help="Trace each request with OpenTelemetry, configured by its OTEL_... variables.",
 )
 @_option(
+    "--record",
+    type=click.Path(file_okay=False, path_type=pathlib.Path),
+    help="A directory for flight recordings: every step that is applied, as MCAP. "
+    "'tickcell rerun' computes them again.",
+)
+@_option(
+    "--record-limit-gb",
+    type=float,
+    default=_CONFIG.record_limit_gb,
+    help="Gigabytes that the flight recordings in the directory may take; the oldest go first.",
+)
+@_option(
     "--allow-network-filesystem",
     is_flag=True,
     help="Allow the store on a network file system, for one machine alone.",
@@ -276,6 +288,7 @@ def _run(config: Config, link: Link | None = None) -> None:
         # Here, so that `--help` works where the extra is not installed.
         from tickcell.server import files, listening, process, store
         from tickcell.server.catalogue import CatalogueError
+        from tickcell.server.flight.files import RecorderError
         from tickcell.server.repository import RepositoryError
     except ModuleNotFoundError as error:
         _explain(error)
@@ -286,6 +299,7 @@ def _run(config: Config, link: Link | None = None) -> None:
         BundleError,
         CatalogueError,
         MissingExtraError,
+        RecorderError,
         files.FileError,
         listening.ListenError,
         RepositoryError,

@@ -19,6 +19,7 @@ DEFAULT_LISTEN = "localhost:50061"
 NANOSECONDS = 1_000_000_000
 
 _LONGEST_AGE_S = 2_000_000.0
+_MOST_GB = 1_000_000.0
 
 # How the address of a store in PostgreSQL begins; anything else is a directory.
 _ADDRESSES = ("postgresql://", "postgres://")
@@ -119,6 +120,9 @@ class Config:
       metrics: `HOST:PORT` where metrics and probes are shown, port 0 for any free one; None
         for nowhere.
       trace: whether each request is traced, and sent where OpenTelemetry's variables say.
+      record: the directory of flight recordings; None where none are made.
+      record_limit_gb: gigabytes that its files may take; the oldest go first. Ten hold twenty
+        sessions at 50 Hz for more than a day.
       allow_network_filesystem: whether the store may lie on a network file system.
       tls_certificate, tls_key: the server's certificate and its key, for TLS; see `tls`.
       tls_client_ca: the authorities that sign client certificates, which each connection
@@ -151,6 +155,8 @@ class Config:
     grace_s: float = 10.0
     metrics: str | None = None
     trace: bool = False
+    record: pathlib.Path | None = None
+    record_limit_gb: float = 10.0
     allow_network_filesystem: bool = False
     tls_certificate: pathlib.Path | None = None
     tls_key: pathlib.Path | None = None
@@ -212,6 +218,12 @@ class Config:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ConfigError(name, f"got {value}, expected 0 or more.")
+        # Less is not worth a file's head.
+        if not 0.001 <= self.record_limit_gb <= _MOST_GB:
+            raise ConfigError(
+                "record_limit_gb",
+                f"got {self.record_limit_gb}, expected 0.001 to {_MOST_GB:g}.",
+            )
         self._check_workers()
         self._check_access()
 

@@ -331,6 +331,10 @@ class Driver:
             self._abandon([self._entries.first(item.key) for item in begun], error)
             return
         self._observer.round_ended(begun, answers, again, self._entries.first)
+        if self._observer.flight is not None:
+            requests = [self._entries.first(item.key).request for item in begun]
+            heard = (begun, requests, answers, self._wall_ns())
+            self._untold.append((self._observer.flight.applied, *heard))
         if again:
             self._arrived.extendleft(self._entries.first(key) for key in reversed(again))
             self._wake()

@@ -411,10 +411,12 @@ class Engine:
             return found
         model = self.catalogue.find(found.life.model, version)
         burnt_in: Record | None = None
+        burnt_in_session = ""
         if burn_in is not None:
+            burnt_in_session = burn_in.session
             burnt_in = await self._driver.enter(Get(caller.key(burn_in.session)))
             burn_in.check(burnt_in, model)
-        request = Migrate(key, generation, request_id, model, burnt_in)
+        request = Migrate(key, generation, request_id, model, burnt_in, burnt_in_session)
         migrated: Record = await self._with_its_model(request)
         return migrated
 

@@ -81,6 +81,7 @@ class Migrate(NamedTuple):
     Attributes:
       model: that version.
       burnt_in: the record of a session of it, whose state is taken; None to keep the own state.
+      burnt_in_session: that session's id; "" for none.
     """
 
     key: Key
@@ -88,6 +89,7 @@ class Migrate(NamedTuple):
     request_id: str
     model: ServedModel
     burnt_in: Record | None
+    burnt_in_session: str = ""
     size: int = 0
 
     def change(self, old: Record | None, policy: Policy, now: Moment) -> Record:

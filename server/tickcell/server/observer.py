@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from tickcell.server.catalogue import ServedModel
     from tickcell.server.entries import Entry
+    from tickcell.server.flight.recorder import Recorder
     from tickcell.server.monitoring.spans import Spans
     from tickcell.server.record import Life
     from tickcell.server.rounds import Answers, Computed, Request, Stepped
@@ -81,6 +82,7 @@ class Observer:
     Attributes:
       health: what becomes of the store's troubles.
       spans: traces requests; None where nobody asked for that.
+      flight: writes what is applied to files, likewise.
       served: the models that are served now.
       models: the counts by model, also of models that are served no more.
       refused_counts: the refusals by reason; each reason has one from the start.
@@ -103,6 +105,7 @@ class Observer:
     def __init__(self, health: Health | None = None, spans: Spans | None = None) -> None:
         self.health = health or Health()
         self.spans = spans
+        self.flight: Recorder | None = None
         self.served: tuple[ServedModel, ...] = ()
         self.missing: dict[Pin, int] = {}
         self.refused_counts = dict.fromkeys(errors.REASONS, 0)

@@ -20,13 +20,15 @@ from tickcell.server.access import Access
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.engine import Engine
 from tickcell.server.errors import StoreAway
+from tickcell.server.flight.recorder import Recorder
 from tickcell.server.monitoring.monitor import Monitor
 from tickcell.server.server import Server
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from tickcell.server.config import Config
+    from tickcell.server.observer import Observer
     from tickcell.server.workers.link import Link
 
 # Made and not yet dropped since the last collection, until the next one; 700 by default.
@@ -48,7 +50,9 @@ def run(config: Config, link: Link | None = None) -> None:
       StoreError: the store cannot be opened.
       ListenError: an address cannot be listened on, or not in plain text.
       FileError: a certificate, or the file of tokens or callers, cannot be used.
-      MissingExtraError: the extra "server" is not installed, or "trace" where it is needed.
+      RecorderError: no flight recording can be written.
+      MissingExtraError: the extra "server" is not installed, or "trace" or "record" where it is
+        needed.
     """
     allocation.keep_freed()
     bundles = config.bundles or (() if config.models else (SHIPPED,))
@@ -89,6 +93,18 @@ async def open_store(config: Config) -> AsyncIterator[store.EmbeddedStore | stor
         yield embedded
 
 
+@contextlib.contextmanager
+def _recorded(config: Config, observer: Observer, store_id: str) -> Iterator[None]:
+    """Has an observer pass on what it hears to the recorder that a configuration asks for."""
+    recorder = Recorder.of(config, store_id)
+    if recorder is None:
+        yield
+        return
+    with contextlib.closing(recorder):
+        observer.flight = recorder
+        yield
+
+
 def _embedded(config: Config) -> store.EmbeddedStore:
     if config.store is None or config.durability == "none":
         return store.MemoryStore()
@@ -107,7 +123,8 @@ async def _serve(
     link: Link | None,
 ) -> None:
     async with open_store(config) as kept:
-        await _serve_store(config, catalogue, kept, access, monitor, link)
+        with _recorded(config, monitor.observer, kept.id):
+            await _serve_store(config, catalogue, kept, access, monitor, link)
 
 
 async def _serve_store(
@@ -193,6 +210,8 @@ def _banner(
     if config.models is not None:
         lines.append(f"  models {config.models}, model control {config.control}")
     lines += store_lines
+    if config.record is not None:
+        lines.append(f"  record {config.record}, at most {config.record_limit_gb:g} GB")
     if config.workers > 1:
         lines.append(f"  shared by {config.workers} workers")
     if metrics:

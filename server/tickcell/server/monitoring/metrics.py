@@ -50,6 +50,7 @@ class Metrics(Collector):
         yield from self._of_sessions()
         yield from self._of_rounds()
         yield from self._of_store()
+        yield from self._of_flight()
 
     def _of_server(self) -> Iterator[Metric]:
         observer = self._observer
@@ -239,6 +240,29 @@ class Metrics(Collector):
             "tickcell_store_log_bytes",
             "Size of the database's write-ahead log; 0 in memory.",
             observer.sizes.log,
+        )
+
+    def _of_flight(self) -> Iterator[Metric]:
+        flight = self._observer.flight
+        yield _counter(
+            "tickcell_flight_steps_total",
+            "Applied steps that are in flight recordings; 0 without --record, as the others.",
+            0 if flight is None else flight.tape.written_steps,
+        )
+        yield _counter(
+            "tickcell_flight_dropped_steps_total",
+            "Applied steps that are in none: the disk was full, or the recorder was behind.",
+            0 if flight is None else flight.dropped_steps,
+        )
+        yield _counter(
+            "tickcell_flight_failures_total",
+            "Times that a flight recording could not be written.",
+            0 if flight is None else flight.tape.failures,
+        )
+        yield _counter(
+            "tickcell_flight_bytes_total",
+            "Bytes of the flight recordings that this server wrote.",
+            0 if flight is None else flight.tape.written_bytes,
         )
 
 
