@@ -622,7 +622,7 @@ REFUSED: dict[str, tuple[Build, str]] = {
     "int8": (quantised, r"quantised"),
     "own layer over time": (
         of(lambda x: each(Cumulative(name="sums")(x))),
-        r"layer 'sums' \(Cumulative\) .* other frames too; write it as a cell",
+        r"layer 'sums' \(Cumulative\) .* other frames; write it as a cell",
     ),
     "own layer that raises": (
         of(lambda x: each(Forty(name="forty")(x))),
@@ -645,11 +645,11 @@ REFUSED: dict[str, tuple[Build, str]] = {
     ),
     "frames turned around": (
         of(lambda x: each(ops.flip(x, axis=1))),
-        r"\(Flip\) .* other frames too; use a recurrent layer",
+        r"\(Flip\) .* other frames; use a recurrent layer",
     ),
     "never built": (
         lambda: keras.Sequential([layers.LSTM(4), layers.Dense(1)]),
-        r"was never built, so nothing says what it takes; begin it with keras\.Input",
+        r"was never built, so its inputs are unknown; begin it with keras\.Input",
     ),
     "no state": (
         lambda: keras.Sequential([frames(None), layers.Dense(2)]),

@@ -125,7 +125,7 @@ def test_commands_see_the_sessions_of_their_owner_and_operators_all(
         assert refused == (1, "", "tickcell: drive: no such session; create it first.\n")
         named = as_("stranger", f"sessions {command} drive --owner fleet")
         assert named.status == 1
-        assert "which is for operators, and token:stranger is a client." in named.err
+        assert "which only operators may; token:stranger is a client." in named.err
     assert "owner              fleet" in as_("ops", "sessions show drive --owner fleet").out
     assert "drive " in as_("ops", "sessions list --owner fleet").out
     assert as_("ops", "sessions reset drive --owner fleet").status == 0
@@ -180,8 +180,8 @@ def test_trouble_with_tls_is_one_sentence_with_a_way_out(
     server = at[:2]
     Authority().server().write(house.directory / "other.crt", house.directory / "other.key")
     said = {
-        "it may want TLS (--tls or --ca)": [],
-        "is of none of those that --ca names": ["--ca", "other.crt"],
+        "it may require TLS (--tls or --ca)": [],
+        "is not signed by an authority of --ca": ["--ca", "other.crt"],
         "give that with --server-name": ["--ca", "ca.crt", "--server-name", "other.example"],
         "nothing.token: No such file": [*at[2:], "--token-file", "nothing.token"],
         "key: is missing": [*at[2:], "--certificate", "other.crt"],

@@ -150,7 +150,7 @@ def test_what_the_server_does_not_allow_is_skipped_by_name() -> None:
     assert done.status == 0, done.out + done.err
     skipped = [line.strip() for line in done.out.splitlines() if "skipped: " in line]
     assert any("labels beyond their bounds are refused [huge key]" in line for line in skipped)
-    assert all("wants a longer message than the server allows: " in line for line in skipped)
+    assert all("needs a longer message than the server allows: " in line for line in skipped)
 
 
 def test_protocol_that_is_not_served_is_skipped_by_name() -> None:
@@ -158,7 +158,7 @@ def test_protocol_that_is_not_served_is_skipped_by_name() -> None:
         alone = conform(server.address, *areas("sequences"))
         beside = conform(server.address, *areas("models", "sequences"))
     skipped = (
-        r"skipped: \d+ tests: wants the Open Inference Protocol; the server does not serve it\."
+        r"skipped: \d+ tests: needs the Open Inference Protocol; the server does not serve it\."
     )
     for done, status in ((alone, 2), (beside, 0)):
         assert done.status == status, done.out + done.err

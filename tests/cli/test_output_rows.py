@@ -57,7 +57,7 @@ def test_a_row_is_whole_in_the_file_at_once(path: Path) -> None:
 def test_a_file_that_exists_is_not_overwritten(three_rows: Path) -> None:
     before = three_rows.read_bytes()
     with (
-        pytest.raises(output_rows.RowsError, match="exists; go on with it by --resume"),
+        pytest.raises(output_rows.RowsError, match="exists; continue it with --resume"),
         output_rows.create(three_rows, NAMES, has_labels=True),
     ):
         pass

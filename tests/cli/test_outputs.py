@@ -262,5 +262,5 @@ def test_classes_without_names_are_told_by_their_places(
 
     told = succeed(evaluate, tmp_path / "bundle", numbered)
 
-    assert "labels are taken for their places, 0 to 2" in told
+    assert "labels are taken for class numbers, 0 to 2" in told
     assert "output output, the probabilities of 3 classes" in told

@@ -260,7 +260,7 @@ def test_resuming_what_is_through_says_so(run: Run, drive: Path, tmp_path: Path)
     assert run(*arguments)[0] == 0
     status, _, err = run(*arguments, "--resume")
     assert status == 0
-    assert "the row of each: there is nothing left to go on with." in err
+    assert "the row of each: nothing is left to continue." in err
 
 
 def test_resuming_what_was_deleted_before_its_rows_were_written_is_refused(
@@ -327,7 +327,7 @@ def test_rows_that_have_left_the_window_cannot_be_made_up_for(
     half.write_text("".join(half.read_text().splitlines(keepends=True)[:101]))
     status, _, err = run("replay", drive, "--fast", "--session", "half", "--out", half, "--resume")
     assert status == 1
-    assert "stands at step 200" in err
+    assert "is at step 200" in err
     assert "the rows end at step 100" in err
 
 
@@ -339,7 +339,7 @@ def test_a_session_that_was_begun_anew_goes_over_all_of_its_rows_again(
     session.detach()
     status, _, err = run("replay", drive, "--fast", "--session", "half", "--out", half, "--resume")
     assert status == 0
-    assert "half: stands at step 0, and the rows end at step 190: its store was put back" in err
+    assert "half: is at step 0, but the rows end at step 190: its store was put back" in err
     assert outputs_in(half.read_text()).tobytes() == whole.tobytes()
 
 

@@ -193,7 +193,7 @@ def test_the_gate_for_drives_refuses_a_model_of_other_data(
     result = run("export", trained / "model.keras", "--out", tmp_path / "bundle", "--gate", "drive")
 
     assert result.exit_code == 1
-    assert "was not trained by train --data drive" in result.output
+    assert "was not trained with --data drive" in result.output
     assert not (tmp_path / "bundle").exists()
 
 

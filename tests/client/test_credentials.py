@@ -242,7 +242,7 @@ class TestRenewal:
             house.token_file.unlink()
             with caplog.at_level(logging.WARNING):
                 assert list(link.do(unary_calls.list_sessions)) == []
-        assert "No such file or directory. What was read before still counts." in caplog.text
+        assert "No such file or directory. The previous content still applies." in caplog.text
 
 
 class TestLimits:
@@ -273,7 +273,7 @@ class TestLimits:
             timer.join()
             with (
                 Session.create(server.address, credentials=credentials),
-                pytest.raises(errors.OwnerSessionsFullError, match="the most that it may have"),
+                pytest.raises(errors.OwnerSessionsFullError, match="which is its limit"),
             ):
                 Session.create(server.address, credentials=credentials, retry_for_s=RETRY_FOR_S)
 

@@ -395,7 +395,7 @@ def test_a_store_that_was_put_back_to_before_what_is_kept_is_a_gap_that_names_th
     with pytest.raises(errors.StepGapError) as gap:
         delivery.accept(refusal_of("STEP_GAP", next_step="7"), 0.0)
     assert delivery.ended(gap.value) is None
-    with pytest.raises(errors.StepGapError, match="steps 7 to 9 are no more kept"):
+    with pytest.raises(errors.StepGapError, match="steps 7 to 9 are no longer kept"):
         delivery.outputs()
     assert not delivery.drop_refused()
     assert delivery.flight.frames() == [frame(4)]

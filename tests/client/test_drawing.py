@@ -272,7 +272,7 @@ def test_frames_that_nobody_has_read_are_not_passed_over(
     with drawing_sessions.create(server.address) as session:
         outputs = list(itertools.islice(session.stream(source), 3))
         wait_until(lambda: not session.drawing)
-        with pytest.raises(errors.UsageError, match=r"frames of the loop before have no output"):
+        with pytest.raises(errors.UsageError, match=r"frames of the previous loop have no output"):
             next(session.stream(iter(frames)))
         rest = itertools.chain(session.unanswered, source)
         outputs += session.stream(rest)

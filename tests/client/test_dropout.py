@@ -60,7 +60,7 @@ def test_clip_keeps_to_the_range() -> None:
 
 def test_clip_cannot_make_a_number_of_none() -> None:
     with pytest.raises(
-        errors.FrameNotFiniteError, match=r"on_dropout \(--on-dropout\) hold would go on"
+        errors.FrameNotFiniteError, match=r"on_dropout \(--on-dropout\) hold would continue"
     ):
         Dropouts("clip", SENSORS).apply(frame(math.nan, 1.0), 0)
 
@@ -152,5 +152,5 @@ def test_a_fraction_of_a_whole_sensor_drops_out() -> None:
     held = Dropouts("hold", words)
     held.apply(np.array([7.0], np.float32), 0)
     assert held.apply(np.array([2.5], np.float32), 1).tolist() == [7.0]
-    with pytest.raises(errors.FrameOutOfRangeError, match="hold would go on"):
+    with pytest.raises(errors.FrameOutOfRangeError, match="hold would continue"):
         Dropouts("clip", words).apply(np.array([2.5], np.float32), 0)

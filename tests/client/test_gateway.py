@@ -236,7 +236,7 @@ def test_a_session_that_is_none_of_the_gateway_s_is_refused_before_anything_is_s
     (car,) = ids(1)
     with gateways(server.address) as gateway:
         session = gateway.create(car)
-        with pytest.raises(errors.UsageError, match="is no session of this gateway"):
+        with pytest.raises(errors.UsageError, match="is not a session of this gateway"):
             gateway.step({car: frames[0], "truck": frames[0]})
         assert session.next_step == 0
         session.detach()

@@ -117,7 +117,9 @@ def test_steps_that_are_not_kept_any_more_are_named(
             session.step(frame)
         server.put_back()
         for _ in range(2):
-            with pytest.raises(errors.StepGapError, match="steps 10 to 31 are no more kept") as gap:
+            with pytest.raises(
+                errors.StepGapError, match="steps 10 to 31 are no longer kept"
+            ) as gap:
                 session.step(frames[40])
             assert gap.value.metadata["missing_to"] == "31"
         assert session.next_step == 40

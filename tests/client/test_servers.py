@@ -75,8 +75,8 @@ def test_a_server_of_another_store_is_named_with_both_stores() -> None:
     with pytest.raises(errors.StoreDiffersError) as differs:
         servers.check_store(THREE[1], "two")
     assert str(differs.value) == (
-        "b:1: keeps sessions in the store two, expected one, which others of a:1,b:1,c:1 keep; "
-        "a client's servers are those of one store."
+        "b:1: keeps sessions in the store two, expected one, as others of a:1,b:1,c:1; "
+        "all servers of a client must share one store."
     )
     servers.check_store(THREE[2], "one")
 

@@ -48,7 +48,7 @@ class TestOpen:
             before = session.info
             others: list[dict[str, Any]] = [{"series_count": 3}, {"window": 5}]
             for wanted in others:
-                with pytest.raises(errors.UsageError, match="lives already and has"):
+                with pytest.raises(errors.UsageError, match="is alive and has"):
                     sessions.open(server.address, "arm-2", **wanted)
             session.touch()
             assert session.info.generation == before.generation

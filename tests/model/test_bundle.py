@@ -245,8 +245,8 @@ def test_a_changed_text_is_a_warning_and_the_same_fingerprint(
         (
             "tickcell.model.bundle",
             logging.WARNING,
-            f"{copy / 'card.json'}: was changed after the bundle was written; what is computed "
-            "was not.",
+            f"{copy / 'card.json'}: was changed after the bundle was written; the "
+            "computation was not.",
         )
     ]
 
@@ -283,7 +283,7 @@ def test_a_bundle_without_its_sums_is_a_warning(
     (copy / "SHA256SUMS").unlink()
     Bundle.load(copy)
     assert caplog.messages == [
-        f"{copy}: has no SHA256SUMS, so a change of its text cannot be told.",
+        f"{copy}: has no SHA256SUMS, so changes of its files cannot be detected.",
         f"{copy / 'steps.tflite'}: is not what SHA256SUMS says; it is not used, so each step is "
         "a call of its own.",
     ]

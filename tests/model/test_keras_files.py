@@ -106,7 +106,10 @@ def test_a_malicious_h5_file_leaves_nothing_behind(
 
     rewritten(h5, change)
 
-    with pytest.raises(ModelFileError, match=r"no code is (run from|looked for by) a model's file"):
+    with pytest.raises(
+        ModelFileError,
+        match=r"(no code is run from a model's file|a model's file may not load code)",
+    ):
         archive.load(h5)
 
     assert not left.exists()
@@ -170,7 +173,7 @@ def test_a_layer_of_ones_own_comes_from_the_module_that_is_named(
     for key in [key for key in own if key.endswith(name)]:
         del own[key]
 
-    with pytest.raises(ModelFileError, match=rf"'own' is of a class of its own, {name}.*--custom"):
+    with pytest.raises(ModelFileError, match=rf"'own' is of the custom class {name}.*--custom"):
         archive.load(tmp_path / "model.keras")
     configuration.load_custom(str(module))
 
@@ -229,7 +232,7 @@ def test_a_class_that_does_not_take_its_configuration_is_told_what_to_take(
 
     with pytest.raises(
         ModelFileError,
-        match=r"\(TypeError: Widened\.__init__\(\) got an .*; let that class take .*\*\*kwargs",
+        match=r"\(TypeError: Widened\.__init__\(\) got an .*; let that class accept .*\*\*kwargs",
     ):
         archive.load(tmp_path / "model.keras")
 

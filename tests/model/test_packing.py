@@ -225,7 +225,7 @@ def test_states_that_are_paired_wrongly_are_caught_by_the_golden(
     status = command_line.main([*crossed, f"--golden={graphs / 'golden.npz'}"])
 
     assert status == 1
-    assert "look at the pairing of its states" in capsys.readouterr().err
+    assert "check the pairing of its states" in capsys.readouterr().err
     assert not (tmp_path / "bundle").exists()
 
 

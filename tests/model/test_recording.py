@@ -145,12 +145,12 @@ def test_standard_input_is_a_csv(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "a,b,t\n1,2,0\n1,2\n",
-            "drive.csv: row 3: cells: got 2, expected 3, one for each name; mend the row, or "
+            "drive.csv: row 3: cells: got 2, expected 3, one for each name; repair the row, or "
             "remove it.",
         ),
         (
             "a,b,t\n1,2,0,9\n",
-            "drive.csv: row 2: cells: got 4, expected 3, one for each name; mend the row, or "
+            "drive.csv: row 2: cells: got 4, expected 3, one for each name; repair the row, or "
             "remove it.",
         ),
         (

@@ -151,7 +151,7 @@ def test_times_are_those_of_the_headers_and_what_is_assumed_is_said(
     assert read.notes == (
         "time: column header.stamp, not 'log_time', in ns (by its type); 50 Hz",
         "ticks: the messages of /imu/data (--clock-topic names another)",
-        "ticks passed over before all topics had begun: 2",
+        "ticks skipped before all topics had begun: 2",
         "/wheel: held for up to 0.082 s",
     )
 
@@ -182,13 +182,13 @@ def test_a_log_that_was_cut_off_gives_what_is_there(tmp_path: pathlib.Path) -> N
 
     assert 0 < len(read) < TICKS - 2
     assert read.frames.tolist() == expected()[: len(read)]
-    assert "is cut off; read as far as it goes" in read.notes
+    assert "is truncated; read as far as it goes" in read.notes
 
 
 @pytest.mark.parametrize(
     ("layout", "message"),
     [
-        (Layout(), "'gyro_z' is no topic and field; the topics are '/imu/data', '/wheel'"),
+        (Layout(), "'gyro_z' is not a topic and field; the topics are '/imu/data', '/wheel'"),
         (
             Layout(sources={**SOURCES, "speed": "/wheel.twist.linear.w"}),
             "topic /wheel: has no field 'twist.linear.w'; the fields there are 'x', 'y', 'z'",
@@ -203,7 +203,7 @@ def test_a_log_that_was_cut_off_gives_what_is_there(tmp_path: pathlib.Path) -> N
         ),
         (
             Layout(sources=SOURCES, label="/wheel"),
-            r"'/wheel' is no topic and field; .* Name the field with --label, such as",
+            r"'/wheel' is not a topic and field; .* Name the field with --label, such as",
         ),
         (
             Layout(sources=SOURCES, recording_column="/wheel"),

@@ -60,7 +60,7 @@ def test_turbofans_one_after_another_with_spaces_at_the_end(tmp_path: pathlib.Pa
     assert read[0].notes == (
         "time: column cycle, in cycles (as asked); 1 Hz",
         "ignores 23 columns, such as unit, setting_1, setting_2",
-        "cells are parted by spaces",
+        "cells are separated by spaces",
         "gaps: 2 began a new recording each",
     )
 

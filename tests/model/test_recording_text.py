@@ -173,7 +173,7 @@ def test_booleans_are_1_and_0(write: Write) -> None:
     ("rows", "message"),
     [
         ("", r"drive\.txt: has no frames, only the names of its columns\."),
-        ("0,1,2\n", r"drive\.txt: got 1 frame, expected 2 or more to bring them to 50 Hz\."),
+        ("0,1,2\n", r"drive\.txt: got 1 frame, expected 2 or more to resample them to 50 Hz\."),
         ("3,1,2\n2,1,2\n", r"row 3: got the time 2 s after 3 s, expected times that increase"),
         ("3,1,2\n3,1,2\n", r"row 3: got the time 3 s after 3 s, expected times that increase"),
         ("0,00,1,2\n", r"row 2: cells: got 4, expected 3, one for each name"),
@@ -192,8 +192,8 @@ def test_what_is_wrong_with_rows_is_told_before_that_they_have_no_rate(
         (
             "0,1.5,2\n0.1,3,4.5\n",
             Layout(),
-            "row 1: has 3 numbers, parted by a comma, and no names; name the columns in order with "
-            "--columns, such as --columns t,x,y.",
+            "row 1: has 3 numbers, separated by a comma, and no names; name the columns in order "
+            "with --columns, such as --columns t,x,y.",
         ),
         (
             "0 1.5 2\n",
@@ -240,17 +240,17 @@ def test_what_is_wrong_with_rows_is_told_before_that_they_have_no_rate(
         (
             '[{"t": 0, "a": 1, "b c": 2},\n{"t": 1, "a": 1, "b c": 2}]\n',
             Layout(),
-            "is one JSON array; write its parts a line each, as jq -c '.[]' does.",
+            "is one JSON array; write one part per line, as jq -c '.[]' does.",
         ),
         (
             '{\n  "t": 0, "a": 1, "b c": 2\n}\n',
             Layout(),
-            "row 1: is not a JSON object by itself; write one object a line, as jq -c does.",
+            "row 1: is not a JSON object by itself; write one object per line, as jq -c does.",
         ),
         (
             "logger 3\nt,a,b c\n0,1,2\n",
             Layout(),
-            "row 1: does not name the columns, and a later row does; remove what is before that, "
+            "row 1: does not name the columns, but a later row does; remove what is before that, "
             "or begin it with #.",
         ),
         (
@@ -297,7 +297,7 @@ def test_what_cannot_be_read_is_told_with_the_way_out(
         (b"PK\x03\x04", "a workbook or a zip archive; save its table as CSV"),
         (b"\x89HDF\r\n", "HDF5; save its arrays as NPZ"),
         (b"\x89MCAP0", "an MCAP; name it .mcap"),
-        (b"BZh9", "packed by bzip2; unpack it"),
+        (b"BZh9", "compressed by bzip2; decompress it"),
     ],
 )
 def test_files_that_are_no_text_are_told_by_what_they_are(
@@ -306,7 +306,7 @@ def test_files_that_are_no_text_are_told_by_what_they_are(
     path = tmp_path / "drive.xlsx"
     path.write_bytes(start + b"\xff" * 99)
 
-    with pytest.raises(RecordingError, match=f"drive.xlsx: is no text, but {what}"):
+    with pytest.raises(RecordingError, match=f"drive.xlsx: is not text, but {what}"):
         recording.read(path, SENSORS)
 
 
@@ -333,9 +333,9 @@ def test_what_is_assumed_of_a_text_is_said(write: Write) -> None:
 
     assert read.notes == (
         "time: column t, in s (guessed from its spacing); 10 Hz",
-        "cells are parted by a semicolon",
+        "cells are separated by a semicolon",
         "a comma is taken for the decimal mark (--decimal)",
-        "comment lines passed over: 1",
+        "comment lines skipped: 1",
     )
 
 
@@ -345,9 +345,7 @@ def test_names_that_a_file_has_may_be_replaced_and_that_is_said(write: Write) ->
     read = recording.read(path, SENSORS, Layout(columns=("t", "a", "b c")))
 
     assert read.frames.tolist() == [[1, 2], [3, 4]]
-    assert read.notes[-1] == (
-        "the first row holds names, in place of which those of --columns are taken"
-    )
+    assert read.notes[-1] == ("the first row has names; those of --columns are used instead")
 
 
 def test_json_lines_may_miss_a_reading(write: Write) -> None:

@@ -248,7 +248,7 @@ def test_resampling_a_stream_gives_the_bits_of_the_whole(
 def test_frames_that_nobody_can_mean_are_not_made_up(write: Write) -> None:
     path = write("t,a\n0,1\n1,2\n2,3\n")
 
-    with pytest.raises(RecordingError, match=r"98\.0% of the frames would be made up"):
+    with pytest.raises(RecordingError, match=r"98\.0% of the frames would be interpolated"):
         open_recording(path, SENSORS, to_hz=50)
     meant = open_recording(path, SENSORS, Layout(time_unit="s"), to_hz=50)
     assert sum(len(block.times) for block in meant.blocks()) == 101

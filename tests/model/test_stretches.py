@@ -164,7 +164,7 @@ def test_a_graph_with_other_bits_is_not_used(
     assert in_chunks(cell, frames, 50).tobytes() == expected.tobytes()
     assert cell.stretch_step_count == 1
     assert caplog.messages == [
-        "each step of a chunk is a call of its own: 8 in one have other bits here"
+        "each step of a chunk is a separate call: 8 in one have different bits here"
     ]
 
 
@@ -187,7 +187,7 @@ def test_a_graph_that_is_none_of_several_steps_is_not_used(
     assert in_chunks(cell, frames, 50).tobytes() == expected.tobytes()
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert record.message.startswith("each step of a chunk is a call of its own: ")
+    assert record.message.startswith("each step of a chunk is a separate call: ")
 
 
 def test_a_graph_that_is_slower_here_is_not_used(
@@ -232,10 +232,10 @@ def test_the_graph_that_is_chosen_gains_and_says_how_much(bundle: Bundle) -> Non
 @pytest.mark.parametrize(
     ("limit", "value", "reason"),
     [
-        ("_LONG_STEP_S", 0.0, "beside which a call is nothing"),
+        ("_LONG_STEP_S", 0.0, "far more than a call costs"),
         ("_MOST_WEIGHTS", 1000, "the graph is too large to be repeated"),
         ("_MOST_OPERATORS", 10, "the graph is too large to be repeated"),
-        ("_LEAST_GAIN", 1000.0, "several are hardly quicker"),
+        ("_LEAST_GAIN", 1000.0, "several are hardly faster"),
     ],
 )
 def test_what_does_not_gain_or_is_large_gets_no_graph_and_the_card_says_why(

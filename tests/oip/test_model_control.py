@@ -127,6 +127,6 @@ def test_model_that_is_not_there_or_broken_is_refused(peer: Peer, models: pathli
 def test_parameters_that_would_change_a_model_are_refused(peer: Peer, name: str) -> None:
     message = pb.RepositoryModelLoadRequest(model_name="drive")
     message.parameters[name].string_param = "{}"
-    with pytest.raises(Refused, match="a model is served as it lies in the repository"):
+    with pytest.raises(Refused, match="a model is served as it is in the repository"):
         peer.call("RepositoryModelLoad", message)
     assert not peer.ask("ModelReady", name="drive").ready

@@ -316,7 +316,7 @@ class TestTornCommits:
         with new_scene() as scene:
             self.upset_the_second_commit(scene)
             with pytest.raises(
-                Refused, match=r"its frames were applied, and the end was.*STORE_BU"
+                Refused, match=r"its frames were applied, but the end was.*STORE_BU"
             ):
                 scene.step(end=True)
             scene.records.trouble = None

@@ -288,7 +288,7 @@ class TestPlainText:
             assert caller.create().owner == "token:robot-7"
 
     def test_address_that_others_reach_needs_tls_or_a_word(self, house: House) -> None:
-        with pytest.raises(ListenError, match="--insecure if that is meant"):
+        with pytest.raises(ListenError, match="--insecure to allow it"):
             house.server(listen="0.0.0.0:0")
         with house.server(listen="0.0.0.0:0", **house.tls):
             pass

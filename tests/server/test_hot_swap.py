@@ -234,7 +234,7 @@ def test_version_that_is_removed_while_sessions_hold_it_goes_on_from_memory(
         mover.finish(versions)
         status, log = server.end()
     assert status == 0
-    assert log.count("drive 1 takes no new sessions: its directory is gone") == 1
+    assert log.count("drive 1 gets no new sessions: its directory is gone") == 1
     assert log.count("they go on from memory") == 1
 
 
@@ -361,7 +361,7 @@ def test_operator_loads_and_unloads_by_command(
         assert run("load", "drive")[1].startswith("drive 2: new sessions get it (")
         assert run("unload", "drive", "1") == (
             0,
-            "drive 1: takes no new sessions; live ones that go on: 1\n",
+            "drive 1: no new sessions get it; live sessions that still use it: 1\n",
         )
         assert states(server.address) == {"1": "retired", "2": "ready*"}
         mover.finish(versions)

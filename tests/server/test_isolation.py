@@ -310,7 +310,7 @@ def not_for_clients(request: Message, method: str) -> Callable[[Scene], None]:
     """Returns the case of a call that only an operator may make."""
 
     def case(scene: Scene) -> None:
-        with pytest.raises(NotInferred, match="which is for operators, and token:bob is a client"):
+        with pytest.raises(NotInferred, match="which only operators may; token:bob is a client"):
             Peer(channel=scene.bob.channel).call(method, request)
 
     return case

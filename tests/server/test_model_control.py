@@ -393,7 +393,7 @@ class TestHeldVersion:
         watching.look()
         assert watching.observer.heard == [{pin: 2}, {}]
         assert watching.observer.health.notes == []
-        assert "drive 1 is held by no session now" in caplog.text
+        assert "drive 1 is used by no session now" in caplog.text
 
     def test_alert_ends_when_the_directory_is_back(
         self, watching: Scene, caplog: pytest.LogCaptureFixture
@@ -500,7 +500,9 @@ class TestExplicit:
         scene.serve("explicit", "drive")
         client = Caller("ann", "token:ann", "client")
         for call in (scene.control.load, scene.control.unload):
-            with pytest.raises(errors.OperatorsOnly, match="loads a model, which is for operators"):
+            with pytest.raises(
+                errors.OperatorsOnly, match="loads a model, which only operators may"
+            ):
                 in_loop(call(client, "drive"))
         assert scene.offered == ["10b"]
 

@@ -131,7 +131,7 @@ class TestTokens:
     def test_token_of_two_names_is_nobodys(self) -> None:
         token = tokens.draw()
         text = "\n".join(tokens.line(name, token) for name in ("a", "b"))
-        with pytest.raises(FileError, match="line 2: gives a token of another name once more"):
+        with pytest.raises(FileError, match="line 2: repeats the token of another name"):
             Tokens.parse(text.encode())
 
 

@@ -103,7 +103,7 @@ def test_wrong_password_and_untrusted_certificate_end_a_start(
 ) -> None:
     url = guarded.url(**files)
     line = complaint("--store", url, "--listen", "localhost:0")
-    assert line.startswith(f"{url}: cannot be connected to (localhost:")
+    assert line.startswith(f"{url}: cannot connect (localhost:")
     assert said in line
 
 

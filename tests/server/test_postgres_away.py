@@ -321,7 +321,7 @@ def test_store_that_was_put_back_is_found_out(databases: Databases) -> None:
                 before_ns = store.now_ns()
                 await asyncio.to_thread(server.put_back, backup)
                 await reached(store)
-                with pytest.raises(StorePutBackError, match="is an older store than it was"):
+                with pytest.raises(StorePutBackError, match="was put back to an older state"):
                     await store.upkeep()
                 assert store.now_ns() < before_ns
                 # Once, and from then on it goes on from there.
@@ -392,7 +392,7 @@ def test_server_that_starts_without_its_store_serves_when_it_is_there(
             assert any(
                 ", away, durability as the store keeps it" in line for line in process.banner
             )
-            assert probe(process, "readyz") == (503, "the store takes no commits")
+            assert probe(process, "readyz") == (503, "the store accepts no commits")
             assert probe(process, "livez")[0] == 200
             with Caller(process.address) as caller:
                 with pytest.raises(Refused) as refused:

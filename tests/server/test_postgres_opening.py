@@ -296,8 +296,8 @@ def test_standby_alone_is_no_store(databases: Databases) -> None:
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("postgresql://me:secret@db/tickcell", "the address holds a password"),
-        ("postgresql://me@db/tickcell?password=secret", "the address holds a password"),
+        ("postgresql://me:secret@db/tickcell", "the address has a password"),
+        ("postgresql://me@db/tickcell?password=secret", "the address has a password"),
         ("postgresql://me@/tickcell?host=db1,db2", "write them before the database"),
         ("mysql://me@db/tickcell", "is not the address of a PostgreSQL"),
         ("postgresql:///tickcell", "got '' for a host, expected HOST or HOST:PORT"),

@@ -142,7 +142,7 @@ class TestCertificates:
             certificate.unlink()
             until(lambda: "tls.crt: No such file or directory." in caplog.text)
             assert reaches(server, trusted)
-            assert "What was read before still counts." in caplog.text
+            assert "The previous content still applies." in caplog.text
             certificate.write_bytes(renewed.certificate)
             key.write_bytes(renewed.key)
             until(lambda: reaches(server, channel_credentials(successor)))

@@ -50,14 +50,14 @@ class TestLook:
         look = repository.look()
         assert {*look.found} == {ONE}
         (problem,) = look.problems
-        assert problem.startswith(f"{directory / 'drive' / name}: is no version: ")
+        assert problem.startswith(f"{directory / 'drive' / name}: is not a version: ")
 
     def test_directory_that_is_no_model_is_named(
         self, repository: Repository, directory: pathlib.Path
     ) -> None:
         (directory / "what is this" / "1").mkdir(parents=True)
         (problem,) = repository.look().problems
-        assert "is no model: its name is not a letter or digit" in problem
+        assert "is not a model: its name is not a letter or digit" in problem
 
     def test_files_and_hidden_names_are_nobody_s(
         self, repository: Repository, directory: pathlib.Path
@@ -156,7 +156,7 @@ class TestLoad:
         place = Place("road", "7")
         model = repository.load(place, repository.look().found[place], {})
         assert model.place == ("road", "7")
-        assert "its card calls it drive spring; it is served as road 7" in caplog.text
+        assert "its card has the name drive spring; it is served as road 7" in caplog.text
 
     def test_label_that_fits_is_nothing_to_be_said(
         self, repository: Repository, caplog: pytest.LogCaptureFixture

@@ -182,7 +182,7 @@ class TestAddress:
     def test_plain_text_where_other_machines_reach_it_needs_a_word(self, host: str) -> None:
         said = complaint("--listen", f"{host}:0", *IN_MEMORY)
         assert f"other machines reach {host}:0" in said
-        assert "--insecure if that is meant" in said
+        assert "--insecure to allow it" in said
 
     def test_port_of_another_server_is_refused_and_that_one_goes_on(self) -> None:
         with ServeProcess(*ANY_PORT, *IN_MEMORY) as server:
@@ -195,7 +195,7 @@ class TestAddress:
     ) -> None:
         address = f"unix:{short_path / 'socket'}"
         with ServeProcess("--listen", address, *IN_MEMORY) as server:
-            assert "is taken by a living server" in complaint("--listen", address, *IN_MEMORY)
+            assert "is in use by a running server" in complaint("--listen", address, *IN_MEMORY)
             with Caller(server.address) as caller:
                 assert caller.create().next_step == 0
 
@@ -304,7 +304,7 @@ class TestStore:
     def test_server_of_another_durability_is_refused(self, store: pathlib.Path) -> None:
         with ServeProcess(*ANY_PORT, "--store", str(store)):
             said = self.refused(store, "--durability", "power-loss")
-        assert "keeps durability process-crash, got power-loss" in said
+        assert "has durability process-crash, got power-loss" in said
         assert f"tickcell store durability --store {store} power-loss" in said
 
     def test_store_that_may_not_be_written_is_refused(self, tmp_path: pathlib.Path) -> None:

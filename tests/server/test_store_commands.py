@@ -173,7 +173,7 @@ def test_durability_is_changed_while_nobody_has_the_store_open(directory: pathli
         server.ask("close")
         result = _run("durability", "--store", directory, "power-loss")
         assert result.output == (
-            f"{directory}: keeps durability power-loss from now on; it was process-crash.\n"
+            f"{directory}: has durability power-loss from now on; it was process-crash.\n"
         )
         assert server.ask("open process-crash").startswith("OtherDurabilityError")
         assert server.ask("open power-loss") == "open"

@@ -180,7 +180,7 @@ def test_durability_is_the_stores_and_not_the_next_starts(
         assert second.ask(f"open {other}").startswith("OtherDurabilityError: ")
         first.ask("close")
         answer = second.ask(f"open {other}")
-        assert f"keeps durability {kept}, got {other}" in answer
+        assert f"has durability {kept}, got {other}" in answer
         assert f"tickcell store durability --store {tmp_path} {other}" in answer
         assert second.ask("open") == "open"
 

@@ -103,7 +103,7 @@ def test_row_that_no_server_wrote_is_damage(
     connection: apsw.Connection, server: Server, served: str
 ) -> None:
     connection.execute("INSERT INTO server VALUES ('x', ?, ?)", (SECOND_NS, served))
-    with pytest.raises(StoreDamagedError, match="the row of a server does not check out"):
+    with pytest.raises(StoreDamagedError, match="the row of a server is damaged"):
         server().renew(connection, SECOND_NS)
 
 

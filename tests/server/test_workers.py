@@ -129,7 +129,7 @@ class TestServing:
             assert fetch(server.watched, "/readyz").status == 200
             # Then it is killed, and another one is started.
             wait_until(lambda: fetch(server.watched, "/livez").status == 200, "it stays still")
-            assert "stands still, and is killed" in server.end()[1]
+            assert "has stalled, and is killed" in server.end()[1]
 
     def test_parent_holds_neither_store_nor_model(self, tmp_path: pathlib.Path) -> None:
         with ServeProcess(*arguments(tmp_path)) as server:
@@ -202,7 +202,7 @@ class TestWorkerThatEnds:
                 replays.wait_until_all_moved(5)
             steps = replays.assert_as_in_the_plain_loop()
             log = server.end()[1]
-        assert log.count("was ended by SIGKILL; another is started") == workers
+        assert log.count("was ended by SIGKILL; starting another") == workers
         print(f"{workers} workers killed under {sessions} streams: {steps} steps, 0 differ")
 
     def test_one_that_ends_again_and_again_is_started_less_often(
@@ -264,7 +264,7 @@ class TestReplacement:
                 server.send(signal.SIGHUP)
             log = server.end()[1]
         assert "card.json: cannot be read" in log
-        assert "the workers that are not replaced yet go on" in log
+        assert "the workers that are not replaced yet continue" in log
 
 
 class TestEnd:

@@ -115,7 +115,7 @@ def create(
         file = path.open("x", encoding="utf-8", newline="")
     except FileExistsError as error:
         raise RowsError(
-            f"{path}: exists; go on with it by --resume, or name another file."
+            f"{path}: exists; continue it with --resume, or name another file."
         ) from error
     with file:
         rows = OutputRows(file, output_names, has_labels=has_labels)

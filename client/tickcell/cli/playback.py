@@ -46,9 +46,9 @@ def start_step(info: SessionInfo, rows: OutputRows, frame_count: int | None) -> 
         raise too_short(info, frame_count)
     if rows.next_step < oldest:
         raise RowsError(
-            f"{info.id}: stands at step {info.next_step} and keeps the outputs of "
+            f"{info.id}: is at step {info.next_step} and keeps the outputs of "
             f"{info.window_step_count} steps, but the rows end at step {rows.next_step}: the "
-            "outputs in between are gone; start anew."
+            "outputs in between are gone; start again."
         )
     return oldest
 
@@ -56,7 +56,7 @@ def start_step(info: SessionInfo, rows: OutputRows, frame_count: int | None) -> 
 def too_short(info: SessionInfo, frame_count: int) -> RowsError:
     """Returns the error of a recording that has fewer frames than the session has steps."""
     return RowsError(
-        f"{info.id}: stands at step {info.next_step}, and the recording has {frame_count} "
+        f"{info.id}: is at step {info.next_step}, but the recording has {frame_count} "
         "frames: it is not the recording of this session."
     )
 

@@ -114,8 +114,8 @@ class Source:
         is_known = not self.is_live and not math.isnan(rate_hz)
         if is_known and not math.isclose(rate_hz, model.rate_hz, rel_tol=_RATE_TOLERANCE):
             yield (
-                f"{self.name}: has a rate of {rate_hz:.3g} Hz, and {model.name} was trained at "
-                f"{model.rate_hz:g} Hz; its outputs may mean little: see --resample"
+                f"{self.name}: has a rate of {rate_hz:.3g} Hz, but {model.name} was trained at "
+                f"{model.rate_hz:g} Hz; its outputs may be meaningless: see --resample"
             )
 
     def closing_notes(self) -> Iterator[str]:
@@ -212,6 +212,6 @@ def _sample_for(model: Model) -> Recording:
     if whole.sensor_names != wanted:
         raise SourceError(
             f"the sample has the sensors {', '.join(whole.sensor_names)}; {model.name} "
-            f"{model.version} wants {', '.join(wanted)}: name a RECORDING."
+            f"{model.version} needs {', '.join(wanted)}: name a RECORDING."
         )
     return whole

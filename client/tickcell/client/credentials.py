@@ -120,8 +120,8 @@ class Shown:
         for where in servers:
             if credentials.shows_token and not (credentials.uses_tls or where.is_loopback):
                 raise errors.CredentialsError(
-                    f"token: is not shown to {where} over plain text, where others could read it "
-                    "on its way; connect with TLS."
+                    f"token: is not sent to {where} over plain text, where others could read it; "
+                    "connect with TLS."
                 )
         self._credentials = credentials
         self._token = self._read_token()
@@ -164,7 +164,7 @@ class Shown:
         except errors.CredentialsError as error:
             if str(error) != self._complaint:
                 self._complaint = str(error)
-                _log.warning("%s What was read before still counts.", error)
+                _log.warning("%s The previous content still applies.", error)
             return
         self._token, self._tls, self._complaint = token, tls, ""
 

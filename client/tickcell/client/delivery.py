@@ -111,8 +111,8 @@ class Delivery:
         """
         if self.room < len(frames):
             raise errors.BacklogError(
-                f"{self._life.session}: {self.flight.waiting} frames wait for an answer, and no "
-                f"more may; step {self.flight.end} was not taken."
+                f"{self._life.session}: {self.flight.waiting} frames wait for an answer, which is "
+                f"the limit; step {self.flight.end} was not taken."
             )
         return self.flight.push(frames)
 

@@ -192,7 +192,7 @@ class Drawing(abc.ABC):
             if _busy.setdefault(id(self.iterator), self) is not self:
                 raise errors.UsageError(
                     f"{self.iterator!r}: another stream draws from this iterator, or a draw that "
-                    "it began is open still; one iterator is for one session at a time."
+                    "it began has not returned yet; one iterator is for one session at a time."
                 )
 
     def _release(self) -> None:

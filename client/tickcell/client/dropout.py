@@ -176,9 +176,9 @@ class Dropouts:
         # Neither NaN nor a fraction becomes a good reading by being clipped.
         policies = "hold" if math.isnan(reading) or sensor.whole else "hold or clip"
         way_out = {
-            "raise": f"on_dropout (--on-dropout) {policies} would go on",
+            "raise": f"on_dropout (--on-dropout) {policies} would continue",
             "hold": "no good reading of it came before",
-            "clip": "on_dropout (--on-dropout) hold would go on",
+            "clip": "on_dropout (--on-dropout) hold would continue",
         }[self.policy]
         of_series = f"series {series}, " if len(at) > 1 else ""
         text = (

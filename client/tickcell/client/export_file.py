@@ -53,7 +53,7 @@ def decode(content: bytes) -> pb.SessionExport:
     message = content[_HEAD.size :]
     if len(message) != length:
         raise errors.ExportFileError(
-            f"got {len(message)} bytes behind the head, expected {length}: the file was cut off, "
+            f"got {len(message)} bytes after the head, expected {length}: the file was cut off, "
             "or something was added; copy it again."
         )
     if version < 1 or zlib.crc32(message) != checksum:

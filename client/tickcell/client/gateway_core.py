@@ -98,7 +98,7 @@ class GatewayCore:
         for session in frames:
             if session not in sessions:
                 raise errors.UsageError(
-                    f"{session}: is no session of this gateway; create it, or attach to it."
+                    f"{session}: is not a session of this gateway; create it, or attach to it."
                 )
             sessions[session].check_open()
         runs = {

@@ -78,11 +78,11 @@ class Life:
     ended: tuple[int, ...] = ()
 
     def explained(self, failure: errors.TickcellError) -> errors.TickcellError:
-        """Returns what a failure means to whoever was answered in this life before."""
+        """Returns what a failure means to a caller that was answered in this life before."""
         if isinstance(failure, errors.SessionUnknownError):
             return errors.CreateLostError(
-                f"{self.session}: was here, and the store does not know it any more: it was put "
-                "back to before the session was created, unless that ended long ago. Create it "
+                f"{self.session}: the store no longer knows this session: it was put back to "
+                "before the session was created, unless that ended long ago. Create it "
                 "again, and send the frames from step 0 on.",
                 failure.metadata,
             )
@@ -91,8 +91,8 @@ class Life:
             and int(failure.metadata.get("generation", 0)) in self.ended
         ):
             return errors.ResetLostError(
-                f"{self.session}: stands at step {failure.metadata['next_step']} of the life that "
-                "was ended by a reset: the store was put back to before that. Attach to it and "
+                f"{self.session}: is at step {failure.metadata['next_step']} of the life that a "
+                "reset has ended: the store was put back to before that. Attach to it and "
                 "reset it again, and send the frames from step 0 on.",
                 failure.metadata,
             )

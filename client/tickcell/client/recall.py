@@ -122,7 +122,7 @@ class Recall:
             missing = f"steps {stands} to {self.first - 1}"
             raise errors.StepGapError(
                 f"{self.session}: the store was put back to step {stands}, and {missing} are no "
-                f"more kept here, only those from {self.first} on; rewind({stands}) and send the "
+                f"longer kept here, only those from {self.first} on; rewind({stands}) and send the "
                 "frames from there on again.",
                 {**gap.metadata, "missing_from": str(stands), "missing_to": str(self.first - 1)},
             )
@@ -217,8 +217,8 @@ def check_same(session: str, before: Answered, again: Answered) -> None:
         if before.outputs_of(step, step + 1) != again.outputs_of(step, step + 1)
     )
     raise errors.HistoryDiffersError(
-        f"{session}: step {step} was sent again to a store that was put back, and its outputs are "
-        "not those from before, though its frames are: another kind of CPU computes it now, or "
+        f"{session}: step {step} was sent again to a store that was put back, and its outputs "
+        "differ from before, though its frames do not: another kind of CPU computes it now, or "
         "the state that was put back is not this session's.",
         step,
     )

@@ -206,7 +206,7 @@ class Route:
             except KeyError as missing:
                 return errors.ReplyError(
                     f"{connection.address}: refused with {failure.reason} ({failure}) and without "
-                    f"the {missing.args[0]} in its metadata, so it is no server of tickcell's."
+                    f"the {missing.args[0]} in its metadata, so it is not a tickcell server."
                 )
         return failure
 

@@ -87,8 +87,8 @@ class Servers:
             expected = self._store_id
         if store_id != expected:
             raise errors.StoreDiffersError(
-                f"{address}: keeps sessions in the store {store_id}, expected {expected}, which "
-                f"others of {self.name} keep; a client's servers are those of one store."
+                f"{address}: keeps sessions in the store {store_id}, expected {expected}, as "
+                f"others of {self.name}; all servers of a client must share one store."
             )
 
 

@@ -234,12 +234,12 @@ class SessionCore(Stepping):
         except errors.SessionEndedError:
             pass
         except errors.SessionClaimedError:
-            _log.warning("%s: was claimed by others; it is left to them", self.id)
+            _log.warning("%s: another caller has claimed it; leaving it alone", self.id)
         except errors.SessionRestartedError as error:
             if isinstance(self.life.explained(error), errors.ResetLostError):
-                _log.warning("%s: its reset was lost; the life before is left alone", self.id)
+                _log.warning("%s: its reset was lost; leaving the previous life alone", self.id)
             else:
-                _log.warning("%s: was begun anew by others; that life is left alone", self.id)
+                _log.warning("%s: others have begun it anew; leaving that life alone", self.id)
 
     def leave(self) -> None:
         """Takes that the caller leaves the session, for good."""

@@ -297,6 +297,6 @@ def _check_fits(found: SessionInfo, wanted: Mapping[str, Any]) -> None:
         wants = wanted.get(name)
         if wants and wants != has:
             raise errors.UsageError(
-                f"{name}: got {wants!r}, but {found.id} lives already and has {has!r}; ask for "
+                f"{name}: got {wants!r}, but {found.id} is alive and has {has!r}; ask for "
                 "that, or choose another id."
             )

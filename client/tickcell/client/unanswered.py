@@ -107,8 +107,8 @@ class Unanswered:
         """
         if self.is_drawing:
             raise errors.UsageError(
-                f"{self._session}: a frame is being drawn from the iterator of the stream before: "
-                "go on with that iterator, or wait until session.drawing is false."
+                f"{self._session}: a frame is being drawn from the iterator of the previous "
+                "stream: continue with that iterator, or wait until session.drawing is false."
             )
         self._check_known(len(self._frames))
         if self._left is not None and self._left.failure is not None:
@@ -162,7 +162,7 @@ class Unanswered:
     def _check_known(self, count: int) -> None:
         if count > self._known:
             raise errors.UsageError(
-                f"{self._session}: {count - self._known} frames of the loop before have no output: "
-                "go on with the same iterator, or read session.unanswered and send those frames "
-                "first."
+                f"{self._session}: {count - self._known} frames of the previous loop have "
+                "no output: continue with the same iterator, or read session.unanswered and "
+                "send those frames first."
             )

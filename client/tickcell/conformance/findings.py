@@ -208,9 +208,9 @@ def _unless_bounded() -> Generator[None, None, None]:
     except Refused as refusal:
         is_bounded = refusal.metadata.get("field") in _BOUNDED and refusal.metadata.keys() & _BOUNDS
         if refusal.reason == "ARGUMENT_INVALID" and is_bounded:
-            pytest.skip(f"wants what the server does not allow: {str(refusal).rstrip('.')}")
+            pytest.skip(f"needs more than the server allows: {str(refusal).rstrip('.')}")
         raise
     except grpc.RpcError as error:
         if "message larger than max" in (error.details() or ""):
-            pytest.skip(f"wants a longer message than the server allows: {told(error)}")
+            pytest.skip(f"needs a longer message than the server allows: {told(error)}")
         raise

@@ -46,7 +46,7 @@ class Subject:
         self.id = self.session.id
         longest = self.session.max_step_count
         if 0 < longest < min(WINDOW, self.session.window_step_count):
-            pytest.skip(f"wants {WINDOW} steps in a request; the server allows {longest}")
+            pytest.skip(f"needs {WINDOW} steps in a request; the server allows {longest}")
         self.generation = self.session.generation
         self.frames, self.outputs = course.series(series_count)
         self.next_step = 0

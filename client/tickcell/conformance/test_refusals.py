@@ -41,7 +41,7 @@ def beyond(limit: np.float32, is_above: bool) -> float:
     away = max(1.0, abs(float(limit))) * 0.001
     reading = float(limit) + (away if is_above else -away)
     if not np.isfinite(np.float32(reading)):
-        pytest.skip("wants a reading outside a sensor's range, and float32 has none")
+        pytest.skip("needs a reading outside a sensor's range, and float32 has none")
     return reading
 
 
@@ -351,7 +351,7 @@ def test_what_grpc_itself_refuses_applies_nothing(scene: Scene) -> None:
         refused_by_grpc(scene.path, encoded(request))
     except Refused as refusal:
         refusal.hold("FRAME_SHAPE")
-        pytest.skip("wants a message of 4.8 MB to be too long; the server allows more")
+        pytest.skip("needs a message of 4.8 MB to be too long; the server allows more")
     assert scene.subject.now == before
     with UnaryPath(scene.subject.caller) as path:
         scene.subject.advance(path)

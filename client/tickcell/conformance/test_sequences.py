@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.contract("docs/triton.md, Sequences")
 
 AGAIN = pytest.mark.contract("docs/triton.md, Safe to send again")
-EXTRA = "wants tritonclient, for the messages; pip install 'tickcell[triton]'"
+EXTRA = "needs tritonclient, for the messages; pip install 'tickcell[triton]'"
 NO_ID = "must specify a non-zero or non-empty correlation ID"
 
 
@@ -56,7 +56,7 @@ class Sequence:
         got = b"".join(answer.raw_output_contents)
         expected = self._outputs[step : step + count].astype("<f4").tobytes()
         if len(answer.raw_output_contents) > 1:
-            pytest.skip("wants a model of one output, whose numbers lie in the row's order")
+            pytest.skip("needs a model of one output, whose numbers lie in the row's order")
         if got != expected:
             raise Unmet(f"the outputs {peer.outputs(answer)}", self._outputs[step : step + count])
 
@@ -121,7 +121,7 @@ def peer(caller: Caller) -> Peer:
     except Refused as refusal:
         if refusal.code != grpc.StatusCode.UNIMPLEMENTED.name:
             raise
-        pytest.skip("wants the Open Inference Protocol; the server does not serve it")
+        pytest.skip("needs the Open Inference Protocol; the server does not serve it")
     return opened
 
 
@@ -133,9 +133,9 @@ def metadata(peer: Peer, course: Course) -> Any:
     try:
         found = peer.ask("ModelMetadata", name=course.model.name)
     except Refused as refusal:
-        pytest.skip(f"wants a model that the protocol can name: {refusal}")
+        pytest.skip(f"needs a model that the protocol can name: {refusal}")
     if len(found.inputs) != 1:
-        pytest.skip("wants a model of one input")
+        pytest.skip("needs a model of one input")
     return found
 
 

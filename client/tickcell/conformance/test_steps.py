@@ -138,7 +138,7 @@ def test_reading_at_the_end_of_its_sensor_s_range_is_within(
             answer = path.send(encoded(request))
         except Refused as refusal:
             refusal.hold("OUTPUT_NOT_FINITE")
-            pytest.skip("wants finite outputs at the end of the ranges; the model has none there")
+            pytest.skip("needs finite outputs at the end of the ranges; the model has none there")
         assert answer.step_count == count
 
 

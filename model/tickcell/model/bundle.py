@@ -128,8 +128,8 @@ class Bundle:
             raise BundleError(f"{directory / 'interface.json'}: {error}") from error
         if interface.to_json() != interface_json:
             raise BundleError(
-                f"{directory / 'interface.json'}: is not as tickcell writes it; export the "
-                "bundle again."
+                f"{directory / 'interface.json'}: is not in the form that tickcell writes; export "
+                "the bundle again."
             )
         golden = _read_golden(directory / "golden.npz", interface)
         stated = _compare_sums(directory)
@@ -146,7 +146,7 @@ class Bundle:
         *,
         replace: bool = False,
     ) -> None:
-        """Writes the bundle to a directory, which holds it whole or is as it was.
+        """Writes the bundle to a directory, which holds it whole or is unchanged.
 
         Args:
           path: of the directory.
@@ -218,9 +218,9 @@ def _sum(path: pathlib.Path) -> str:
 
 
 def _compare_sums(directory: pathlib.Path) -> dict[str, str]:
-    """Warns of files that are not as they were written; returns what is stated of each."""
+    """Warns of files that have changed since they were written; returns the stated hash of each."""
     if not (directory / SUMS).is_file():
-        _log.warning("%s: has no %s, so a change of its text cannot be told.", directory, SUMS)
+        _log.warning("%s: has no %s, so changes of its files cannot be detected.", directory, SUMS)
         return {}
     try:
         lines = _read(directory / SUMS).decode("ascii").splitlines()
@@ -229,13 +229,13 @@ def _compare_sums(directory: pathlib.Path) -> dict[str, str]:
     matches = [_SUM.fullmatch(line) for line in lines]
     stated = {match[2]: match[1] for match in matches if match}
     if len(stated) != len(lines):
-        _log.warning("%s: is not as it was written.", directory / SUMS)
+        _log.warning("%s: has changed since it was written.", directory / SUMS)
     for name in sorted({*stated, *FILES} - {_STEPS}):
         path = directory / name
         got = _sum(path) if path.is_file() else None
         if got != stated.get(name):
             _log.warning(
-                "%s: was changed after the bundle was written; what is computed was not.", path
+                "%s: was changed after the bundle was written; the computation was not.", path
             )
     return stated
 
@@ -248,7 +248,7 @@ def _read_steps(path: pathlib.Path, stated: str | None) -> bytes | None:
     if hashlib.sha256(graph).hexdigest() == stated:
         return graph
     _log.warning(
-        "%s: is not what %s says; it is not used, so each step is a call of its own.", path, SUMS
+        "%s: does not match %s; it is not used, so each step is a separate call.", path, SUMS
     )
     return None
 

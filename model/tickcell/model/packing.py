@@ -167,8 +167,8 @@ class _Step:
             if len(places) != 1:
                 raise CellError(
                     f"graph: {self.key}: {name!r} has the shape {list(shape)}, in which the axis "
-                    f"of {self.batch} series cannot be told; convert the step for a batch of one "
-                    "too, in the same file."
+                    f"of {self.batch} series cannot be determined; convert the step for a batch "
+                    "of one too, in the same file."
                 )
             self._axes += places
 

@@ -58,7 +58,7 @@ def choose(step_graph: bytes, interface: Interface, fingerprint: str) -> Chosen:
     one = Kernel(step_graph, interface, unrolling.key, 1)
     trace = Trace.of(one, interface, probe.frames(fingerprint, interface), _PROBED)
     if (step_s := stretches.step_s(one, trace)) > _LONG_STEP_S:
-        return _one(f"a step takes {1e6 * step_s:,.0f} us, beside which a call is nothing")
+        return _one(f"a step takes {1e6 * step_s:,.0f} us, far more than a call costs")
     best, best_s, best_count = None, math.inf, 1
     why = "the graph is too large to be repeated"
     for count in _STEP_COUNTS:
@@ -80,8 +80,8 @@ def choose(step_graph: bytes, interface: Interface, fingerprint: str) -> Chosen:
         return _one(why)
     gain = step_s / best_s
     if gain < _LEAST_GAIN:
-        return _one("several are hardly quicker")
-    return Chosen(best, f"{best_count} steps of one series in a call, {gain:.1f} times as quick")
+        return _one("several are hardly faster")
+    return Chosen(best, f"{best_count} steps of one series in a call, {gain:.1f} times as fast")
 
 
 def _each_s(kernel: StepsKernel, interface: Interface, trace: Trace) -> float | None:

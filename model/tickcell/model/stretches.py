@@ -80,12 +80,12 @@ class Stretches(NamedTuple):
         try:
             kernel = StepsKernel(graph, interface)
         except CellError as error:
-            _log.warning("each step of a chunk is a call of its own: %s", error)
+            _log.warning("each step of a chunk is a separate call: %s", error)
             return None
         steps_s = call_s(kernel, interface, trace)
         if steps_s is None:
             _log.warning(
-                "each step of a chunk is a call of its own: %d in one have other bits here",
+                "each step of a chunk is a separate call: %d in one have different bits here",
                 kernel.step_count,
             )
             return None

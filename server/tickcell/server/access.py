@@ -134,11 +134,11 @@ class Access:
                     )
                 name = self._tokens.value.name_of(token)
                 if name is None:
-                    raise caller_unknown("its token is not, or no more, in the server's file.")
+                    raise caller_unknown("its token is not in the server's file.")
                 return f"token:{name}"
         if self._asks_certificates:
             return f"cert:{certificate_name(context.auth_context())}"
-        raise caller_unknown("it shows no token; send one as 'authorization: Bearer TOKEN'.")
+        raise caller_unknown("it sends no token; send one as 'authorization: Bearer TOKEN'.")
 
 
 def _files(flag: str, path: pathlib.Path | None, parse: Callable[[bytes], Any]) -> Any:
@@ -156,7 +156,7 @@ def _token(context: Context) -> str | None:
         return None
     scheme, _, token = str(shown[0]).partition(" ")
     if len(shown) > 1 or scheme.lower() != "bearer" or not token.strip():
-        raise caller_unknown("its authorization is not one 'Bearer TOKEN'.")
+        raise caller_unknown("its authorization is not of the form 'Bearer TOKEN'.")
     return token.strip()
 
 

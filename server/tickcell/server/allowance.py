@@ -69,7 +69,7 @@ def check(requests: Sequence[StepRequest], lives: Mapping[Key, Life], limits: Li
 def _check(rows: int, response_bytes: int, limits: Limits) -> None:
     if rows > limits.max_request_rows:
         raise errors.ArgumentInvalid(
-            f"requests: got {rows} rows, steps times series, expected at most "
+            f"requests: got {rows} rows (steps times series), expected at most "
             f"{limits.max_request_rows} in one message, the server's --max-request-rows; nothing "
             "was applied. Send them in several messages.",
             field="requests",

@@ -87,7 +87,7 @@ def created_by(
     if lives.has_ended(record, now.store_ns):
         return None
     raise errors.SessionExists(
-        f"{session}: exists already, at step {record.next_step}; attach to it, or choose "
+        f"{session}: already exists, at step {record.next_step}; attach to it, or choose "
         "another id.",
         session=session,
         generation=record.life.generation,

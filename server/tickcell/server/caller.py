@@ -29,13 +29,13 @@ class Caller(NamedTuple):
         return Key(self.owner, session)
 
     def acting_for(self, owner: str) -> Caller:
-        """Returns the caller as one of another owner.
+        """Returns the caller acting for another owner.
 
         Raises:
-          OperatorsOnly: it is another owner, and the caller no operator.
+          OperatorsOnly: it is another owner, and the caller is not an operator.
         """
         if owner != self.owner:
-            self.require_operator("names another owner than its caller's own")
+            self.require_operator("names an owner other than its caller's")
         return self._replace(owner=owner)
 
     def require_operator(self, why: str) -> None:
@@ -45,15 +45,15 @@ class Caller(NamedTuple):
           why: what the call does, after "the call ".
 
         Raises:
-          OperatorsOnly: the caller is none.
+          OperatorsOnly: the caller is not an operator.
         """
         if self.role != "operator":
             raise errors.OperatorsOnly(
-                f"the call {why}, which is for operators, and {self.name} is a {self.role}.",
+                f"the call {why}, which only operators may; {self.name} is a {self.role}.",
                 caller=self.name,
                 role=self.role,
             )
 
 
-# Whoever reaches a server that tells no callers apart can do all that there is to do.
+# A server that does not identify callers lets everyone who reaches it do everything.
 ANYBODY = Caller("", role="operator")

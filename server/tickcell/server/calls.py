@@ -101,7 +101,7 @@ def draining() -> errors.Draining:
     """Returns the answer to who comes too late."""
     return errors.Draining(
         "the server is stopping; connect again, to its successor or to another server of its "
-        "store, and send what is unanswered again."
+        "store, and send again what is unanswered."
     )
 
 

@@ -183,19 +183,19 @@ class Config:
                 )
         if self.control != "none" and self.models is None:
             raise ConfigError(
-                "model_control", f"got {self.control}, expected --models DIRECTORY beside it."
+                "model_control", f"got {self.control}, expected --models DIRECTORY too."
             )
         if self.loads and self.control != "explicit":
             raise ConfigError(
                 "load_model",
-                f"got {self.loads[0]}, expected --model-control explicit beside it; all models "
-                "are loaded under the others.",
+                f"got {self.loads[0]}, expected --model-control explicit too; otherwise all "
+                "models are loaded.",
             )
         if self.durability == "none" and self.store is not None:
             raise ConfigError(
                 "store",
                 f"got {self.store} with durability 'none', which keeps sessions in memory and "
-                "takes no store; leave out one of the two.",
+                "takes no store; omit one of the two.",
             )
         if self.durability != "none" and self.store is None:
             raise ConfigError("store", "got none, expected a directory, or durability 'none'.")
@@ -234,18 +234,18 @@ class Config:
             raise ConfigError(
                 "workers",
                 f"got {self.workers} with durability 'none', whose sessions are in the memory of "
-                "one process; leave out one of the two.",
+                "one process; omit one of the two.",
             )
         if self.workers > 1 and self.listen.startswith("unix:"):
             raise ConfigError(
                 "workers",
-                f"got {self.workers} with --listen {self.listen}, and a unix socket cannot be "
+                f"got {self.workers} with --listen {self.listen}, but a unix socket cannot be "
                 "shared; listen on HOST:PORT, such as localhost:50061.",
             )
         if self.workers > 1 and self.control == "explicit":
             raise ConfigError(
                 "workers",
-                f"got {self.workers} with --model-control explicit, and a call that loads or "
+                f"got {self.workers} with --model-control explicit, but a call that loads or "
                 "unloads reaches one worker only; use --model-control watch.",
             )
 
@@ -254,7 +254,7 @@ class Config:
             missing = "tls_key" if self.tls_key is None else "tls_certificate"
             raise ConfigError(missing, "is missing; a certificate and its key go together.")
         if self.tls_client_ca is not None and self.tls_certificate is None:
-            raise ConfigError("tls_client_ca", "needs --tls-certificate and --tls-key beside it.")
+            raise ConfigError("tls_client_ca", "needs --tls-certificate and --tls-key too.")
         # gRPC takes milliseconds as 32 bits.
         if not 1 <= self.connection_age_s <= _LONGEST_AGE_S:
             raise ConfigError(
@@ -262,6 +262,4 @@ class Config:
                 f"got {self.connection_age_s}, expected 1 to {_LONGEST_AGE_S:g}.",
             )
         if self.callers is not None and self.tls_client_ca is None and self.tokens is None:
-            raise ConfigError(
-                "callers", "needs --tokens or --tls-client-ca, by which callers are identified."
-            )
+            raise ConfigError("callers", "needs --tokens or --tls-client-ca, to identify callers.")

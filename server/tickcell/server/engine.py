@@ -235,7 +235,7 @@ class Engine:
         except (errors.StoreBusy, errors.StoreAway, errors.StoreFull) as error:
             if not has_begun:
                 raise
-            why = f"a life has begun, and its first steps were refused with {error.reason}"
+            why = f"a life was begun, but its first steps were refused with {error.reason}"
             raise errors.outcome_unknown(first.session, why) from error
 
     async def get(self, caller: Caller, session: str) -> Record:

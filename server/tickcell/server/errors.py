@@ -1,4 +1,4 @@
-"""The errors that a request can be answered with, and the one table of reasons.
+"""The errors that answer a request, and the one table of reasons.
 
     TickcellError
     ├─ Malformed, ArgumentInvalid                              INVALID_ARGUMENT
@@ -22,24 +22,24 @@
     └─ Internal                                                INTERNAL
 
 Each leaf has one gRPC status code and one reason of
-`proto/tickcell/v1/error_reason.proto`, whose comments say what it means and
-whether sending again helps. Nothing here knows gRPC: the servicer maps names.
+`proto/tickcell/v1/error_reason.proto`, whose comments state its meaning and
+whether sending again helps. Nothing here uses gRPC: the servicer maps names.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-# A failover takes some seconds; whoever asks each second goes on as soon as it is through.
+# A failover takes some seconds; a retry each second continues as soon as it is over.
 _AWAY_RETRY_S = 1.0
 
 
 class TickcellError(Exception):
-    """A request was refused, and changed nothing; of `OutcomeUnknown` alone that is not known.
+    """A request was refused, and changed nothing; only for `OutcomeUnknown` is that unknown.
 
     Attributes:
       metadata: every changing part of the message, by name.
-      retry_s: after how long the same request may succeed; None where that is not known.
+      retry_s: after how long the same request may succeed; None if unknown.
     """
 
     code: ClassVar[str]
@@ -80,14 +80,14 @@ class FrameNotFinite(TickcellError):
 
 
 class FrameOutOfRange(TickcellError):
-    """A reading lies outside what its sensor can measure, or is not whole where it must be."""
+    """A reading is outside its sensor's range, or is not whole where it must be."""
 
     code = "INVALID_ARGUMENT"
     reason = "FRAME_OUT_OF_RANGE"
 
 
 class SessionUnknown(TickcellError):
-    """No session of this id is known, nor the end of one."""
+    """No live or ended session of this id is known."""
 
     code = "NOT_FOUND"
     reason = "SESSION_UNKNOWN"
@@ -108,7 +108,7 @@ class SessionDeleted(TickcellError):
 
 
 class SessionMoved(TickcellError):
-    """The session was exported and ended, to go on elsewhere."""
+    """The session was exported and ended, to continue elsewhere."""
 
     code = "NOT_FOUND"
     reason = "SESSION_MOVED"
@@ -178,7 +178,7 @@ class ModelBroken(TickcellError):
 
 
 class ModelsUncontrolled(TickcellError):
-    """The server's models are not loaded and unloaded by calls."""
+    """Calls cannot load or unload the server's models."""
 
     code = "FAILED_PRECONDITION"
     reason = "MODELS_UNCONTROLLED"
@@ -206,35 +206,35 @@ class StoreFull(TickcellError):
 
 
 class SessionsFull(TickcellError):
-    """The store keeps as many sessions as it may."""
+    """The limit of live sessions is reached."""
 
     code = "RESOURCE_EXHAUSTED"
     reason = "SESSIONS_FULL"
 
 
 class StreamsFull(TickcellError):
-    """The server has as many streams as it may."""
+    """The limit of open streams is reached."""
 
     code = "RESOURCE_EXHAUSTED"
     reason = "STREAMS_FULL"
 
 
 class OwnerSessionsFull(TickcellError):
-    """The owner has as many sessions as it may have."""
+    """The owner's limit of live sessions is reached."""
 
     code = "RESOURCE_EXHAUSTED"
     reason = "OWNER_SESSIONS_FULL"
 
 
 class OwnerRateExceeded(TickcellError):
-    """The owner's sessions take more steps a second than they may."""
+    """The owner's sessions take more steps per second than its limit."""
 
     code = "RESOURCE_EXHAUSTED"
     reason = "OWNER_RATE_EXCEEDED"
 
 
 class CallerUnknown(TickcellError):
-    """The call shows nobody whom the server knows."""
+    """The server does not admit the caller."""
 
     code = "UNAUTHENTICATED"
     reason = "CALLER_UNKNOWN"
@@ -311,7 +311,7 @@ class StoreDamaged(TickcellError):
 
 
 class OutcomeUnknown(TickcellError):
-    """The store failed while it took the change, so whether that was applied is not known."""
+    """The store failed during the change, so it is unknown whether that was applied."""
 
     code = "UNAVAILABLE"
     reason = "OUTCOME_UNKNOWN"
@@ -330,16 +330,16 @@ REASONS: dict[str, type[TickcellError]] = {
 
 
 def caller_unknown(problem: str) -> CallerUnknown:
-    """Returns the answer to a call whose caller is not known.
+    """Returns the answer to a call whose caller is unknown.
 
     Args:
-      problem: what is wrong with what it shows, and the way out.
+      problem: what is wrong with its credentials, and the way out.
     """
     return CallerUnknown(f"the caller is not known: {problem}", problem=problem)
 
 
 def model_broken(model: str, version: str, problem: str) -> ModelBroken:
-    """Returns the answer to who wants a model whose bundle is broken.
+    """Returns the answer to a request for a model whose bundle is broken.
 
     Args:
       model: its name.
@@ -387,10 +387,10 @@ def store_damaged(session: str, why: object) -> StoreDamaged:
 
 
 def outcome_unknown(session: str, why: object) -> OutcomeUnknown:
-    """Returns the answer to a request whose change the store took, and then failed."""
+    """Returns the answer to a request during whose change the store failed."""
     return OutcomeUnknown(
-        f"{session}: whether the request was applied is not known: {why}; send it again, and the "
-        "answer will say.",
+        f"{session}: it is unknown whether the request was applied: {why}; send it again to "
+        "find out.",
         session=session,
         store=why,
     )

@@ -111,7 +111,7 @@ def read(exported: pb.SessionExport, seal: Seal) -> pb.SessionContent:
             raise DecodeError(f"format version {version}")
         return pb.SessionContent.FromString(content)
     except DecodeError as error:
-        raise refused(f"it is damaged, or none: {error}") from error
+        raise refused(f"it is damaged, or not an export: {error}") from error
 
 
 def copy(content: pb.SessionContent, interface: Interface, window: int) -> Copy:

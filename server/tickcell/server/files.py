@@ -66,7 +66,7 @@ class Files(Generic[_Value]):
             if str(error) != self._complaint:
                 self._complaint = str(error)
                 fault = None if isinstance(error, FileError) else error
-                _log.error("%s What was read before still counts.", error, exc_info=fault)
+                _log.error("%s The previous content still applies.", error, exc_info=fault)
             return False
         self._complaint = ""
         if contents == self._contents:

@@ -73,8 +73,8 @@ def check_step(record: Record, session: str, step: int | None) -> None:
     numbers = {"session": session, "first_step": step, "next_step": here}
     if step > here:
         raise errors.StepGap(
-            f"{session}: got step {step}, but the session is at {here}; send it again once it is "
-            "there, or name no step.",
+            f"{session}: got step {step}, but the session is at {here}; send it again once the "
+            "session is there, or name no step.",
             **numbers,
         )
     raise errors.StepStale(

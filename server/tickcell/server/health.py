@@ -93,7 +93,7 @@ class Health:
         is_committing = now_s - self._last_commit_s < _PATIENCE_S
         is_able = is_committing and not (self._is_damaged or self._is_pinned)
         if is_able != self.is_serving and not self.is_draining:
-            _log.warning("the store takes commits again" if is_able else "cannot serve for now")
+            _log.warning("the store accepts commits again" if is_able else "cannot serve for now")
             self._show(is_serving=is_able)
 
     async def keep_judging(self, period_s: float = _PERIOD_S) -> None:

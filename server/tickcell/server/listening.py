@@ -20,9 +20,9 @@ _UNIX = "unix:"
 _PORTS = {"--listen": 50061, "--metrics": 9464}
 # Why an address that other machines reach is refused, and the way out.
 _PLAIN_TEXT = {
-    "--listen": "where plain text can be read and changed on its way; give --tls-certificate and "
-    "--tls-key, or --insecure if that is meant.",
-    "--metrics": "where all who reach it can read the metrics; give --insecure if that is meant.",
+    "--listen": "where others can read and change plain text; give --tls-certificate and "
+    "--tls-key, or --insecure to allow it.",
+    "--metrics": "where everyone who reaches it can read the metrics; give --insecure to allow it.",
 }
 
 
@@ -61,7 +61,7 @@ def require_loopback(address: str, flag: str = "--listen") -> None:
         # Of an address that is bound to an interface, as in fe80::1%eth0.
         host = str(where[0]).partition("%")[0]
         if not ipaddress.ip_address(host).is_loopback:
-            raise ListenError(f"{flag}: other machines reach {address}, {_PLAIN_TEXT[flag]}")
+            raise ListenError(f"{flag}: other machines can reach {address}, {_PLAIN_TEXT[flag]}")
 
 
 def bound(address: str, port: int) -> str:
@@ -166,7 +166,7 @@ def _opened(
                 raise ListenError(_refused(address, error, flag)) from error
             opened.append(undo.enter_context(one))
         if not opened:
-            raise ListenError(f"{flag}: {address} is no address of this machine.")
+            raise ListenError(f"{flag}: {address} is not an address of this machine.")
         undo.pop_all()
     return opened
 
@@ -240,5 +240,5 @@ def _check_unix(path: pathlib.Path) -> None:
         except OSError as error:
             raise ListenError(_refused(f"unix:{path}", error)) from error
     raise ListenError(
-        f"--listen: unix:{path} is taken by a living server; stop it, or choose another path."
+        f"--listen: unix:{path} is in use by a running server; stop it, or choose another path."
     )

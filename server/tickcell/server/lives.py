@@ -69,7 +69,7 @@ def is_live(record: Record | None) -> bool:
 
 
 def new_pin(old: Record | None, new: Record | None) -> Pin | None:
-    """Returns the model version to which a session is pinned; None where that is as it was."""
+    """Returns the model version to which a session is pinned; None where that is unchanged."""
     if new is None:
         return None
     pin = _pin(new.life)
@@ -205,8 +205,8 @@ def _ended(
         )
     if record.life.move_request_id:
         return errors.SessionMoved(
-            f"{session}: was exported and ended after {record.next_step} steps; go on where that "
-            "was imported.",
+            f"{session}: was exported and ended after {record.next_step} steps; continue where "
+            "it was imported.",
             session=session,
             generation=record.life.generation,
             next_step=record.next_step,
@@ -214,7 +214,7 @@ def _ended(
         )
     if record.life.is_deleted:
         return errors.SessionDeleted(
-            f"{session}: was deleted after {record.next_step} steps; create it anew.",
+            f"{session}: was deleted after {record.next_step} steps; create it again.",
             session=session,
             generation=record.life.generation,
             next_step=record.next_step,
@@ -222,7 +222,7 @@ def _ended(
         )
     return errors.SessionExpired(
         f"{session}: expired after {record.next_step} steps, idle for more than "
-        f"{record.life.idle_ttl_ns / 1e9:g} s; create it anew, with a longer time to live.",
+        f"{record.life.idle_ttl_ns / 1e9:g} s; create it again, with a longer time to live.",
         session=session,
         generation=record.life.generation,
         next_step=record.next_step,
@@ -240,13 +240,13 @@ def check_generation(record: Record, session: str, generation: int) -> None:
 def check_unclaimed(record: Record, session: str) -> None:
     """Raises SessionClaimed for a request without a generation, if another caller has claimed it.
 
-    Whoever names no generation might be the one from whom the session was taken.
+    A caller that names no generation might be the one that lost the session.
     """
     if record.life.is_claimed:
         raise errors.SessionClaimed(
             f"{session}: was claimed, and is at step {record.next_step} of generation "
-            f"{record.life.generation}, which the request does not name; claim it anew to go on "
-            "with it.",
+            f"{record.life.generation}, which the request does not name; claim it again to "
+            "continue.",
             session=session,
             generation=record.life.generation,
             next_step=record.next_step,
@@ -256,7 +256,7 @@ def check_unclaimed(record: Record, session: str) -> None:
 def superseded(
     record: Record, session: str, generation: int
 ) -> errors.SessionRestarted | errors.SessionClaimed:
-    """Returns the answer to a request that means another generation than the current one."""
+    """Returns the answer to a request for a generation other than the current one."""
     numbers = {
         "session": session,
         "got_generation": generation,
@@ -267,17 +267,17 @@ def superseded(
     ends = {each.id: each.end for each in record.life.past}
     end = ends.get(generation)
     if end is None and len(ends) == _PAST:
-        # So old that it is forgotten, it was over before the oldest that is not, and what
-        # ended that has come between its caller and the session as well.
+        # It is so old that it is forgotten, so it ended before the oldest that is remembered;
+        # what ended that one has come between this caller and the session as well.
         end = record.life.past[0].end
     if end == "claimed":
         return errors.SessionClaimed(
             f"{session}: got generation {generation}, but another caller has claimed the session, "
-            f"which {now}; claim it anew to go on with it.",
+            f"which {now}; claim it again to continue.",
             **numbers,
         )
     return errors.SessionRestarted(
         f"{session}: got generation {generation}, but the session was "
-        f"{'migrated' if end == 'migrated' else 'restarted'} and {now}; attach to it anew.",
+        f"{'migrated' if end == 'migrated' else 'restarted'} and {now}; attach to it again.",
         **numbers,
     )

@@ -78,7 +78,7 @@ def step(message: Any, *, is_stream: bool) -> StepFields:
         missing = "generation" if generation is None else "first_step"
         raise errors.ArgumentInvalid(
             f"{session}: {missing}: is missing; a step names its generation and first_step"
-            + ("." if is_stream else ", or neither to mean whatever comes next."),
+            + ("." if is_stream else ", or neither for the next step."),
             session=session,
             field=missing,
         )
@@ -100,7 +100,7 @@ def _expected_history(message: Any) -> bytes | None:
     if len(expected) != history.SIZE:
         raise errors.ArgumentInvalid(
             f"{message.session}: expected_history: got {len(expected)} bytes, expected "
-            f"{history.SIZE}, as the history of the reply before.",
+            f"{history.SIZE}, as in the previous reply.",
             session=message.session,
             field="expected_history",
             got=len(expected),
@@ -171,7 +171,7 @@ def preview(message: Any, caller: Caller) -> PreviewRequest:
     meant = generation(message)
     if not message.HasField("step"):
         raise errors.ArgumentInvalid(
-            f"{session}: step: is missing; a preview names the step at which the session stands.",
+            f"{session}: step: is missing; a preview names the session's next step.",
             session=session,
             field="step",
         )
@@ -261,8 +261,8 @@ def claimed_generation(message: session_service_pb2.ClaimSessionRequest) -> int 
         return generation(message)
     if message.generation:
         raise errors.ArgumentInvalid(
-            f"generation: got {message.generation} beside force, which claims whichever "
-            "generation lives; leave out one of the two.",
+            f"generation: got {message.generation} with force, which claims any "
+            "generation; omit one of the two.",
             field="generation",
             got=message.generation,
         )
@@ -328,8 +328,8 @@ def fill_from_export(
     """
     if message.initial_state_tensors:
         raise errors.ArgumentInvalid(
-            "initial_state_tensors: are given beside an export, which has a state; leave out one "
-            "of the two.",
+            "initial_state_tensors: are given with an export, which has a state; omit one of the "
+            "two.",
             field="initial_state_tensors",
         )
     for field in ("model", "model_version", "series_count"):
@@ -383,7 +383,7 @@ def burn_in(message: session_service_pb2.MigrateSessionRequest) -> BurnIn | None
 def _new_session_id(text: str) -> str:
     if ids.is_reserved(text):
         raise errors.ArgumentInvalid(
-            f"session: got {text}, which is kept for a sequence of the Open Inference "
+            f"session: got {text}, which is reserved for a sequence of the Open Inference "
             "Protocol; choose another id.",
             field="session",
             got=text,
@@ -410,7 +410,7 @@ def page(message: Any) -> tuple[str, int]:
     except ValueError as error:
         raise errors.ArgumentInvalid(
             f"page_token: got {message.page_token[:80]!r}, expected the next_page_token of the "
-            "page before, or nothing.",
+            "previous page, or nothing.",
             field="page_token",
             got=message.page_token[:80],
         ) from error
@@ -537,7 +537,7 @@ def _idle_ttl_ns(message: _Creating, config: Config) -> int:
         return 0 if message.never_expires else round(config.idle_ttl_s * NANOSECONDS)
     if message.never_expires:
         raise errors.ArgumentInvalid(
-            "never_expires: got true beside an idle_ttl_duration, expected one of the two.",
+            "never_expires: got true with an idle_ttl_duration, expected one of the two.",
             field="never_expires",
         )
     duration = message.idle_ttl_duration

@@ -112,8 +112,8 @@ class Migrate(NamedTuple):
         session, new, life = self.key.session, self.model.cell.interface, found.life
         if life.fingerprint == self.model.fingerprint:
             raise errors.ArgumentInvalid(
-                f"{session}: model_version: got {self.model.card.version}, expected another one "
-                "than the session has.",
+                f"{session}: model_version: got {self.model.card.version}, expected a version "
+                "other than the session's.",
                 session=session,
                 field="model_version",
                 got=self.model.card.version,

@@ -210,7 +210,7 @@ class ModelControl:
             raise self._unknown(name, version, "is not loaded")
         for model in withdrawn:
             self._catalogue.withdraw(model.place)
-            _log.info("%s %s takes no new sessions: it was unloaded", *model.place)
+            _log.info("%s %s gets no new sessions: it was unloaded", *model.place)
         return withdrawn
 
     def close(self) -> None:
@@ -250,7 +250,7 @@ class ModelControl:
         self.versions.pop(place, None)
         if self.follows and place not in self._fixed and self._catalogue.offers(place):
             self._catalogue.withdraw(place)
-            _log.info("%s takes no new sessions: its directory is gone", place)
+            _log.info("%s gets no new sessions: its directory is gone", place)
 
     async def _try(self, place: Place, found: Found, *, is_offered: bool = True) -> None:
         """Loads a version; what is wrong with it is reported, and harms nobody."""
@@ -372,7 +372,7 @@ class ModelControl:
         dropped = [self._catalogue.drop(fingerprint) for fingerprint in self.needs.unneeded()]
         if dropped:
             for place in [model.place for model in dropped]:
-                _log.info("%s %s is unloaded: nobody needs it any more", *place)
+                _log.info("%s %s is unloaded: it is no longer needed", *place)
             self._observer.serves(self._catalogue.everything)
             # In the thread, since to free much takes long.
             await self._in_thread(dropped.clear)
@@ -382,8 +382,8 @@ class ModelControl:
     def _require_explicit(self) -> None:
         if self._control != "explicit":
             raise errors.ModelsUncontrolled(
-                "models are loaded and unloaded by calls only where the server runs with --models "
-                f"and --model-control explicit; this one runs with {self._control}.",
+                "calls can load and unload models only if the server runs with --models and "
+                f"--model-control explicit; this one runs with {self._control}.",
                 control=self._control,
             )
 

@@ -90,7 +90,7 @@ class ModelNeeds:
         )
         if self._catalogue.loaded(pin.fingerprint) is None:
             return f"{held}; they are refused here: put it back."
-        return f"{held}; they go on from memory, and a restart would refuse them: put it back."
+        return f"{held}; they continue from memory, but a restart would refuse them: put it back."
 
     def _note_missing(self, pinned: Mapping[Pin, int], there: Collection[str]) -> None:
         """Says which versions sessions are pinned to and no directory has, once each."""
@@ -99,7 +99,7 @@ class ModelNeeds:
         for pin in self.missing.keys() - before.keys():
             _log.error("%s", self.note(pin))
         for pin in before.keys() - self.missing.keys():
-            how = "is in the repository again" if pin in pinned else "is held by no session now"
+            how = "is in the repository again" if pin in pinned else "is used by no session now"
             _log.info("%s %s %s", pin.model, pin.version, how)
         if self.missing != before:
             self._observer.models_are_missing(self.missing)

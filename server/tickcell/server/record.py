@@ -288,7 +288,7 @@ def decode(key: tuple[str, str], encoded: bytes) -> Record:
     origin_start = life_end + 4 * life.series_count * life.state_size
     state_size = origin_start - life_end
     if kept < 0 or histories_start != origin_start + state_size * life.has_origin:
-        raise _damaged(key, "is not as long as its life says", encoded)
+        raise _damaged(key, "does not have the length that its life requires", encoded)
     return Record._make(
         (
             life,
@@ -335,7 +335,7 @@ def _decode_life(encoded: bytes) -> Life | None:
 
 def _damaged(key: tuple[str, str], problem: str, encoded: bytes) -> errors.RecordDamaged:
     return errors.RecordDamaged(
-        f"{key[1]}: its record of {len(encoded)} bytes {problem}; put back a backup of the store, "
+        f"{key[1]}: its record of {len(encoded)} bytes {problem}; restore a backup of the store, "
         "or create another session.",
         session=key[1],
         bytes=len(encoded),

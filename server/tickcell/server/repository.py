@@ -118,7 +118,7 @@ class Repository:
         label = (bundle.card.name, bundle.card.version)
         if label != place:
             _log.warning(
-                "%s: its card calls it %s; it is served as %s, as its directory says",
+                "%s: its card has the name %s; it is served as %s, by its directory",
                 found.path,
                 " ".join(label),
                 place,
@@ -144,13 +144,13 @@ class Repository:
             )
             return
         if not ids.is_id(model.name):
-            look.problems.append(f"{model}: is no model: its name is not {ids.EXPECTED}.")
+            look.problems.append(f"{model}: is not a model: its name is not {ids.EXPECTED}.")
             return
         for version in filter(_may_be_directory, versions):
             if version_number(version.name) is None:
                 look.problems.append(
-                    f"{version}: is no version: its name is not a whole number from 1 on, without "
-                    "leading zeros."
+                    f"{version}: is not a version: its name is not a whole number from 1 on, "
+                    "without leading zeros."
                 )
             else:
                 place = Place(model.name, version.name)

@@ -56,7 +56,7 @@ class Room:
 
 def _sessions_full(key: Key, most: int) -> errors.SessionsFull:
     return errors.SessionsFull(
-        f"{key.session}: {most} sessions are alive, the most there may be; delete some, wait, or "
+        f"{key.session}: {most} sessions are alive, which is the limit; delete some, wait, or "
         "raise --max-sessions.",
         session=key.session,
         max_session_count=most,
@@ -65,8 +65,8 @@ def _sessions_full(key: Key, most: int) -> errors.SessionsFull:
 
 def _owner_sessions_full(key: Key, most: int) -> errors.OwnerSessionsFull:
     error = errors.OwnerSessionsFull(
-        f"{key.session}: {most} sessions of owner {key.owner!r} are alive, the most that it may "
-        f"have; delete some, or send it again after {_RETRY_S:g} s.",
+        f"{key.session}: {most} sessions of owner {key.owner!r} are alive, which is its limit; "
+        f"delete some, or send it again after {_RETRY_S:g} s.",
         session=key.session,
         owner=key.owner,
         max_session_count=most,

@@ -359,7 +359,7 @@ def _decide_step(
         if policy.is_strict:
             raise rules.numerics_changed(found, model.numerics, session)
         _log.warning(
-            "%s: goes on from step %d under other numerics (%s, was %s)",
+            "%s: continues from step %d under other numerics (%s, was %s)",
             session,
             found.next_step,
             model.numerics.hex(),
@@ -404,7 +404,7 @@ def _compute_each(
         return [refusal(steps[0].key, failed)]
     # One of them did it. Nothing was handed to the store yet: alone, each fails or
     # succeeds by itself.
-    _log.warning("%d steps failed together, each runs alone: %r", len(steps), failed)
+    _log.warning("%d steps failed together; running each alone: %r", len(steps), failed)
     outcomes: list[Computed | Previewed | errors.TickcellError] = []
     for step in steps:
         try:

@@ -153,7 +153,7 @@ def window_steps(
         raise _negative(session, first)
     if first + step_count > end:
         raise errors.StepGap(
-            f"{session}: the steps from first_step {first} on that are asked for are not all "
+            f"{session}: not all of the requested steps from first_step {first} on are "
             f"applied; the next one is {end}.",
             session=session,
             first_step=first,
@@ -231,7 +231,7 @@ def _misshapen(life: Life, request: StepRequest) -> errors.FrameShape:
     if not 1 <= steps <= life.max_step_count:
         return errors.FrameShape(
             f"{request.session}: got step_count {steps}, expected 1 to {life.max_step_count}; "
-            "send longer stretches in several requests.",
+            "send the rest in further requests.",
             session=request.session,
             step_count=steps,
             max_step_count=life.max_step_count,
@@ -305,11 +305,11 @@ def _check_frames(record: Record, request: StepRequest, first: int, histories: b
 
 
 def numerics_changed(record: Record, numerics: bytes, session: str) -> errors.NumericsChanged:
-    """Returns the refusal to go on with a session under another numerics digest than its own."""
+    """Returns the refusal to continue a session under a numerics digest other than its own."""
     return errors.NumericsChanged(
         f"{session}: was advanced to step {record.next_step} under the numerics "
-        f"{record.numerics.hex()}, this machine computes {numerics.hex()}; go on where it "
-        "began, or serve with --numerics=serve.",
+        f"{record.numerics.hex()}, and this machine computes {numerics.hex()}; continue it where "
+        "it began, or serve with --numerics=serve.",
         session=session,
         got=numerics.hex(),
         expected=record.numerics.hex(),

@@ -186,14 +186,14 @@ class Server:
             try:
                 await self._serve_on()
             except Exception as error:  # noqa: BLE001 - the edge: logged, and tried again.
-                _log.error("serving anew on %s failed: %s", self._address, error)
+                _log.error("serving again on %s failed: %s", self._address, error)
 
     async def _serve_on(self) -> None:
         try:
             # Does nothing where it serves.
             await self._server.start()
         except grpc.aio.UsageError:
-            _log.error("gRPC has stopped serving by itself; serving anew on %s", self._address)
+            _log.error("gRPC has stopped serving by itself; serving again on %s", self._address)
             await self._server.stop(None)
             await self._serve(self._address)
 

@@ -98,9 +98,8 @@ class SessionServicer:
         except errors.ModelUnknown as error:
             return error
         return exports.refused(
-            f"it is of another {content.model[:80]} {content.model_version[:80]} than the one that "
-            f"is served; serve the bundle with its fingerprint, or migrate the session before it "
-            "is exported",
+            f"its {content.model[:80]} {content.model_version[:80]} is not the one that is served; "
+            "serve the bundle with its fingerprint, or migrate the session before exporting it",
             got=content.model_fingerprint[:80],
             expected=model.fingerprint,
         )

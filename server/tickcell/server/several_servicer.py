@@ -118,7 +118,7 @@ class _Reader:
 def _named_again(session: str, place: int) -> errors.ArgumentInvalid:
     field = f"requests[{place}].session"
     return errors.ArgumentInvalid(
-        f"{field}: got {session[:80]!r}, which a request before it names, expected each session "
+        f"{field}: got {session[:80]!r}, which an earlier request names, expected each session "
         "once in a message; send its steps as one chunk, or in another message.",
         session=session[:80],
         field=field,

@@ -69,7 +69,7 @@ class Streams:
         caller = self._gate.admit(context)
         if len(self._open) >= self._max_streams:
             raise errors.StreamsFull(
-                f"{len(self._open)} streams are open, the most there may be; share a "
+                f"{len(self._open)} streams are open, which is the limit; share a "
                 "stream among sessions, or raise --max-streams.",
                 max_stream_count=self._max_streams,
             )
@@ -95,13 +95,11 @@ class Streams:
             except errors.TickcellError as error:
                 stream.finish(error)
             except Exception:  # noqa: BLE001 - the edge: it must not go on, nor keep others.
-                _log.exception("a stream could not be admitted anew")
+                _log.exception("a stream could not be admitted again")
                 stream.finish(errors.internal("the stream"))
             else:
                 if caller.owner != stream.caller.owner:
-                    stream.finish(
-                        errors.caller_unknown("it has another owner by now; connect again.")
-                    )
+                    stream.finish(errors.caller_unknown("its owner has changed; connect again."))
 
     async def drain(self, grace_s: float) -> None:
         """Ends the streams, each once its request is answered; waits at most this long.

@@ -57,7 +57,7 @@ class Tokens:
                     "as 'tickcell token' prints it"
                 )
             if names.setdefault(found[1], words[0]) != words[0]:
-                raise FileError(f"line {number}: gives a token of another name once more")
+                raise FileError(f"line {number}: repeats the token of another name")
         return cls(names)
 
     def __len__(self) -> int:

@@ -35,17 +35,17 @@ def link(server: str, credentials: Credentials) -> Iterator[Link]:
 
 
 def _trouble(said: str) -> str:
-    """Returns what is the matter, and the way out, by what gRPC said of it."""
+    """Returns what is wrong, and the way out, from the text of gRPC."""
     if "CERTIFICATE_VERIFY_FAILED" in said:
-        return "the server's certificate is of none of those that --ca names, or is out of date."
+        return "the server's certificate is not signed by an authority of --ca, or has expired."
     if "Hostname Verification" in said:
         return "the server's certificate is for another name; give that with --server-name."
     if "WRONG_VERSION_NUMBER" in said:
         return "the server does not speak TLS."
     if "Socket closed" in said:
         return (
-            "the server hangs up before it answers: it may want TLS (--tls or --ca), or a "
-            "certificate that it trusts (--certificate and --key)."
+            "the server closes the connection before it answers: it may require TLS (--tls "
+            "or --ca), or a certificate that it trusts (--certificate and --key)."
         )
     return "no server answers; start one with: tickcell serve"
 

@@ -103,7 +103,7 @@ def replay(context: click.Context, /, layout: Layout, **given: Any) -> int:
             raise
         name = asked.recording or "the sample"
         raise click.ClickException(
-            f"{name}: is not what {asked.session} was sent: {error}"
+            f"{name}: is not the recording of {asked.session}: {error}"
         ) from error
     except (errors.TickcellError, RecordingError) as error:
         if run.session is None or not _may_go_on(error):
@@ -198,9 +198,9 @@ class _Run:
                 first = start_step(session.info, self._rows, played.length)
                 if self._rows.next_step > stood:
                     click.echo(
-                        f"tickcell: {session.id}: stands at step {stood}, and the rows end at step "
+                        f"tickcell: {session.id}: is at step {stood}, but the rows end at step "
                         f"{self._rows.next_step}: its store was put back, or it was begun anew; "
-                        "the steps in between are sent again, and must give the rows' outputs.",
+                        "sending the steps in between again, whose outputs must match the rows.",
                         err=True,
                     )
                 session.rewind(first)
@@ -222,22 +222,22 @@ class _Run:
             plots.replay(asked.plot, played.whole(self._blocks), outputs, model, labelling)
 
     def _is_through(self, error: errors.SessionDeletedError) -> bool:
-        """Says whether the replay to resume came to its end, and tells so.
+        """Returns, and prints, whether the replay to resume had already finished.
 
-        It deletes its session when every row is written, and may be killed after that.
+        A replay deletes its session when every row is written, and may be killed after that.
         """
         asked, steps = self._asked, int(error.metadata["next_step"])
         if asked.out is None or not asked.resume or output_rows.count(asked.out) != steps:
             return False
         click.echo(
             f"tickcell: {asked.session} was deleted after {steps} steps, and {asked.out} has the "
-            "row of each: there is nothing left to go on with.",
+            "row of each: nothing is left to continue.",
             err=True,
         )
         return True
 
     def way_on(self) -> str:
-        """Says where the replay stands and how to go on with it."""
+        """Returns at which step the replay is, and how to continue it."""
         if self.session is None:
             return "stopped before the first step"
         stands = f"stopped at step {self._rows.next_step}; session {self.session.id} is kept"
@@ -249,7 +249,7 @@ class _Run:
         words = given_options.words(self._context, lambda name: name not in ("session", "resume"))
         command = ["tickcell", "replay", *([recording] if recording else []), *words]
         command += ["--session", self.session.id, "--resume"]
-        return f"{stands}; go on with:\n  {shlex.join(command)}"
+        return f"{stands}; continue with:\n  {shlex.join(command)}"
 
     def _model(self) -> Model:
         with connection.link(self._asked.server, self._asked.credentials) as link:

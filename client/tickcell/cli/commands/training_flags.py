@@ -49,8 +49,8 @@ def refuse_with_resume() -> None:
     """Refuses flags that would make the resumed run another one."""
     if others := [flag for name, flag in given().items() if name not in _RESUMED]:
         raise click.UsageError(
-            "a run goes on as it began: --resume takes --epochs, --logs and --no-logs only, not "
-            f"{', '.join(others)}."
+            "a resumed run keeps its settings: --resume takes --epochs, --logs and --no-logs "
+            f"only, not {', '.join(others)}."
         )
 
 
@@ -100,7 +100,7 @@ def recipe(options: dict[str, Any], dataset: Dataset) -> Recipe:
     )
     if lacking := augmentation.lacking([sensor.name for sensor in dataset.sensors]):
         raise click.UsageError(
-            f"the changes that were asked for need the readings {', '.join(lacking)}; leave out "
+            f"the requested augmentations need the readings {', '.join(lacking)}; omit "
             "--turn, --gain and --gyro-dropout."
         )
     return dataclasses.replace(
@@ -128,8 +128,8 @@ def _usual_recipe(options: dict[str, Any], dataset: Dataset) -> Recipe:
     changes = recipes.RECORDINGS.augmentation
     if lacking := changes.lacking([sensor.name for sensor in dataset.sensors]):
         click.echo(
-            "tickcell: no change is made to windows (--turn, --gain, --gyro-dropout, --noise): "
-            f"those for a phone need {', '.join(lacking)}",
+            "tickcell: windows are not augmented (--turn, --gain, --gyro-dropout, --noise): the "
+            f"augmentations for a phone need {', '.join(lacking)}",
             err=True,
         )
         return recipes.OTHER_SENSORS
@@ -137,6 +137,6 @@ def _usual_recipe(options: dict[str, Any], dataset: Dataset) -> Recipe:
 
 
 def _refuse(names: Collection[str], of: str) -> None:
-    """Refuses flags that say something of other data."""
+    """Refuses flags for other data."""
     if others := [flag for name, flag in given().items() if name in names]:
-        raise click.UsageError(f"{', '.join(others)}: about {of}, and --data names none.")
+        raise click.UsageError(f"{', '.join(others)}: needs {of}, and --data names none.")

@@ -92,7 +92,7 @@ def _verify(
     click.echo(f"  up to {run.cell.stretch_step_count} steps of a chunk in one call of the cell")
     if not run.has_own_numerics:
         click.echo(
-            f"  the server computes other last bits (numerics {model.numerics_digest}, here "
+            f"  the server computes different last bits (numerics {model.numerics_digest}, here "
             f"{run.cell.numerics_digest}): compared by tolerance"
         )
     with progress.bar(whole.name, run.step_count) as run.advance:

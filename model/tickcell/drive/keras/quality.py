@@ -36,8 +36,8 @@ def judged(bundle: Bundle) -> Bundle:
     source = bundle.card.training.get("source", {})
     if source.get("data") != [DRIVE]:
         raise QualityError(
-            f"{bundle.card.name}: was not trained by train --data {DRIVE}, and the gate {DRIVE} "
-            "is for what was; export it without."
+            f"{bundle.card.name}: was not trained with --data {DRIVE}, which the gate {DRIVE} "
+            "requires; export it without the gate."
         )
     held_out = datasets.held_out()
     single_frame = single_frame_roc_auc(Drives.from_dict(source).load().training, held_out)

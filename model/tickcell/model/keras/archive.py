@@ -54,7 +54,7 @@ def load(path: str | os.PathLike[str], *, compiled: bool = False) -> Any:
     if not zipfile.is_zipfile(file) or _CONFIG not in zipfile.ZipFile(file).namelist():
         raise ModelFileError(
             f"{file}: cannot be loaded: it is not a .keras file, an .h5 file or a SavedModel, or "
-            "not all of one; save the model with model.save('model.keras')."
+            "is incomplete; save the model with model.save('model.keras')."
         )
     with told(file):
         with zipfile.ZipFile(file) as parts:
@@ -62,8 +62,8 @@ def load(path: str | os.PathLike[str], *, compiled: bool = False) -> Any:
         loaded = keras.saving.load_model(file, compile=compiled, safe_mode=True)
     if not isinstance(loaded, keras.Model):
         raise ModelFileError(
-            f"{file}: holds {type(loaded).__name__}, which is no model; save the whole model with "
-            "model.save('model.keras')."
+            f"{file}: holds {type(loaded).__name__}, which is not a model; save the whole model "
+            "with model.save('model.keras')."
         )
     return loaded
 
@@ -79,7 +79,7 @@ def told(file: pathlib.Path) -> Iterator[None]:
         way_out = "save the model again, with model.save('model.keras')"
         if "__init__()" in str(error):
             way_out = (
-                "let that class take what its get_config gives, and **kwargs for its base class"
+                "let that class accept what its get_config returns, and **kwargs for its base class"
             )
         raise ModelFileError(
             f"{file}: cannot be loaded ({reason.of(error)}); {way_out}."

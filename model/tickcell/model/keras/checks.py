@@ -52,8 +52,8 @@ def check_as_trained(step: Step, frames: NDArray[np.float32], outputs: NDArray[n
             again, _, _ = _both(step.model, step, frames, outputs, step_count)
             if not np.array_equal(got, again, equal_nan=True):
                 raise AgreementError(
-                    f"{step.model.name}: gives something else each time that it is called; leave "
-                    "out what is random."
+                    f"{step.model.name}: returns something else each time that it is called; "
+                    "remove what is random."
                 )
         _require_close(step.model, "its layers over the whole sequence", got, masked)
 

@@ -45,8 +45,8 @@ def check(file: pathlib.Path, config: Any) -> None:
         is_known = package in _KERAS and (module is not None or registered in (None, kind))
         if not is_known and not _is_registered(registered) and not _is_registered(kind):
             raise ModelFileError(
-                f"{file}: {name!r} is of a class of its own, {kind}, and no code is looked for by "
-                "a model's file; name the module that defines it with --custom."
+                f"{file}: {name!r} is of the custom class {kind}, and a model's file may not load "
+                "code; name the module that defines it with --custom."
             )
 
 

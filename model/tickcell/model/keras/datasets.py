@@ -186,7 +186,7 @@ def _labelling(source: Source, sensors: Sequence[Sensor]) -> Labelling:
         if source.validation:
             raise RecordingError(
                 "--label-file: has the labels of --data, not of --validation; "
-                "--validation-share parts recordings off."
+                "--validation-share splits recordings off."
             )
         return labels.judged(labels.read_file())
     if labels.kind in ("probability", "number"):
@@ -278,7 +278,7 @@ def _common_rate(recordings: Sequence[Recording]) -> float:
     if max(rates) > 1.01 * min(rates):
         raise windows.WindowError(
             f"recordings: got rates from {min(rates):g} to {max(rates):g} Hz, expected one; "
-            "bring them to the same with --rate-hz."
+            "resample them with --rate-hz."
         )
     return float(np.median(rates))
 

@@ -157,10 +157,10 @@ def stream(
 def _refused(reader: Reader, block: Block, error: ReadingError, *, is_mended: bool) -> ScoreError:
     """Returns the error of a reading that a server would refuse too."""
     way_out = (
-        "It was made of others: by interpolation, or where the rate was changed; give the "
+        "It was interpolated or resampled from others; give the "
         "recording at the bundle's rate, with --on-dropout drop or hold."
         if is_mended
-        else "--on-dropout drop, hold or interpolate goes on, and counts such readings."
+        else "--on-dropout drop, hold or interpolate continues, and counts such readings."
     )
     return ScoreError(f"{reader.name}: at {block.times[error.index[0]]:g} s: {error} {way_out}")
 

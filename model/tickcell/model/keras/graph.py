@@ -60,8 +60,8 @@ def _inputs(model: Any) -> Any:
         )
     if not shapes:
         raise UnstreamableError(
-            f"{model.name} ({type(model).__name__}): was never built, so nothing says what it "
-            "takes; begin it with keras.Input, or call it on frames before it is saved."
+            f"{model.name} ({type(model).__name__}): was never built, so its inputs are "
+            "unknown; begin it with keras.Input, or call it on frames before it is saved."
         )
     (shape,) = shapes.values()
     if isinstance(shape, dict):

@@ -108,7 +108,7 @@ def read(model: Any) -> Plan:
         )
     if not any(rule.initial_states for rule in (bound.rule for bound in binder.bound)):
         raise UnstreamableError(
-            f"{model.name}: keeps no state, since it has no recurrent layer and no convolution "
+            f"{model.name}: keeps no state, because it has no recurrent layer and no convolution "
             "over time; it needs no stream: call it on each frame."
         )
     read = Plan(

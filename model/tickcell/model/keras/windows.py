@@ -222,7 +222,7 @@ def _starts(recordings: Sequence[Recording], windowing: Windowing) -> NDArray[np
     if not len(starts):
         raise WindowError(
             f"{recordings[0].name}: no window has a frame with a label that counts; --label "
-            "names their column, --null-class the label that says that there is none."
+            "names their column, --null-class the label that means no label."
         )
     return starts
 

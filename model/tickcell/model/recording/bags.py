@@ -91,7 +91,7 @@ class BagTable(Table):
         if not self._is_clock_given:
             yield f"ticks: the messages of {self._clock} (--clock-topic names another)"
         if self._passed_over:
-            yield f"ticks passed over before all topics had begun: {self._passed_over}"
+            yield f"ticks skipped before all topics had begun: {self._passed_over}"
         for topic, age_s in self._ages_s.items():
             yield f"{topic}: held for up to {age_s:.3g} s"
 
@@ -152,7 +152,7 @@ class BagTable(Table):
         topic = max(found, key=len, default=None)
         if topic is None:
             raise RecordingError(
-                f"{self.source}: {name!r} is no topic and field; the topics are "
+                f"{self.source}: {name!r} is not a topic and field; the topics are "
                 f"{listed([*self._log.counts])}. Name the field with {option}, such as "
                 "/imu.angular_velocity.z."
             )

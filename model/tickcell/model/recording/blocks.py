@@ -103,7 +103,7 @@ class Gaps:
         return [int(index) for index in np.flatnonzero(wrong)]
 
     def _judge(self, before: float, time: float, row: int) -> bool:
-        """Says whether a new recording begins here; a refused gap is an error."""
+        """Returns whether a new recording begins here; a refused gap is an error."""
         if time == before or (time < before and self.on_gap != "split"):
             raise RecordingError(
                 f"{self.source}: {self.row} {row}: got the time {time:.15g} s after "
@@ -116,7 +116,7 @@ class Gaps:
             raise RecordingError(
                 f"{self.source}: {self.row} {row}: nothing for {gap_s:.6g} s, "
                 f"{gap_s / self.period_s:.6g} periods, expected at most {self.max_gap:g} "
-                "(--max-gap); --on-gap keep goes on, --on-gap split begins a new recording there "
+                "(--max-gap); --on-gap keep continues, --on-gap split begins a new recording there "
                 "(train, evaluate)."
             )
         self.count += 1
@@ -124,7 +124,7 @@ class Gaps:
         return self.on_gap == "split"
 
     def notes(self) -> Iterator[str]:
-        """Says how many gaps there were."""
+        """Yields how many gaps there were."""
         if self.count:
             done = "began a new recording each" if self.on_gap == "split" else "were kept"
             longest = f"; the longest took {self.longest_s:.6g} s" if self.longest_s else ""

@@ -107,13 +107,13 @@ class DelimitedTable(Table):
     def notes(self) -> Iterator[str]:
         delimiter, decimal = self._dialect.delimiter, self._decimal
         if self._is_renamed:
-            yield "the first row holds names, in place of which those of --columns are taken"
+            yield "the first row has names; those of --columns are used instead"
         if delimiter != ",":
-            yield f"cells are parted by {name_of(delimiter)}"
+            yield f"cells are separated by {name_of(delimiter)}"
         if decimal == "," and not self._is_decimal_given:
             yield "a comma is taken for the decimal mark (--decimal)"
         if self._lines.comments:
-            yield f"comment lines passed over: {self._lines.comments}"
+            yield f"comment lines skipped: {self._lines.comments}"
 
     def _rows(self) -> Iterator[list[str]]:
         """Yields the cells of each row that is not blank; as many as there are names."""
@@ -136,7 +136,7 @@ class DelimitedTable(Table):
         if not fits(cells, count):
             raise RecordingError(
                 f"{self.source}: row {self._lines.number}: cells: got {len(cells)}, expected "
-                f"{count}, one for each name; mend the row, or remove it."
+                f"{count}, one for each name; repair the row, or remove it."
             )
 
     def _readings(self, cells: Sequence[str], columns: Sequence[int]) -> list[float]:

@@ -143,10 +143,10 @@ def _not_found(
     wanted: Sequence[str],
     source: str,
 ) -> RecordingError:
-    """Says that the first line does not name what is wanted, and what it has."""
+    """Returns the error for a first line that does not name what is wanted."""
     if any(_by_names(line, (), delimiters, wanted) for line in sample):
         return RecordingError(
-            f"{source}: row 1: does not name the columns, and a later row does; remove what is "
+            f"{source}: row 1: does not name the columns, but a later row does; remove what is "
             "before that, or begin it with #."
         )
     # The one under which most of it is there, and that parts it into most cells.
@@ -161,7 +161,7 @@ def _not_found(
     cells = _names(first, delimiter)
     if all(map(_is_numeric, cells)):
         return RecordingError(
-            f"{source}: row 1: has {len(cells)} numbers, parted by {name_of(delimiter)}, and no "
+            f"{source}: row 1: has {len(cells)} numbers, separated by {name_of(delimiter)}, and no "
             "names; name the columns in order with --columns, such as --columns t,x,y."
         )
     missing = [name for name in wanted if name not in cells]

@@ -40,8 +40,8 @@ class JsonLinesTable(Table):
         self.names = tuple(dict.fromkeys(name for row in self._sample for name in row))
         if not self._sample:
             raise RecordingError(
-                f"{self.source}: row 1: is not a JSON object by itself; write one object a line, "
-                "as jq -c does."
+                f"{self.source}: row 1: is not a JSON object by itself; write one object per "
+                "line, as jq -c does."
             )
         if missing := [name for name in wanted if name not in self.names]:
             raise not_named(f"{self.source}: row 1", "column", missing, self.names)

@@ -110,8 +110,8 @@ class Labelling:
         if kind == "classes" and not classes:
             classes = tuple(map(str, range(size)))
             notes = (
-                f"the classes have no names in the bundle: labels are taken for their places, 0 to "
-                f"{size - 1}",
+                f"the classes have no names in the bundle: labels are taken for class numbers, "
+                f"0 to {size - 1}",
             )
         return cls(cast("Kind", kind), classes, null_class, unit), notes
 
@@ -183,8 +183,8 @@ class Labelling:
         if (kind == "number" and not is_number) or (kind == "probability" and not is_binary):
             strange = sorted(name for name in names if numbers[name] is None) or sorted(names)
             raise RecordingError(
-                f"labels: got {_listed(strange)}, expected {cls(kind).expected}; --labels says "
-                "what they are, --null-class which of them says that there is none."
+                f"labels: got {_listed(strange)}, expected {cls(kind).expected}; --labels sets "
+                "their kind, --null-class the label that means no label."
             )
         if kind != "classes":
             return cls(kind, null_class=null_class)

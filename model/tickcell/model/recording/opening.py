@@ -115,7 +115,7 @@ def _of_lines(lines: Lines, wanted: Sequence[str], layout: Layout) -> Table:
     first = lines.first().lstrip("\ufeff \t")
     if first.startswith(("[{", "[[")) or first.strip() == "[":
         raise RecordingError(
-            f"{lines.source}: is one JSON array; write its parts a line each, as jq -c '.[]' does."
+            f"{lines.source}: is one JSON array; write one part per line, as jq -c '.[]' does."
         )
     if first.startswith("{"):
         return JsonLinesTable(lines, wanted)

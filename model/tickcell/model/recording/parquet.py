@@ -91,7 +91,7 @@ class ParquetTable(Table):
         if not is_number:
             raise RecordingError(
                 f"{self.source}: column {name!r}: has the type {column.type}, expected numbers; "
-                "write it as those, or name another column (--source, --time)."
+                "write it as numbers, or name another column (--source, --time)."
             )
         # The cast of a whole number that float64 does not hold rounds it, as any reading is.
         floats = column.cast(self._arrow.float64(), safe=False)

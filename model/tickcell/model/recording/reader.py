@@ -172,7 +172,7 @@ class Reader:
         for _ in blocks:
             yield from ()
         raise RecordingError(
-            f"{self.name}: got 1 frame, expected 2 or more to bring them to {self._to_hz:g} Hz."
+            f"{self.name}: got 1 frame, expected 2 or more to resample them to {self._to_hz:g} Hz."
         )
 
     def _resample(self, to_hz: float | None) -> Resampling | None:

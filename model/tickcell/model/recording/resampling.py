@@ -145,8 +145,8 @@ class Resampling:
         if to_hz > _MOST_PER_FRAME * from_hz and not is_unit_known:
             raise RecordingError(
                 f"{name}: has a rate of {from_hz:.4g} Hz, and at {to_hz:g} Hz "
-                f"{1 - from_hz / to_hz:.1%} of the frames would be made up; name the unit of its "
-                "times with --time-unit."
+                f"{1 - from_hz / to_hz:.1%} of the frames would be interpolated; name the unit of "
+                "its times with --time-unit."
             )
         return cls(name, from_hz, to_hz)
 

@@ -104,12 +104,12 @@ class _RosLog:
 
     def notes(self) -> Iterator[str]:
         if not self._has_types:
-            yield "says not what its messages are made of; taken to be the standard types of ROS"
+            yield "does not define its messages; taken to be the standard types of ROS"
 
     def _damaged(self, error: Exception) -> RecordingError:
         return RecordingError(
-            f"{self._path}: cannot be read as a ROS bag: {ended(error)} A bag that was not closed "
-            "is mended by 'ros2 bag reindex', 'rosbag reindex' for ROS 1, or 'mcap recover'."
+            f"{self._path}: cannot be read as a ROS bag: {ended(error)} Repair a bag that was not "
+            "closed with 'ros2 bag reindex', 'rosbag reindex' for ROS 1, or 'mcap recover'."
         )
 
 
@@ -160,7 +160,7 @@ class _JsonLog:
 
     def notes(self) -> Iterator[str]:
         if not self._is_whole:
-            yield "is cut off; read as far as it goes"
+            yield "is truncated; read as far as it goes"
 
     def _count(self) -> None:
         """Counts the messages of a file that does not say how many it has."""

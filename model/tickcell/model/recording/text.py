@@ -33,9 +33,9 @@ _OTHERS = {
     b"SQLite format 3": "a database; name it .db3 if it is a ROS bag",
     b"#ROSBAG": "a ROS bag; name it .bag",
     b"\x89MCAP": "an MCAP; name it .mcap",
-    b"BZh": "packed by bzip2; unpack it",
+    b"BZh": "compressed by bzip2; decompress it",
     b"\xfd7zXZ": "packed by xz; unpack it",
-    b"\x28\xb5\x2f\xfd": "packed by Zstandard; unpack it",
+    b"\x28\xb5\x2f\xfd": "compressed by Zstandard; decompress it",
 }
 _COMMENTS = ("#", "%")
 _HEAD_BYTES = 512
@@ -52,7 +52,7 @@ def of_file(path: pathlib.Path) -> Iterator[str]:
         head = packed.read(_HEAD_BYTES)
         for start, what in _OTHERS.items():
             if head.startswith(start):
-                raise RecordingError(f"{path}: is no text, but {what}.")
+                raise RecordingError(f"{path}: is not text, but {what}.")
         packed.seek(0)
         if head.startswith(_GZIP):
             with gzip.open(packed) as binary:

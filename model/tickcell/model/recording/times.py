@@ -203,8 +203,8 @@ def _guessed(source: str, name: str, spacing: float, expected_hz: float | None) 
         if spacing <= most * (1 + _EVEN):
             return unit
     raise RecordingError(
-        f"{source}: column {name!r}: times lie {spacing:g} apart, which is no usual rate in any "
-        "unit; name it with --time-unit."
+        f"{source}: column {name!r}: times lie {spacing:g} apart, which is not a usual rate in "
+        "any unit; name it with --time-unit."
     )
 
 

@@ -63,7 +63,7 @@ class Metrics(Collector):
         )
         yield _gauge(
             "tickcell_model_info",
-            "Always 1, for each model that is served; which one it is.",
+            "Always 1, for each served model; its labels identify it.",
             [
                 ((model.card.name, model.card.version, model.fingerprint, model.numerics.hex()), 1)
                 for model in observer.served
@@ -72,7 +72,7 @@ class Metrics(Collector):
         )
         yield _gauge(
             "tickcell_serving",
-            "1 while the server serves, 0 while it drains or its store takes no commits.",
+            "1 while the server serves, 0 while it drains or its store accepts no commits.",
             observer.health.is_serving,
         )
         yield _gauge("tickcell_streams", "Streams that are open.", observer.open_streams)
@@ -131,7 +131,7 @@ class Metrics(Collector):
         )
         yield _gauge(
             "tickcell_sessions_missing_model",
-            "Live sessions, of all servers, that are pinned to a model that --models has no more.",
+            "Live sessions, of all servers, pinned to a model that --models no longer has.",
             [
                 ((pin.model, pin.version, pin.fingerprint), count)
                 for pin, count in observer.missing.items()
@@ -146,7 +146,7 @@ class Metrics(Collector):
         )
         yield _counter(
             "tickcell_sessions_ended_total",
-            "Sessions whose end this server noted: deleted, expired, moved or replaced.",
+            "Sessions whose end this server recorded: deleted, expired, moved or replaced.",
             [
                 row
                 for model in models
@@ -167,13 +167,13 @@ class Metrics(Collector):
         )
         yield _counter(
             "tickcell_sessions_migrated_total",
-            "Sessions that came to this version from another one.",
+            "Sessions that were migrated to this version.",
             [(_name(model), model.migrated) for model in models],
             _MODEL,
         )
         yield _counter(
             "tickcell_sessions_reset_total",
-            "Sessions that were started again from the initial state.",
+            "Sessions that were reset to their origin.",
             [(_name(model), model.reset) for model in models],
             _MODEL,
         )
@@ -197,12 +197,12 @@ class Metrics(Collector):
         )
         yield _counter(
             "tickcell_head_misses_total",
-            "Records that were loaded, since they were not remembered or not to be relied on.",
+            "Records that were loaded, because they were not remembered or not reliable.",
             observer.head_misses,
         )
         yield _counter(
             "tickcell_heads_lost_total",
-            "Requests that began again, since the store's record was not the head.",
+            "Requests that began again, because the store's record was not the head.",
             observer.heads_lost,
         )
 
@@ -213,12 +213,12 @@ class Metrics(Collector):
         )
         yield _seconds(
             "tickcell_commit_seconds",
-            "Time until the store has judged a commit; a sync, if one is promised, comes after it.",
+            "Time of one commit; a sync, if one is promised, comes after it.",
             [((), observer.commit)],
         )
         yield _counter(
             "tickcell_commits_contended_total",
-            "Commits that had to wait, since another process had the store locked.",
+            "Commits that had to wait, because another process had the store locked.",
             observer.contended,
         )
         yield _counter(
@@ -228,7 +228,7 @@ class Metrics(Collector):
         )
         yield _counter(
             "tickcell_store_upkeep_failures_total",
-            "Times that the upkeep failed, which is due each second.",
+            "Failures of the upkeep, which is due each second.",
             observer.upkeep_failures,
         )
         yield _gauge(

@@ -42,7 +42,7 @@ def pages(metrics: Metrics, health: Health, heartbeat: Heartbeat) -> Pages:
     def ready() -> str:
         if health.is_draining:
             return "draining"
-        return live() or ("" if health.is_serving else "the store takes no commits")
+        return live() or ("" if health.is_serving else "the store accepts no commits")
 
     return shown(metrics.text, live, ready)
 

@@ -25,7 +25,7 @@ def notify(state: str) -> None:
             manager.setblocking(False)
             manager.sendto(state.encode(), address)
     except OSError as error:
-        _log.warning("the service manager at %s was not told %r: %s", path, state, error)
+        _log.warning("could not notify the service manager at %s of %r: %s", path, state, error)
 
 
 def watchdog_s() -> float | None:

@@ -26,8 +26,8 @@ _NOT_LOADED = (State.AVAILABLE, State.LOADING, State.BROKEN)
 # No model of ours runs in another server's backend.
 _PLATFORM = "tickcell"
 
-_TENSORS_IN_MESSAGES = "tensors come within the messages; shared memory is not served."
-_SET_AT_START = "logs and traces are set where the server is started, not by call."
+_TENSORS_IN_MESSAGES = "tensors are sent in the messages; shared memory is not supported."
+_SET_AT_START = "logs and traces are configured when the server starts, not by calls."
 
 
 class ModelControl(Protocol):
@@ -197,7 +197,7 @@ class ModelServicer:
             )
         for name in sorted(request.parameters):
             raise errors.ArgumentInvalid(
-                f"parameters: got {name[:80]!r}, expected none: a model is served as it lies in "
+                f"parameters: got {name[:80]!r}, expected none: a model is served as it is in "
                 "the repository.",
                 field="parameters",
                 got=name[:80],

@@ -206,7 +206,7 @@ class Sequences:
             try:
                 await self._engine.end(caller, session, inferred.stepped.generation)
             except (errors.StoreBusy, errors.StoreAway, errors.StoreFull) as error:
-                why = f"its frames were applied, and the end was refused with {error.reason}"
+                why = f"its frames were applied, but the end was refused with {error.reason}"
                 raise errors.outcome_unknown(session, why) from error
             return inferred
         finally:

@@ -71,7 +71,7 @@ def restore(
     the new database's. If it is cut short, the store is refused until it is run again.
 
     Raises:
-      StoreError: the backup or the store cannot be used; the store is as it was.
+      StoreError: the backup or the store cannot be used; the store is unchanged.
     """
     directories.prepare(path, allow_network_filesystem=allow_network_filesystem)
     with opening.errors_of(path):
@@ -106,7 +106,7 @@ def _bring(
             if checked.page_problems:
                 raise StoreDamagedError(
                     f"{source}: is damaged ({checked.page_problems[0]}); name another backup. "
-                    f"{path} is as it was."
+                    f"{path} is unchanged."
                 )
             identity = database.read_identity(source, copy)
             identity = identity._replace(
@@ -116,7 +116,7 @@ def _bring(
             copy.pragma("journal_mode", "wal")
     except (apsw.NotADBError, apsw.CorruptError) as error:
         raise StoreDamagedError(
-            f"{source}: is no backup, or a damaged one ({error}); name another. {path} is as it "
+            f"{source}: is not a backup, or a damaged one ({error}); name another. {path} is as it "
             "was."
         ) from error
     return checked, identity.id

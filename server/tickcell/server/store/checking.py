@@ -77,7 +77,7 @@ def _miscounts(connection: apsw.Connection) -> list[str]:
         "(SELECT count(*) FROM record WHERE NOT is_live) FROM counts"
     ).fetchall()
     problems = [
-        f"the counts are {live} live and {ended} ended, and the records {lives} and {ends}"
+        f"the counts are {live} live and {ended} ended, but the records {lives} and {ends}"
         for live, ended, lives, ends in rows
         if (live, ended) != (lives, ends)
     ]
@@ -91,7 +91,7 @@ def _miscounts(connection: apsw.Connection) -> list[str]:
         "ON found.owner = kept.owner WHERE (kept.live, kept.ended) IS NOT (found.live, found.ended)"
     ).fetchall()
     return problems + [
-        f"the counts of owner {_text(owner)!r} are {live} live and {ended} ended, and its "
+        f"the counts of owner {_text(owner)!r} are {live} live and {ended} ended, but its "
         f"records {lives} and {ends}"
         for owner, live, ended, lives, ends in rows
     ]
@@ -103,6 +103,6 @@ def _mispinned(connection: apsw.Connection) -> list[str]:
         "WHERE record.pin = pin.id AND is_live) AS lives FROM pin WHERE live <> lives"
     ).fetchall()
     return [
-        f"the count of {_text(model)} {_text(version)} is {live} live, and the records {lives}"
+        f"the count of {_text(model)} {_text(version)} is {live} live, but the records {lives}"
         for model, version, live, lives in rows
     ]

@@ -153,7 +153,7 @@ def durability(place: pathlib.Path | str, level: str) -> None:
                 identity = opened.identity._replace(durability=cast("Durability", level))
                 with opened.connection:
                     database.write_identity(opened.connection, identity)
-    click.echo(f"{place}: keeps durability {level} from now on; it was {before}.")
+    click.echo(f"{place}: has durability {level} from now on; it was {before}.")
 
 
 @store.command()

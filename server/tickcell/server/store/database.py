@@ -205,7 +205,7 @@ def read_identity(directory: pathlib.Path, connection: apsw.Connection) -> Ident
             identity = Identity(store_id, cast("Durability", durability), Kept(now_ns, at_ns))
             if identity.checksum == checksum:
                 return identity
-    raise damaged(directory, "its clock and id do not check out")
+    raise damaged(directory, "its clock and id are damaged")
 
 
 def read_counts(
@@ -225,7 +225,7 @@ def read_counts(
     match rows:
         case [(int(live), int(ended))]:
             return Counts(live, ended)
-    raise damaged(directory, "its counts do not check out")
+    raise damaged(directory, "its counts are damaged")
 
 
 def read_pinned(directory: pathlib.Path, connection: apsw.Connection) -> dict[Pin, int]:
@@ -243,7 +243,7 @@ def read_pinned(directory: pathlib.Path, connection: apsw.Connection) -> dict[Pi
                 case (str(model), str(version), str(fingerprint), int(live)):
                     pinned[Pin(model, version, fingerprint)] = live
                 case _:
-                    raise damaged(directory, "its counts by model do not check out")
+                    raise damaged(directory, "its counts by model are damaged")
     except UnicodeDecodeError as error:
         raise damaged(directory, f"its counts by model hold no text ({error})") from error
     return pinned
@@ -259,7 +259,7 @@ def require_counted(directory: pathlib.Path, connection: apsw.Connection) -> Non
         "SELECT live + ended, (SELECT count(*) FROM record) FROM counts"
     ).fetchall()
     if len(rows) != 1 or rows[0][0] != rows[0][1]:
-        raise damaged(directory, "the number of its records is not the one that it kept")
+        raise damaged(directory, "the number of its records is not the one that it counted")
 
 
 def write_identity(connection: apsw.Connection, identity: Identity) -> None:

@@ -144,7 +144,7 @@ def find_store(directory: pathlib.Path) -> str | None:
     if marker.exists():
         if not has_database:
             what = "is empty" if database.exists() else "is missing"
-            raise damaged(directory, f"{DATABASE} {what}, and the store was not new")
+            raise damaged(directory, f"{DATABASE} {what}, but the store was not new")
         return marker.read_text(errors="replace").strip()
     if has_database:
         return ""
@@ -189,7 +189,7 @@ def _require_permission(directory: pathlib.Path) -> None:
     for path in (directory, directory / DATABASE, directory / MARKER):
         if path.exists() and not os.access(path, os.R_OK | os.W_OK):
             raise StorePermissionError(
-                f"{path}: may not be read and written by user {os.geteuid()}; change its owner or "
+                f"{path}: cannot be read and written by user {os.geteuid()}; change its owner or "
                 "name another directory with --store."
             )
 

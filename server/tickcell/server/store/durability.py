@@ -19,9 +19,9 @@ DEFAULT: Durability = "process-crash"
 
 
 def require(directory: pathlib.Path, kept: Durability, wanted: Durability | None) -> None:
-    """Raises OtherDurabilityError where a server wants another than the store keeps."""
+    """Raises OtherDurabilityError if a server wants another durability than the store's."""
     if wanted not in (None, kept):
         raise OtherDurabilityError(
-            f"{directory}: keeps durability {kept}, got {wanted}; ask for {kept}, or stop the "
+            f"{directory}: has durability {kept}, got {wanted}; ask for {kept}, or stop the "
             f"store's servers and run 'tickcell store durability --store {directory} {wanted}'."
         )

@@ -70,7 +70,7 @@ class StoreNoSpaceError(StoreStartError):
 
 
 class NetworkFilesystemError(StoreStartError):
-    """The store lies on a network file system."""
+    """The store is on a network file system."""
 
 
 class NoSchemaError(StoreStartError):
@@ -98,10 +98,10 @@ class StoreInUseError(StoreStartError):
 
 
 def damaged(directory: pathlib.Path, what: str) -> StoreDamagedError:
-    """Returns the error for a store that does not check out, with the way out."""
+    """Returns the error for a damaged store, with the way out."""
     return StoreDamagedError(
-        f"{directory}: {what}; stop its servers, look with 'tickcell store check --store "
-        f"{directory}', and put a backup back with 'tickcell store restore --store {directory} "
+        f"{directory}: {what}; stop its servers, check it with 'tickcell store check --store "
+        f"{directory}', and restore a backup with 'tickcell store restore --store {directory} "
         "BACKUP'."
     )
 

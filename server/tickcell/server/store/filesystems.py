@@ -29,9 +29,9 @@ def refuse_network_filesystem(directory: pathlib.Path, mounts: str) -> None:
     filesystem_type = type_of_filesystem(directory.resolve(), mounts)
     if filesystem_type in NETWORK_TYPES:
         raise NetworkFilesystemError(
-            f"{directory}: lies on a network file system ({filesystem_type}), where the locks that "
-            "servers share do not work; use a local disk, or --allow-network-filesystem if one "
-            "machine alone ever opens it."
+            f"{directory}: is on a network file system ({filesystem_type}), where the locks that "
+            "servers share do not work; use a local disk, or --allow-network-filesystem if "
+            "only one machine ever opens it."
         )
 
 

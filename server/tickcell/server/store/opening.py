@@ -100,7 +100,7 @@ def _open(path: pathlib.Path, vfs: str | None, marked: str, *, alone: bool) -> O
         database.require_schema(directory, connection)
         identity = database.read_identity(directory, connection)
         if marked not in ("", identity.id):
-            raise damaged(directory, f"its database is not the one of its {directories.MARKER}")
+            raise damaged(directory, f"its database does not match its {directories.MARKER}")
         if not marked:
             directories.write_marker(directory, identity.id)
         undo.pop_all()

@@ -57,7 +57,7 @@ class Peers:
         try:
             return [_read(*row) for row in connection.execute(_OTHERS, (self._id,)).fetchall()]
         except (TypeError, ValueError) as error:
-            raise damaged(self._directory, "the row of a server does not check out") from error
+            raise damaged(self._directory, "the row of a server is damaged") from error
 
     def leave(self, connection: apsw.Connection) -> None:
         """Removes this process's row, so that nobody counts on it any more."""

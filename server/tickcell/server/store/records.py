@@ -109,7 +109,9 @@ class Records:
             # The same bytes, and yet not found: of another type, or missing in the index.
             raise damaged(self._directory, f"the row of {session!r} cannot be replaced")
         if found is None and not is_tried:
-            return Full("the disk is nearly full, and room is kept for the sessions that exist")
+            return Full(
+                "the disk is nearly full, and the remaining room is kept for existing sessions"
+            )
         return Lost(found)
 
     def scan(self, owner: str | None, after: Key | None, limit: int) -> list[tuple[Key, bytes]]:

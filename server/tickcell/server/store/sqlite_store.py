@@ -302,8 +302,8 @@ class SqliteStore:
         if self._is_put_back:
             self._is_put_back = False
             raise StorePutBackError(
-                f"{self._directory}: is an older store than it was, with a clock that is behind; "
-                "what was committed since is gone, and its clients are told (STEP_GAP)."
+                f"{self._directory}: was put back to an older state, since its clock is behind; "
+                "later commits are gone, and clients get STEP_GAP."
             )
 
     def _want_room(self) -> None:

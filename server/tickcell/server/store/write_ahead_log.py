@@ -150,9 +150,9 @@ class WriteAheadLog:
         self._suspects = holders if self._suspects is None else self._suspects & holders
         names = "; ".join(map(lock_table.name_of, sorted(self._suspects))) or "a process"
         raise StorePinnedError(
-            f"{self._directory}: one old state of it is read for more than "
+            f"{self._directory}: a program has kept one read transaction open for more than "
             f"{_LONGEST_READ_NS // 1_000_000_000} s, so its log grows, to "
-            f"{(self._directory / LOG).stat().st_size >> 20} MiB by now; end what reads it "
+            f"{(self._directory / LOG).stat().st_size >> 20} MiB by now; end that program "
             f"({names})."
         )
 
@@ -247,7 +247,7 @@ class WriteAheadLog:
 
     def _fail(self, error: Exception) -> StoreError:
         self.failure = (
-            f"{self._directory}: the disk refused to sync ({error}), so nothing more is "
-            "acknowledged; look at the disk, and start the server again."
+            f"{self._directory}: a sync failed ({error}), so nothing more is "
+            "acknowledged; check the disk, and restart the server."
         )
         return StoreAwayError(self.failure)

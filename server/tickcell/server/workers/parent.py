@@ -178,7 +178,7 @@ class Parent:
         is_lost = worker.has_served and not worker.is_leaving
         self._sums.leave(worker.metrics, is_lost=is_lost)
         if is_lost:
-            _log.error("worker %d %s; another is started", worker.pid, worker.end)
+            _log.error("worker %d %s; starting another", worker.pid, worker.end)
         self._lost.set()
 
     @property
@@ -217,7 +217,7 @@ class Parent:
             _log.info("replacing %d workers, one after the other", len(old))
             for worker in old:
                 if not await self._try_to_start():
-                    _log.error("the workers that are not replaced yet go on")
+                    _log.error("the workers that are not replaced yet continue")
                     break
                 worker.leave()
                 await worker.ended(self._limit_s)
@@ -225,7 +225,7 @@ class Parent:
                 _log.info("replaced %d workers", len(old))
 
     async def _look(self) -> None:
-        """Asks all workers how they fare, each second, and kills those that stand still."""
+        """Asks all workers for their status, each second, and kills those that have stalled."""
         seen: dict[int, int] = {}
         while True:
             await asyncio.gather(*(worker.ask(metrics=False) for worker in self._workers))
@@ -233,7 +233,7 @@ class Parent:
             seen = {pid: seen.get(pid, 0) + 1 for pid in still}
             for pid, worker in still.items():
                 if seen[pid] == _STILL_LOOKS:
-                    _log.error("worker %d stands still, and is killed", pid)
+                    _log.error("worker %d has stalled, and is killed", pid)
                     worker.kill()
             await asyncio.sleep(_LOOK_S)
 
@@ -249,7 +249,7 @@ class Parent:
         if self._heartbeat.is_still:
             return f"the parent had no event for {self._heartbeat.silent_s:.0f} s"
         still = self._still()
-        return f"stand still: {' '.join(map(str, still))}" if still else ""
+        return f"stalled: {' '.join(map(str, still))}" if still else ""
 
     def _ready(self) -> str:
         if self._is_draining:

@@ -61,7 +61,7 @@ class Sums(Collector):
                 yield family
         yield GaugeMetricFamily(
             _SERVING,
-            "1 while the server serves, 0 while it drains or its store takes no commits.",
+            "1 while the server serves, 0 while it drains or its store accepts no commits.",
             int(self._serving > 0),
         )
         yield GaugeMetricFamily("tickcell_workers", "Workers that serve.", self._serving)

@@ -36,14 +36,14 @@ class Tried(PerFrame):
         if not self._is_same_alone(inputs, 0):
             raise refusal(
                 self.call,
-                "for a series alone it gives something else than beside others",
+                "its result for a series depends on the others",
                 "let it compute each series on its own, and nothing at random",
             )
         if self.is_timed and not self._is_same_alone(inputs, 1):
             own = not type(self.call.operation).__module__.startswith("keras.")
             raise refusal(
                 self.call,
-                "it makes a frame's result of other frames too",
+                "its result for a frame depends on other frames",
                 "write it as a cell for keras.layers.RNN"
                 if own
                 else "use a recurrent layer or causal convolutions",

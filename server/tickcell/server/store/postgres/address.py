@@ -55,13 +55,13 @@ def parse(text: str) -> Address:
     if ":" in user or any(name == "password" for name, _ in query):
         # Every user of the machine reads the commands that run on it.
         raise NotAStoreError(
-            f"{parts.scheme}://{hosts}{parts.path}: the address holds a password, which every user "
+            f"{parts.scheme}://{hosts}{parts.path}: the address has a password, which every user "
             "of this machine can read; put it into a password file (passfile=FILE in the address, "
             "PGPASSFILE, or ~/.pgpass) or into PGPASSWORD."
         )
     if any(name in ("host", "port") for name, _ in query):
         raise NotAStoreError(
-            f"{text}: names its hosts behind the '?'; write them before the database, as "
+            f"{text}: names its hosts after the '?'; write them before the database, as "
             "postgresql://USER@HOST1:PORT,HOST2:PORT/DATABASE."
         )
     for host in hosts.split(","):
@@ -93,7 +93,8 @@ def require_files(address: Address) -> None:
             ) from error
         if name in _SECRETS and mode & 0o077:
             raise StorePermissionError(
-                f"{address}: others than its owner may use {name} {path}; run 'chmod 600 {path}'."
+                f"{address}: users other than its owner may use {name} {path}; run "
+                f"'chmod 600 {path}'."
             )
 
 

@@ -172,6 +172,6 @@ async def _connected(address: Address) -> AsyncIterator[Primary]:
         await found.connection.execute("SET enable_seqscan = on; SET enable_hashjoin = on")
         yield found
     except (asyncpg.PostgresError, *refusals.BREAKS) as error:
-        raise StoreAwayError(f"{address}: cannot be asked ({refusals.words(error)}).") from error
+        raise StoreAwayError(f"{address}: cannot be queried ({refusals.words(error)}).") from error
     finally:
         found.connection.terminate()

@@ -59,7 +59,7 @@ class Identity(NamedTuple):
             if identity.checksum == checksum and identity.durability in get_args(Level):
                 return identity
         raise StoreDamagedError(
-            f"{address}: its clock and id do not check out; put a backup of PostgreSQL's back."
+            f"{address}: its clock and id are damaged; restore a backup of PostgreSQL's."
         )
 
 

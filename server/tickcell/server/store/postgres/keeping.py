@@ -101,8 +101,8 @@ class Keeping:
         self.peers = [self._served(served) for _, served in rows if served is not None]
         if is_put_back:
             raise StorePutBackError(
-                f"{self._address}: is an older store than it was, with a clock that is behind; "
-                "what was committed since is gone, and its clients are told (STEP_GAP)."
+                f"{self._address}: was put back to an older state, since its clock is behind; "
+                "later commits are gone, and clients get STEP_GAP."
             )
         return found
 
@@ -117,6 +117,4 @@ class Keeping:
                 frozenset(Pin(*pin) for pin in loaded), frozenset(Pin(*pin) for pin in offered)
             )
         except (TypeError, ValueError) as error:
-            raise StoreDamagedError(
-                f"{self._address}: the row of a server does not check out."
-            ) from error
+            raise StoreDamagedError(f"{self._address}: the row of a server is damaged.") from error

@@ -186,7 +186,7 @@ class PostgresStore(NetworkStore):
             for connection in opened:
                 connection.terminate()
             if isinstance(error, (asyncpg.PostgresError, *refusals.BREAKS)):
-                why = f"{self._address}: cannot be asked ({refusals.words(error)})."
+                why = f"{self._address}: cannot be queried ({refusals.words(error)})."
                 raise StoreAwayError(why) from error
             raise
         self.durability = kept.durability
@@ -218,7 +218,7 @@ class PostgresStore(NetworkStore):
                 except Exception as error:  # noqa: BLE001 - the edge: logged, and tried again.
                     _log.exception("connecting to %s failed", self._address)
                     self._say(f"{self._address}: {error!r}.")
-            _log.info("the store is there again: %s", self._address)
+            _log.info("the store is back: %s", self._address)
 
     def _say(self, why: str) -> None:
         if why != self._why_away:
@@ -252,7 +252,7 @@ class _Connected:
         """Drops the connections where they stand; what was handed over is unknown."""
         self.commits.give_up(why)
         for link in self._links:
-            link.drop("one of the connections failed, and all were given up")
+            link.drop("one of the connections failed, so all were closed")
 
     async def drop(self, why: str) -> None:
         """Drops the connections, and waits for those who used them to hear of it."""

@@ -133,7 +133,7 @@ async def find(address: Address, known_timeline: int = 0) -> Primary:
     if found:
         return found[-1]
     if refused:
-        raise StorePermissionError(f"{address}: cannot be connected to ({refused.rstrip('.')}).")
+        raise StorePermissionError(f"{address}: cannot connect ({refused.rstrip('.')}).")
     said = "; ".join(f"{place(host)}: {whys[host]}" for host in address.hosts if host in whys)
     raise StoreAwayError(f"{address}: no primary answers ({said}).")
 
@@ -152,14 +152,14 @@ async def require_sound(
 
     Raises:
       StoreStartError: it is not; the class says why.
-      StoreDamagedError: what it says of itself does not check out.
+      StoreDamagedError: its own description is damaged.
       StoreAwayError: it is not for now.
     """
     if primary.timeline < known_timeline:
         raise StoreAwayError(
             f"{address}: the primary {place(primary.host)} is on timeline {primary.timeline}, and "
             f"the store was on {known_timeline}: it is an old primary that came back; stop it, or "
-            "make it a standby. If it is the store, put back or moved, restart this server."
+            "make it a standby. If the store was restored or moved, restart this server."
         )
     connection = primary.connection
     schema.require(address, await schema.find(connection))
@@ -167,7 +167,7 @@ async def require_sound(
     level = identity.durability
     if wanted not in (None, level):
         raise OtherDurabilityError(
-            f"{address}: keeps durability {level}, got {wanted}; ask for {level}, or run "
+            f"{address}: has durability {level}, got {wanted}; ask for {level}, or run "
             f"'tickcell store durability --store {address} {wanted}'."
         )
     await connection.execute(f"SET synchronous_commit = {levels.synchronous_commit(level)}")
@@ -190,7 +190,7 @@ async def _prove(address: Address, primary: Primary, limit_s: float) -> None:
         with contextlib.suppress(asyncpg.PostgresError, *refusals.BREAKS):
             await proving
         raise StoreAwayError(
-            f"{address}: a commit has not come through for {limit_s:g} s; look at the "
+            f"{address}: a commit has not finished for {limit_s:g} s; check the "
             "primary's disk and its standbys."
         )
     proving.result()

@@ -47,6 +47,6 @@ def typed(address: Address, error: asyncpg.PostgresError) -> StoreError:
     if error.sqlstate in _DAMAGED:
         return StoreDamagedError(
             f"{address}: PostgreSQL finds it damaged ({words(error)}); stop the servers and "
-            "put a backup of PostgreSQL's back."
+            "restore a backup of PostgreSQL's."
         )
     return StoreAwayError(f"{address}: PostgreSQL refuses ({words(error)}).")

@@ -264,7 +264,7 @@ async def init(
                 identity = await Identity.read(address, connection)
                 if durability not in (None, identity.durability):
                     raise OtherDurabilityError(
-                        f"{address}: keeps durability {identity.durability}, got {durability}; "
+                        f"{address}: has durability {identity.durability}, got {durability}; "
                         f"to change it, run 'tickcell store durability --store {address} "
                         f"{durability}'."
                     )
@@ -279,14 +279,14 @@ async def init(
                 await write_identity(connection, identity)
     except asyncpg.InsufficientPrivilegeError as error:
         raise StorePermissionError(
-            f"{address}: this user may not create the store ({refusals.words(error)}); let one "
-            "do it who owns the database, or GRANT CREATE on it."
+            f"{address}: this user may not create the store ({refusals.words(error)}); let the "
+            "owner of the database do it, or GRANT CREATE on it."
         ) from error
     except (asyncpg.DuplicateSchemaError, asyncpg.UniqueViolationError) as error:
         if found == 0 and not await find(connection):
             raise StoreStartError(
-                f"{address}: has a schema 'tickcell' that is no store's ({refusals.words(error)}); "
-                "name another database."
+                f"{address}: has a schema 'tickcell' that is not a store's "
+                f"({refusals.words(error)}); name another database."
             ) from error
         # Another one created it at the same moment.
         return await init(address, connection, durability)
