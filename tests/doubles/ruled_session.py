@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, TypeVar
@@ -95,7 +96,8 @@ class RuledSession:
     before: bytes | None = None
     store: EmbeddedStore | None = None
 
-    @property
+    # Many requests are tried in one state.
+    @functools.cached_property
     def record(self) -> record.Record | None:
         return None if self.stored is None else record.decode(KEY, self.stored)
 
@@ -156,7 +158,7 @@ class RuledSession:
         frames, resets = _split([frame for branch in branches for frame in branch])
         sizes = len(branches), len(branches[0])
         request = PreviewRequest(KEY, generation, step, *sizes, frames, resets)
-        policy = Policy(CATALOGUE, Limits(), self.retention, is_strict=True)
+        policy = _policy(self.retention)
         stored, answer = _run_round(request, policy, self._shelf(), next(_HEADS)(self), moment(now))
         assert stored == self.stored
         if isinstance(answer, errors.TickcellError):
@@ -192,7 +194,7 @@ class RuledSession:
         readings, resets = _split(frames)
         expected = None if before is None else history_of(before)
         request = rules.StepRequest(KEY, generation, first, len(frames), readings, expected, resets)
-        policy = Policy(CATALOGUE, Limits(), self.retention, is_strict=True)
+        policy = _policy(self.retention)
         head = next(_HEADS)(self)
         if self.store is not None and first is None:
             # A store takes what lies there already for a change of its own, by its bytes, in
@@ -266,7 +268,7 @@ class RuledSession:
         new_generation: int,
         now: int,
     ) -> tuple[RuledSession, Answer]:
-        policy = Policy(CATALOGUE, Limits(), self.retention, is_strict=True)
+        policy = _policy(self.retention)
         model, other = MODELS[version], None
         if burnt_in is not None:
             wanted = self._wanted("another", 1)._replace(
@@ -291,7 +293,7 @@ class RuledSession:
         self, generation: int, first: int | None, count: int, now: int
     ) -> tuple[RuledSession, Answer]:
         request = ReadOutputs(KEY, generation, first, count)
-        policy = Policy(CATALOGUE, Limits(), self.retention, is_strict=True)
+        policy = _policy(self.retention)
         try:
             found = request.change(self.record, policy, moment(now))
         except errors.TickcellError as error:
@@ -332,6 +334,11 @@ class RuledSession:
 
     def _with(self, stored: bytes | None) -> RuledSession:
         return dataclasses.replace(self, stored=stored, before=self.stored)
+
+
+@functools.cache
+def _policy(retention: int) -> Policy:
+    return Policy(CATALOGUE, Limits(), retention, is_strict=True)
 
 
 def _split(frames: Sequence[Frame]) -> tuple[bytes, tuple[int, ...]]:
