@@ -14,7 +14,7 @@ from doubles.counting_cell import CountingCell
 from doubles.in_process_server import served
 from doubles.plain_session import ADDS, OTHER, Answer, Frame, counted, history_of, reading_of
 from tickcell.model import TensorSpec
-from tickcell.server import beginnings, errors, handovers, lives, record, rounds, rules
+from tickcell.server import beginnings, errors, exports, handovers, lives, record, rounds, rules
 from tickcell.server.catalogue import Catalogue
 from tickcell.server.clock import Moment
 from tickcell.server.computing import Call, Stretch
@@ -25,8 +25,10 @@ from tickcell.server.migration import Migrate
 from tickcell.server.policy import Policy
 from tickcell.server.preview import PreviewRequest
 from tickcell.server.record import Record
+from tickcell.server.seal import Seal
 from tickcell.server.state_requests import ReadOutputs
 from tickcell.server.store import Applied, Change, Contended, EmbeddedStore, Key, Lost, Verdict
+from tickcell.v1 import session_service_pb2 as pb
 
 _Result = TypeVar("_Result")
 
@@ -131,6 +133,22 @@ class RuledSession:
             outputs=np.array(outputs, "<f4").tobytes(),
         )
         wanted = self._wanted(request, generation)._replace(start=start)
+        return self._change(lambda old: beginnings.create(old, wanted, moment(now), self.retention))
+
+    def exported(self) -> bytes:
+        """Returns the export of what there is, with its window."""
+        found = self.record
+        assert found is not None
+        export = exports.export("s", found, MODEL.cell.interface, Seal(), has_window=True)
+        return export.SerializeToString()
+
+    def imported(
+        self, request: str, exported: bytes, generation: int, now: int
+    ) -> tuple[RuledSession, Answer]:
+        """Creates it from an export, which another one was."""
+        content = exports.read(pb.SessionExport.FromString(exported), Seal())
+        start, origin = exports.copy(content, MODEL.cell.interface, self.window)
+        wanted = self._wanted(request, generation)._replace(start=start, origin=origin)
         return self._change(lambda old: beginnings.create(old, wanted, moment(now), self.retention))
 
     def move(self, generation: int, request: str, now: int) -> tuple[RuledSession, Answer]:
