@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import collections
-import concurrent.futures
 import dataclasses
-import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,55 +49,6 @@ class TestOpen:
                     sessions.open(server.address, "arm-2", **wanted)
             session.touch()
             assert session.info.generation == before.generation
-
-
-@pytest.mark.parametrize("claims", [100, pytest.param(1000, marks=pytest.mark.slow)])
-def test_of_programs_that_claim_one_session_each_output_is_of_one_loop(
-    server: ServerProcess, cell: LiteRTCell, frames: np.ndarray, claims: int
-) -> None:
-    recording = np.resize(frames, (claims * 12, frames.shape[1]))
-    expected = comparison.loop(cell, recording)
-    steps: collections.Counter[int] = collections.Counter()
-    lost: collections.Counter[str] = collections.Counter()
-    session_id = f"fought-for-{claims}"
-
-    def step(session: Session) -> None:
-        """Gives the session the frame that is due where this program believes it to be."""
-        at = session.next_step
-        output = session.step(recording[at])
-        assert output.tobytes() == expected[at].tobytes(), at
-        steps[at] += 1
-
-    def fight(number: int) -> None:
-        chance = random.Random(number)
-        zombie: Session | None = None
-        for _ in range(claims):
-            try:
-                session = Session.open(server.address, session_id)
-            except errors.SessionClaimedError:
-                lost["claim"] += 1
-                continue
-            if zombie is not None:
-                # Its link has healed: whatever it meant to do is too late.
-                with pytest.raises(errors.SessionClaimedError):
-                    step(zombie)
-                lost["late step"] += 1
-                zombie.detach()
-            try:
-                for _ in range(chance.randint(0, 5)):
-                    step(session)
-            except errors.SessionClaimedError:
-                lost["step"] += 1
-            zombie = session
-
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        for program in [pool.submit(fight, number) for number in range(2)]:
-            program.result()
-    with Session.attach(server.address, session_id) as session:
-        # Each step that is applied was given out once, or its answer was lost to a claim.
-        assert set(steps.values()) == {1}
-        assert len(steps) <= session.next_step <= len(steps) + lost["step"]
-        assert lost["late step"] > claims
 
 
 def test_preview_is_of_the_steps_that_follow(

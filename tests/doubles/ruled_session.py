@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, TypeVar
@@ -13,7 +14,7 @@ from doubles.counting_cell import CountingCell
 from doubles.in_process_server import served
 from doubles.plain_session import ADDS, OTHER, Answer, Frame, counted, history_of, reading_of
 from tickcell.model import TensorSpec
-from tickcell.server import beginnings, errors, handovers, lives, record, rounds, rules
+from tickcell.server import beginnings, errors, exports, handovers, lives, record, rounds, rules
 from tickcell.server.catalogue import Catalogue
 from tickcell.server.clock import Moment
 from tickcell.server.computing import Call, Stretch
@@ -24,8 +25,10 @@ from tickcell.server.migration import Migrate
 from tickcell.server.policy import Policy
 from tickcell.server.preview import PreviewRequest
 from tickcell.server.record import Record
+from tickcell.server.seal import Seal
 from tickcell.server.state_requests import ReadOutputs
 from tickcell.server.store import Applied, Change, Contended, EmbeddedStore, Key, Lost, Verdict
+from tickcell.v1 import session_service_pb2 as pb
 
 _Result = TypeVar("_Result")
 
@@ -95,7 +98,8 @@ class RuledSession:
     before: bytes | None = None
     store: EmbeddedStore | None = None
 
-    @property
+    # Many requests are tried in one state.
+    @functools.cached_property
     def record(self) -> record.Record | None:
         return None if self.stored is None else record.decode(KEY, self.stored)
 
@@ -131,6 +135,22 @@ class RuledSession:
         wanted = self._wanted(request, generation)._replace(start=start)
         return self._change(lambda old: beginnings.create(old, wanted, moment(now), self.retention))
 
+    def exported(self) -> bytes:
+        """Returns the export of what there is, with its window."""
+        found = self.record
+        assert found is not None
+        export = exports.export("s", found, MODEL.cell.interface, Seal(), has_window=True)
+        return export.SerializeToString()
+
+    def imported(
+        self, request: str, exported: bytes, generation: int, now: int
+    ) -> tuple[RuledSession, Answer]:
+        """Creates it from an export, which another one was."""
+        content = exports.read(pb.SessionExport.FromString(exported), Seal())
+        start, origin = exports.copy(content, MODEL.cell.interface, self.window)
+        wanted = self._wanted(request, generation)._replace(start=start, origin=origin)
+        return self._change(lambda old: beginnings.create(old, wanted, moment(now), self.retention))
+
     def move(self, generation: int, request: str, now: int) -> tuple[RuledSession, Answer]:
         new, answer = self._change(
             lambda old: handovers.move(old, "s", generation, request, moment(now), self.retention)
@@ -156,7 +176,7 @@ class RuledSession:
         frames, resets = _split([frame for branch in branches for frame in branch])
         sizes = len(branches), len(branches[0])
         request = PreviewRequest(KEY, generation, step, *sizes, frames, resets)
-        policy = Policy(CATALOGUE, Limits(), self.retention, is_strict=True)
+        policy = _policy(self.retention)
         stored, answer = _run_round(request, policy, self._shelf(), next(_HEADS)(self), moment(now))
         assert stored == self.stored
         if isinstance(answer, errors.TickcellError):
@@ -192,7 +212,7 @@ class RuledSession:
         readings, resets = _split(frames)
         expected = None if before is None else history_of(before)
         request = rules.StepRequest(KEY, generation, first, len(frames), readings, expected, resets)
-        policy = Policy(CATALOGUE, Limits(), self.retention, is_strict=True)
+        policy = _policy(self.retention)
         head = next(_HEADS)(self)
         if self.store is not None and first is None:
             # A store takes what lies there already for a change of its own, by its bytes, in
@@ -266,7 +286,7 @@ class RuledSession:
         new_generation: int,
         now: int,
     ) -> tuple[RuledSession, Answer]:
-        policy = Policy(CATALOGUE, Limits(), self.retention, is_strict=True)
+        policy = _policy(self.retention)
         model, other = MODELS[version], None
         if burnt_in is not None:
             wanted = self._wanted("another", 1)._replace(
@@ -291,7 +311,7 @@ class RuledSession:
         self, generation: int, first: int | None, count: int, now: int
     ) -> tuple[RuledSession, Answer]:
         request = ReadOutputs(KEY, generation, first, count)
-        policy = Policy(CATALOGUE, Limits(), self.retention, is_strict=True)
+        policy = _policy(self.retention)
         try:
             found = request.change(self.record, policy, moment(now))
         except errors.TickcellError as error:
@@ -332,6 +352,11 @@ class RuledSession:
 
     def _with(self, stored: bytes | None) -> RuledSession:
         return dataclasses.replace(self, stored=stored, before=self.stored)
+
+
+@functools.cache
+def _policy(retention: int) -> Policy:
+    return Policy(CATALOGUE, Limits(), retention, is_strict=True)
 
 
 def _split(frames: Sequence[Frame]) -> tuple[bytes, tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""A link that is slow, or dead without a word: bytes come late, or not at all."""
+"""A link that is slow, heals late, or is dead without a word: bytes come late, or not at all."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ class SlowLink:
         self.round_trip_s = round_trip_s
         self._is_alive = threading.Event()
         self._is_alive.set()
+        self._is_flowing = threading.Event()
+        self._is_flowing.set()
         # How often it has died: what was connected before, stays dead.
         self._deaths = 0
         self._sockets: list[socket.socket] = []
@@ -36,6 +38,7 @@ class SlowLink:
     def close(self) -> None:
         """Ends all connections, and takes no more."""
         self._listener.close()
+        self.release()
         self.cut()
         for each in self._ended:
             each.close()
@@ -48,6 +51,14 @@ class SlowLink:
                 each.shutdown(socket.SHUT_RDWR)
         # Threads may still be on their way out of them.
         self._ended += ended
+
+    def hold(self) -> None:
+        """Keeps what is sent, either way, until `release`; nobody is told."""
+        self._is_flowing.clear()
+
+    def release(self) -> None:
+        """Delivers what was kept, however old, and what comes from now on."""
+        self._is_flowing.set()
 
     def die(self) -> None:
         """Lets nothing through any more, and tells nobody."""
@@ -92,6 +103,7 @@ class SlowLink:
             while True:
                 due, data = on_the_way.get()
                 time.sleep(max(0.0, due - time.monotonic()))
+                self._is_flowing.wait()
                 if self._deaths != deaths:
                     continue
                 with contextlib.suppress(OSError):
