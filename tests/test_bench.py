@@ -48,7 +48,8 @@ def test_chunks_are_measured_beside_the_plain_loop() -> None:
 @pytest.mark.slow
 def test_wide_sessions_are_measured_beside_the_bare_cell() -> None:
     measured = wide.measure(Bundle.load(), rounds=1)
-    assert [(each.chunk, each.in_flight) for each in measured] == [(1, 1), (8, 1), (8, 2)]
+    raw = ["T = 1, 1 in flight", "T = 8, 1 in flight", "T = 8, 2 in flight"]
+    assert [each.way for each in measured] == [*raw, "by Session.steps"]
     assert all(each.ratio > 0 for each in measured)
 
 

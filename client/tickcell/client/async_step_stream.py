@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -57,9 +58,9 @@ class AsyncStepStream:
             self._timer.cancel()
             self._timer = self._loop.call_at(due.at, self._look)
         try:
-            # One that the server has ended by now takes nothing, and tells why.
-            if not self._call.done():
-                for request in requests:
+            for request in requests:
+                # One that the server has ended by now takes nothing, and reading tells why.
+                with contextlib.suppress(asyncio.InvalidStateError):
                     await self._write(request)
             reply = await self._call.read()
         except grpc.RpcError as error:

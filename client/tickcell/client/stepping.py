@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from tickcell.client.resources import SessionInfo
     from tickcell.client.turns import Turns
 
-# Rows (steps times series) in one request. More gain nothing.
-_CHUNK_ROWS = 8192
-# Rows that take about as long to compute as a request takes on its way. Of two halves of a
-# window with more than that, one is computed while the other is on its way; of fewer, a
-# second request costs more than that saves.
+# Steps in one request, whose reply is due as a whole. More gain nothing.
+_CHUNK_STEPS = 1024
+# Rows (steps times series) that take about as long to compute as a request takes on its way.
+# Of two halves of a window with more than that, one is computed while the other is on its
+# way; of fewer, a second request costs more than that saves.
 _HALF_ROWS = 256
 
 
@@ -122,8 +122,7 @@ class Stepping:
     @property
     def max_chunk(self) -> int:
         """The most steps in one request that goes by itself."""
-        rows = max(1, _CHUNK_ROWS // self.info.series_count)
-        return min(rows, self.life.window, self.info.max_step_count)
+        return min(_CHUNK_STEPS, self.life.window, self.info.max_step_count)
 
     @property
     def max_half_chunk(self) -> int:
@@ -198,7 +197,7 @@ class Stepping:
             )
         begins = None if resets is None else self._begins(resets, len(readings))
         size = self.max_chunk
-        if len(readings) > size:
+        if len(readings) > size and not self.frames.mends:
             size = self.chunk_of_many
         if self._is_stepping:
             raise self._not_alone()
