@@ -60,15 +60,20 @@ run: $(SERVED)  ## Show the promise: serve, replay, kill the server midway, and 
 serve: $(SERVED)  ## Serve the shipped model on localhost:50061
 	$(TICKCELL) serve
 
-test: $(DEVELOPED)  ## Run the tests; what was left out is said at the end
-	$(PY) -m pytest -rs
+# Most tests wait for servers, so two processors run more than two at once; a file's tests stay
+# together, since they share what is dear. PROCESSES=0 runs them one after the other.
+PROCESSES ?= 4
+SIDE_BY_SIDE := --numprocesses $(PROCESSES) --dist loadfile
+
+test: $(DEVELOPED)  ## Run the tests, in PROCESSES=4; what was left out is said at the end
+	$(PY) -m pytest -rs $(SIDE_BY_SIDE)
 
 test-fast: $(CHECKED)  ## Run the tests of one process without TensorFlow, in under a minute
 	$(PY) -m pytest --fast
 
 coverage: $(DEVELOPED)  ## Run the tests and say which lines and branches they reach, by FLAGS='tests/client'
 	$(PY) -m coverage erase
-	$(PY) -m coverage run -m pytest -rs $(FLAGS)
+	$(PY) -m coverage run -m pytest -rs $(SIDE_BY_SIDE) $(FLAGS)
 	$(PY) -m coverage combine --quiet
 	$(PY) -m coverage html --quiet --directory build/coverage
 	$(PY) -m coverage report

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
+import seeds
 from tickcell.cli import server_process
 from tickcell.cli.server_process import ServerProcess
 from tickcell.client import Session
@@ -192,7 +193,7 @@ def test_by_two_servers_on_one_store_in_turn(
     assert_same_bits(outputs, expected)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", seeds.of(3))
 def test_through_kills_of_the_server_at_random_moments(
     recording: np.ndarray, expected: np.ndarray, seed: int
 ) -> None:

@@ -239,6 +239,7 @@ def test_files_as_they_are_go_to_served_outputs(
     assert told(capsys.readouterr().out).tobytes() == expected.tobytes()
 
 
+@pytest.mark.slow
 @tools.needs_training
 def test_wisdm_goes_from_its_file_to_served_outputs(
     here: pathlib.Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

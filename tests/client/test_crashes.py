@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+import seeds
 from tickcell.cli.server_process import ServerProcess
 from tickcell.client import Session, errors
 
@@ -16,7 +17,7 @@ from tickcell.client import Session, errors
 DEADLINE_S = 1.0
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", seeds.of(3))
 def test_a_stream_outlives_servers_that_are_killed(
     sessions: type[Session],
     mortal_server: ServerProcess,

@@ -8,6 +8,7 @@ import grpc
 import numpy as np
 import pytest
 
+import seeds
 from doubles.faulty_proxy import Fault, FaultyProxy, Kind
 from tickcell.cli import comparison
 from tickcell.client import PacedSession, Session, errors, unary_calls
@@ -169,7 +170,7 @@ def test_a_frame_that_is_refused_with_two_chunks_on_their_way_changes_nothing(
     assert out.tobytes() == expected.tobytes()
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", seeds.of(5, 2))
 def test_a_network_of_nothing_but_faults_loses_nothing(
     sessions: type[Session], proxy: FaultyProxy, frames: np.ndarray, expected: np.ndarray, seed: int
 ) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import seeds
 from doubles.counted_source import wait_until
 from doubles.faulty_proxy import Fault, FaultyProxy
 from tickcell.cli import server_process
@@ -165,7 +166,7 @@ np.save(path, np.stack(outputs))
 """
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", seeds.of(3))
 def test_ctrl_c_at_random_times_loses_and_doubles_nothing(
     server: ServerProcess, frames: np.ndarray, expected: np.ndarray, tmp_path: Path, seed: int
 ) -> None:

@@ -89,6 +89,11 @@ MODELS: dict[str, Callable[[], Any]] = {
 }
 
 
+# Those of whose cells the others have all kinds.
+LONG = frozenset({"SimpleRNN", "GRU", "LSTM", "stacked"})
+SHORT = [name for name in MODELS if name not in LONG]
+
+
 @pytest.fixture(scope="module")
 def frames(recordings: pathlib.Path) -> np.ndarray:
     """10,000 steps of a real recording."""
@@ -128,7 +133,9 @@ def bundles(
     return exported
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [*SHORT, *(pytest.param(name, marks=pytest.mark.slow) for name in sorted(LONG))]
+)
 def test_streamed_outputs_are_those_of_the_whole_sequence(
     name: str, frames: np.ndarray, bundles: Callable[[str], Bundle]
 ) -> None:
@@ -143,16 +150,22 @@ def test_streamed_outputs_are_those_of_the_whole_sequence(
     assert bundle.cell().batch_shapes == BATCH_SHAPES
 
 
+@pytest.mark.parametrize(
+    "names", [SHORT, pytest.param([*MODELS], marks=pytest.mark.slow)], ids=["short", "all"]
+)
 def test_each_model_is_served_as_it_runs_in_process(
-    frames: np.ndarray, bundles: Callable[[str], Bundle], tmp_path: pathlib.Path
+    names: list[str],
+    frames: np.ndarray,
+    bundles: Callable[[str], Bundle],
+    tmp_path: pathlib.Path,
 ) -> None:
     arguments = []
-    for name in MODELS:
+    for name in names:
         bundles(name).write(tmp_path / name)
         arguments += ["--bundle", str(tmp_path / name)]
 
     with server_process.temporary(*arguments) as server:
-        for name in MODELS:
+        for name in names:
             with Session.create(server.address, model=name) as session:
                 outputs = session.steps(frames)
             streamed = agreement.stream(bundles(name).cell(), frames[np.newaxis])[0]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import seeds
 from doubles.in_process_server import InProcessServer, served
 from doubles.interrupted_store import InterruptedStore
 from doubles.moody_cell import MoodyCell
@@ -98,7 +99,7 @@ def answer(peer: Peer, message: Any) -> tuple[str, list[float]]:
         return refused.reason, []
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", seeds.of(8, 3))
 def test_each_step_is_applied_once_and_always_answered_alike(
     server: InProcessServer, records: InterruptedStore, seed: int
 ) -> None:

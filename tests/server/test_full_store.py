@@ -20,11 +20,11 @@ from tickcell.server import record
 from tickcell.server.store import Key, SqliteStore
 from tickcell.v1 import session_service_pb2 as pb
 
-# The reserve alone is 16 MiB.
-SIZE = 32 << 20
+# An eighth of it is the reserve.
+SIZE = 24 << 20
 WINDOW = 8
 # So many that a few hundred sessions fill the store.
-SERIES = 512
+SERIES = 1024
 
 
 class Filled(NamedTuple):
@@ -58,6 +58,7 @@ def filled(disk: pathlib.Path) -> Iterator[Filled]:
         with pytest.raises(Refused) as caught:
             fill(caller, path, sessions)
         assert caught.value.reason == "STORE_FULL"
+
         assert len(sessions) > 50
         yield Filled(caller, path, sessions, records, disk)
     records.close()

@@ -27,7 +27,7 @@ from tickcell.server.pace import Pace
 from tickcell.server.store import EmbeddedStore, MemoryStore, NetworkStore, SqliteStore
 from tickcell.v1 import session_service_pb2 as pb
 
-STEPS = 6
+STEPS = 4
 
 
 class Fleet:

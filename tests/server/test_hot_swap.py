@@ -276,7 +276,7 @@ def test_session_waits_for_its_version_to_be_put_back(
 
 
 @pytest.mark.parametrize(
-    ("robot_count", "late_s"), [(6, 2.0), pytest.param(50, 5.0, marks=pytest.mark.slow)]
+    ("robot_count", "late_s"), [(4, 1.0), pytest.param(50, 5.0, marks=pytest.mark.slow)]
 )
 @pytest.mark.parametrize("is_in_postgresql", [False, True])
 def test_server_that_is_late_to_see_a_version_delays_new_sessions_and_breaks_none(
@@ -292,7 +292,7 @@ def test_server_that_is_late_to_see_a_version_delays_new_sessions_and_breaks_non
     repositories = [tmp_path / "first", tmp_path / "second"]
     for models in repositories:
         put(models, versions, "1")
-    period_s = 0.002 * robot_count
+    period_s = 0.004 * robot_count
     with contextlib.ExitStack() as stack:
         servers = [stack.enter_context(serving(models, store)) for models in repositories]
         early, late = (server.address for server in servers)

@@ -91,7 +91,7 @@ class Scene:
         assert self.step(self.ann, before.next_step) == 1.0 + 1000.0 * before.next_step
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def records(
     request: pytest.FixtureRequest, tmp_path: pathlib.Path, databases: Databases
 ) -> Iterator[EmbeddedStore | NetworkStore]:

@@ -392,7 +392,7 @@ def test_server_that_starts_without_its_store_serves_when_it_is_there(
             assert any(
                 ", away, durability as the store keeps it" in line for line in process.banner
             )
-            assert probe(process, "readyz") == (503, "the store accepts no commits")
+            wait_until(lambda: probe(process, "readyz") == (503, "the store accepts no commits"))
             assert probe(process, "livez")[0] == 200
             with Caller(process.address) as caller:
                 with pytest.raises(Refused) as refused:
