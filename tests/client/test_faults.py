@@ -276,7 +276,8 @@ def test_a_stream_whose_patience_ends_can_be_gone_on_with(
         proxy.faults["StreamSteps"].extend([Fault("lose reply")] * 20)
         with pytest.raises(errors.UnavailableError):
             got.extend(session.stream(source, max_chunk=1))
-        assert session.next_step == len(got) == 10
+        # What the broken stream had brought and nobody read may be lost with it.
+        assert session.next_step == len(got) <= 10
         proxy.faults["StreamSteps"].clear()
         got.extend(session.stream([*session.unanswered, *source]))
     assert np.stack(got).tobytes() == expected.tobytes()
