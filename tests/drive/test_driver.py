@@ -12,6 +12,9 @@ from tickcell.drive.driver import Driver
 from tickcell.drive.road import LANE_WIDTH_M, Kind, Manoeuvre, Road
 from tickcell.drive.vehicle import Vehicle
 
+# Their cars drive for minutes.
+pytestmark = pytest.mark.lengthy
+
 DT = 0.02
 SEEDS = range(3)
 

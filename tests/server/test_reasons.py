@@ -377,6 +377,7 @@ PROVOCATIONS: list[tuple[str, Callable[[Scene], object]]] = [
 ]
 
 
+@pytest.mark.lengthy
 def test_every_reason_is_counted_and_carries_the_metadata_of_its_comment() -> None:
     seen = collections.defaultdict[str, list[set[str]]](list)
     for reason, provoke in PROVOCATIONS:

@@ -155,6 +155,7 @@ NUISANCES: tuple[Callable[[Caller], None], ...] = (
 )
 
 
+@pytest.mark.lengthy
 def test_sessions_on_shared_streams_keep_to_themselves_whatever_others_do(
     address: str, cell: MoodyCell
 ) -> None:
