@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from tickcell.model import Cell
+    from tickcell.server.flight.reading import FlightReader, Said
     from tickcell.server.flight.segments import Ended, Segment
     from tickcell.server.flight.timeline import Missing, Repeated, Timeline, Unknown
 
@@ -48,7 +49,8 @@ def rerun(
     RECORDINGS are files that 'tickcell serve --record' wrote, or directories of them, of any
     number of servers. Each segment, steps that follow one another in one file, is computed
     by the plain loop from the state that it begins with. Steps that are missing between
-    segments are named. Exits with 1 if any bit differs, or a segment could not be computed.
+    segments are named. Exits with 1 if any bit differs, a segment could not be computed, or
+    a file is damaged.
 
     \b
     tickcell rerun flights
@@ -59,14 +61,16 @@ def rerun(
     try:
         files = reading.found(recordings)
         cells = _Cells(bundles, models)
-        items = [item for path in files for item in _segments(path, cells)]
+        readers = [reading.FlightReader(path) for path in files]
+        items = [item for reader in readers for item in _segments(reader, cells)]
     except (reading.FlightError, OSError) as error:
         raise click.ClickException(str(error)) from error
     lines = list(timeline.timelines(items))
     rows = [row for line in lines for row in _rows(line, shows_all)]
     if rows:
         _show(rows)
-    return _sum_up(len(files), lines)
+    status = _sum_up(len(files), lines)
+    return 1 if any(reader.is_damaged for reader in readers) else status
 
 
 class _Cells:
@@ -90,14 +94,14 @@ class _Cells:
         return self._cells[fingerprint]
 
 
-def _segments(path: pathlib.Path, cells: _Cells) -> Iterator[Segment | Ended]:
+def _segments(reader: FlightReader, cells: _Cells) -> Iterator[Segment | Ended]:
     """Runs one file, and says how it ends."""
-    from tickcell.server.flight import reading, segments
+    from tickcell.server.flight import segments
 
-    reader = reading.FlightReader(path)
+    path = reader.path
     with progress.bar(path.name, None, "message") as advance:
 
-        def messages() -> Iterator[reading.Said]:
+        def messages() -> Iterator[Said]:
             for said in reader:
                 advance(1)
                 yield said
@@ -110,10 +114,9 @@ def _segments(path: pathlib.Path, cells: _Cells) -> Iterator[Segment | Ended]:
 def _rows(line: Timeline, shows_all: bool) -> Iterator[tuple[str, ...]]:
     """Yields what is shown of a session, in columns."""
     for segment in line.segments:
-        verdict = "DIFFERS" if segment.problem else "agrees"
         if segment.problem or (shows_all and segment.step_count):
             steps = _steps(segment.start.step, segment.end.step)
-            yield _name(segment), steps, verdict, segment.path.name, segment.problem
+            yield _name(segment), steps, segment.verdict, segment.path.name, segment.problem
     for unknown in line.unknown:
         why = "its beginning is in none of these files"
         yield _name(unknown), f"before {unknown.next_step}", "unknown", "", why
@@ -146,13 +149,15 @@ def _sum_up(file_count: int, lines: Sequence[Timeline]) -> int:
     """Says what came of all; returns the exit status."""
     segments = [each for line in lines for each in line.segments if each.step_count or each.problem]
     steps = sum(each.step_count for each in segments)
-    wrong = sum(bool(each.problem) for each in segments)
+    differing = sum(each.verdict == "DIFFERS" for each in segments)
+    unrun = sum(each.verdict == "not run" for each in segments)
     gaps = [gap for line in lines for gap in line.gaps]
     missing, dropped = sum(gap.step_count for gap in gaps), sum(gap.dropped for gap in gaps)
     click.echo(
         f"{_some(file_count, 'file')}, {_some(len(lines), 'session')}, {_some(steps, 'step')}; "
-        f"of {_some(len(segments), 'segment')}, {len(segments) - wrong} agree to the bit and "
-        f"{wrong} {'does' if wrong == 1 else 'do'} not"
+        f"of {_some(len(segments), 'segment')}, {len(segments) - differing - unrun} agree to the "
+        f"bit, {differing} {'differs' if differing == 1 else 'differ'}"
+        f"{f', {unrun} could not be run' if unrun else ''}"
     )
     click.echo(
         f"{_some(missing, 'step')} missing in {_some(len(gaps), 'stretch', 'stretches')}, of which "
@@ -160,7 +165,7 @@ def _sum_up(file_count: int, lines: Sequence[Timeline]) -> int:
         if gaps
         else "no step is missing between segments"
     )
-    return 1 if wrong else 0
+    return 1 if differing or unrun else 0
 
 
 def _some(count: int, one: str, several: str = "") -> str:

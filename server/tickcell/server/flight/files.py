@@ -199,10 +199,10 @@ class FlightFiles:
 
 
 def _is_finished(path: pathlib.Path) -> bool:
-    """Says whether no server writes to a file."""
+    """Says whether no server writes to a file, as far as it may be touched."""
     try:
         descriptor = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -49,11 +49,13 @@ class FlightReader:
     Attributes:
       path: of the file.
       problem: why it ends where it does, once it was read to there; "" where it was finished.
+      is_damaged: whether what follows there is damage.
     """
 
     def __init__(self, path: pathlib.Path) -> None:
         self.path = path
         self.problem = ""
+        self.is_damaged = False
 
     def __iter__(self) -> Iterator[Said]:
         """Yields all messages, in the order in which they were written.
@@ -69,10 +71,11 @@ class FlightReader:
             try:
                 yield from self._messages(reader.StreamReader(stream, validate_crcs=True).records)
             except failures.InvalidMagic as error:
-                raise FlightError(f"{self.path}: is no MCAP file.") from error
+                raise FlightError(f"{self.path}: is not an MCAP file.") from error
             except failures.EndOfFile:
                 self.problem = "not finished: its server was killed, or still writes to it"
-            except (failures.McapError, ValueError, struct.error, DecodeError) as error:
+            except (failures.McapError, ValueError, KeyError, struct.error, DecodeError) as error:
+                self.is_damaged = True
                 self.problem = f"damaged at byte {stream.tell()} or before: {error}"
 
     def _messages(self, records: Iterator[Any]) -> Iterator[Said]:
@@ -81,9 +84,9 @@ class FlightReader:
         channels: dict[int, tuple[Key, Any]] = {}
         for each in records:
             match type(each).__name__:
+                case "Message" | "Footer" if not is_known:
+                    raise FlightError(f"{self.path}: is an MCAP file, but not a flight recording.")
                 case "Message":
-                    if not is_known:
-                        raise FlightError(f"{self.path}: is an MCAP file, and no flight recording.")
                     key, parsed = channels[each.channel_id]
                     yield Said(key, each.log_time, parsed.FromString(each.data))
                 case "Schema":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from tickcell.server.store.contract import Key
 
 _F4 = np.dtype("<f4")
+Verdict = Literal["agrees", "DIFFERS", "not run"]
+
 # Steps that are computed together at most.
 _CHUNK = 256
 
@@ -59,7 +61,8 @@ class Segment:
       start, end: where it begins and ends.
       dropped: steps before it of which the recorder says that it dropped them.
       previous: generation and next step before this one, where it begins a generation.
-      problem: what is wrong with it; "" where all bits agree.
+      verdict: whether its bits agree.
+      problem: what is wrong with it; "" where they do.
     """
 
     key: Key
@@ -71,7 +74,13 @@ class Segment:
     end: Standing
     dropped: int
     previous: tuple[int, int]
+    verdict: Verdict = "agrees"
     problem: str = ""
+
+    def differs(self, problem: str) -> None:
+        """Notes what is wrong; what comes first counts."""
+        if self.verdict == "agrees":
+            self.verdict, self.problem = "DIFFERS", problem
 
     @property
     def step_count(self) -> int:
@@ -121,7 +130,7 @@ class _Run:
         follows = (self.segment.generation, self._next_step)
         if (steps.generation, steps.first_step) != follows:
             # A recorder that wrote no state in between has a fault.
-            self._complain(f"goes on at step {steps.first_step} without a state")
+            self.segment.differs(f"goes on at step {steps.first_step} without a state")
         self._next_step = steps.first_step + steps.step_count
         if steps.resets:
             self.settle()
@@ -135,7 +144,7 @@ class _Run:
         pending, self._pending, self._pending_steps = self._pending, [], 0
         if not pending:
             return
-        if self._cell is None or self.segment.problem:
+        if self._cell is None or self.segment.verdict != "agrees":
             self._history = pending[-1].history
             return
         count = sum(each.step_count for each in pending)
@@ -149,14 +158,14 @@ class _Run:
         chain = history.chain(self._history, frames, count, resets, self._series)
         self._history = chain[-history.SIZE :]
         if self._history != pending[-1].history:
-            self._complain(
+            self.segment.differs(
                 f"the history after step {self._next_step - 1} is not that of its frames"
             )
 
     def over(self) -> Segment:
         """Returns the segment, once nothing follows."""
         self.settle()
-        is_known = self._cell is not None and not self.segment.problem
+        is_known = self.segment.verdict == "agrees"
         state = digest(self._state.astype(_F4).tobytes()) if is_known else b""
         self.segment.end = Standing(self._next_step, self._history, state)
         return self.segment
@@ -188,16 +197,12 @@ class _Run:
             steps = int(differs.any(axis=(1, 2)).sum())
             own = self._cell.numerics_digest if self._cell is not None else ""
             other = f" under numerics {self._numerics}, and here under {own}"
-            self._complain(
+            self.segment.differs(
                 f"from step {first_step + step}: output {output + 1} of series {series + 1} was "
                 f"{recorded[step, series, output]:.9g} and is {outputs[step, series, output]:.9g}"
                 f" ({steps} of these {len(outputs)} steps differ)"
                 f"{other if self._numerics != own else ''}"
             )
-
-    def _complain(self, problem: str) -> None:
-        if not self.segment.problem:
-            self.segment.problem = problem
 
 
 def rerun(
@@ -232,7 +237,11 @@ def rerun(
             segment = _segment(key, path, message)
             cell = cell_of(message.model_fingerprint)
             if cell is None:
-                segment.problem = "its model is not here"
+                segment.verdict = "not run"
+                segment.problem = (
+                    f"its model, {message.model} {message.model_version} with the fingerprint "
+                    f"{message.model_fingerprint[:12]}, is in none of the bundles given"
+                )
             runs[key] = _Run(segment, message, cell)
     for run in runs.values():
         yield run.over()

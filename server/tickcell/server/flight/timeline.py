@@ -162,7 +162,7 @@ def _compare_states(segments: dict[Key, list[Segment]]) -> None:
             if before is None or before is segment or segment.kind not in _KEEPS_STATE:
                 continue
             if before.model == segment.model and before.end.state != segment.start.state:
-                segment.problem = segment.problem or (
+                segment.differs(
                     f"begins at step {segment.start.step} with other bits of the state than "
                     f"{before.path.name} ends with"
                 )
