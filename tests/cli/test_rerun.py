@@ -23,7 +23,7 @@ def rerun(*arguments: object) -> tuple[int, str, str]:
 
 
 @pytest.fixture(scope="module")
-def flights(tmp_path_factory: pytest.TempPathFactory, frames: np.ndarray) -> Iterator[pathlib.Path]:
+def flights(tmp_path_factory: pytest.TempPathFactory, frames: np.ndarray) -> pathlib.Path:
     """The files of a server that was killed once, in a drive of 100 steps."""
     place = tmp_path_factory.mktemp("flights")
     with (
