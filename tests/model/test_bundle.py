@@ -262,8 +262,8 @@ def test_a_changed_graph_of_several_steps_is_a_warning_and_not_used(
         (copy / "steps.tflite").unlink()
     assert Bundle.load(copy).steps_graph is None
     assert caplog.messages == [
-        f"{copy / 'steps.tflite'}: is not what SHA256SUMS says; it is not used, so each step is "
-        "a call of its own."
+        f"{copy / 'steps.tflite'}: does not match SHA256SUMS; it is not used, so each step is "
+        "a separate call."
     ]
 
 
@@ -284,8 +284,8 @@ def test_a_bundle_without_its_sums_is_a_warning(
     Bundle.load(copy)
     assert caplog.messages == [
         f"{copy}: has no SHA256SUMS, so changes of its files cannot be detected.",
-        f"{copy / 'steps.tflite'}: is not what SHA256SUMS says; it is not used, so each step is "
-        "a call of its own.",
+        f"{copy / 'steps.tflite'}: does not match SHA256SUMS; it is not used, so each step is "
+        "a separate call.",
     ]
 
 

@@ -1,11 +1,11 @@
 """A recording through a session, one row per step; the row is written before the frame is let go.
 
-Going on after a crash of anything: the rows that are written say how far the
-caller came, the session says how far the server came, and the window holds what
-lies between. The replay begins again at the oldest step of the window, so that
-the server compares the frames with those it was sent, and the outputs are
-compared with the rows: another recording, or another file, shows. Where the store
-was put back, the session stands before the rows' end, and more of them are compared.
+To resume after any crash: the rows show how far the caller came, the session how far
+the server came, and the window has the outputs in between. The replay restarts at the
+oldest step of the window, so that the server compares the frames with those that it
+received, and the outputs are compared with the rows: another recording, or another
+file, is detected. If the store was put back, the session is at an earlier step than the
+rows' end, and more rows are compared.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A session that nobody will go on with, such as that of a check or of a simulated drive."""
+"""A session that nobody will continue, such as that of a check or of a simulated drive."""
 
 from __future__ import annotations
 

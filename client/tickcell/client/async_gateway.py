@@ -1,4 +1,4 @@
-"""Many sessions of one process, stepped together, for asyncio: what `Gateway` can, awaited."""
+"""Many sessions of one process, stepped together, for asyncio: `Gateway` with awaited calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A session in a paced loop, for asyncio: what `PacedSession` can, awaited."""
+"""A session in a paced loop, for asyncio: `PacedSession` with awaited calls."""
 
 from __future__ import annotations
 

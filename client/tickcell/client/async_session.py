@@ -1,6 +1,6 @@
-"""A session on a server, for asyncio: what `Session` can, awaited.
+"""A session on a server, for asyncio: `Session` with awaited calls.
 
-What is sent, and what a failure means, `session_core` decides, for both.
+`session_core` decides for both what is sent, and what a failure means.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a client knows its server and shows who it is: TLS, a certificate of its own, a token."""
+"""How a client verifies its server and identifies itself: TLS, its certificate, a token."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Frames drawn from an iterator beside a loop: none is lost, whoever leaves when.
+"""Frames drawn from an iterator beside a loop: none is lost, however the loop is left.
 
-A source may block, such as a pipe from a robot, and outputs that are there must
-not wait for it. Nor can it be told to stop: when a stream is left, a draw may be open
-still. It stays open, and the frame that it brings is kept for the stream that goes on,
-or for the session's `unanswered`.
+A source, such as a pipe from a robot, may block, and available outputs must not wait
+for it. Nor can it be stopped: when a stream is left, a draw may still be open. It stays
+open, and its frame is kept for the stream that continues, or for the session's
+`unanswered`.
 
 An iterator is drawn from in a thread of its own, and an asynchronous one by a task.
 """
@@ -164,7 +164,7 @@ class Drawing(abc.ABC):
     def _close_draw(
         self, encoded: bytes | None = None, failure: BaseException | None = None
     ) -> None:
-        """Hands what a draw has brought to whoever it is for now."""
+        """Hands the result of a draw to whoever needs it now."""
         with self._lock:
             self._is_open = False
             if encoded is not None:

@@ -7,12 +7,12 @@
     │  │  └─ FrameShapeError, FrameNotFiniteError, FrameOutOfRangeError
     │  ├─ SessionEndedError
     │  │  ├─ SessionUnknownError
-    │  │  │  └─ CreateLostError     the store had the session, and has it no more
+    │  │  │  └─ CreateLostError     the store had the session, and no longer has it
     │  │  └─ SessionExpiredError, SessionDeletedError, SessionMovedError
     │  ├─ SessionExistsError
     │  ├─ SessionClaimedError
     │  ├─ SessionRestartedError
-    │  │  └─ ResetLostError         the store has the life before again
+    │  │  └─ ResetLostError         the store has the life from before the reset again
     │  ├─ StepStaleError, StepGapError, StepConflictError
     │  ├─ ModelUnknownError, ModelNotServedError, NumericsChangedError, OutputNotFiniteError
     │  ├─ ModelBrokenError, ModelsUncontrolledError
@@ -22,19 +22,19 @@
     │  ├─ StoreBusyError, StoreAwayError, StoreDamagedError
     │  ├─ RecordDamagedError, RecordNewerError, InternalError
     │  ├─ ExportNewerError, ExportRefusedError, MigrationRefusedError
-    │  └─ OutcomeUnknownError       only of this one it is not known whether it was applied
+    │  └─ OutcomeUnknownError       only here is it unknown whether the request was applied
     ├─ CallError                    gRPC refused the call; the code and its text are gRPC's
-    │  └─ LostError                 the call broke off: whether it was applied is not known
+    │  └─ LostError                 the call broke off: it is unknown whether it was applied
     ├─ UnavailableError             the same, and `retry_for_s` is over
     ├─ StoreDiffersError            one of several servers keeps another store
     ├─ HistoryDiffersError          steps that were sent again gave other outputs than before
-    ├─ BacklogError                 more frames wait for the server than may
+    ├─ BacklogError                 too many frames wait for the server
     ├─ ReplyError                   a reply does not belong to its request
-    ├─ AddressError                 the server's address cannot be one
-    ├─ ExportFileError              a file is no export of a session, or damaged
+    ├─ AddressError                 the server's address is invalid
+    ├─ ExportFileError              a file is not an export of a session, or is damaged
     │  └─ ExportFileNewerError      a newer tickcell wrote it
     ├─ CredentialsError             a certificate, key or token cannot be used
-    └─ UsageError                   a call that makes no sense, such as a step of a closed session
+    └─ UsageError                   an invalid call, such as a step of a closed session
 
 Each class below `RefusedError` that has a reason has one of
 `proto/tickcell/v1/error_reason.proto`, whose comments say what it means.
@@ -53,9 +53,9 @@ class TickcellError(Exception):
 
     Attributes:
       may_pass: whether the same request may succeed a little later, so that the client
-        sends it again by itself.
+        retries it automatically.
       elsewhere: whether another server of the same store may answer the same request, so
-        that the client asks each of them before it raises this.
+        that the client tries each of them before it raises this.
     """
 
     may_pass: bool = False
@@ -71,7 +71,7 @@ class RefusedError(TickcellError):
       reason: as in error_reason.proto, without the prefix; one that this client does
         not know yet comes as a plain `RefusedError`.
       metadata: every changing part of the message, by name.
-      retry_s: after how long, where the server has said so; the client waits for that long.
+      retry_s: after how long the request may succeed, if known; the client waits that long.
     """
 
     reason: str = ""
@@ -111,7 +111,7 @@ class FrameNotFiniteError(FrameError):
 
 
 class FrameOutOfRangeError(FrameError):
-    """A reading lies outside what its sensor can measure."""
+    """A reading is outside its sensor's range."""
 
     reason = "FRAME_OUT_OF_RANGE"
 
@@ -121,16 +121,16 @@ class SessionEndedError(RefusedError):
 
 
 class SessionUnknownError(SessionEndedError):
-    """No session of this id is known, nor the end of one."""
+    """No live or ended session of this id is known."""
 
     reason = "SESSION_UNKNOWN"
 
 
 class CreateLostError(SessionUnknownError):
-    """The store had this session when it was attached to or created, and does not know it now.
+    """The store had this session when it was created or attached to, and no longer knows it.
 
-    It was put back to a backup from before, unless the session ended so long ago that its
-    end is forgotten.
+    The store was put back to an earlier backup, unless the session ended so long ago that
+    its end is forgotten.
     """
 
 
@@ -147,7 +147,7 @@ class SessionDeletedError(SessionEndedError):
 
 
 class SessionMovedError(SessionEndedError):
-    """The session was exported and ended, and goes on where that was imported."""
+    """The session was exported and ended, and continues where it was imported."""
 
     reason = "SESSION_MOVED"
 
@@ -165,13 +165,13 @@ class SessionRestartedError(RefusedError):
 
 
 class SessionClaimedError(RefusedError):
-    """Another caller has claimed the session since, and goes on with it."""
+    """Another caller has claimed the session since the request's generation."""
 
     reason = "SESSION_CLAIMED"
 
 
 class ResetLostError(SessionRestartedError):
-    """The store has the life again that this client had ended by a reset: it was put back."""
+    """The store was put back, and has the life again that this client had ended by a reset."""
 
 
 class StepStaleError(RefusedError):
@@ -213,7 +213,7 @@ class ModelBrokenError(RefusedError):
 
 
 class ModelsUncontrolledError(RefusedError):
-    """The server's models are not loaded and unloaded by calls."""
+    """Calls cannot load or unload the server's models."""
 
     reason = "MODELS_UNCONTROLLED"
 
@@ -239,13 +239,13 @@ class StoreFullError(RefusedError):
 
 
 class SessionsFullError(RefusedError):
-    """The store keeps as many sessions as it may."""
+    """The limit of live sessions is reached."""
 
     reason = "SESSIONS_FULL"
 
 
 class StreamsFullError(RefusedError):
-    """The server has as many streams as it may."""
+    """The limit of open streams is reached."""
 
     reason = "STREAMS_FULL"
     may_pass = True
@@ -253,23 +253,23 @@ class StreamsFullError(RefusedError):
 
 
 class OwnerSessionsFullError(RefusedError):
-    """The owner has as many sessions as it may have."""
+    """The owner's limit of live sessions is reached."""
 
     reason = "OWNER_SESSIONS_FULL"
     may_pass = True
 
 
 class OwnerRateExceededError(RefusedError):
-    """The owner's sessions take more steps a second than they may."""
+    """The owner's sessions take more steps per second than its limit."""
 
     reason = "OWNER_RATE_EXCEEDED"
     may_pass = True
 
 
 class CallerUnknownError(RefusedError):
-    """The server does not know the caller: it wants a token, or another one.
+    """The server does not admit the caller: it requires a token, or another one.
 
-    Where the file of the token holds another one by now, the client tries that by itself.
+    If the file of the token has changed, the client tries the new token automatically.
     """
 
     reason = "CALLER_UNKNOWN"
@@ -337,16 +337,16 @@ class StoreAwayError(RefusedError):
 
 
 class StoreDamagedError(RefusedError):
-    """The server's store is damaged; whoever runs it must put back a backup."""
+    """The server's store is damaged; an administrator must restore a backup."""
 
     reason = "STORE_DAMAGED"
 
 
 class OutcomeUnknownError(RefusedError):
-    """The server's store failed while it took the change: it may have been applied or not.
+    """The server's store failed during the change, which may have been applied or not.
 
-    The client sends such a request again by itself, which is always right, as after a
-    `LostError`.
+    The client sends such a request again automatically, which is always right, as after
+    a `LostError`.
     """
 
     reason = "OUTCOME_UNKNOWN"
@@ -363,7 +363,7 @@ class InternalError(RefusedError):
 
 
 class CallError(TickcellError):
-    """gRPC refused the call, for example since its message is too long; nothing was applied.
+    """gRPC refused the call, for example because its message is too long; nothing was applied.
 
     Attributes:
       code: the name of gRPC's status code.
@@ -375,9 +375,9 @@ class CallError(TickcellError):
 
 
 class LostError(CallError):
-    """The call broke off: whether the request was applied is not known.
+    """The call broke off: it is unknown whether the request was applied.
 
-    The client sends such a request again by itself, which is always right.
+    The client sends such a request again automatically, which is always right.
     """
 
     may_pass = True
@@ -385,14 +385,14 @@ class LostError(CallError):
 
 
 class UnavailableError(TickcellError):
-    """The server did not answer for `retry_for_s`; what became of the request is not known.
+    """The server did not answer for `retry_for_s`; it is unknown whether the request was applied.
 
-    The session is kept; doing the same step again, later, is right.
+    The session is kept; doing the same step again later is right.
     """
 
 
 class StoreDiffersError(TickcellError):
-    """One of several servers keeps another store than the others, so none of their sessions."""
+    """One of several servers has a different store than the others, and none of their sessions."""
 
     may_pass = True
     elsewhere = True
@@ -411,7 +411,7 @@ class HistoryDiffersError(TickcellError):
 
 
 class BacklogError(TickcellError):
-    """More frames wait for the server than may; the frame that is one too many was not taken."""
+    """Too many frames wait for the server; the last one was not taken."""
 
 
 class ReplyError(TickcellError):
@@ -419,11 +419,11 @@ class ReplyError(TickcellError):
 
 
 class AddressError(TickcellError, ValueError):
-    """The server's address cannot be one."""
+    """The server's address is invalid."""
 
 
 class ExportFileError(TickcellError, ValueError):
-    """A file is no export of a session, or was damaged."""
+    """A file is not an export of a session, or is damaged."""
 
 
 class ExportFileNewerError(ExportFileError):
@@ -435,7 +435,7 @@ class CredentialsError(TickcellError, ValueError):
 
 
 class UsageError(TickcellError, ValueError):
-    """A call that makes no sense, such as a step of a closed session."""
+    """An invalid call, such as a step of a closed session."""
 
 
 def _leaves(tree: type[RefusedError]) -> Iterator[type[RefusedError]]:

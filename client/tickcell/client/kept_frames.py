@@ -1,7 +1,7 @@
-"""Frames that are all there, as in a list or an array: taken as many at a time as there is room.
+"""Frames that are all available, in a list or an array: taken as far as there is room.
 
-Nothing has to wait for such a source, so it needs no thread, and taking a frame takes
-none away.
+Nothing has to wait for such a source, so it needs no thread, and taking a frame does not
+remove it.
 """
 
 from __future__ import annotations

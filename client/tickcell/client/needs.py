@@ -1,8 +1,8 @@
-"""What an operation of the client needs from outside: the line between what decides and what does.
+"""What an operation of the client asks its driver for: the line between deciding and doing.
 
 An operation is a generator. It decides everything and does no I/O: it yields what it needs
-next as one of the values below, and is sent what came of it, or has the failure thrown in.
-`Link` does what is needed with threads, `AsyncLink` with asyncio; an operation cannot tell.
+next as one of the values below, and is sent the result, or has the failure thrown in.
+`Link` provides it with threads, `AsyncLink` with asyncio; an operation cannot tell.
 """
 
 from __future__ import annotations

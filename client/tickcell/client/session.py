@@ -41,8 +41,8 @@ class Session(SessionView):
                 output = session.step(frame)
 
     Leaving the `with` block deletes the session, unless an exception leaves it:
-    then it is kept, and `attach` goes on with it. Not for several threads at once,
-    `touch` excepted.
+    then the session is kept, and `attach` continues it. Not for several threads at
+    once, except `touch`.
     """
 
     def __init__(self, link: Link, core: SessionCore, *, owns_link: bool = True) -> None:
@@ -149,10 +149,10 @@ class Session(SessionView):
         retry_for_s: float | None = RETRY_FOR_S,
         deadline_s: float = DEADLINE_S,
     ) -> Session:
-        """Creates a session, or takes it over where it lives: what a restarted robot calls.
+        """Creates a session, or takes it over if it is alive: what a restarted robot calls.
 
-        A session that lives is claimed: its steps go on, and whoever had it before, be it
-        this program before it was killed, can do nothing more with it, however late.
+        A live session is claimed: its steps continue, and its previous caller, such as
+        this program before it was killed, can no longer use it, however late it tries.
 
         Args:
           address: of the server or the servers, as for `create`.
@@ -203,7 +203,7 @@ class Session(SessionView):
         retry_for_s: float | None = RETRY_FOR_S,
         deadline_s: float = DEADLINE_S,
     ) -> Session:
-        """Goes on with a session that exists, at the step where it stands.
+        """Continues an existing session, at its next step.
 
         Args:
           address: of the server or the servers, as for `create`.
@@ -312,7 +312,7 @@ class Session(SessionView):
           The outputs, `[M, T, O]` or `[M, T, B, O]`.
 
         Raises:
-          StepGapError: the session stands elsewhere, as where another writer steps it.
+          StepGapError: the session is at another step, because another writer steps it.
           TickcellError: any other reason.
         """
         self._check_open()
@@ -321,7 +321,7 @@ class Session(SessionView):
     def kept_outputs(
         self, first_step: int | None = None, count: int = 0
     ) -> tuple[int, NDArray[np.float32]]:
-        """Returns outputs that the server still has, of steps whoever did them.
+        """Returns outputs that the server still has, whichever caller did the steps.
 
         Args:
           first_step: the first step; None for the oldest in the window.
@@ -343,7 +343,7 @@ class Session(SessionView):
         idle_ttl_s: float | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> SessionInfo:
-        """Makes another session that goes on from `next_step`; attach to it by its id.
+        """Makes another session that continues from `next_step`; attach to it by its id.
 
         Args:
           session: the fork's id; empty for a UUID.
@@ -358,12 +358,12 @@ class Session(SessionView):
         return self._link.run(self._core.fork(session, idle_ttl_s=idle_ttl_s, labels=labels))
 
     def export(self, *, window: bool = True, end: bool = False) -> bytes:
-        """Returns all that the session is, as a file has it; `create` goes on from it.
+        """Returns the whole session, as the bytes of a file, from which `create` continues.
 
         Args:
-          window: whether the outputs of its last steps come along.
-          end: whether the session ends by it, in one commit, so that it never goes on in two
-            places; then this object is left.
+          window: whether to include the outputs of its last steps.
+          end: whether to end the session in the same commit, so that it never continues in
+            two places; this object is then unusable.
         """
         self._check_open()
         exported = self._link.run(self._core.export(window=window, end=end))
@@ -372,7 +372,7 @@ class Session(SessionView):
         return exported
 
     def migrate(self, model_version: str = "", *, burn_in: ArrayLike | None = None) -> None:
-        """Goes on with another version of the model, at the step where it stands.
+        """Moves the session to another version of the model, at its next step.
 
         Args:
           model_version: that version; empty for the newest.
@@ -398,9 +398,9 @@ class Session(SessionView):
         """Yields the output of each frame, in order, with up to W steps in flight.
 
         Another thread iterates over `frames`, up to W frames ahead of the outputs; a list or
-        an array goes out as there is room for it, and needs none. Whoever leaves the loop
-        early streams the same iterator again, which begins with the frames that were drawn
-        from it and have no output; or sends `unanswered` first. No frame is lost: each is
+        an array is sent as there is room for it, and needs none. After leaving the loop
+        early, stream the same iterator again, which begins with the frames that were drawn
+        from it and have no output; or send `unanswered` first. No frame is lost: each is
         answered, or in `unanswered`, or named by an error that was raised.
 
         Args:
@@ -500,9 +500,9 @@ class Session(SessionView):
     def rewind(self, step: int) -> None:
         """Goes back to an earlier step, which the session's window must still hold.
 
-        The frames from there on must be the same again, and so are the outputs: that is
-        how a caller gets outputs that were lost on the way, and finds out whether the
-        session is the one that it means.
+        The frames from there on must be the same again, and then so are the outputs: this
+        is how a caller gets outputs that were lost in transit, and verifies that the
+        session is the right one.
 
         Raises:
           UsageError: the session has not come so far, or a stream is open.
@@ -515,15 +515,15 @@ class Session(SessionView):
         self._link.run(self._core.touch())
 
     def reset(self) -> None:
-        """Starts again from what the session was created with, under a new generation.
+        """Restarts the session from its origin, under a new generation.
 
-        That is the initial state and step 0, but for a fork.
+        That is the initial state and step 0, except for a fork.
         """
         self._check_open()
         self._link.run(self._core.reset())
 
     def close(self) -> None:
-        """Deletes the session; one that has ended, or was reset by others, is left at that."""
+        """Deletes the session, unless it has ended or was reset by others."""
         if self._core.is_closed:
             return
         self.end_pipeline()

@@ -1,8 +1,8 @@
 """A stream of turns with threads: requests go out, and the reply to the oldest is waited for.
 
-The caller's thread runs nothing of gRPC's: Ctrl-C strikes there, and amid gRPC's code it
-would leave a lock behind for which all calls of the channel wait for ever. So gRPC hands
-each reply over where it decodes it, which is sooner, too, than it wakes who reads.
+The caller's thread runs none of gRPC's code: Ctrl-C interrupts that thread, and inside
+gRPC it would leave a lock held, so that all calls of the channel would wait for ever. So
+gRPC hands over each reply as it decodes it, which is also sooner than it wakes a reader.
 """
 
 from __future__ import annotations

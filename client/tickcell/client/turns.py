@@ -1,16 +1,16 @@
-"""How a session's steps go out chunk by chunk: by a stream of its own, or by unary calls.
+"""How a session's steps are sent chunk by chunk: by a stream of its own, or by unary calls.
 
-A turn of a stream costs less, but a stream holds one of the server's places. So a session
-has one while it steps on and on: from its second step until it has been idle for a while.
-Where the server has no place left, unary calls it is, which need none.
+A request on a stream costs less, but the server allows a limited number of streams. So a
+session has one from its second step until it has been idle for a while. If the server has
+no stream left, the session uses unary calls.
 
-Each request goes by the stream once. Where that ends, a unary call follows, and it is that
-whose failure counts: a stream that ended while nobody asked for anything is no news.
+Each request is sent on the stream once. If the stream ends, a unary call follows, and only
+its failure counts: a stream that ended while the session was idle is not an error.
 
-By a stream, one request may go out ahead, while the reply to the one before is awaited.
+On a stream, one request may be sent ahead, while the previous reply is awaited.
 
-No I/O (see `needs`). Ctrl-C may strike anywhere: a stream that owes a reply, or may owe
-one, is never used again.
+No I/O (see `needs`). Ctrl-C may interrupt anywhere: a stream that may still owe a reply is
+never used again.
 """
 
 from __future__ import annotations

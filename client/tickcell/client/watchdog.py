@@ -1,7 +1,7 @@
 """One thread for all streams of the process, which ends those that are given up.
 
-It sleeps until the first of them is due. A stream that goes on and on is due later with each
-step, and wakes nobody.
+It sleeps until the first of them is due. Each step makes a stream due later, so an active
+stream never wakes the thread.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the tests hold a server to: the points of the session contract, and the wire's comments."""
+"""What the tests require of a server: the points of the session contract."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ POINTS = {
 }
 
 # How a test names its point, for pytest.
-MARKER = "contract(point): what the test holds a server to"
+MARKER = "contract(point): the point that the test checks"
 
 
 def named(point: int | str) -> str:
-    """Returns how a point is called: one of those by its number, another by its place."""
+    """Returns the name of a point: one of those above by its number, another by its place."""
     if isinstance(point, str):
         return point
     return f'point {point} of the session contract, "{POINTS[point]}"'

@@ -85,7 +85,7 @@ def undisturbed(caller: Caller, model: model_service_pb2.Model) -> Loop:
     """Returns a loop that the server itself runs: a session per series, to which nothing happens.
 
     Each is stepped in order, one frame in a request, each request once. So the outputs of all
-    other sessions are held to those of the quietest, where nobody has the model's own cell here.
+    other sessions are compared with those of the quietest, if the model's own cell is not here.
     """
 
     def loop(frames: NDArray[np.float32]) -> NDArray[np.float32]:

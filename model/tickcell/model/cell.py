@@ -248,7 +248,7 @@ class LiteRTCell(Cell):
                 f"graph: a row of its batch of {self._smallest.size} depends on the others, or on "
                 "its place among them."
             )
-        # Kept until the graph of several steps is held to the probe, when it is first wanted.
+        # Kept until the graph of several steps is compared on the probe, when it is first needed.
         self._steps_graph = steps_graph
         self._probe = None if steps_graph is None else probe
         self._stretches: Stretches | None = None

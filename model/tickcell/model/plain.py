@@ -133,7 +133,7 @@ def _compared(
     if not measured.is_close:
         raise BundleError(
             f"{name}: the graph's outputs differ from the golden's by {measured.max_delta:.2g} at "
-            f"step {measured.at_step}, expected at most {measured.tolerance:.2g}; look at the "
+            f"step {measured.at_step}, expected at most {measured.tolerance:.2g}; check the "
             "pairing of its states (--state NAME=INPUT:OUTPUT)."
         )
     return dataclasses.asdict(measured)

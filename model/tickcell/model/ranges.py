@@ -101,5 +101,5 @@ class Ranges:
             )
 
     def clip(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Returns frames with each reading brought to its range; a NaN stays one."""
+        """Returns frames with each reading clipped to its range; a NaN stays one."""
         return np.clip(frames, self.lowest, self.highest)

@@ -2,8 +2,8 @@
 
     store + catalogue + clock + rules + lives + observer
 
-It is what every service is an adapter over: no service knows another, and the engine
-knows none. Every use names its caller, who sees the sessions of its owner alone.
+Every service is an adapter over it: no service knows another, and the engine knows
+none. Every call names its caller, which sees only the sessions of its owner.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Engine:
         return self._store.id
 
     def step(self, request: StepRequest) -> Awaitable[Stepped]:
-        """Advances a session, or answers with what it was answered before.
+        """Advances a session, or returns the stored answer.
 
         Raises, when awaited:
           SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
@@ -147,7 +147,7 @@ class Engine:
         """Advances different sessions, each as `step` does, in as few rounds as it allows.
 
         Returns:
-          What became of each request, in their order: what `step` returns or raises.
+          The result of each request, in order: what `step` returns or raises.
 
         Raises:
           ArgumentInvalid: they are more than one message may hold; see `allowance.check`.
@@ -310,7 +310,7 @@ class Engine:
         return Stepped(found.life, first, outputs, found.history_before(first + count), count)
 
     async def preview(self, request: PreviewRequest) -> Previewed:
-        """Returns what a session would answer; nothing is applied, and nothing is renewed.
+        """Returns the outputs that a session would have; applies and renews nothing.
 
         Raises:
           SessionUnknown, SessionDeleted, SessionExpired: it is not alive.
@@ -327,7 +327,7 @@ class Engine:
     async def fork(
         self, source: Key, generation: int, step: int | None, caller: Caller, wanted: Creation
     ) -> Record:
-        """Creates a session that goes on from another one's state, or returns what was created so.
+        """Creates a session that continues from another one's state, or returns it.
 
         Args:
           source: the session that is forked.
@@ -386,7 +386,7 @@ class Engine:
         version: str,
         burn_in: BurnIn | None,
     ) -> Record:
-        """Lets a session go on with another version of its model, under a new generation.
+        """Moves a session to another version of its model, under a new generation.
 
         Args:
           caller: whose it is.
@@ -495,7 +495,7 @@ class Engine:
         return shown, last
 
     async def reach_store(self) -> None:
-        """Sees whether the store is there; health is told where it is not."""
+        """Checks whether the store can be reached; tells health if not."""
         try:
             await self._store.counts()
         except StoreAwayError:
@@ -506,7 +506,7 @@ class Engine:
         return await self._read(self._store.counts())
 
     def keep_up(self) -> Coroutine[Any, Any, None]:
-        """Does each second what is due, until it is cancelled."""
+        """Does the upkeep each second, until it is cancelled."""
         return self._upkeep.run()
 
     async def in_slice(self, work: Callable[[], _Result]) -> _Result:

@@ -1,11 +1,11 @@
-"""The session contract on lives: who is alive, and how they are renewed and end.
+"""The session contract on lives: which sessions are alive, how they are renewed and end.
 
-Pure: a record, what is asked and the time in; the next record out, or an error
-raised, in which case nothing changes. The record that is returned is the one that
-was given where nothing is to change. Lives end by the store's clock: where only its
-time is needed it is `now_ns`, and where a record is written it is part of a `Moment`.
-No gRPC, no store, no clock, no randomness, no cell. How lives begin is in `beginnings`, how
-they go on elsewhere in `handovers`, and what a step may do within one in `rules`.
+Pure: a record, a request and the time in; the next record out, or an error raised, in
+which case nothing changes. If nothing is to change, the same record is returned. Lives
+end by the store's clock: functions that only compare times take `now_ns`, and those that
+write a record take a `Moment`. No gRPC, no store, no clock, no randomness, no cell.
+`beginnings` has how lives begin, `handovers` how they continue elsewhere, and `rules`
+what a step may do within one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # What a step message may have beside its vector: the longest id, the indices, a history,
 # and room for fields to come.
 _BESIDE_VECTOR_BYTES = 256
-# So many generations before the current one a record remembers.
+# The number of earlier generations that a record remembers.
 _PAST = 8
 
 

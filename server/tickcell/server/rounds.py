@@ -1,16 +1,16 @@
-"""A round: what becomes of requests of different sessions. It decides, and does no I/O.
+"""A round: requests of different sessions, answered together. It decides, and does no I/O.
 
     request -> begun -> computed -> answer
 
-`begin` says which records it needs, and tells by the rules what is answered already
-from what is to be computed. `finish` steps the cells, hands the changes over, and answers
-what the store has taken. Both are generators: each yields what it needs next as a value
-(`Load`, `Count`, `Call`, `Stretch`, `Commit`), and is sent what came of it. Whoever moves them (see
-`driver`) may do that at once, in a thread, or later; a round cannot tell.
+`begin` asks for the records that it needs, and by the rules separates stored steps from
+those to compute. `finish` steps the cells, hands over the changes, and answers the
+requests whose changes the store accepted. Both are generators: each yields what it needs
+next as a value (`Load`, `Count`, `Call`, `Stretch`, `Commit`), and is sent the result. The
+driver may provide that at once, in a thread, or later; a round cannot tell.
 
-A request begins from its session's head, or else from what was loaded. Only two things
-answer it: its own commit, and a load. So what a head led to and no commit proved, be it a
-refusal, a stored answer, a lost commit or a fault, goes round again, from the load.
+A request begins from its session's head, or else from a load. Only its own commit or a
+load answers it. So a result that began from a head and was not confirmed by a commit (a
+refusal, a stored answer, a lost commit or a fault) begins again from a load.
 """
 
 from __future__ import annotations

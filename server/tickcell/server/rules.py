@@ -1,8 +1,8 @@
-"""The session contract on steps: which of a request's are new, and which are answered already.
+"""The session contract on steps: which steps of a request are new, and which are stored.
 
 Pure: a record and a request in; a decision out, or an error raised, in which case
-nothing changes. No gRPC, no store, no clock, no cell. How lives begin and end is in
-`lives`.
+nothing changes. No gRPC, no store, no clock, no cell. `lives` has the rules on how
+lives begin and end.
 
 A life of a session is one generation. Within it, steps are applied in order,
 each once: a step is *new* (its index is the one expected next), *stored* (it
