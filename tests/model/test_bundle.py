@@ -46,6 +46,11 @@ def test_a_bundle_is_read_as_it_was_written(tmp_path: pathlib.Path) -> None:
     assert again.golden.labels.tobytes() == shipped.golden.labels.tobytes()
 
 
+def test_the_shipped_bundle_is_as_it_was_written(caplog: pytest.LogCaptureFixture) -> None:
+    Bundle.load()
+    assert caplog.messages == []
+
+
 def test_a_bundle_without_labels_and_keras_model_is_whole(tmp_path: pathlib.Path) -> None:
     shipped = Bundle.load()
     golden = dataclasses.replace(shipped.golden, labels=None)

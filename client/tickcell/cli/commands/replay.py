@@ -108,7 +108,10 @@ def replay(context: click.Context, /, layout: Layout, **given: Any) -> int:
     except (errors.TickcellError, RecordingError) as error:
         if run.session is None or not _may_go_on(error):
             raise
-        raise click.ClickException(f"{error}\n{run.way_on()}") from error
+        # The same frames, read alike, would stop it again.
+        is_of_frames = isinstance(error, RecordingError | errors.FrameError)
+        when = "with the row mended, or an option for it, " if is_of_frames else ""
+        raise click.ClickException(f"{error}\n{run.way_on(when)}") from error
     return 0
 
 
@@ -236,8 +239,8 @@ class _Run:
         )
         return True
 
-    def way_on(self) -> str:
-        """Returns at which step the replay is, and how to continue it."""
+    def way_on(self, when: str = "") -> str:
+        """Returns at which step the replay is, and how and when to continue it."""
         if self.session is None:
             return "stopped before the first step"
         stands = f"stopped at step {self._rows.next_step}; session {self.session.id} is kept"
@@ -249,7 +252,7 @@ class _Run:
         words = given_options.words(self._context, lambda name: name not in ("session", "resume"))
         command = ["tickcell", "replay", *([recording] if recording else []), *words]
         command += ["--session", self.session.id, "--resume"]
-        return f"{stands}; continue with:\n  {shlex.join(command)}"
+        return f"{stands}; {when}continue with:\n  {shlex.join(command)}"
 
     def _model(self) -> Model:
         with connection.link(self._asked.server, self._asked.credentials) as link:
