@@ -68,7 +68,7 @@ def test_sessions_are_taken_over_copied_and_moved(
         assert run("sessions", "export", "car-8", file, "--end", *at)[1] == (
             f"exported and ended car-8 to {file}\n"
         )
-        assert "is there already" in run("sessions", "export", "car-8b", file, *at)[2]
+        assert "already exists" in run("sessions", "export", "car-8b", file, *at)[2]
         assert "was exported and ended" in run("sessions", "show", "car-8", *at)[2]
         imported = run("sessions", "import", file, "car-8", *at)[1]
         assert "next step          4\n" in imported
@@ -341,7 +341,7 @@ def test_the_agent_refuses_a_model_of_other_sensors(
     with server_process.temporary("--bundle", str(tmp_path / "other")) as server:
         agent = run("agent", "--server", server.address)
         replay = run("replay", "--server", server.address)
-    assert "has other sensors than the simulated car" in agent[2]
+    assert "does not have the simulated car's sensors" in agent[2]
     assert "name a RECORDING" in replay[2]
 
 

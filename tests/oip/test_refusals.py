@@ -306,7 +306,7 @@ class TestTornCommits:
     def test_start_whose_frame_finds_the_store_busy_is_sent_again(self) -> None:
         with new_scene() as scene:
             self.upset_the_second_commit(scene)
-            with pytest.raises(Refused, match=r"a life has begun.*STORE_BUSY.*OUTCOME_UNKNOWN"):
+            with pytest.raises(Refused, match=r"a life was begun.*STORE_BUSY.*OUTCOME_UNKNOWN"):
                 scene.peer.infer(8, [5.0], start=True, life=OTHER, step=0)
             scene.records.trouble = None
             assert scene.peer.infer(8, [5.0], start=True, life=OTHER, step=0) == [5.0]
