@@ -136,7 +136,12 @@ def test_late_step_of_the_life_before_a_reset_is_refused(scene: Scene) -> None:
     scene.refused("SESSION_RESTARTED", late)
 
 
-@pytest.mark.parametrize("session", ["", NOBODY, "*", NOBODY + "\0", "ü" * 63])
+# Named, since what is drawn anew has no name that two processes could share.
+@pytest.mark.parametrize(
+    "session",
+    ["", NOBODY, "*", NOBODY + "\0", "ü" * 63],
+    ids=["nameless", "nobody", "star", "nul", "umlauts"],
+)
 def test_step_of_no_session_is_unknown(scene: Scene, session: str) -> None:
     step = scene.subject.next_step
     request = scene.subject.request(scene.path, step, session=session)
