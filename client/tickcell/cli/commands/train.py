@@ -85,7 +85,7 @@ _Directory = click.Path(path_type=pathlib.Path, file_okay=False)
 @click.option(
     "--members",
     type=click.IntRange(1),
-    help="The number of networks whose outputs are averaged.  [default for a phone: 5]",
+    help="The number of networks whose outputs are averaged.  [default for a phone: 15]",
 )
 @click.option("--seed", type=click.IntRange(0), help="The seed of everything random.  [default: 0]")
 @click.option("--epochs", type=click.IntRange(1), help="The number of epochs in all.")
