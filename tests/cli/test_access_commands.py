@@ -156,7 +156,7 @@ def test_every_command_that_calls_takes_the_flags(
     assert done.status == 0, done.err
     without = run(*arguments, *at)
     assert without.status == 1
-    assert "tickcell: the caller is not known: it shows no token" in without.err
+    assert "tickcell: the caller is not known: it sends no token" in without.err
 
 
 def test_variables_mirror_the_flags_and_have_the_token_too(

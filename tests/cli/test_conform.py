@@ -95,7 +95,7 @@ def test_real_server_keeps_all_of_the_contract(plain: ServeProcess, trapped: pat
     assert done.err == ""
     first, *by_area, last = done.out.splitlines()
     assert first == (
-        f"drive 1 at {plain.address}; outputs are held to a session to which nothing happens."
+        f"drive 1 at {plain.address}; outputs are compared with an undisturbed session."
     )
     assert all(re.fullmatch(r"\w+ +\d+ passed", line) for line in by_area), done.out
     assert {line.split()[0] for line in by_area} == {*AREAS}
@@ -110,7 +110,7 @@ def test_real_server_keeps_all_of_the_contract(plain: ServeProcess, trapped: pat
 def test_outputs_are_held_to_the_loop_over_a_bundle(plain: ServeProcess) -> None:
     done = conform(plain.address, "--bundle", str(SHIPPED), *areas("steps"))
     assert done.status == 0, done.out + done.err
-    assert f"outputs are held to the loop over {SHIPPED}." in done.out
+    assert f"outputs are compared with the loop over {SHIPPED}." in done.out
 
 
 def test_server_with_tls_and_tokens_keeps_it_too(tmp_path: pathlib.Path) -> None:
@@ -267,7 +267,7 @@ def test_bundle_that_is_not_served_is_refused() -> None:
     with InProcessServer([served(CountingCell())]) as server:
         done = conform(server.address, "--bundle", str(SHIPPED))
     assert (done.status, done.out) == (2, "")
-    assert "leave out --bundle" in done.err
+    assert "omit --bundle" in done.err
 
 
 def test_list_needs_no_server() -> None:

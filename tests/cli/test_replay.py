@@ -251,7 +251,7 @@ def test_a_replay_is_resumed_on_a_store_that_was_put_back_meanwhile(
     process = spawn(restorable, *command)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    assert "its store was put back, or it was begun anew; the steps in between" in err
+    assert "its store was put back, or it was begun anew; sending the steps in between" in err
     assert outputs_in(out.read_text()).tobytes() == whole.tobytes()
 
 
@@ -310,7 +310,7 @@ def test_another_recording_is_refused_by_its_content(
     before = half.read_bytes()
     status, _, err = run("replay", other, "--fast", "--session", "half", "--out", half, "--resume")
     assert status == 1
-    assert f"tickcell: {other}: is not what half was sent: " in err
+    assert f"tickcell: {other}: is not the recording of half: " in err
     assert half.read_bytes() == before
 
 
@@ -371,7 +371,7 @@ def test_a_rate_that_is_not_the_model_s_is_noted(run: Run, tmp_path: Path) -> No
     path = tmp_path / "slow.npz"
     np.savez(path, frames=samples.shipped().frames[:20], times=np.arange(20) / 10)
     _, _, err = run("replay", path, "--fast")
-    assert "slow.npz: has a rate of 10 Hz, and drive was trained at 50 Hz" in err
+    assert "slow.npz: has a rate of 10 Hz, but drive was trained at 50 Hz" in err
 
 
 def test_a_resampled_recording_has_the_model_s_rate(run: Run, tmp_path: Path) -> None:
@@ -448,7 +448,7 @@ def test_a_gap_stops_the_replay_and_resuming_goes_on_over_it(
 
     assert status == 1
     assert "gap.csv: row 1002: nothing for 5.02 s, 251 periods, expected at most 10" in err
-    assert "stopped at step 1000; session gap is kept; go on with:" in err
+    assert "stopped at step 1000; session gap is kept; continue with:" in err
     status, _, err = run(*asked, "--resume", "--on-gap", "keep")
     assert status == 0
     assert "gap.csv: gaps: 1 were kept; the longest took 5.02 s" in err
@@ -465,7 +465,7 @@ def test_the_plot_is_a_png(run: Run, drive: Path, tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--fast", "--hz", "50"], "exclude each other"),
-        (["--resume"], "--resume needs the --session and the --out"),
+        (["--resume"], "--resume needs --session and --out"),
         (["-", "--plot", "x.png"], "--plot needs a recording in a file"),
         (["-", "--resample"], "--resample needs a recording in a file"),
     ],

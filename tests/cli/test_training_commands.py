@@ -110,17 +110,17 @@ def test_a_resumed_run_takes_no_other_recipe(trained: pathlib.Path) -> None:
     result = run("train", "--resume", trained, "--learning-rate", 0.1, "--seed", 0)
 
     assert result.exit_code == 2
-    assert "a run goes on as it began" in result.output
+    assert "a resumed run keeps its settings" in result.output
     assert "only, not --learning-rate, --seed" in " ".join(result.output.split())
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--data a.csv --drive-count 3", "--drive-count: about simulated drives"),
-        ("--data drive --label x --rate-hz 5", "--rate-hz, --label: about recordings in files"),
-        ("--data noise --on-dropout hold", "--on-dropout: about recordings in files"),
-        ("--data noise --seeds 3", "--seeds goes with --leave-one-out only"),
+        ("--data a.csv --drive-count 3", "--drive-count: needs simulated drives"),
+        ("--data drive --label x --rate-hz 5", "--rate-hz, --label: needs recordings in files"),
+        ("--data noise --on-dropout hold", "--on-dropout: needs recordings in files"),
+        ("--data noise --seeds 3", "--seeds needs --leave-one-out"),
         ("--leave-one-out --data a.csv --validation-share 0.1", "and no --validation-share"),
         ("--leave-one-out --data noise", "takes recordings as --data, not noise"),
     ],
@@ -139,7 +139,7 @@ def test_a_run_is_not_written_over_another(
     result = run("train", "--data", trips[0], "--out", trained)
 
     assert result.exit_code == 1
-    assert "holds a run; go on with it" in result.output
+    assert "holds a run; continue it" in result.output
 
 
 def test_training_writes_logs_for_tensorboard(

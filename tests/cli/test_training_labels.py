@@ -102,9 +102,9 @@ def test_words_are_learnt_as_classes_on_the_first_try(
     place, said, _ = walked
 
     assert "labels: 3 classes (run, sit, walk)" in said
-    assert "without a label, not learnt: 45 frames" in said
+    assert "ignored, without a label: 45 frames" in said
     assert "readings that dropped out: 9 (interpolate)" in said
-    assert "those for a phone need acc_x" in said
+    assert "the augmentations for a phone need acc_x" in said
     assert "at 20 Hz" in said
     bundle = Bundle.load(place / "bundle")
     assert bundle.interface.heads == (Head("activity", 3, "classes", ("run", "sit", "walk")),)
@@ -163,7 +163,7 @@ def test_engines_of_one_file_learn_what_remains_of_each(tmp_path: pathlib.Path) 
         "evaluate", tmp_path / "bundle", data, *CMAPSS, "--label-countdown", 40, "--plot", plot
     )
 
-    assert "3 recordings to train on and 2 to validate on, at 1 frame a cycle" in said
+    assert "3 recordings to train on and 2 to validate on, at 1 frame per cycle" in said
     bundle = Bundle.load(tmp_path / "bundle")
     assert bundle.interface.heads == (Head("remaining", 1, "number"),)
     assert (bundle.card.outputs["remaining"].unit, bundle.card.rate_hz) == ("cycle", 1)
@@ -239,6 +239,6 @@ def test_a_failed_try_leaves_nothing_that_stops_the_next(tmp_path: pathlib.Path)
     fine = run("train", *flags, *dropped, *QUICK)
 
     assert [result.exit_code for result in failed] == [1, 1, 2, 1]
-    assert "leave out --turn" in failed[2].output
+    assert "omit --turn" in failed[2].output
     assert "the loss is not a finite number" in failed[3].output
     assert fine.exit_code == 0, fine.output

@@ -170,7 +170,9 @@ def test_a_reset_that_was_lost_is_said_to_be(server: RestorableServer, frames: n
         session.reset()
         session.steps(frames[:5])
         server.put_back()
-        with pytest.raises(errors.ResetLostError, match="step 10 of the life that was ended"):
+        with pytest.raises(
+            errors.ResetLostError, match="step 10 of the life that a reset has ended"
+        ):
             session.step(frames[5])
         with pytest.raises(errors.ResetLostError):
             next(iter(session.stream(frames[5:20])))

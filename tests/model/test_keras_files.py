@@ -244,11 +244,11 @@ def damaged(whole: pathlib.Path) -> Iterator[tuple[str, dict[str, bytes | None]]
     other = {"module": "keras.layers", "class_name": "Dense", "config": {"units": 2}}
     yield r"OSError: .*truncated file", {"model.weights.h5": weights[:500]}
     yield r"ValueError: Expected a model\.weights\.h5", {"model.weights.h5": None}
-    yield r"it is not a \.keras file, .* or not all of one", {"config.json": None}
+    yield r"it is not a \.keras file, .* or it is incomplete", {"config.json": None}
     yield r"JSONDecodeError", {"config.json": b"{"}
     yield r"RecursionError", {"config.json": b"[" * 100_000}
     yield r"TypeError", {"config.json": b"[]"}
-    yield r"holds Dense, which is no model", {"config.json": json.dumps(other).encode()}
+    yield r"holds Dense, which is not a model", {"config.json": json.dumps(other).encode()}
 
 
 def test_a_keras_file_that_is_damaged_inside_is_one_sentence(tmp_path: pathlib.Path) -> None:

@@ -159,7 +159,9 @@ class TestRepository:
     + ["TraceSetting", "LogSettings"],
 )
 def test_what_is_not_served_is_refused_with_a_sentence(peer: Peer, method: str) -> None:
-    with pytest.raises(Refused, match=r"shared memory is not served\.|not by call\.") as refused:
+    with pytest.raises(
+        Refused, match=r"shared memory is not supported\.|not by calls\."
+    ) as refused:
         peer.ask(method)
     assert refused.value.code == "UNIMPLEMENTED"
 

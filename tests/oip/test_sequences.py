@@ -136,7 +136,7 @@ class TestIdentity:
         self, peer: Peer, native: Caller
     ) -> None:
         peer.infer(7, start=True, end=True)
-        with pytest.raises(NativeRefused, match="is kept for a sequence"):
+        with pytest.raises(NativeRefused, match="is reserved for a sequence"):
             native.create(session="oip-" + 32 * "0", model="counting")
 
 

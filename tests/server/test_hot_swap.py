@@ -227,7 +227,7 @@ def test_version_that_is_removed_while_sessions_hold_it_goes_on_from_memory(
         until(lambda: mover.step_count > steps + 20)
         with pytest.raises(errors.ModelUnknownError, match=r"drive 1 is not served.*: drive 2"):
             Session.create(server.address, model="drive", model_version="1")
-        until(lambda: "they go on from memory" in shown(server.address, capsys))
+        until(lambda: "they continue from memory" in shown(server.address, capsys))
         assert ["drive", "1", "retired", "1"] in [
             line.split()[:4] for line in shown(server.address, capsys).splitlines()
         ]
@@ -235,7 +235,7 @@ def test_version_that_is_removed_while_sessions_hold_it_goes_on_from_memory(
         status, log = server.end()
     assert status == 0
     assert log.count("drive 1 gets no new sessions: its directory is gone") == 1
-    assert log.count("they go on from memory") == 1
+    assert log.count("they continue from memory") == 1
 
 
 def shown(address: str, capsys: pytest.CaptureFixture[str]) -> str:

@@ -382,7 +382,7 @@ class TestHeldVersion:
         for _ in range(3):
             watching.settle()
         (said,) = [line for line in caplog.messages if "is not in the repository" in line]
-        assert "live sessions are pinned to it (2); they go on from memory" in said
+        assert "live sessions are pinned to it (2); they continue from memory" in said
         pin = Pin("drive", "1", watching.contents[A].fingerprint)
         assert watching.observer.heard == [{pin: 2}]
         assert "live sessions are pinned to it (2)" in watching.observer.health.notes[0]

@@ -404,7 +404,7 @@ def test_server_that_starts_without_its_store_serves_when_it_is_there(
                 assert caller.create(session="early").next_step == 0
             status, log = process.end(signal.SIGTERM)
             assert status == 0
-            assert "the store is there again" in log
+            assert "the store is back" in log
 
 
 def probe(process: ServeProcess, name: str) -> tuple[int, str]:

@@ -159,7 +159,7 @@ def test_store_without_its_database_is_refused_with_the_way_out(
 def test_database_of_another_store_is_refused(sound: Sound, tmp_path: pathlib.Path) -> None:
     SqliteStore.open(tmp_path / "store").close()
     shutil.copy(sound.directory / "store.db", tmp_path / "store" / "store.db")
-    with pytest.raises(StoreDamagedError, match="is not the one of its tickcell-store"):
+    with pytest.raises(StoreDamagedError, match="does not match its tickcell-store"):
         SqliteStore.open(tmp_path / "store")
 
 
