@@ -196,13 +196,13 @@ FAILURES: dict[RelayFault, tuple[str, str]] = {
         r"failed: every step of the window can be repeated \[stream\]: sent StreamStepsRequest of "
         r"session: .* first_step: 4 step_count: 1, 1 readings; got the refusal STEP_STALE, .*; "
         r"expected an answer; see point 3 of the session contract, "
-        r'"Each step is new or applied already"\.',
+        r'"Each step is new or already applied"\.',
     ),
     "says a wrong reason": (
         "refusals",
         r"failed: step behind a gap is refused with the expected index \[stream-1\]: sent .*; got "
         r"the refusal STEP_STALE, .*; expected the refusal STEP_GAP; see point 3 of the session "
-        r'contract, "Each step is new or applied already"\.',
+        r'contract, "Each step is new or already applied"\.',
     ),
 }
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 POINTS = {
     1: "Create",
     2: "Step",
-    3: "Each step is new or applied already",
+    3: "Each step is new or already applied",
     4: "All or nothing",
     5: "Acknowledged means stored",
     6: "Streams",
