@@ -362,8 +362,8 @@ def test_check_finds_records_and_counts_that_are_wrong(databases: Databases) -> 
     server = server_of(databases)
     server.query("DELETE FROM tickcell.record")
     result = command("check", "--store", address)
-    assert "the counts are 3 live and 0 ended, and the records 0 and 0" in result.output
-    assert "the count of drive 1 is 3 live, and the records 0" in result.output
+    assert "the counts are 3 live and 0 ended, but the records 0 and 0" in result.output
+    assert "the count of drive 1 is 3 live, but the records 0" in result.output
 
 
 @pytest.mark.parametrize(

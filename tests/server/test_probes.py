@@ -174,7 +174,7 @@ class TestProcess:
         said = complaint(*IN_MEMORY, "--metrics", "no.such.host.invalid:0")
         assert said.startswith("--metrics: the host 'no.such.host.invalid' is not known")
         said = complaint(*IN_MEMORY, "--metrics", "0.0.0.0:0")
-        assert said.startswith("--metrics: other machines reach 0.0.0.0:0")
+        assert said.startswith("--metrics: other machines can reach 0.0.0.0:0")
         said = complaint(*IN_MEMORY, "--metrics", "9464")
         assert said == (
             "--metrics: got '9464', expected HOST:PORT such as localhost:9464 or [::]:9464."

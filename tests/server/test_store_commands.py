@@ -133,7 +133,7 @@ def test_check_counts_the_sessions_of_each_version_again(directory: pathlib.Path
         connection.execute("UPDATE pin SET live = 7")
         assert checking.check_all(connection, store_records.problem) == (
             2,
-            ["the count of drive 2 is 7 live, and the records 2"],
+            ["the count of drive 2 is 7 live, but the records 2"],
             [],
         )
 

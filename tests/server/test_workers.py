@@ -344,7 +344,7 @@ class TestStart:
         self, tmp_path: pathlib.Path
     ) -> None:
         place = ("--workers", "2", "--store", str(tmp_path / "store"), "--listen")
-        assert "other machines reach 0.0.0.0:" in complaint(*place, "0.0.0.0:0")
+        assert "other machines can reach 0.0.0.0:" in complaint(*place, "0.0.0.0:0")
         with ServeProcess(*place, "0.0.0.0:0", "--insecure") as server:
             port = server.address.rpartition(":")[2]
             with Caller(f"localhost:{port}") as caller:
