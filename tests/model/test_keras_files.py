@@ -244,7 +244,7 @@ def damaged(whole: pathlib.Path) -> Iterator[tuple[str, dict[str, bytes | None]]
     other = {"module": "keras.layers", "class_name": "Dense", "config": {"units": 2}}
     yield r"OSError: .*truncated file", {"model.weights.h5": weights[:500]}
     yield r"ValueError: Expected a model\.weights\.h5", {"model.weights.h5": None}
-    yield r"it is not a \.keras file, .* or it is incomplete", {"config.json": None}
+    yield r"it is not a \.keras file, .* or is incomplete", {"config.json": None}
     yield r"JSONDecodeError", {"config.json": b"{"}
     yield r"RecursionError", {"config.json": b"[" * 100_000}
     yield r"TypeError", {"config.json": b"[]"}
