@@ -266,8 +266,10 @@ def test_a_step_that_is_interrupted_amid_healing_is_healed_by_a_stream(
         server.put_back()
         exchange, sent = Turns.exchange, []
 
-        def interrupted(turns: Turns, life: Life, chunk: Chunk) -> Operation[tuple[bytes, bytes]]:
-            answer = yield from exchange(turns, life, chunk)
+        def interrupted(
+            turns: Turns, life: Life, chunk: Chunk, following: Chunk | None = None
+        ) -> Operation[tuple[bytes, bytes]]:
+            answer = yield from exchange(turns, life, chunk, following)
             sent.append(chunk.first_step)
             if len(sent) == 3:
                 # It was applied, and nobody here knows.

@@ -80,7 +80,8 @@ class _Demo:
         # Anywhere in the middle half, another place each time.
         kill_step = random.randrange(len(frames) // 4, 3 * len(frames) // 4)  # noqa: S311 - not a secret
         with Session.create(server.address) as session:
-            for step, output in enumerate(session.stream(frames)):
+            # From an iterator frames go out all the time, so that a kill finds some unanswered.
+            for step, output in enumerate(session.stream(iter(frames))):
                 outputs[step] = output
                 if step % (len(frames) // _ROWS) == 0:
                     self.say(f"  step {step:5}  t {step / rate_hz:6.2f} s  output {output[0]:.6f}")
