@@ -101,7 +101,7 @@ def _texts() -> dict[str, str]:
     contract = [*PROJECT.glob("proto/**/*.proto")]
     roots = ("proto", "model", "server", "client", "examples")
     code = [path for root in roots for path in PROJECT.glob(f"{root}/**/*.py")]
-    texts = {path: path.read_text(encoding="utf-8") for path in documents}
+    texts = {path: path.read_text(encoding="utf-8") for path in documents if _is_ours(path)}
     texts |= {path: _comments(path.read_text(encoding="utf-8")) for path in contract}
     texts |= {path: _prose(path.read_text(encoding="utf-8")) for path in code if _is_ours(path)}
     return {path.relative_to(PROJECT).as_posix(): text for path, text in texts.items()}

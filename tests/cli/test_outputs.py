@@ -179,10 +179,10 @@ def test_labels_of_any_kind_stand_beside_the_outputs_of_a_replay(
         (("--threshold", "nan"), "--threshold: got 'nan', expected a number"),
         (("--kind", "risk=logit"), "--kind: got 'logit', expected one of"),
         (("--output", "a", "--output", "a"), "--output: got 'a', 'a', expected a name for each"),
-        (("--output", "a", "--kind", "number", "--class", "x"), "--class: output 'a' is of the"),
+        (("--output", "a", "--kind", "number", "--class", "x"), "--class: output 'a' has the kind"),
         (("--output", "a", "--class", "x", "--class", "x"), "expected each once"),
         (("--output", "a", "--output", "b", "--unit", "m"), "expected OUTPUT=UNIT with one of"),
-        (("--golden", "nowhere.csv"), "--golden: nowhere.csv: is not there"),
+        (("--golden", "nowhere.csv"), "--golden: nowhere.csv: does not exist"),
     ],
 )
 def test_what_no_model_can_be_is_refused_before_the_model_is_read(
@@ -223,7 +223,7 @@ def test_labels_that_no_output_tells_are_one_sentence(
     ("options", "message"),
     [
         ({"units": ("m/s",)}, "--unit: got 'm/s', expected OUTPUT=UNIT with one of .* pace, risk"),
-        ({"units": ("pace=m", "pace=km")}, "--unit: output 'pace' has two"),
+        ({"units": ("pace=m", "pace=km")}, "--unit: got two for output 'pace'"),
         ({"kinds": ("pace=logit",)}, "--kind: got 'logit', expected one of probability, classes"),
         ({"thresholds": ("risk=high",)}, "--threshold: got 'high', expected a number"),
     ],

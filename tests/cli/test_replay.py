@@ -448,7 +448,10 @@ def test_a_gap_stops_the_replay_and_resuming_goes_on_over_it(
 
     assert status == 1
     assert "gap.csv: row 1002: nothing for 5.02 s, 251 periods, expected at most 10" in err
-    assert "stopped at step 1000; session gap is kept; continue with:" in err
+    assert (
+        "stopped at step 1000; session gap is kept; with the row mended, or an option for it, "
+        "continue with:"
+    ) in err
     status, _, err = run(*asked, "--resume", "--on-gap", "keep")
     assert status == 0
     assert "gap.csv: gaps: 1 were kept; the longest took 5.02 s" in err

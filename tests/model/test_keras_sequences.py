@@ -275,4 +275,4 @@ def test_more_recordings_than_can_be_looked_at_are_not_drawn(tmp_path: pathlib.P
     drawn = evaluate(tmp_path / "bundle", data, "--plot", tmp_path / "outputs.png")
 
     assert drawn.exit_code == 2
-    assert "the files hold 21 recordings; --plot draws 20 at most." in drawn.output
+    assert "the files have 21 recordings; --plot draws 20 at most." in drawn.output

@@ -297,7 +297,7 @@ class TestCallers:
             until(lambda: is_operator(caller))
             stream.step()
             known.callers.write_text('callers."token:robot-7".owner = "fleet"')
-            assert "another owner" in refusal_that_ends(stream).metadata["problem"]
+            assert "its owner has changed" in refusal_that_ends(stream).metadata["problem"]
 
     def test_limits_change_while_streams_are_open(self, tmp_path: pathlib.Path) -> None:
         known = KnownCallers(tmp_path)

@@ -68,7 +68,8 @@ def keep_up(
         awaited = InSlices(store, driver.in_slice)
         upkeep = Upkeep(awaited, kept, sweep_of(awaited, driver, policy), observer)
         running = asyncio.create_task(upkeep.run(0.001))
-        while store.troubles or store.success_count < 2:
+        # One time more than it takes: what came of the one before is known by then.
+        while store.troubles or store.success_count < 3:
             await asyncio.sleep(0.001)
         running.cancel()
         awaited.release()

@@ -139,16 +139,16 @@ async def _check(connection: asyncpg.Connection[Any], problem: RecordCheck) -> C
         rows = await connection.fetch(statements.SCAN, owner, session, _AT_ONCE)
     for live, ended, lives, ends in await connection.fetch(_MISCOUNTED_IN_ALL):
         page_problems.append(
-            f"the counts are {live} live and {ended} ended, and the records {lives} and {ends}"
+            f"the counts are {live} live and {ended} ended, but the records {lives} and {ends}"
         )
     for name, live, ended, lives, ends in await connection.fetch(_MISCOUNTED):
         page_problems.append(
             f"the counts of owner {name.decode(errors='replace')!r} are {live} live and {ended} "
-            f"ended, and its records {lives} and {ends}"
+            f"ended, but its records {lives} and {ends}"
         )
     for model, version, live, lives in await connection.fetch(_MISPINNED):
         page_problems.append(
-            f"the count of {model} {version} is {live} live, and the records {lives}"
+            f"the count of {model} {version} is {live} live, but the records {lives}"
         )
     return Checked(count, page_problems, record_problems)
 
