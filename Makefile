@@ -68,7 +68,7 @@ SIDE_BY_SIDE := --numprocesses $(PROCESSES) --dist loadfile
 test: $(DEVELOPED)  ## Run the tests, in PROCESSES=4; what was left out is said at the end
 	$(PY) -m pytest -rs $(SIDE_BY_SIDE)
 
-test-fast: $(CHECKED)  ## Run the tests of one process without TensorFlow, in under a minute
+test-fast: $(CHECKED)  ## Run the tests of one process without TensorFlow, in some two minutes
 	$(PY) -m pytest --fast
 
 coverage: $(DEVELOPED)  ## Run the tests and say which lines and branches they reach, by FLAGS='tests/client'
