@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 FlightSteps, FlightEvent = wire.twins(pb.FlightSteps, pb.FlightEvent)
 
-_ENDS = {pb.FLIGHT_EVENT_KIND_DELETED, pb.FLIGHT_EVENT_KIND_EXPIRED, pb.FLIGHT_EVENT_KIND_MOVED}
+# The kinds of events after which a session is no more.
+ENDS = {pb.FLIGHT_EVENT_KIND_DELETED, pb.FLIGHT_EVENT_KIND_EXPIRED, pb.FLIGHT_EVENT_KIND_MOVED}
 
 
 class Position(NamedTuple):
@@ -141,7 +142,7 @@ class Changed(NamedTuple):
     @property
     def has_ended(self) -> bool:
         """Whether the session is no more."""
-        return self.kind in _ENDS
+        return self.kind in ENDS
 
     def message(self, dropped_step_count: int) -> bytes:
         """Returns the FlightEvent that says it."""

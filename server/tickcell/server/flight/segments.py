@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
-from tickcell.v1 import flight_recording_pb2 as pb
+from tickcell.server.flight.messages import ENDS
 from tickcell.wire import history
 
 if TYPE_CHECKING:
@@ -30,8 +30,6 @@ Verdict = Literal["agrees", "DIFFERS", "not run"]
 
 # Steps that are computed together at most.
 _CHUNK = 256
-
-_ENDS = {pb.FLIGHT_EVENT_KIND_DELETED, pb.FLIGHT_EVENT_KIND_EXPIRED, pb.FLIGHT_EVENT_KIND_MOVED}
 
 
 class Standing(NamedTuple):
@@ -229,7 +227,7 @@ def rerun(
             continue
         if key in runs:
             yield runs.pop(key).over()
-        if message.kind in _ENDS:
+        if message.kind in ENDS:
             yield Ended(
                 key, message.kind, message.generation, message.next_step, message.dropped_step_count
             )
