@@ -41,10 +41,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fast", action="store_true", help="run neither TensorFlow nor processes")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Begins what `--fast` asks for."""
-    if config.getoption("--fast"):
-        fast.begin(config)
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Begins what `--fast` asks for: in each worker, not in the process that starts them."""
+    if session.config.getoption("--fast") and not session.config.getoption("numprocesses", None):
+        fast.begin(session.config)
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,10 @@ _STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spaw
 
 
 def begin(config: pytest.Config) -> None:
-    """Leaves out, from now on and in this process, what is not fast."""
+    """Leaves out, from now on and in this process, what is not fast.
+
+    It begins once pytest has started, which starts processes itself, and before it collects.
+    """
     asked = config.option.markexpr
     config.option.markexpr = f"({asked}) and not lengthy" if asked else "not lengthy"
     # As many as find a slip while one works on it; all the others come with the whole suite.

@@ -16,8 +16,10 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "lengthy: takes seconds")
-    if config.getoption("--fast"):
-        fast.begin(config)
+
+def pytest_collection(session):
+    if session.config.getoption("--fast"):
+        fast.begin(session.config)
 """
 # A module that must not be executed, under the name of TensorFlow or of a part of it.
 TENSORFLOW = "import pathlib\npathlib.Path(__file__).with_name('executed').touch()\n"
@@ -86,9 +88,13 @@ def test_fast_tests_are_all_the_others(suite: Path) -> None:
     assert _outcomes(suite, "def test_it(): assert 0\n", "--fast").startswith("1 failed")
 
 
-def test_fast_tests_of_this_project_are_asked_for_in_the_same_way(project: Path) -> None:
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_fast_tests_of_this_project_are_asked_for_in_the_same_way(
+    project: Path, processes: str
+) -> None:
+    command = [sys.executable, "-m", "pytest", "--fast", "-q", "-rs", "--numprocesses", processes]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--fast", "-q", "-rs", "tests/model/test_packing.py"],
+        [*command, "tests/model/test_packing.py"],
         cwd=project,
         capture_output=True,
         text=True,
