@@ -1,8 +1,8 @@
 """Moves rounds: everything that has arrived, in as few calls as it allows, and in short pieces.
 
-A turn is one iteration of the event loop. What arrives in it is gathered, none is
-waited for, and the next turn makes a round of it. While the last turns had one
-request each there is nothing to gather, and a request runs at once.
+A turn is one iteration of the event loop. What arrives is gathered for a few turns, as
+long as more keeps arriving (see `gathering`), and becomes a round. While the last rounds
+had one request each there is nothing to gather, and a request runs at once.
 
 Whoever brings much must not make the others wait. A round that takes longer than a
 slice (`pace.SLICE_S`) goes into one queue with its like, and between two short rounds
@@ -29,6 +29,7 @@ from tickcell.server import errors, rounds
 from tickcell.server.clock import Moment
 from tickcell.server.computing import Begun, Call, Stretch
 from tickcell.server.entries import Entries, Entry
+from tickcell.server.gathering import Gathering
 from tickcell.server.grouping import Group, shares_calls
 from tickcell.server.pace import SLICE_S
 from tickcell.server.pieces import cut
@@ -118,6 +119,7 @@ class Driver:
         self._preparing: weakref.WeakSet[Cell] = weakref.WeakSet()
         self._is_due = self._has_run = False
         self._lone_turns = 0
+        self._gathering = Gathering()
 
     @property
     def is_idle(self) -> bool:
@@ -212,10 +214,13 @@ class Driver:
             asyncio.get_running_loop().call_soon(self._turn)
 
     def _turn(self) -> None:
-        """Runs one short round, and one slice of a long one."""
+        """Runs one short round, and one slice of a long one; or waits for more of a round."""
         self._is_due = False
         if self._untold:
             self._tell()
+        if self._may_wait() and self._gathering.goes_on(len(self._arrived)):
+            self._wake()
+            return
         count = int(self._has_run)
         self._has_run = False
         if self._short:
@@ -231,6 +236,10 @@ class Driver:
             self._long.popleft()
         if self._arrived or self._short or self._long or self._untold:
             self._wake()
+
+    def _may_wait(self) -> bool:
+        """Says whether nothing but the next round is due, and it is not full yet."""
+        return 0 < len(self._arrived) < _ROUND_REQUESTS and not (self._short or self._long)
 
     def _tell(self) -> None:
         """Tells the observer what it has not heard yet."""
