@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import pathlib
+from typing import TYPE_CHECKING
 
 import click
 
-from bench import results, row, table
+from bench import options, results, table
 from tickcell.model import Bundle
+
+if TYPE_CHECKING:
+    import pathlib
+
+    from bench.row import Effort
 
 
 def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> list[int]:
@@ -23,15 +28,9 @@ def _numbers(_: click.Context, __: click.Parameter, value: str | None) -> list[i
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--rows", "numbers", callback=_numbers, help="Some rows, as 1,3. [default: all]")
-@click.option("--quick", is_flag=True, help="See whether it runs; its figures are worth nothing.")
-@click.option(
-    "--results",
-    "directory",
-    type=click.Path(file_okay=False, path_type=pathlib.Path),
-    default=results.DIRECTORY,
-    help="Where the run and its plot are written. [default: bench/results]",
-)
-def main(numbers: list[int], quick: bool, directory: pathlib.Path) -> None:
+@options.quick
+@options.results_directory
+def main(numbers: list[int], effort: Effort, directory: pathlib.Path) -> None:
     """Measures what the aims of docs/performance.md are about; takes some minutes."""
     bundle, recorder = Bundle.load(), results.Recorder()
     for number in numbers:
@@ -40,7 +39,7 @@ def main(numbers: list[int], quick: bool, directory: pathlib.Path) -> None:
         else:
             # Where also LiteRT says what it does; the table follows whole.
             click.echo(f"row {number} ...", err=True)
-            recorder.add(table.MEASURES[number](bundle, row.QUICK if quick else row.FULL))
+            recorder.add(table.MEASURES[number](bundle, effort))
     click.echo(recorder.keep(directory))
 
 

@@ -23,7 +23,7 @@ import click
 import grpc
 import numpy as np
 
-from bench import caller, results, start
+from bench import caller, options, results, start
 from bench.row import Row, at_most
 from tickcell import wire
 from tickcell.cli.server_process import ServerProcess
@@ -265,13 +265,7 @@ def rows(served: Served, few_bytes: int, many_bytes: int, session_count: int) ->
     help="Steps in a request, while the stores are filled.",
 )
 @click.option("--pairs", "pair_count", default=5000, show_default=True, help="Ticks of each.")
-@click.option(
-    "--results",
-    "directory",
-    type=click.Path(file_okay=False, path_type=pathlib.Path),
-    default=results.DIRECTORY,
-    help="Where the run is written. [default: bench/results]",
-)
+@options.results_directory
 def main(session_count: int, chunk: str, pair_count: int, directory: pathlib.Path) -> None:
     """Measures a million live sessions beside a thousand; takes 2 GB of disk."""
     bundle, recorder = Bundle.load(), results.Recorder()

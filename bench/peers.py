@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import click
 import numpy as np
 
-from bench import results, serving, triton_server
-from bench.row import FULL, QUICK, Row, at_least
+from bench import options, results, serving, triton_server
+from bench.row import Row, at_least
 from tickcell.client import AsyncSession, Session
 from tickcell.model import Bundle, extras
 
@@ -264,18 +264,12 @@ def _hold(name: str, outputs: Frames | None, expected: Frames) -> None:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--quick", is_flag=True, help="See whether it runs; its figures are worth nothing.")
-@click.option(
-    "--results",
-    "directory",
-    type=click.Path(file_okay=False, path_type=pathlib.Path),
-    default=results.DIRECTORY,
-    help="Where the run is written. [default: bench/results]",
-)
-def main(quick: bool, directory: pathlib.Path) -> None:
+@options.quick
+@options.results_directory
+def main(effort: Effort, directory: pathlib.Path) -> None:
     """Measures one agent beside Triton, which is fetched once."""
     recorder = results.Recorder()
-    recorder.add(rows(Bundle.load(), QUICK if quick else FULL))
+    recorder.add(rows(Bundle.load(), effort))
     click.echo(recorder.keep(directory, "-peers"))
 
 

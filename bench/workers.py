@@ -16,8 +16,8 @@ import click
 import grpc
 import numpy as np
 
-from bench import caller, results
-from bench.row import FULL, QUICK, Row
+from bench import caller, options, results
+from bench.row import Row
 from tickcell.cli.server_process import ServerProcess
 from tickcell.model import Bundle
 
@@ -102,18 +102,12 @@ async def _rates(addresses: list[str], bundle: Bundle, effort: Effort) -> np.nda
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--quick", is_flag=True, help="See whether it runs; its figures are worth nothing.")
-@click.option(
-    "--results",
-    "directory",
-    type=click.Path(file_okay=False, path_type=pathlib.Path),
-    default=results.DIRECTORY,
-    help="Where the run is written. [default: bench/results]",
-)
-def main(quick: bool, directory: pathlib.Path) -> None:
+@options.quick
+@options.results_directory
+def main(effort: Effort, directory: pathlib.Path) -> None:
     """Measures two workers beside one."""
     recorder = results.Recorder()
-    recorder.add(rows(Bundle.load(), QUICK if quick else FULL))
+    recorder.add(rows(Bundle.load(), effort))
     click.echo(recorder.keep(directory, "-workers"))
 
 
