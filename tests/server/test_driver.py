@@ -163,6 +163,54 @@ class TestFairness:
         assert_counted(many, 0, [1.0] * 250)
 
 
+class TestGathering:
+    """Requests of different sessions that arrive one after the other, each in a turn of its own."""
+
+    def arriving(self, count: int) -> tuple[World, list[Asked]]:
+        world = World()
+        sessions = [f"session{index}" for index in range(count)]
+        world.create_all("one", "other", *sessions)
+        # Two at once: after many that came alone, the next one would not wait.
+        world.run(world.request("one", 0, [1.0]), world.request("other", 0, [1.0]))
+        world.store.change_counts.clear()
+        return world, [world.request(session, 0, [1.0]) for session in sessions]
+
+    async def run(self, world: World, asked: Sequence[Asked]) -> None:
+        running = []
+        for each in asked:
+            running.append(asyncio.create_task(answer(world, each)))
+            await asyncio.sleep(0)
+        await asyncio.gather(*running)
+        for each in asked:
+            assert_counted(each, 0, [1.0])
+
+    def test_those_of_successive_turns_share_a_commit(self) -> None:
+        world, asked = self.arriving(5)
+        in_loop(self.run(world, asked))
+        assert world.store.change_counts == [5]
+
+    def test_one_that_comes_after_many_that_came_alone_does_not_wait(self) -> None:
+        world, (first, *others) = self.arriving(10)
+        for each in others:
+            world.run(each)
+
+        async def enter() -> None:
+            entry = world.server.engine.step(first.request)
+            # Before the loop has had another turn.
+            assert world.store.change_counts == [1] * 10
+            first.answer = await entry
+
+        in_loop(enter())
+        assert_counted(first, 0, [1.0])
+
+    def test_none_waits_for_all_that_keep_arriving(self) -> None:
+        world, asked = self.arriving(40)
+        in_loop(self.run(world, asked))
+        assert sum(world.store.change_counts) == 40
+        # Eight turns, and those in which the first arrived and the last was let in.
+        assert 1 < max(world.store.change_counts) <= 10
+
+
 class TestCallersThatLeave:
     def test_request_whose_caller_left_before_its_round_is_dropped(self) -> None:
         world = World()
