@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,8 +42,14 @@ def imports(project: Path) -> list[Import]:
     return [
         dataclasses.replace(found, imported=_shortened(found.imported, known))
         for name, path in known.items()
-        for found in _of(name, ast.parse(path.read_text(encoding="utf-8")), at_start=True)
+        for found in _in_source(name, path.read_text(encoding="utf-8"))
     ]
+
+
+@functools.cache
+def _in_source(module: str, source: str) -> tuple[Import, ...]:
+    """All imports of a module's source, which each check asks for again."""
+    return tuple(_of(module, ast.parse(source), at_start=True))
 
 
 def _shortened(imported: str, known: dict[str, Path]) -> str:

@@ -211,6 +211,7 @@ class TestRenewal:
             own.write(house.certificate, house.key)
             assert list(link.do(unary_calls.list_sessions)) == []
 
+    @pytest.mark.lengthy
     def test_stream_goes_on_when_its_connection_is_too_old(self, house: House) -> None:
         frames = np.ones((200, 1), np.float32)
         credentials = Credentials(ca=house.ca, certificate=house.certificate, key=house.key)

@@ -47,6 +47,7 @@ def starts(peer: Peer, **options: Any) -> bool:
     return True
 
 
+@pytest.mark.lengthy
 def test_places_of_abandoned_sequences_are_free_again(
     clock: ManualClock, records: InterruptedStore
 ) -> None:

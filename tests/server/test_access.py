@@ -209,6 +209,7 @@ class TestServingAnew:
 
 
 class TestConnectionAge:
+    @pytest.mark.lengthy
     def test_stream_of_a_certificate_ends_when_its_connection_is_too_old(
         self, house: House, authority: Authority
     ) -> None:

@@ -126,6 +126,7 @@ class TestCertificates:
             assert reaches(server, new)
             stream.step()
 
+    @pytest.mark.lengthy
     def test_pair_that_is_half_renewed_or_broken_leaves_the_last_one(
         self, tmp_path: pathlib.Path, authority: Authority, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -194,6 +195,7 @@ class TestTokens:
                 assert refusal_that_ends(stream).reason == "CALLER_UNKNOWN"
                 assert successor.get(stream.session.id).next_step == 2
 
+    @pytest.mark.lengthy
     def test_broken_file_leaves_the_last_good_one_and_is_said_once(
         self, known: KnownCallers, caplog: pytest.LogCaptureFixture
     ) -> None:
