@@ -42,7 +42,7 @@ def test_chunks_are_measured_beside_the_plain_loop() -> None:
     measured = chunks.measure(Bundle.load(), with_keras=False, rounds=1)
     assert measured.keras is None
     assert measured.over_loop > 0
-    assert measured.stretched > 0
+    assert measured.stretched.shape == (1,)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import functools
 import itertools
 from collections.abc import Callable
@@ -216,6 +217,20 @@ class TestTogether:
             assert_counted(tick, 0, [1.0])
         # The first was alone, and the others came while it was computed.
         assert cell.row_counts == [1, 39]
+
+
+class TestPieces:
+    @pytest.mark.parametrize(
+        ("call_s", "expected"),
+        [(SLICE_S / 79, 16), (SLICE_S / 65, 16), (SLICE_S / 61, 8), (SLICE_S, 8)],
+    )
+    def test_a_long_chunk_is_cut_between_whole_calls(self, call_s: float, expected: int) -> None:
+        class EightAtOnce(CountingCell):
+            stretch_step_count = 8
+
+        pace = Pace(call_s, 0.0, is_slow=False)
+        model = dataclasses.replace(served(EightAtOnce()), pace=pace)
+        assert model.stretch_steps == expected
 
 
 class TestPreparing:

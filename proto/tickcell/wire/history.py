@@ -7,6 +7,7 @@ are the same, so are all steps before, but for one pair in 2^64.
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Sequence
 
 SIZE = 8
@@ -39,9 +40,9 @@ def chain(
         return hashlib.blake2b(before + frames, digest_size=SIZE).digest()
     size = len(frames) // step_count
     histories = []
-    for start in range(0, step_count * size, size):
+    for (frame,) in struct.iter_unpack(f"{size}s", frames):
         digest = _EMPTY.copy()
-        digest.update(before + frames[start : start + size])
+        digest.update(before + frame)
         before = digest.digest()
         histories.append(before)
     return b"".join(histories)

@@ -66,6 +66,12 @@ class ServedModel:
         """What a session is pinned to that it gets."""
         return Pin(self.card.name, self.card.version, self.fingerprint)
 
+    @property
+    def stretch_steps(self) -> int:
+        """The most steps of one series in one piece: of as many as a call takes, whole calls."""
+        most, of_a_call = self.pace.stretch_steps, self.cell.stretch_step_count
+        return max(of_a_call, most - most % of_a_call)
+
     @classmethod
     def of(
         cls, card: Card, cell: Cell, fingerprint: str, directory: pathlib.Path | None = None

@@ -163,7 +163,7 @@ def _one_series(begun: Begun) -> Generator[Call | Stretch, bytes, Result]:
     if len(frames) == size:
         row = yield Call(model, frames + state)
         return Result(row[:output_size], row[output_size:], is_finite(row))
-    most = size * model.pace.stretch_steps
+    most = size * model.stretch_steps
     outputs = []
     for start in range(stored * size, len(frames), most):
         rows = yield Stretch(model, frames[start : start + most], state)
