@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -59,9 +58,11 @@ class AsyncStepStream:
             self._timer = self._loop.call_at(due.at, self._look)
         try:
             for request in requests:
-                # One that the server has ended by now takes nothing, and reading tells why.
-                with contextlib.suppress(asyncio.InvalidStateError):
-                    await self._write(request)
+                try:
+                    await (self._call.write if self._is_connected else self._write_first)(request)
+                except asyncio.InvalidStateError:
+                    # The server has ended it by now, and reading tells why.
+                    break
             reply = await self._call.read()
         except grpc.RpcError as error:
             raise grpc_errors.from_call(error) from None
@@ -80,15 +81,12 @@ class AsyncStepStream:
         self._timer.cancel()
         self._call.cancel()
 
-    async def _write(self, request: Message) -> None:
-        """Hands a request over, or finds that the stream has ended.
+    async def _write_first(self, request: Message) -> None:
+        """Hands the first request over, or finds that the stream has ended.
 
-        gRPC lets the first one wait for a connection, and would let it wait for ever if the
-        stream were cancelled meanwhile.
+        gRPC lets it wait for a connection, and would let it wait for ever if the stream
+        were cancelled meanwhile.
         """
-        if self._is_connected:
-            await self._call.write(request)
-            return
         has_ended = asyncio.Event()
         self._call.add_done_callback(lambda _: has_ended.set())
         ending = asyncio.ensure_future(has_ended.wait())

@@ -78,7 +78,7 @@ class Recall:
         end, own_end = answered.end, self.end
         if end <= own_end:
             return
-        new = answered.within(own_end, end)
+        new = answered if answered.first == own_end else answered.within(own_end, end)
         assert new.first == own_end, (new.first, own_end)
         self._kept.append(new)
         self._empty_at = end

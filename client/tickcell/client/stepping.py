@@ -293,7 +293,7 @@ class Stepping:
                 raise explained from error
             raise
         self.recall.add_all(chunk, outputs, self._clock())
-        self.place = taken.end._replace(history=last_history)
+        self.place = Place(chunk.first_step + chunk.step_count, last_history)
         if self.unanswered.has_frames:
             size = len(chunk.frames) // chunk.step_count
             for start in range(0, len(chunk.frames), size):
