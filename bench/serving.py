@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bench import echo
 from tickcell.model import Bundle
 from tickcell.model.bundle import SHIPPED
-from tickcell.server import allocation, process
+from tickcell.server import allocation, polling, process
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.config import Config, is_address
 from tickcell.server.engine import Engine
@@ -70,6 +70,7 @@ def serving(
     bundle: pathlib.Path = SHIPPED,
     durability: str | None = None,
     record: str = "",
+    busy_poll_us: float = 0.0,
 ) -> Iterator[Serving]:
     """Runs the server of a checkout in a process of its own.
 
@@ -79,6 +80,7 @@ def serving(
       bundle: what to serve.
       durability: what an acknowledged step survives; None for the default.
       record: the directory of its flight recordings; "" for none.
+      busy_poll_us: for how long it looks for the next event before it sleeps.
     """
     roots = [str(checkout / root) for root in _ROOTS]
     with (
@@ -86,7 +88,7 @@ def serving(
         subprocess.Popen(
             [
                 *(sys.executable, "-m", "bench.serving", store or directory, str(bundle)),
-                *(durability or "", record),
+                *(durability or "", record, str(busy_poll_us)),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -130,4 +132,6 @@ async def _serve(store: str, bundle: str, durability: str, record: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(*sys.argv[1:]))
+    *_arguments, _busy_poll_us = sys.argv[1:]
+    with asyncio.Runner(loop_factory=lambda: polling.loop(float(_busy_poll_us))) as runner:
+        runner.run(_serve(*_arguments))

@@ -41,6 +41,9 @@ def test_limit_below_one_is_refused_by_name(name: str, value: Any) -> None:
         ("retention_s", math.inf),
         ("grace_s", -0.5),
         ("grace_s", math.nan),
+        ("busy_poll_us", -1.0),
+        ("busy_poll_us", math.nan),
+        ("busy_poll_us", 1e7),
     ],
 )
 def test_option_out_of_its_range_is_refused_by_name(name: str, value: Any) -> None:

@@ -20,6 +20,7 @@ NANOSECONDS = 1_000_000_000
 
 _LONGEST_AGE_S = 2_000_000.0
 _MOST_GB = 1_000_000.0
+_LONGEST_BUSY_US = 1_000_000.0
 
 # How the address of a store in PostgreSQL begins; anything else is a directory.
 _ADDRESSES = ("postgresql://", "postgres://")
@@ -138,6 +139,8 @@ class Config:
       oip: whether to serve the Open Inference Protocol too; `auto`: if its extra is installed.
       oip_idle_ttl_s: how long a sequence of that protocol may be idle. Its clients often
         end none, and rely on the server; Triton's own default is a second.
+      busy_poll_us: for how long the server looks for the next event before it sleeps, in
+        microseconds; see `polling`. 0, for a core that is busy for nothing is not for everybody.
       workers: how many processes serve on the address; above 1, this is one of them.
     """
 
@@ -168,6 +171,7 @@ class Config:
     insecure: bool = False
     oip: Oip = "auto"
     oip_idle_ttl_s: float = 600.0
+    busy_poll_us: float = 0.0
     workers: int = 1
 
     def __post_init__(self) -> None:
@@ -223,6 +227,10 @@ class Config:
             raise ConfigError(
                 "record_limit_gb",
                 f"got {self.record_limit_gb}, expected 0.001 to {_MOST_GB:g}.",
+            )
+        if not 0 <= self.busy_poll_us <= _LONGEST_BUSY_US:
+            raise ConfigError(
+                "busy_poll_us", f"got {self.busy_poll_us}, expected 0 to {_LONGEST_BUSY_US:g}."
             )
         self._check_workers()
         self._check_access()

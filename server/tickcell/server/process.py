@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import importlib.metadata
 import logging
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from tickcell.model import Bundle, extras
 from tickcell.model.bundle import SHIPPED
 from tickcell.model.extras import MissingExtraError
-from tickcell.server import allocation, listening, store
+from tickcell.server import allocation, listening, polling, store
 from tickcell.server import config as config_module
 from tickcell.server.access import Access
 from tickcell.server.catalogue import Catalogue, ServedModel
@@ -62,8 +63,9 @@ def run(config: Config, link: Link | None = None) -> None:
     access = Access.of(config)
     with (
         contextlib.closing(Monitor(config, is_worker=link is not None)) as monitor,
+        asyncio.Runner(loop_factory=functools.partial(polling.loop, config.busy_poll_us)) as runner,
     ):
-        asyncio.run(_serve(config, catalogue, access, monitor, link))
+        runner.run(_serve(config, catalogue, access, monitor, link))
 
 
 @contextlib.asynccontextmanager
