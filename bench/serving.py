@@ -15,7 +15,10 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING, NamedTuple
 
+import grpc
+
 from bench import echo
+from tickcell.cli import event_engine
 from tickcell.model import Bundle
 from tickcell.model.bundle import SHIPPED
 from tickcell.server import allocation, polling, process
@@ -71,6 +74,8 @@ def serving(
     durability: str | None = None,
     record: str = "",
     busy_poll_us: float = 0.0,
+    *,
+    leaves_off_engine: bool = True,
 ) -> Iterator[Serving]:
     """Runs the server of a checkout in a process of its own.
 
@@ -81,8 +86,10 @@ def serving(
       durability: what an acknowledged step survives; None for the default.
       record: the directory of its flight recordings; "" for none.
       busy_poll_us: for how long it looks for the next event before it sleeps.
+      leaves_off_engine: whether gRPC's event engine is left off, as in a server by the command.
     """
     roots = [str(checkout / root) for root in _ROOTS]
+    switches = event_engine.switches_of(grpc.__version__) if leaves_off_engine else ""
     with (
         tempfile.TemporaryDirectory(prefix="tickcell-bench-") as directory,
         subprocess.Popen(
@@ -94,7 +101,7 @@ def serving(
             stdout=subprocess.PIPE,
             text=True,
             cwd=checkout,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(roots)},
+            env={"GRPC_EXPERIMENTS": switches, **os.environ, "PYTHONPATH": os.pathsep.join(roots)},
         ) as child,
     ):
         assert child.stdin is not None

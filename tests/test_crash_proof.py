@@ -55,7 +55,11 @@ def test_killed_servers_lose_nothing_and_apply_nothing_twice(
         ]
         for thread in threads:
             thread.start()
-        for _ in range(kills):
+        # On a busy machine it may take some more until one comes behind a commit.
+        done = 0
+        while done < kills or not found_commits:
+            assert done < 5 * kills, "no kill came between a commit and its answer"
+            done += 1
             kill_in_flight(server, replays, chance)
             for replay in replays:
                 applied = Session.attach(witness.address, replay.session.id)
@@ -78,11 +82,10 @@ def test_killed_servers_lose_nothing_and_apply_nothing_twice(
             assert np.stack(replay.outputs).tobytes() == expected.tobytes(), replay.session.id
     steps = sum(len(replay.outputs) for replay in replays)
     print(
-        f"{kills} kills, {sessions} sessions, {steps} steps, 0 outputs differ; sessions found "
+        f"{done} kills, {sessions} sessions, {steps} steps, 0 outputs differ; sessions found "
         f"applied but unacknowledged at a kill: {found_commits}; their steps, answered from the "
         f"window: {found_steps}"
     )
-    assert found_commits > 0
     assert found_steps > 0
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from typing import TYPE_CHECKING
 
+from tickcell.cli import event_engine
 from tickcell.model import extras
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if importlib.util.find_spec(package) is None:
             sys.stderr.write(f"tickcell: {extras.missing(package, 'cli')}\n")
             return 1
+    event_engine.leave_off()
     from tickcell.cli import command_line
 
     return command_line.main(arguments)

@@ -1,6 +1,9 @@
-"""What it brings that a server looks for events before it sleeps: servers that differ in it.
+"""What it costs a tick to wake threads: servers that wake more of them and less, in turns.
 
-python -m bench.polling
+One has gRPC's event engine, as grpcio comes; the others leave it off, as `tickcell serve`
+does, and look for events before they sleep, for longer and longer.
+
+python -m bench.wakes
 """
 
 from __future__ import annotations
@@ -74,25 +77,30 @@ async def _paced(address: str, bundle: Bundle, count: int) -> list[float]:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--busy-poll-us", "of_each", default="0,100,1000", show_default=True)
+@click.option("--busy-poll-us", "of_each", default="0,100,300,1000", show_default=True)
 @click.option("--pairs", default=1_000, show_default=True, help="Echoes and ticks in a round.")
 def main(of_each: str, pairs: int) -> None:
-    """Measures ticks of servers with different --busy-poll-us, which take turns."""
+    """Measures ticks of servers that take turns."""
     bundle = Bundle.load()
     click.echo(f"{machine.describe()}\nload before: {machine.load()}\n")
     with contextlib.ExitStack() as stack:
         servers = {
-            each: stack.enter_context(serving.serving(busy_poll_us=float(each)))
-            for each in of_each.split(",")
+            "event engine": stack.enter_context(serving.serving(leaves_off_engine=False)),
+            **{
+                f"busy poll {each} us": stack.enter_context(
+                    serving.serving(busy_poll_us=float(each))
+                )
+                for each in of_each.split(",")
+            },
         }
-        found: dict[str, list[Measured]] = {each: [] for each in servers}
+        found: dict[str, list[Measured]] = {name: [] for name in servers}
         for _ in range(_ROUNDS):
-            for each, server in servers.items():
-                found[each].append(measure(server, bundle, pairs))
-    click.echo(f"{'busy poll us':>14}" + "".join(f"{name:>17}" for name in Measured._fields))
-    for each, rounds in found.items():
+            for name, server in servers.items():
+                found[name].append(measure(server, bundle, pairs))
+    click.echo(f"{'':20}" + "".join(f"{name:>17}" for name in Measured._fields))
+    for name, rounds in found.items():
         middle = np.median(rounds, axis=0)
-        click.echo(f"{each:>14}" + "".join(f"{value:17.0f}" for value in middle))
+        click.echo(f"{name:20}" + "".join(f"{value:17.0f}" for value in middle))
     click.echo(f"\nload after: {machine.load()}")
 
 
