@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import pathlib
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from typing import Any
 import grpc
 
 from bench.serving import Serving
+from tickcell.cli import event_engine
 from tickcell.server.oip.protocol import SERVICE, pb
 
 KINDS = ("aio", "threads")
@@ -145,12 +147,15 @@ def serving(kind: str, upstream: str) -> Iterator[Serving]:
       kind: one of `KINDS`.
       upstream: the address of the tickcell server that answers what is not inferred.
     """
+    # As quick as they can be: without the engine, as the server that they stand beside.
+    switches = event_engine.switches_of(grpc.__version__)
     with subprocess.Popen(
         [sys.executable, "-m", "bench.floor", kind, upstream],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         cwd=_HERE,
+        env={"GRPC_EXPERIMENTS": switches, **os.environ},
     ) as child:
         assert child.stdin is not None
         assert child.stdout is not None

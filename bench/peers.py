@@ -18,10 +18,11 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import click
+import grpc
 import numpy as np
 
-from bench import options, results, serving, triton_server
-from bench.row import Row, at_least
+from bench import caller, echo, options, results, serving, triton_server
+from bench.row import Aim, Row, at_least
 from tickcell.client import AsyncSession, Session
 from tickcell.model import Bundle, extras
 
@@ -155,18 +156,52 @@ class _Streamed:
             raise answer
 
 
+class _Echoed:
+    """A bare stream of `grpc` to an echo, which is what a client in Python has at best."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._requests = queue.SimpleQueue[bytes | None]()
+        stream: Any = channel.stream_stream(echo.METHOD)
+        self._call = stream(iter(self._requests.get, None))
+
+    async def step(self, frames: Frames) -> None:
+        for frame in frames:
+            self._requests.put(frame.tobytes())
+            next(self._call)
+
+    def close(self) -> None:
+        """Ends the stream."""
+        self._requests.put(None)
+        self._call.cancel()
+
+
+class _EchoedAsync:
+    """The same of `grpc.aio`."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self.stream = caller.Stream(channel, echo.METHOD)
+
+    async def step(self, frames: Frames) -> None:
+        for frame in frames:
+            await self.stream.exchange(frame.tobytes())
+
+
 class _Pair(NamedTuple):
     """What is compared: one side of ours over one of Triton's, by name."""
 
     ours: str
     theirs: str
+    aim: Aim | None
 
 
+_AIM = at_least(1.8)
 _PAIRS = (
-    _Pair("Session.step", "infer"),
-    _Pair("Session.step", "a stream, one at a time"),
-    _Pair("AsyncSession.step", "infer of asyncio"),
-    _Pair("Session.stream", "a stream, 32 ahead"),
+    _Pair("Session.step", "infer", _AIM),
+    _Pair("Session.step", "a stream, one at a time", _AIM),
+    _Pair("a bare echo by grpc", "infer", None),
+    _Pair("AsyncSession.step", "infer of asyncio", _AIM),
+    _Pair("a bare echo by grpc.aio", "infer of asyncio", None),
+    _Pair("Session.stream", "a stream, 32 ahead", _AIM),
 )
 
 
@@ -178,7 +213,7 @@ def rows(bundle: Bundle, effort: Effort) -> list[Row]:
             0,
             f"{pair.ours} over Triton's client by {pair.theirs}",
             float(np.median(rates[pair.ours] / rates[pair.theirs])),
-            at_least(1.8),
+            pair.aim,
             beside=f"{np.median(rates[pair.ours]):,.0f} steps/s, "
             f"Triton {np.median(rates[pair.theirs]):,.0f}",
         )
@@ -229,7 +264,15 @@ async def _sides(bundle: Bundle) -> AsyncIterator[dict[str, _Side]]:
         of_asyncio = client_of_asyncio.InferenceServerClient(theirs)
         stack.push_async_callback(of_asyncio.close)
         one, other = (stack.enter_context(Session.create(ours)) for _ in range(2))
+        echoed = _Echoed(stack.enter_context(grpc.insecure_channel(ours)))
+        stack.callback(echoed.close)
+        echoed_async = _EchoedAsync(
+            await stack.enter_async_context(grpc.aio.insecure_channel(ours))
+        )
+        stack.push_async_callback(echoed_async.stream.close)
         yield {
+            "a bare echo by grpc": echoed,
+            "a bare echo by grpc.aio": echoed_async,
             "Session.step": _Ours(one),
             "infer": _Unary(connection(), _Asked(client, bundle, 1)),
             "a stream, one at a time": _Streamed(connection(), _Asked(client, bundle, 2), 1),
