@@ -7,6 +7,7 @@ would push the client's aside.
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator
@@ -167,7 +168,7 @@ def _load_keras(path: str, frames: NDArray[np.float32]) -> None:
     from tickcell.model.keras import archive
 
     model, whole = archive.load(path), frames[np.newaxis]
-    _predict = lambda: model.predict(whole, verbose=0)  # noqa: E731
+    _predict = functools.partial(model.predict, whole, verbose=0)
 
 
 def _predict_s() -> float:

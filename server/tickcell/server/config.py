@@ -230,7 +230,7 @@ class Config:
             )
         if not 0 <= self.busy_poll_us <= _LONGEST_BUSY_US:
             raise ConfigError(
-                "busy_poll_us", f"got {self.busy_poll_us}, expected 0 to {_LONGEST_BUSY_US:g}."
+                "busy_poll_us", f"got {self.busy_poll_us}, expected 0 to {_LONGEST_BUSY_US:.0f}."
             )
         self._check_workers()
         self._check_access()
