@@ -24,7 +24,9 @@ def test_a_request_that_waits_for_a_connection_is_given_up_after_the_deadline() 
         stream = AsyncStepStream(connection, "car-7", deadline_s=0.2)
         try:
             with pytest.raises(asyncio.CancelledError):
-                await asyncio.wait_for(stream.exchange([wire.StreamStepsRequest()]), PATIENCE_S)
+                await asyncio.wait_for(
+                    stream.exchange([wire.StreamStepsRequest()], lambda: None), PATIENCE_S
+                )
             return stream.is_over
         finally:
             stream.drop()

@@ -88,6 +88,18 @@ def test_one_series_may_have_its_axis(
         assert session.steps(frames[1:5, np.newaxis]).shape == (4, 1, 1)
 
 
+def test_frames_may_have_any_order_of_memory(
+    sessions: type[Session], server: ServerProcess, frames: np.ndarray, expected: np.ndarray
+) -> None:
+    in_columns = np.asfortranarray(frames)
+    backwards = np.ascontiguousarray(frames[:, ::-1])[:, ::-1]
+    by_two = np.repeat(frames, 2, axis=1)[:, ::2]
+    with sessions.create(server.address) as session:
+        outputs = [session.step(backwards[0]), session.step(by_two[1])]
+        outputs += [*session.steps(in_columns[2:100]), *session.stream(in_columns[100:])]
+    assert np.stack(outputs).tobytes() == expected.tobytes()
+
+
 def test_frames_may_be_lists_and_of_any_number_type(
     sessions: type[Session], server: ServerProcess, frames: np.ndarray, expected: np.ndarray
 ) -> None:

@@ -54,7 +54,7 @@ class Stream:
     def failure(self) -> errors.LostError:
         raise AssertionError("a driver asks for this")
 
-    def exchange(self, _: object) -> Any:
+    def exchange(self, _: object, __: object) -> Any:
         raise AssertionError("a driver does this")
 
     def drop(self) -> None:
@@ -158,7 +158,7 @@ class World:
                 assert all(stream.is_dropped for stream in self.streams)
                 self.streams.append(Stream(connection))
                 return self.streams[-1]
-            case Exchange(stream, requests):
+            case Exchange(stream, requests, meanwhile):
                 assert isinstance(stream, Stream)
                 assert not stream.is_dropped
                 assert not stream.is_over
@@ -169,6 +169,7 @@ class World:
                 steps = [request.first_step for request in stream.owed]
                 assert steps in ([self._place.step + each for each in at] for at in OWED)
                 stream.is_broken = True
+                meanwhile()
                 came = self._event()(stream.owed.pop(0))
                 stream.is_broken = False
                 return came

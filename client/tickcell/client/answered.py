@@ -73,9 +73,9 @@ class Answered(NamedTuple):
             end - first,
             self.frames_of(first, end),
             place.history,
-            histories,
             self.resets_of(first, end),
             self.chunk.series_count,
+            histories,
         )
         return Answered(chunk, self.outputs_of(first, end), self.at)
 

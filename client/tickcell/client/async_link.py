@@ -15,7 +15,7 @@ from tickcell.client.needs import Call, Close, Exchange, OpenTurns, Wait
 from tickcell.client.route import DEADLINE_S, RETRY_FOR_S, Route
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from tickcell.client import errors
     from tickcell.client.connection import Connection
@@ -65,7 +65,7 @@ class AsyncLink:
     async def run(
         self,
         operation: StreamOperation[_T],
-        meet: Callable[[Any], Coroutine[Any, Any, Any]] | None = None,
+        meet: Callable[[Any], Awaitable[Any]] | None = None,
     ) -> _T:
         """Does what an operation needs until it is over; returns what it returns.
 
@@ -103,15 +103,20 @@ class AsyncLink:
         """Closes the connections, which ends their calls; another call makes a new one."""
         await self.run(self.route.close())
 
-    async def meet(self, need: StreamNeed) -> Any:
+    def meet(self, need: StreamNeed) -> Awaitable[Any]:
         """Does what is needed.
 
         Raises:
           TickcellError: a call failed.
         """
+        # The need of every step goes by no coroutine that it can do without.
+        if isinstance(need, Exchange):
+            exchanged: Awaitable[Any] = need.stream.exchange(need.requests, need.meanwhile)
+            return exchanged
+        return self._meet(need)
+
+    async def _meet(self, need: StreamNeed) -> Any:
         match need:
-            case Exchange():
-                return await need.stream.exchange(need.requests)
             case Call(connection, method, request, timeout_s):
                 with _closed_as_lost(connection):
                     return await connection.call(method, request, timeout_s)

@@ -12,7 +12,7 @@ from tickcell.client import grpc_errors, methods
 from tickcell.client.due import Due, ended
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from google.protobuf.message import Message
 
@@ -43,8 +43,8 @@ class AsyncStepStream:
         """Whether it was given up."""
         return self._due.is_over
 
-    async def exchange(self, requests: Sequence[Message]) -> Any:
-        """Sends requests, and returns the reply to the oldest that has none.
+    async def exchange(self, requests: Sequence[Message], meanwhile: Callable[[], object]) -> Any:
+        """Sends requests, and returns the reply to the oldest that has none; see `TurnStream`.
 
         Raises:
           LostError: there was none in time, or the stream broke off.
@@ -63,6 +63,7 @@ class AsyncStepStream:
                 except asyncio.InvalidStateError:
                     # The server has ended it by now, and reading tells why.
                     break
+            meanwhile()
             reply = await self._call.read()
         except grpc.RpcError as error:
             raise grpc_errors.from_call(error) from None

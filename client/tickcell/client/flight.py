@@ -24,6 +24,7 @@ Pure: no gRPC, no threads, no clock.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections import deque
 from typing import TYPE_CHECKING
@@ -145,7 +146,7 @@ class Flight:
         chunk = self._chunks[0]
         if chunk.expected_history is None and chunk.first_step == self._next.step:
             # The answer before has told it meanwhile.
-            chunk = chunk._replace(expected_history=self._next.history)
+            chunk = dataclasses.replace(chunk, expected_history=self._next.history)
         answered = Answered(chunk, outputs, now)
         if answered.first < self._next.step:
             self._check_again(answered)

@@ -65,7 +65,7 @@ class Frames:
         return counts
 
     def readings(self, frames: ArrayLike, *, time_axes: int) -> NDArray[np.float32]:
-        """Returns frames as contiguous float32.
+        """Returns frames as float32.
 
         Raises:
           FrameShapeError: the shape does not fit.

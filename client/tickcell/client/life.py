@@ -21,13 +21,13 @@ class Place(NamedTuple):
     history: bytes | None
 
 
-class Chunk(NamedTuple):
+@dataclasses.dataclass(slots=True)
+class Chunk:
     """Consecutive steps that go in one request.
 
     Attributes:
       frames: `[T, B, F]` float32 as bytes.
       expected_history: the history before the first step; None where that is not known.
-      histories: after each step; None likewise.
       resets: the series that begin anew before a step, each as t x B + b, ascending.
       series_count: B, where there are resets.
     """
@@ -36,9 +36,9 @@ class Chunk(NamedTuple):
     step_count: int
     frames: bytes
     expected_history: bytes | None
-    histories: bytes | None
     resets: tuple[int, ...] = ()
     series_count: int = 1
+    _histories: bytes | None = dataclasses.field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -50,15 +50,25 @@ class Chunk(NamedTuple):
         series_count: int = 1,
     ) -> Chunk:
         """Returns the next steps of a session that stands there."""
-        histories = None
-        if place.history is not None:
-            histories = history.chain(place.history, frames, step_count, resets, series_count)
-        return cls(place.step, step_count, frames, place.history, histories, resets, series_count)
+        return cls(place.step, step_count, frames, place.history, resets, series_count)
+
+    @property
+    def histories(self) -> bytes | None:
+        """The history after each step; None where that before the first is not known.
+
+        They are worked out when they are first asked for: best while the steps are on their way.
+        """
+        if self._histories is None and self.expected_history is not None:
+            self._histories = history.chain(
+                self.expected_history, self.frames, self.step_count, self.resets, self.series_count
+            )
+        return self._histories
 
     @property
     def last_history(self) -> bytes | None:
         """The history after the last step; None where it is not known."""
-        return None if self.histories is None else self.histories[-history.SIZE :]
+        histories = self.histories
+        return None if histories is None else histories[-history.SIZE :]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -132,7 +132,7 @@ class Link:
         """
         match need:
             case Exchange():
-                return need.stream.exchange(need.requests)
+                return need.stream.exchange(need.requests, need.meanwhile)
             case Call(connection, method, request, timeout_s):
                 with _closed_as_lost(connection):
                     return connection.call(method, request, timeout_s)

@@ -53,10 +53,15 @@ class OpenTurns(NamedTuple):
 
 
 class Exchange(NamedTuple):
-    """Needs requests to go out on a stream, or none: sent the reply to the oldest without one."""
+    """Needs requests to go out on a stream, or none: sent the reply to the oldest without one.
+
+    Attributes:
+      meanwhile: is called once they are on their way.
+    """
 
     stream: TurnStream
     requests: Sequence[Message]
+    meanwhile: Callable[[], object]
 
 
 class Open(NamedTuple):

@@ -75,12 +75,14 @@ class Recall:
 
     def add(self, answered: Answered) -> None:
         """Takes the next steps; those that are here already are left as they are."""
-        end, own_end = answered.end, self.end
+        kept, chunk = self._kept, answered.chunk
+        first, own_end = chunk.first_step, kept[-1].end if kept else self._empty_at
+        end = first + chunk.step_count
         if end <= own_end:
             return
-        new = answered if answered.first == own_end else answered.within(own_end, end)
+        new = answered if first == own_end else answered.within(own_end, end)
         assert new.first == own_end, (new.first, own_end)
-        self._kept.append(new)
+        kept.append(new)
         self._empty_at = end
         while self._kept and (excess := self._excess(answered.at)) > 0:
             oldest = self._kept[0]

@@ -38,12 +38,12 @@ class Shapes:
         return 4 * self._series * self._outputs
 
     def readings(self, frames: ArrayLike, *, time_axes: int) -> NDArray[np.float32] | None:
-        """Returns frames as contiguous float32; None if their shape does not fit.
+        """Returns frames as float32, in any order of memory; None if their shape does not fit.
 
         The readings themselves are for the server to check.
         """
-        if isinstance(frames, np.ndarray) and frames.dtype == _FLOAT:
-            readings = np.ascontiguousarray(frames)
+        if type(frames) is np.ndarray and frames.dtype == _FLOAT and frames.ndim:
+            readings = frames
         else:
             with np.errstate(over="ignore"):
                 readings = np.ascontiguousarray(frames, _FLOAT)
@@ -72,7 +72,7 @@ class Shapes:
     def outputs_of(self, readings: NDArray[np.float32], data: bytes) -> NDArray[np.float32]:
         """Returns the outputs of frames, in the shape of these."""
         # Of a bytearray, the caller may write into them.
-        return np.frombuffer(bytearray(data), _FLOAT).reshape(self.output_shape(readings))
+        return np.ndarray(self.output_shape(readings), _FLOAT, bytearray(data))
 
     def output(self, data: bytes) -> NDArray[np.float32]:
         """Returns one step's outputs, `[O]` where B = 1, else `[B, O]`."""

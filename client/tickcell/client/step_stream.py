@@ -19,7 +19,7 @@ from tickcell.client import at_exit, errors, grpc_errors, methods, watchdog
 from tickcell.client.due import Due, ended
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from google.protobuf.message import Message
 
@@ -59,8 +59,8 @@ class StepStream:
         """Whether it was given up."""
         return self._due.is_over
 
-    def exchange(self, requests: Sequence[Message]) -> Any:
-        """Sends requests, and returns the reply to the oldest that has none.
+    def exchange(self, requests: Sequence[Message], meanwhile: Callable[[], object]) -> Any:
+        """Sends requests, and returns the reply to the oldest that has none; see `TurnStream`.
 
         Raises:
           LostError: there was none in time, or the stream broke off.
@@ -73,6 +73,7 @@ class StepStream:
             due.begin(time.monotonic())
         for request in requests:
             self._requests.put(request)
+        meanwhile()
         try:
             reply = self._replies.get(timeout=self._timeout_s)
         except queue.Empty:

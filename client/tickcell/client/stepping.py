@@ -71,7 +71,7 @@ class _Taken(NamedTuple):
         What is mended depends on the frames that were taken before it. And what goes out ahead
         must name the history before it: it must never be applied behind other frames.
         """
-        return self.mended is None and self.chunk.last_history is not None
+        return self.mended is None and self.chunk.expected_history is not None
 
 
 class Stepping:
@@ -171,7 +171,7 @@ class Stepping:
             raise self._not_alone()
         try:
             self._is_stepping = True
-            taken = self._take(readings[np.newaxis], begins, self.place)
+            taken = self._take_one(readings, begins)
             outputs = yield from self._send(taken, sender or self.turns)
         finally:
             self._is_stepping = False
@@ -249,6 +249,12 @@ class Stepping:
             )
         return begins.reshape(steps, series)
 
+    def _take_one(self, readings: NDArray[np.float32], begins: NDArray[np.bool_] | None) -> _Taken:
+        """Takes one frame; as `_take`."""
+        if self.frames.mends or begins is not None:
+            return self._take(readings[np.newaxis], begins, self.place)
+        return _Taken(Chunk.of(self.place, 1, readings.tobytes()), None)
+
     def _take(
         self,
         readings: NDArray[np.float32],
@@ -284,14 +290,22 @@ class Stepping:
           The outputs of those that were sent, which `place` is behind now.
         """
         chunk, mended = taken
+        following = None if ahead is None else ahead.chunk
+        answer = None
         try:
-            following = None if ahead is None else ahead.chunk
-            outputs, last_history = yield from self._answer_to(chunk, sender, following)
+            while answer is None:
+                if self.recall.answered < chunk.first_step:
+                    yield from self._catch_up(chunk, sender)
+                try:
+                    answer = yield from sender.exchange(self.life, chunk, following)
+                except errors.StepGapError as gap:
+                    self.recall.roll_back(gap, chunk.first_step)
         except errors.RefusedError as error:
             explained = self.life.explained(error)
             if explained is not error:
                 raise explained from error
             raise
+        outputs, last_history = answer
         self.recall.add_all(chunk, outputs, self._clock())
         self.place = Place(chunk.first_step + chunk.step_count, last_history)
         if self.unanswered.has_frames:
@@ -302,18 +316,13 @@ class Stepping:
             self.frames.note(mended)
         return outputs
 
-    def _answer_to(
-        self, chunk: Chunk, sender: Sender, following: Chunk | None
-    ) -> Operation[tuple[bytes, bytes]]:
-        """Sends steps until the store has all up to them; returns their answer."""
-        recall, sent = self.recall, chunk
-        while True:
+    def _catch_up(self, chunk: Chunk, sender: Sender) -> Operation[None]:
+        """Sends again what the store has lost of the steps before a chunk."""
+        recall = self.recall
+        while recall.answered < chunk.first_step:
+            sent = recall.chunk(recall.answered, self.max_chunk)
             try:
-                while recall.answered < chunk.first_step:
-                    sent = recall.chunk(recall.answered, self.max_chunk)
-                    outputs, _ = yield from sender.exchange(self.life, sent)
-                    recall.answer(sent, outputs, self._clock())
-                sent = chunk
-                return (yield from sender.exchange(self.life, sent, following))
+                outputs, _ = yield from sender.exchange(self.life, sent)
+                recall.answer(sent, outputs, self._clock())
             except errors.StepGapError as gap:
                 recall.roll_back(gap, sent.first_step)

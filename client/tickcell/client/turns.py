@@ -51,8 +51,12 @@ class TurnStream(Protocol):
     def is_over(self) -> bool:
         """Whether it was given up."""
 
-    def exchange(self, requests: Sequence[Message]) -> Any:
+    def exchange(self, requests: Sequence[Message], meanwhile: Callable[[], object]) -> Any:
         """Sends requests; gives the reply to the oldest without one, or what is awaited for it.
+
+        Args:
+          requests: in order.
+          meanwhile: is called once they are on their way.
 
         Raises:
           LostError: there was none in time, or the stream broke off.
@@ -120,14 +124,15 @@ class Turns:
                     due.append(following)
                 self._may_owe, self._ahead = True, following
                 kind = wire.StreamStepsRequest
-                reply = yield Exchange(stream, [life.request(kind, each) for each in due])
+                requests = [life.request(kind, each) for each in due]
+                reply = yield Exchange(stream, requests, lambda: chunk.histories)
                 if not reply.HasField("error"):
                     outputs = life.outputs(reply, chunk)
                     self._may_owe = following is not None
                     return outputs, reply.history
                 if following is not None:
                     # It is refused likewise, and none of it is on its way after that.
-                    yield Exchange(stream, ())
+                    yield Exchange(stream, (), lambda: None)
                 self._may_owe, self._ahead = False, None
                 failed = Failed(stream.connection, grpc_errors.from_reply(reply))
         except errors.ReplyError:
