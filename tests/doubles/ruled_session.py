@@ -17,7 +17,7 @@ from tickcell.model import TensorSpec
 from tickcell.server import beginnings, errors, exports, handovers, lives, record, rounds, rules
 from tickcell.server.catalogue import Catalogue
 from tickcell.server.clock import Moment
-from tickcell.server.computing import Call, Stretch
+from tickcell.server.computing import Call, Lockstep, Stretch
 from tickcell.server.config import Limits
 from tickcell.server.heads import Head, Heads
 from tickcell.server.life_requests import cells_start
@@ -455,7 +455,7 @@ def _given(shelf: Shelf | StoreShelf, need: Any) -> Any:
     match need:
         case rounds.Load():
             return [shelf.load()]
-        case Call() | Stretch():
+        case Call() | Stretch() | Lockstep():
             return need.compute()
         case rounds.Commit([change]):
             return [shelf.commit(change)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from concurrent import futures
 
 import numpy as np
@@ -11,7 +12,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from tickcell.model import extras, probe
 from tickcell.model.bundle import Bundle
-from tickcell.model.cell import CellError, FrameShapeError, LiteRTCell
+from tickcell.model.cell import Cell, CellError, FrameShapeError, LiteRTCell
 from tickcell.model.interface import Head, Interface, Sensor
 
 
@@ -93,6 +94,37 @@ def test_batches_of_every_size_have_the_bits_of_a_batch_of_one(
     alone = [cell.step_rows(row.tobytes()) for row in rows]
     for count in range(1, 257):
         assert cell.step_rows(rows[:count].tobytes()) == b"".join(alone[:count]), count
+
+
+@pytest.mark.parametrize("lockstep", [LiteRTCell.lockstep, Cell.lockstep], ids=["own", "any"])
+@pytest.mark.parametrize("rows", [1, 2, 5, 100, 256, 300, 600])
+def test_lockstep_has_the_bits_of_single_steps(
+    bundle: Bundle, cell: LiteRTCell, rows: int, lockstep: Callable[..., bool]
+) -> None:
+    chance = np.random.default_rng(3)
+    frames = chance.choice(bundle.golden.frames, (7, rows))
+    state = chance.uniform(-1, 1, (rows, bundle.interface.state_size)).astype(np.float32)
+    expected, expected_state = cell.steps(frames, state.copy())
+    outputs = np.full_like(expected, np.nan)
+
+    assert lockstep(cell, frames, state, outputs)
+
+    assert outputs.tobytes() == expected.tobytes()
+    assert state.tobytes() == expected_state.tobytes()
+
+
+@pytest.mark.parametrize("lockstep", [LiteRTCell.lockstep, Cell.lockstep], ids=["own", "any"])
+def test_lockstep_tells_what_is_not_finite_and_is_not_misled_by_the_steps_before(
+    bundle: Bundle, cell: LiteRTCell, lockstep: Callable[..., bool]
+) -> None:
+    frames = np.resize(bundle.golden.frames, (3, 250, bundle.interface.sensor_count))
+    outputs = np.empty((3, 250, bundle.interface.output_count), np.float32)
+    state = cell.initial_state(250)
+    state[240] = np.nan
+
+    assert not lockstep(cell, frames, state, outputs)
+    # Fewer rows of the same batch, in whose place behind them the one before is still there.
+    assert lockstep(cell, frames[:, :200], cell.initial_state(200), outputs[:, :200])
 
 
 def test_the_numerics_digest_is_the_same_at_every_load(bundle: Bundle, cell: LiteRTCell) -> None:

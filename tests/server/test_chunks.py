@@ -232,6 +232,38 @@ class TestPieces:
         model = dataclasses.replace(served(EightAtOnce()), pace=pace)
         assert model.stretch_steps == expected
 
+    @pytest.mark.parametrize(
+        ("call_s", "steps", "series", "expected"),
+        [
+            # Steps come first, and all of the series where there is time for them.
+            (SLICE_S / 33, 5, 600, (5, 256)),
+            (SLICE_S / 33, 9, 600, (8, 256)),
+            (SLICE_S / 33, 2, 600, (2, 1024)),
+            (SLICE_S, 5, 600, (1, 256)),
+            (SLICE_S, 5, 3, (1, 256)),
+            (0.0, 5, 600, (5, 600)),
+        ],
+    )
+    def test_a_chunk_of_several_series_is_cut_by_steps_and_by_series(
+        self, call_s: float, steps: int, series: int, expected: tuple[int, int]
+    ) -> None:
+        pace = Pace(call_s, 0.0, is_slow=False)
+        assert pace.lockstep_piece(steps, series) == expected
+
+    @pytest.mark.parametrize("call_s", [SLICE_S / 9, SLICE_S, 0.0])
+    @pytest.mark.parametrize("series", [2, 256, 600])
+    def test_a_chunk_in_pieces_has_the_steps_of_one(self, call_s: float, series: int) -> None:
+        world = World(pace=Pace(call_s, 0.0, is_slow=False), limits=ROOMY)
+        world.create("a", series)
+        readings = np.arange(7 * series, dtype=np.float32) / np.float32(64)
+        frames = readings.reshape(7, series, 1)
+        first, more = world.request("a", 0, frames[:2]), world.request("a", 1, frames[1:])
+        world.run(first)
+        # Of which a step is stored.
+        world.run(more)
+        assert_counted(first, 0, frames[:2])
+        assert_counted(more, 1, frames[1:])
+
 
 class TestPreparing:
     def test_a_cell_is_prepared_beside_the_loop_once_a_chunk_wants_it(self) -> None:

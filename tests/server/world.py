@@ -22,7 +22,7 @@ from tickcell.server import errors, rounds
 from tickcell.server.caller import ANYBODY
 from tickcell.server.catalogue import Catalogue, ServedModel
 from tickcell.server.clock import Moment
-from tickcell.server.computing import Call, Stretch
+from tickcell.server.computing import Call, Lockstep, Stretch
 from tickcell.server.config import Config, Limits
 from tickcell.server.driver import Driver
 from tickcell.server.engine import Engine
@@ -220,7 +220,7 @@ class InlineServer:
                 return self._store.counts(owner)
             case rounds.Commit(changes):
                 return self._store.commit(changes)
-            case Call() | Stretch():
+            case Call() | Stretch() | Lockstep():
                 return need.compute()
         raise AssertionError(f"not a need: {need!r}")
 

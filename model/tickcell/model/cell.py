@@ -94,6 +94,32 @@ class Cell(abc.ABC):
             state = rows[-1][-state_size:]
         return b"".join(rows)
 
+    def lockstep(self, frames: Frames, state: State, outputs: Outputs) -> bool:
+        """Advances some series by some frames, to the bits of a `step_rows` for each.
+
+        Args:
+          frames: `[T, R, F]`.
+          state: `[R, S]` before them; it becomes the one after the last.
+          outputs: `[T, R, O]`, which it fills.
+
+        Returns:
+          Whether all outputs are finite, and the states after all frames; if not, what `state`
+          and `outputs` hold is of no use.
+        """
+        sensor_count, output_count = self.interface.sensor_count, self.interface.output_count
+        rows = np.empty((len(state), sensor_count + state.shape[1]), _F4)
+        rows[:, sensor_count:] = state
+        for frame, output in zip(frames, outputs, strict=True):
+            rows[:, :sensor_count] = frame
+            stepped = np.frombuffer(self.step_rows(rows.data.cast("B")), _F4)
+            if not np.isfinite(stepped).all():
+                return False
+            stepped = stepped.reshape(len(rows), -1)
+            output[:] = stepped[:, :output_count]
+            rows[:, sensor_count:] = stepped[:, output_count:]
+        state[:] = rows[:, sensor_count:]
+        return True
+
     @property
     def stretch_step_count(self) -> int:
         """The most steps by which one call advances a series, as far as is known now."""
@@ -344,6 +370,17 @@ class LiteRTCell(Cell):
             parts.append(kernel.step(rows[start * size : (start + kernel.size) * size]))
             start += kernel.size
         return b"".join(parts)
+
+    def lockstep(self, frames: Frames, state: State, outputs: Outputs) -> bool:
+        start = 0
+        while start < len(state):
+            kernel = self._kernel_for(len(state) - start)
+            own = slice(start, start + kernel.size)
+            # All steps of some series before those of the next: their states stay in the cache.
+            if not kernel.lockstep(frames[:, own], state[own], outputs[:, own]):
+                return False
+            start += kernel.size
+        return True
 
     def _kernel_for(self, rows: int) -> Kernel:
         """Returns the smallest kernel that takes all rows, or else the largest."""

@@ -37,7 +37,8 @@ class _Allocated:
     """One signature of a graph, allocated for one shape, and what it is given.
 
     Attributes:
-      given: its input, as bytes.
+      rows: its input.
+      given: the same, as bytes.
       running: held by whoever fills the input and runs it. The graph runs without
         Python's lock, and its tensors and the input are the same for every caller.
     """
@@ -47,14 +48,14 @@ class _Allocated:
     ) -> None:
         # Filled anew at each step; what is left there of other rows is computed in vain,
         # and changes no bit of these.
-        self._rows = np.zeros(given, np.float32)
-        self.given = self._rows.data.cast("B")
+        self.rows = np.zeros(given, np.float32)
+        self.given = self.rows.data.cast("B")
         interpreter = _interpreter(graph)
         try:
             self._run = _runner(interpreter, key, given)
             # An output whose size is only known once it is computed has it then; of whatever
             # lies in the memory, a graph may not be able to compute one.
-            got = self._run(self._rows).shape
+            got = self._run(self.rows).shape
         except (RuntimeError, ValueError) as error:
             raise CellError(f"the graph does not take the interface's shapes: {error}") from error
         rows, outputs, states = expected
@@ -70,7 +71,7 @@ class _Allocated:
         A graph may move its tensors when it runs, and only the interpreter knows where they
         are: what is returned holds until whoever is `running` lets go.
         """
-        made: NDArray[np.float32] = self._run(self._rows)
+        made: NDArray[np.float32] = self._run(self.rows)
         return made
 
 
@@ -79,6 +80,8 @@ class Kernel:
 
     def __init__(self, graph: bytes, interface: Interface, key: str, size: int) -> None:
         self.size = size
+        self._sensor_count = interface.sensor_count
+        self._output_count = interface.output_count
         state_size = interface.state_size
         self._allocated = _Allocated(
             graph,
@@ -96,6 +99,30 @@ class Kernel:
         if size == len(allocated.given):
             return stepped
         return stepped[: size * len(stepped) // len(allocated.given)]
+
+    def lockstep(
+        self,
+        frames: NDArray[np.float32],
+        state: NDArray[np.float32],
+        outputs: NDArray[np.float32],
+    ) -> bool:
+        """Advances up to `size` series by some frames; as `Cell.lockstep`."""
+        allocated, count = self._allocated, len(state)
+        with allocated.running:
+            rows = allocated.rows[:count]
+            given_frame, given_state = np.split(rows, [self._sensor_count], axis=1)
+            given_state[:] = state
+            for frame, output in zip(frames, outputs, strict=True):
+                given_frame[:] = frame
+                made = allocated.run()[:count]
+                if not np.isfinite(made).all():
+                    return False
+                output[:] = made[:, : self._output_count]
+                # The graph is never run while there is a view of its tensors.
+                given_state[:] = made[:, self._output_count :]
+                del made
+            state[:] = given_state
+        return True
 
 
 class StepsKernel:

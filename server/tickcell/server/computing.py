@@ -7,7 +7,7 @@ output and next state.
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from tickcell.server import episodes
 from tickcell.server.record import is_finite
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from tickcell.server.catalogue import ServedModel
     from tickcell.server.clock import Moment
     from tickcell.server.preview import PreviewRequest
@@ -87,6 +89,28 @@ class Stretch(NamedTuple):
         return self.model.cell.stretch_rows(self.frames, self.state)
 
 
+class Lockstep(NamedTuple):
+    """Needs several steps of some series of one session: sent whether all is finite.
+
+    Attributes:
+      frames: `[T, R, F]`.
+      state: `[R, S]`, which becomes the one after them.
+      outputs: `[T, R, O]`, which are filled.
+    """
+
+    model: ServedModel
+    frames: NDArray[np.float32]
+    state: NDArray[np.float32]
+    outputs: NDArray[np.float32]
+
+    def compute(self) -> bool:
+        """Returns what it is sent."""
+        return self.model.cell.lockstep(self.frames, self.state, self.outputs)
+
+
+CellCall = Call | Stretch | Lockstep
+
+
 class Result(NamedTuple):
     """What the new steps of a request give.
 
@@ -101,7 +125,7 @@ class Result(NamedTuple):
     is_finite: bool
 
 
-Computing = Generator[Call | Stretch, bytes, list[Result]]
+Computing = Generator[CellCall, Any, list[Result]]
 
 
 def compute(begun: Sequence[Begun]) -> Computing:
@@ -138,7 +162,7 @@ def compute(begun: Sequence[Begun]) -> Computing:
     return [results[item.key] for item in begun]
 
 
-def _compute_episodes(begun: Begun) -> Generator[Call | Stretch, bytes, Result]:
+def _compute_episodes(begun: Begun) -> Generator[CellCall, Any, Result]:
     """Steps a session of which series begin anew: in parts, one after the other."""
     outputs = []
     cut = episodes.parts(begun)
@@ -154,7 +178,7 @@ def _compute_episodes(begun: Begun) -> Generator[Call | Stretch, bytes, Result]:
             return Result(b"".join(outputs), result.state, is_finite=True)
 
 
-def _one_series(begun: Begun) -> Generator[Call | Stretch, bytes, Result]:
+def _one_series(begun: Begun) -> Generator[CellCall, Any, Result]:
     """Steps a session of one series: a row is a frame and a state, end to end."""
     request, _, record, _, _, model, _, stored, _, _ = begun
     life, state = record.life, record.state
@@ -175,29 +199,22 @@ def _one_series(begun: Begun) -> Generator[Call | Stretch, bytes, Result]:
     return Result(b"".join(outputs), state, is_finite=True)
 
 
-def _several_series(begun: Begun) -> Generator[Call | Stretch, bytes, Result]:
-    """Steps a session of several series, whose rows are filled in place."""
-    life = begun.record.life
-    series_count, sensor_count, output_count = (
-        life.series_count,
-        life.sensor_count,
-        life.output_count,
-    )
+def _several_series(begun: Begun) -> Generator[CellCall, Any, Result]:
+    """Steps a session of several series."""
+    life, model = begun.record.life, begun.model
     start = begun.stored * life.frame_size
-    frames = np.frombuffer(begun.request.frames[start:] if start else begun.request.frames, _F4)
-    frames = frames.reshape(-1, series_count, sensor_count)
-    rows = np.empty((series_count, sensor_count + life.state_size), _F4)
-    rows[:, sensor_count:] = np.frombuffer(begun.record.state, _F4).reshape(series_count, -1)
-    outputs = np.empty((len(frames), series_count, output_count), _F4)
-    for frame, output in zip(frames, outputs, strict=True):
-        rows[:, :sensor_count] = frame
-        stepped = yield from _call(begun.model, rows.data.cast("B"), 4 * rows.shape[1])
-        if not is_finite(stepped):
-            return Result(b"", begun.record.state, is_finite=False)
-        table = np.frombuffer(stepped, _F4).reshape(series_count, -1)
-        output[:] = table[:, :output_count]
-        rows[:, sensor_count:] = table[:, output_count:]
-    return Result(outputs.tobytes(), rows[:, sensor_count:].tobytes(), is_finite=True)
+    frames = np.frombuffer(begun.request.frames, _F4, offset=start)
+    frames = frames.reshape(-1, life.series_count, life.sensor_count)
+    state = np.frombuffer(begun.record.state, _F4).reshape(life.series_count, -1).copy()
+    outputs = np.empty((*frames.shape[:2], life.output_count), _F4)
+    steps, series = model.pace.lockstep_piece(*frames.shape[:2])
+    for first in range(0, life.series_count, series):
+        own = slice(first, first + series)
+        for step in range(0, len(frames), steps):
+            now = slice(step, step + steps)
+            if not (yield Lockstep(model, frames[now, own], state[own], outputs[now, own])):
+                return Result(b"", begun.record.state, is_finite=False)
+    return Result(outputs.tobytes(), state.tobytes(), is_finite=True)
 
 
 def _tick_together(group: Sequence[Begun]) -> Computing:

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tickcell.server import errors, rounds
 from tickcell.server.clock import Moment
-from tickcell.server.computing import Begun, Call, Stretch
+from tickcell.server.computing import Begun, CellCall, Stretch
 from tickcell.server.entries import Entries, Entry
 from tickcell.server.gathering import Gathering
 from tickcell.server.grouping import Group, shares_calls
@@ -440,17 +440,17 @@ class Driver:
         self._move(job)
         self._wake()
 
-    def _perform(self, job: _Job, need: Load | Count | Call | Stretch | Commit) -> Any:
+    def _perform(self, job: _Job, need: Load | Count | CellCall | Commit) -> Any:
         """Does what a job needs, and returns what came of it or `LATER`."""
-        if isinstance(need, Call | Stretch):
+        if isinstance(need, CellCall):
             if isinstance(need, Stretch) and not need.model.cell.is_prepared:
                 self._prepare(need.model.cell)
             if not need.model.pace.is_slow:
                 start_ns = time.perf_counter_ns()
-                rows = need.compute()
+                made = need.compute()
                 taken_ns = time.perf_counter_ns() - start_ns
                 self._untold.append((self._observer.computed, need.model, taken_ns))
-                return rows
+                return made
             return self._call_in_thread(job, need)
         return self._storage.meet(job, need)
 
@@ -467,10 +467,10 @@ class Driver:
 
         prepared.add_done_callback(done)
 
-    def _call_in_thread(self, job: _Job, call: Call | Stretch) -> object:
+    def _call_in_thread(self, job: _Job, call: CellCall) -> object:
         start_ns = time.perf_counter_ns()
 
-        def resume(done: asyncio.Future[bytes]) -> None:
+        def resume(done: asyncio.Future[Any]) -> None:
             error = done.exception()
             if error is None:
                 self._observer.computed(call.model, time.perf_counter_ns() - start_ns)

@@ -64,8 +64,22 @@ class Pace(NamedTuple):
         """
         if self.call_s == 0.0:
             return _MANY_ROWS
-        piece_s = SLICE_S * _PIECES if self.is_slow else SLICE_S / _PIECES
-        return max(1, int(piece_s / self.call_s))
+        return max(1, int(self._piece_s / self.call_s))
+
+    def lockstep_piece(self, steps: int, series: int) -> tuple[int, int]:
+        """Returns how many steps, of how many series, go in one piece; as `stretch_steps`.
+
+        First steps, since the states of few series stay in the cache.
+        """
+        step_s = self.call_s + (min(series, _MANY_ROWS) - 1) * self.row_s
+        if step_s == 0.0:
+            return steps, series
+        piece_steps = min(steps, max(1, int(self._piece_s / step_s)))
+        return piece_steps, _MANY_ROWS * max(1, int(self._piece_s / (step_s * piece_steps)))
+
+    @property
+    def _piece_s(self) -> float:
+        return SLICE_S * _PIECES if self.is_slow else SLICE_S / _PIECES
 
 
 def _time_s(cell: Cell, rows: bytes) -> float:

@@ -5,7 +5,7 @@
 `begin` asks for the records that it needs, and by the rules separates stored steps from
 those to compute. `finish` steps the cells, hands over the changes, and answers the
 requests whose changes the store accepted. Both are generators: each yields what it needs
-next as a value (`Load`, `Count`, `Call`, `Stretch`, `Commit`), and is sent the result. The
+next as a value (`Load`, `Count`, a `CellCall`, `Commit`), and is sent the result. The
 driver may provide that at once, in a thread, or later; a round cannot tell.
 
 A request begins from its session's head, or else from a load. Only its own commit or a
@@ -20,7 +20,7 @@ from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from tickcell.server import computing, errors, lives, preview, record, rules
-from tickcell.server.computing import Begun, Call, Result, Stretch
+from tickcell.server.computing import Begun, CellCall, Result
 from tickcell.server.heads import NOTHING, Head
 from tickcell.server.preview import Previewed, PreviewRequest
 from tickcell.server.record import Record
@@ -230,7 +230,7 @@ def begin_loaded(
 
 def finish(
     begun: Sequence[Begun | Computed], heads: Heads
-) -> Generator[Call | Stretch | Commit, Any, tuple[Answers, list[Key]]]:
+) -> Generator[CellCall | Commit, Any, tuple[Answers, list[Key]]]:
     """Computes and commits what was begun.
 
     Returns:
@@ -398,7 +398,7 @@ def _decide_life(
 
 def _compute_each(
     steps: Sequence[Begun], failed: Exception
-) -> Generator[Call | Stretch, bytes, list[Computed | Previewed | errors.TickcellError]]:
+) -> Generator[CellCall, Any, list[Computed | Previewed | errors.TickcellError]]:
     """Steps the cells for each alone, after they failed together."""
     if len(steps) == 1:
         return [refusal(steps[0].key, failed)]
