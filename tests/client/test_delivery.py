@@ -8,7 +8,7 @@ import struct
 import pytest
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tickcell import wire
@@ -297,6 +297,7 @@ EVENTS = st.lists(
     max_chunk=st.integers(1, 6),
     bad=st.sets(st.integers(0, 60), max_size=4),
 )
+@example(events=["push", "push", "send", "send", "serve"], window=2, max_chunk=1, bad={1})
 def test_whatever_the_network_does_each_good_frame_is_applied_once_and_answered_in_order(
     events: list[str], window: int, max_chunk: int, bad: set[int]
 ) -> None:
@@ -370,7 +371,9 @@ class Network:
 
     def take(self) -> None:
         try:
-            self.taken += outputs_of(self.delivery)
+            while (output := output_of(self.delivery)) is not None:
+                self.taken.append(output)
+                self.delivery.flight.first += 1
         except errors.FrameNotFiniteError:
             assert self.delivery.drop_refused()
             self.refused += 1

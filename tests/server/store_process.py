@@ -110,9 +110,14 @@ class StoreProcess:
     def kill(self) -> None:
         """Kills the process as `kill -9` does, and waits for its end."""
         self.end()
-        for stream in (self._process.stdin, self._process.stdout):
-            assert stream is not None
-            stream.close()
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        stdin.close()
+        if not stdout.closed:
+            # It ends with the process behind a prefix, which the kernel kills with that.
+            stdout.read()
+            stdout.close()
 
 
 class _Child:
