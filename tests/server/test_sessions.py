@@ -25,7 +25,7 @@ def damage(world: World, session: str) -> None:
     key = Key("", session)
     (encoded,) = world.store.load([key])
     assert encoded is not None
-    world.store.commit([Change(key, encoded, encoded[:-1] + b"?")])
+    world.store.commit([Change(key, encoded, encoded[:-1] + bytes([encoded[-1] ^ 1]))])
 
 
 class TestFullStore:
