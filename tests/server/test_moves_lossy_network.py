@@ -109,8 +109,11 @@ class Moves(RuleBasedStateMachine):
             return
         else:
             believed = Belief(place, *plain.view())
-        # Whoever has sent an import knows whether the session has moved on since.
-        is_late = name == "imported" and arguments[0] != f"b{len(self.moves)}"
+        # Whoever has sent an import knows whether the session has moved on since; and whoever
+        # has created it waits for no other answer to that.
+        is_late = (name == "imported" and arguments[0] != f"b{len(self.moves)}") or (
+            name == "create" and bool(self.moves)
+        )
         if reply_to is not None and not is_late:
             self.beliefs[reply_to] = believed
 
